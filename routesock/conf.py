@@ -1,0 +1,60 @@
+"""The ``ROUTESOCK`` dict of the Django settings, read on each access."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.conf import settings as django_settings
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key of ``ROUTESOCK``: its default, what its values may be, and that in words for the system check."""
+
+    default: Any
+    accepts: Callable[[Any], bool]
+    expected: str
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_seconds(value: Any) -> bool:
+    return type(value) in (int, float) and value > 0
+
+
+SETTINGS: Final[dict[str, Setting]] = {
+    "MAX_FRAME": Setting(65_536, _is_count, "a positive number of bytes"),
+    "MAX_REPLY": Setting(1_000_000, _is_count, "a positive number of bytes"),
+    "MAX_DEPTH": Setting(64, _is_count, "a positive number of levels"),
+    "MAX_QUEUED": Setting(64, _is_count, "a positive number of requests"),
+    "VALIDATION_STATUS": Setting(
+        422, lambda value: type(value) is int and 400 <= value <= 499, "a status from 400 to 499"
+    ),
+    "TIMEOUT": Setting(30.0, lambda value: value is None or _is_seconds(value), "seconds, or None for no deadline"),
+    "DISCONNECT_GRACE": Setting(
+        5.0, lambda value: type(value) in (int, float) and value >= 0, "seconds, 0 for no grace"
+    ),
+    "MIDDLEWARE": Setting(
+        (),
+        lambda value: isinstance(value, list | tuple) and all(isinstance(item, str) for item in value),
+        "a list of dotted paths",
+    ),
+}
+
+
+def configured() -> dict[str, Any]:
+    """The user's dict as it is; empty where there is none or where it is no dict (a system check says so)."""
+    value = getattr(django_settings, "ROUTESOCK", None)
+    return value if isinstance(value, dict) else {}
+
+
+def get(name: str) -> Any:
+    """The value of one setting, now: ``override_settings`` takes effect at the next read.
+
+    ``KeyError`` for a name that routesock does not have.
+    """
+    return configured().get(name, SETTINGS[name].default)

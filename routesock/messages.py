@@ -1,0 +1,101 @@
+"""What passes between the wire and a handler: a request in, a reply out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from channels.consumer import AsyncConsumer
+
+RequestId: TypeAlias = str | int | None
+"""What a client calls its request; ``None``: a notification, which gets no success reply."""
+
+Scope: TypeAlias = MutableMapping[str, Any]
+
+NO_HEADERS: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Request:
+    """One request on its way through the pipeline.
+
+    ``route``
+        The name that the client asked for.
+    ``id``
+        The client's own id of the request (``str``, ``int``, or ``None`` for a notification).
+    ``payload``
+        What the client sent; after ``schema=`` what the schema made of it; after ``hydrate=`` what that returned.
+    ``data``
+        As ``payload``, but never hydrated: where a route has both, the validated input beside the loaded object.
+    ``headers``
+        The request's own headers, a mapping; not those of the handshake, which are in ``scope["headers"]``.
+    ``scope``
+        The ASGI scope of the socket.
+    ``consumer``
+        The consumer instance that answers.
+    """
+
+    __slots__ = ("consumer", "data", "headers", "id", "payload", "route")
+
+    def __init__(
+        self,
+        route: str,
+        id: RequestId = None,
+        payload: Any = None,
+        headers: Mapping[str, Any] = NO_HEADERS,
+        consumer: AsyncConsumer | None = None,
+    ) -> None:
+        self.route = route
+        self.id = id
+        self.payload = payload
+        self.data = payload
+        self.headers = headers
+        self.consumer = consumer
+
+    def __repr__(self) -> str:
+        # The payload stays out: a request ends up in logs and tracebacks.
+        return f"<Request {self.route[:200]!r} id={self.id!r}>"
+
+    @property
+    def scope(self) -> Scope:
+        """The ASGI scope of the socket; empty for a request made by hand without a consumer."""
+        return getattr(self.consumer, "scope", None) or {}
+
+    @property
+    def user(self) -> Any:
+        """Who is signed in: ``scope["user"]``, else an ``AnonymousUser`` instance, never its class or ``None``."""
+        user = self.scope.get("user")
+        if user is None:
+            # Importing it needs the app registry, which is not there when routesock itself is imported.
+            from django.contrib.auth.models import AnonymousUser
+
+            return AnonymousUser()
+        return user
+
+
+class Reply:
+    """What a handler answers when a plain value does not say enough.
+
+    ``status`` is from 200 to 599 (204 sends ``null``); ``headers`` appear in the reply only if there are any.
+    ``ValueError`` for any other status.
+    """
+
+    __slots__ = ("headers", "payload", "status")
+
+    def __init__(self, payload: Any = None, status: int = 200, headers: Mapping[str, Any] | None = None) -> None:
+        if not isinstance(status, int) or not 200 <= status <= 599:
+            raise ValueError(f"A reply's status is an integer from 200 to 599, not {status!r}.")
+        self.payload = payload
+        self.status = status
+        self.headers: Mapping[str, Any] = headers or NO_HEADERS
+
+    def __repr__(self) -> str:
+        return f"<Reply {int(self.status)}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Reply):
+            return NotImplemented
+        return (self.payload, self.status, dict(self.headers)) == (other.payload, other.status, dict(other.headers))
+
+    __hash__ = None  # type: ignore[assignment]
