@@ -1,0 +1,4 @@
+"""Who can log in to the demonstration."""
+
+USERNAMES = ("alice", "bob")
+PASSWORD = "wonderland"

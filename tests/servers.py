@@ -1,0 +1,286 @@
+"""Real servers for tests: daphne, uvicorn and Redis in processes of their own, and clients to talk to them.
+
+A test directory gets the fixtures by importing them into its ``conftest.py``::
+
+    from tests.servers import demo_database, example, pytest_runtest_makereport, redis_url
+
+A missing program is an error and never a skip: a suite that passes without its servers says nothing about them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from http.cookiejar import CookieJar
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
+
+import pytest
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as websocket_connect
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+EXAMPLE: Final = ROOT / "example_project"
+EXAMPLE_APPLICATION: Final = "config.asgi:application"
+
+HOST: Final = "127.0.0.1"
+START_WITHIN: Final = 30.0
+STOP_WITHIN: Final = 5.0
+ANSWER_WITHIN: Final = 10.0
+
+ASGI_SERVERS: Final = ("daphne", "uvicorn")
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with closing(socket.socket()) as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """A server process on a port of its own, which it keeps over a restart."""
+
+    def __init__(self, command: Sequence[str], *, port: int, env: Mapping[str, str], cwd: Path = ROOT) -> None:
+        self.command = [*command]
+        self.port = port
+        self.env = {**env}
+        self.cwd = cwd
+        self._process: subprocess.Popen[bytes] | None = None
+        self._output = tempfile.TemporaryFile()
+
+    def __repr__(self) -> str:
+        return f"<Server {' '.join(self.command)}>"
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def socket_url(self, path: str) -> str:
+        return f"ws://{HOST}:{self.port}{path}"
+
+    def start(self) -> None:
+        """Returns when the port accepts. ``RuntimeError`` with the output if it does not come to that."""
+        assert self._process is None, f"{self!r} runs already"
+        self._process = subprocess.Popen(
+            self.command,
+            cwd=self.cwd,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+        )
+        deadline = time.monotonic() + START_WITHIN
+        while not self._accepts():
+            if self._exits_within(0.02) or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError(f"{self!r} did not start:\n{self.output()}")
+
+    def stop(self) -> None:
+        """Asks it to end, then makes it; does nothing to a server that has ended."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        if not self._exits_within(STOP_WITHIN):
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def kill(self) -> None:
+        """Ends it without a word to its clients, as a crash does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        self.stop()
+        self._output.close()
+
+    def output(self) -> str:
+        """What it has written to stdout and stderr since it was made."""
+        # The process writes at the file's own position: reading must not move it.
+        size = os.fstat(self._output.fileno()).st_size
+        return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
+
+    def _accepts(self) -> bool:
+        try:
+            with closing(socket.create_connection((HOST, self.port), timeout=1)):
+                return True
+        except OSError:
+            return False
+
+    def _exits_within(self, seconds: float) -> bool:
+        assert self._process is not None
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+@contextmanager
+def run_server(kind: str, application: str, *, cwd: Path = ROOT, **env: str) -> Iterator[Server]:
+    """``application`` (``module:name``) served by ``"daphne"`` or ``"uvicorn"``; ``cwd`` comes first on its path.
+
+    ``env`` is added to this process's environment, without its ``DJANGO_SETTINGS_MODULE``.
+    """
+    port = free_port()
+    command = {
+        "daphne": ["daphne", "--bind", HOST, "--port", f"{port}", "--application-close-timeout", "2"],
+        "uvicorn": ["uvicorn", "--host", HOST, "--port", f"{port}", "--timeout-graceful-shutdown", "2"],
+    }[kind]
+    server = Server(
+        [sys.executable, "-m", *command, application], port=port, env=python_environment(cwd, **env), cwd=cwd
+    )
+    with closing(server):
+        server.start()
+        yield server
+
+
+@contextmanager
+def run_redis() -> Iterator[str]:
+    """The URL of an empty Redis of one's own, which writes nothing to disk."""
+    program = shutil.which("redis-server")
+    if program is None:
+        raise RuntimeError("These tests need redis-server (Debian: apt-get install redis-server).")
+    port = free_port()
+    command = [program, "--bind", HOST, "--port", f"{port}", "--save", "", "--appendonly", "no"]
+    server = Server(command, port=port, env=os.environ, cwd=Path(tempfile.gettempdir()))
+    with closing(server):
+        server.start()
+        yield f"redis://{HOST}:{port}/0"
+
+
+def run_example(kind: str, database: Path, **env: str) -> Any:
+    """The example project, served from the database at ``database``; a context manager, as :func:`run_server`."""
+    return run_server(kind, EXAMPLE_APPLICATION, cwd=EXAMPLE, DATABASE_PATH=str(database), **env)
+
+
+def manage_example(*arguments: str, **env: str) -> str:
+    """The output of one ``manage.py`` command of the example. ``RuntimeError`` with the output if it fails."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "manage.py", *arguments],
+        cwd=EXAMPLE,
+        env=python_environment(EXAMPLE, **env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    if done.returncode:
+        raise RuntimeError(f"manage.py {' '.join(arguments)} failed:\n{done.stdout}")
+    return done.stdout
+
+
+def python_environment(cwd: Path, **env: str) -> dict[str, str]:
+    """The environment of a Python process that imports from ``cwd`` and from this checkout."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    return {**inherited, "PYTHONPATH": os.pathsep.join([str(cwd), str(ROOT)]), "PYTHONUNBUFFERED": "1", **env}
+
+
+# The settings of the tests themselves, and what a developer may have set to look at the example.
+_NOT_INHERITED: Final = frozenset(
+    {"DJANGO_SETTINGS_MODULE", "DATABASE_PATH", "REDIS_URL", "CHAT_CONSUMER", "PYTHONWARNINGS"}
+)
+
+
+def log_in(server: Server, username: str, password: str) -> str:
+    """Logs in on the example's login page; what to send as ``Cookie`` header from then on."""
+    cookies = CookieJar()
+    opener = build_opener(ProxyHandler({}), HTTPCookieProcessor(cookies))
+    url = f"{server.base_url}/accounts/login/"
+    opener.open(url, timeout=ANSWER_WITHIN).close()
+    token = next(cookie.value for cookie in cookies if cookie.name == "csrftoken")
+    form = {"username": username, "password": password, "csrfmiddlewaretoken": token}
+    opener.open(url, urlencode(form).encode(), timeout=ANSWER_WITHIN).close()
+    sessions = [f"{cookie.name}={cookie.value}" for cookie in cookies if cookie.name == "sessionid"]
+    if not sessions:
+        raise RuntimeError(f"{username} could not log in:\n{server.output()}")
+    return sessions[0]
+
+
+def connect(server: Server, path: str, *, cookie: str | None = None, **options: Any) -> websocket_connect:
+    """A WebSocket to ``server``, from its own origin and uncompressed, so that frames are on the wire as written."""
+    return websocket_connect(
+        server.socket_url(path),
+        **{
+            "origin": server.base_url,
+            "additional_headers": {} if cookie is None else {"Cookie": cookie},
+            "compression": None,
+            "proxy": None,
+            **options,
+        },
+    )
+
+
+async def send(connection: ClientConnection, frame: Any) -> None:
+    """Sends ``frame`` as JSON in one text frame."""
+    await connection.send(json.dumps(frame))
+
+
+async def receive(
+    connection: ClientConnection, where: Callable[[Any], bool] = lambda frame: True, *, within: float = ANSWER_WITHIN
+) -> Any:
+    """The next frame that ``where`` accepts, read as JSON; those before it are dropped. ``TimeoutError`` if none comes."""
+    async with asyncio.timeout(within):
+        while True:
+            frame = json.loads(await connection.recv())
+            if where(frame):
+                return frame
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """One Redis for the whole run."""
+    with run_redis() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def demo_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Makes databases for the example: copies of one that is migrated and seeded once."""
+    folder = tmp_path_factory.mktemp("example")
+    seeded = folder / "seeded.sqlite3"
+    manage_example("migrate", "--verbosity", "0", DATABASE_PATH=str(seeded))
+    manage_example("seed_demo", DATABASE_PATH=str(seeded))
+
+    def copy() -> Path:
+        handle, name = tempfile.mkstemp(".sqlite3", dir=folder)
+        os.close(handle)
+        return Path(shutil.copy(seeded, name))
+
+    return copy
+
+
+@pytest.fixture(scope="session", params=ASGI_SERVERS)
+def example(request: pytest.FixtureRequest, demo_database: Callable[[], Path]) -> Iterator[Server]:
+    """The example as it comes, under each server; shared by all tests, so each uses a room of its own."""
+    with run_example(request.param, demo_database()) as server:
+        yield server
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shows what the servers of a failing test have written."""
+    report = yield
+    if report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Server):
+                report.sections.append((f"Output of {value!r}", value.output()[-20_000:]))
+    return report
