@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any, Final
@@ -59,7 +59,7 @@ class Server:
         self.env = {**env}
         self.cwd = cwd
         self._process: subprocess.Popen[bytes] | None = None
-        self._output = tempfile.TemporaryFile()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  (close() closes it)
 
     def __repr__(self) -> str:
         return f"<Server {' '.join(self.command)}>"
@@ -164,7 +164,7 @@ def run_redis() -> Iterator[str]:
         yield f"redis://{HOST}:{port}/0"
 
 
-def run_example(kind: str, database: Path, **env: str) -> Any:
+def run_example(kind: str, database: Path, **env: str) -> AbstractContextManager[Server]:
     """The example project, served from the database at ``database``; a context manager, as :func:`run_server`."""
     return run_server(kind, EXAMPLE_APPLICATION, cwd=EXAMPLE, DATABASE_PATH=str(database), **env)
 
@@ -235,7 +235,7 @@ async def send(connection: ClientConnection, frame: Any) -> None:
 async def receive(
     connection: ClientConnection, where: Callable[[Any], bool] = lambda frame: True, *, within: float = ANSWER_WITHIN
 ) -> Any:
-    """The next frame that ``where`` accepts, read as JSON; those before it are dropped. ``TimeoutError`` if none comes."""
+    """The next frame that ``where`` accepts, read as JSON; earlier ones are dropped. ``TimeoutError`` if none comes."""
     async with asyncio.timeout(within):
         while True:
             frame = json.loads(await connection.recv())

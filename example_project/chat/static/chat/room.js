@@ -215,7 +215,7 @@ text.addEventListener("keydown", (event) => {
   }
 });
 
-let typedAt = 0;
+let typedAt = -Infinity;
 text.addEventListener("input", () => {
   if (performance.now() - typedAt < 2000) return;
   typedAt = performance.now();

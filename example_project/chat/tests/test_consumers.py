@@ -1,0 +1,108 @@
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.test import TestCase
+
+from chat.consumers import ChatConsumer
+from chat.models import Message
+from routesock.testing import ConnectionRefused, RouteClient
+
+
+class ChatConsumerTests(TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        cls.alice = User.objects.create(username="alice")
+        cls.bob = User.objects.create(username="bob")
+        cls.message = Message.objects.create(author=cls.alice, room="lobby", text="First")
+
+    def client_of(self, user):
+        return RouteClient(ChatConsumer, path="/ws/chat/", as_user=user)
+
+    def test_sent_message_is_created(self):
+        with self.client_of(self.alice) as alice:
+            alice.call("room.join", {"room": "lobby"})
+            reply = alice.call("message.send", {"text": " Hello "})
+        assert reply.status == 201
+        assert reply.payload["text"] == "Hello"
+        message = Message.objects.get(pk=reply.payload["id"])
+        assert (message.author, message.room, message.text) == (self.alice, "lobby", "Hello")
+
+    def test_text_is_required(self):
+        with self.client_of(self.alice) as alice:
+            alice.call("room.join", {"room": "lobby"})
+            reply = alice.call("message.send", {"text": "  "})
+        assert reply.status == 422
+        assert reply.payload["errors"] == {"text": ["Write between 1 and 500 characters."]}
+        assert Message.objects.count() == 1
+
+    def test_sending_and_listing_need_a_room(self):
+        with self.client_of(self.alice) as alice:
+            assert alice.call("message.send", {"text": "Hello"}).status == 409
+            assert alice.call("message.list").status == 409
+
+    def test_room_has_a_proper_name(self):
+        with self.client_of(self.alice) as alice:
+            reply = alice.call("room.join", {"room": "not a room"})
+        assert reply.status == 422
+        assert reply.payload["errors"] == {"room": ["No such room."]}
+
+    def test_list_is_of_the_joined_room_and_oldest_first(self):
+        Message.objects.create(author=self.bob, room="lobby", text="Second")
+        Message.objects.create(author=self.bob, room="attic", text="Elsewhere")
+        with self.client_of(self.alice) as alice:
+            alice.call("room.join", {"room": "lobby"})
+            reply = alice.call("message.list")
+        assert reply.status == 200
+        lines = [(message["author"], message["text"]) for message in reply.payload["messages"]]
+        assert lines == [("alice", "First"), ("bob", "Second")]
+
+    def test_author_edits_a_message(self):
+        with self.client_of(self.alice) as alice:
+            reply = alice.call("message.edit", {"id": self.message.pk, "text": "1st"})
+        assert reply.status == 200
+        assert reply.payload["text"] == "1st"
+        self.message.refresh_from_db()
+        assert self.message.text == "1st"
+
+    def test_only_the_author_edits_a_message(self):
+        with self.client_of(self.bob) as bob:
+            reply = bob.call("message.edit", {"id": self.message.pk, "text": "Mine now"})
+        assert reply.status == 403
+        assert reply.payload["detail"] == "Only its author may edit a message."
+        self.message.refresh_from_db()
+        assert self.message.text == "First"
+
+    def test_a_message_that_does_not_exist_cannot_be_edited(self):
+        with self.client_of(self.alice) as alice:
+            reply = alice.call("message.edit", {"id": 404, "text": "Anything"})
+        assert reply.status == 404
+
+    async def test_everybody_in_the_room_reads_a_message(self):
+        async with self.client_of(self.alice) as alice, self.client_of(self.bob) as bob:
+            await alice.call("room.join", {"room": "lobby"})
+            await bob.call("room.join", {"room": "lobby"})
+            sent = await alice.call("message.send", {"text": "Hello"})
+            for client in (alice, bob):
+                push = await client.expect_push("message")
+                assert push.payload == sent.payload
+
+    async def test_nobody_elsewhere_reads_it(self):
+        async with self.client_of(self.alice) as alice, self.client_of(self.bob) as bob:
+            await bob.call("room.join", {"room": "lobby"})
+            await bob.call("room.join", {"room": "attic"})
+            await alice.call("room.join", {"room": "lobby"})
+            await alice.call("message.send", {"text": "Hello"})
+            await bob.refute_push("message")
+
+    async def test_actions_not_taken_over_are_answered_as_before(self):
+        async with self.client_of(self.alice) as alice, self.client_of(self.bob) as bob:
+            assert (await alice.call("whoami")).payload == {"username": "alice"}
+            await alice.call("room.join", {"room": "lobby"})
+            await bob.call("room.join", {"room": "lobby"})
+            await alice.send("typing")
+            assert (await bob.expect_push("typing")).payload == {"username": "alice"}
+            await alice.refute_push("typing")
+
+    async def test_anonymous_visitors_are_turned_away(self):
+        with pytest.raises(ConnectionRefused):
+            async with self.client_of(AnonymousUser()):
+                pass

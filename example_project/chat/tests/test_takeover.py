@@ -1,0 +1,80 @@
+"""The page reads what it read from the consumer as it was before the routes."""
+
+import pytest
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import User
+from django.test import TestCase
+
+from chat import consumers, legacy
+from chat.models import Message
+
+
+class TakeoverTests(TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        cls.alice = User.objects.create(username="alice")
+        bob = User.objects.create(username="bob")
+        cls.own = Message.objects.create(author=cls.alice, room="lobby", text="Mine")
+        cls.other = Message.objects.create(author=bob, room="lobby", text="Yours")
+
+    async def connect(self, consumer_class):
+        communicator = WebsocketCommunicator(consumer_class.as_asgi(), "/ws/chat/")
+        communicator.scope["user"] = self.alice
+        connected, _ = await communicator.connect()
+        assert connected
+        return communicator
+
+    async def conversation(self, consumer_class, sent):
+        """All that the client reads up to the reply to the last of the frames that it sends."""
+        communicator = await self.connect(consumer_class)
+        read = []
+        for request_id, frame in enumerate(sent):
+            await communicator.send_json_to({"request_id": request_id, **frame})
+            while not read or read[-1].get("request_id") != request_id:
+                read.append(await communicator.receive_json_from())
+        await communicator.disconnect()
+        return read
+
+    async def test_conversations_are_the_same(self):
+        join = {"action": "room.join", "room": "lobby"}
+        conversations = {
+            "heartbeat": [{"action": "PING"}],
+            "join": [join],
+            "join nowhere": [{"action": "room.join", "room": "no room"}],
+            "list": [join, {"action": "message.list"}],
+            "list before joining": [{"action": "message.list"}],
+            "send": [join, {"action": "message.send", "text": " Hello "}, {"action": "whoami"}],
+            "send a field too many": [join, {"action": "message.send", "text": "Hello", "colour": "red"}],
+            "send before joining": [{"action": "message.send", "text": "Hello"}],
+            "send nothing": [join, {"action": "message.send", "text": "  "}],
+            "send too much": [join, {"action": "message.send", "text": "x" * 501}],
+            "edit": [join, {"action": "message.edit", "id": self.own.pk, "text": "Edited"}, {"action": "whoami"}],
+            "edit another's": [{"action": "message.edit", "id": self.other.pk, "text": "Edited"}],
+            "edit what is not there": [{"action": "message.edit", "id": 404, "text": "Edited"}],
+            "not taken over": [{"action": "whoami"}],
+            "no such action": [{"action": "message.burn"}],
+        }
+        for name, sent in conversations.items():
+            with self.subTest(name):
+                before = await self.conversation(legacy.ChatConsumer, sent)
+                after = await self.conversation(consumers.ChatConsumer, sent)
+                for old, new in zip(before, after, strict=True):
+                    if "created_at" in old:  # a message that this very conversation made
+                        del old["created_at"], old["id"]
+                    # Errors say more than they did: a code and a title.
+                    assert {key: new.get(key) for key in old} == old
+
+    async def test_a_frame_that_the_old_code_cannot_stand_ended_the_socket(self):
+        communicator = await self.connect(legacy.ChatConsumer)
+        await communicator.send_json_to(["not", "an", "object"])
+        with pytest.raises(AttributeError):
+            await communicator.receive_json_from()
+
+    async def test_a_frame_that_the_old_code_cannot_stand_is_a_logged_500_now(self):
+        communicator = await self.connect(consumers.ChatConsumer)
+        with self.assertLogs("routesock", "ERROR"):
+            await communicator.send_json_to(["not", "an", "object"])
+            assert (await communicator.receive_json_from())["status"] == 500
+        await communicator.send_json_to({"action": "PING", "request_id": 1})
+        assert (await communicator.receive_json_from())["action"] == "PONG"
+        await communicator.disconnect()

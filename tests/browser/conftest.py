@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from tests.servers import (  # noqa: F401  (fixtures and a hook, which pytest finds by name)
+    Server,
+    demo_database,
+    log_in,
+    pytest_runtest_makereport,
+    redis_url,
+)
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PASSWORD = "wonderland"
+
+OpenPage = Callable[[Server, str, str], Awaitable[Page]]
+
+expect.set_options(timeout=10_000)
+
+
+# Playwright's blocking API leaves a running event loop behind in the thread, in which no other asynchronous test could
+# run; so its asynchronous API, with one loop for all tests of this package and one Chromium on it.
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def chromium() -> AsyncIterator[Browser]:
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        raise RuntimeError("These tests need Chromium (Debian: apt-get install chromium).")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=program, headless=True, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture(scope="package")
+def session_of() -> Callable[[Server, str], str]:
+    """Logs a user in once per server: hashing the password takes longer than all the rest of a page."""
+    return functools.cache(lambda server, username: log_in(server, username, PASSWORD))
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def open_page(chromium: Browser, session_of: Callable[[Server, str], str]) -> AsyncIterator[OpenPage]:
+    """Opens a room in a window of its own, logged in; fails the test if a script on the page failed."""
+    contexts = []
+    failures: list[str] = []
+
+    async def open_page(server: Server, username: str, room: str) -> Page:
+        context = await chromium.new_context(base_url=server.base_url)
+        contexts.append(context)
+        name, value = session_of(server, username).split("=")
+        await context.add_cookies([{"name": name, "value": value, "url": server.base_url}])
+        page = await context.new_page()
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        await page.goto(f"/rooms/{room}/")
+        return page
+
+    yield open_page
+    for context in contexts:
+        await context.close()
+    assert failures == []

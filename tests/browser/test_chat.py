@@ -1,0 +1,131 @@
+"""The example's page in Chromium: on the consumer before and after routesock, under each server, and on Redis."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from tests.servers import Server, run_example
+
+from .conftest import PASSWORD, OpenPage
+
+pytestmark = [pytest.mark.browser, pytest.mark.servers, pytest.mark.asyncio(loop_scope="package")]
+
+LEGACY = {"CHAT_CONSUMER": "chat.legacy.ChatConsumer"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(("daphne", {}, False), id="daphne"),
+        pytest.param(("uvicorn", {}, False), id="uvicorn"),
+        pytest.param(("daphne", {}, True), id="daphne-redis"),
+        pytest.param(("uvicorn", LEGACY, False), id="uvicorn-legacy"),
+    ],
+)
+def site(request: pytest.FixtureRequest, demo_database: Callable[[], Path]) -> Iterator[Server]:
+    """The example in one configuration; each test uses a room of its own."""
+    kind, env, on_redis = request.param
+    if on_redis:
+        env = {**env, "REDIS_URL": request.getfixturevalue("redis_url")}
+    with run_example(kind, demo_database(), **env) as server:
+        yield server
+
+
+async def submit(page: Page, text: str) -> None:
+    await page.get_by_label("Message", exact=True).fill(text)
+    await page.get_by_role("button", name=re.compile("^(Send|Save)$")).click()
+
+
+async def joined(page: Page) -> Page:
+    await expect(page.get_by_text("Last reply: message.list → 200")).to_be_visible()
+    return page
+
+
+async def test_the_login_page_names_a_user_who_can_log_in(site: Server, chromium: Browser) -> None:
+    context = await chromium.new_context(base_url=site.base_url)
+    page = await context.new_page()
+    await page.goto("/")
+    await expect(page.get_by_text(f"log in as alice or bob, password {PASSWORD}")).to_be_visible()
+    await page.get_by_label("Name").fill("alice")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.get_by_role("heading", name="#lobby")).to_be_visible()
+    await expect(page.get_by_role("log").get_by_text("Is the deploy done?")).to_be_visible()
+    await context.close()
+
+
+async def test_what_alice_sends_is_seen_by_bob(site: Server, open_page: OpenPage) -> None:
+    alice = await joined(await open_page(site, "alice", "talk"))
+    bob = await joined(await open_page(site, "bob", "talk"))
+    await submit(alice, "Hello, Bob")
+    await expect(alice.get_by_text("Last reply: message.send → 201")).to_be_visible()
+    for page in (alice, bob):
+        await expect(page.get_by_role("log").get_by_role("listitem")).to_have_count(1)
+        await expect(page.get_by_role("log").get_by_role("listitem")).to_contain_text("Hello, Bob")
+
+
+async def test_an_edit_replaces_the_line_in_both_windows(site: Server, open_page: OpenPage) -> None:
+    alice = await joined(await open_page(site, "alice", "edit"))
+    bob = await joined(await open_page(site, "bob", "edit"))
+    await submit(alice, "Helo")
+    await alice.get_by_role("button", name="Edit “Helo”").click()
+    await submit(alice, "Hello")
+    await expect(alice.get_by_text("Last reply: message.edit → 200")).to_be_visible()
+    await expect(bob.get_by_role("log").get_by_role("listitem")).to_have_count(1)
+    await expect(bob.get_by_role("log").get_by_role("listitem")).to_contain_text("Hello")
+
+
+async def test_an_empty_message_shows_the_error_at_its_field(site: Server, open_page: OpenPage) -> None:
+    alice = await joined(await open_page(site, "alice", "empty"))
+    await submit(alice, "  ")
+    await expect(alice.get_by_text("Last reply: message.send → 422")).to_be_visible()
+    await expect(alice.get_by_role("alert")).to_have_text("Write between 1 and 500 characters.")
+    await expect(alice.get_by_label("Message", exact=True)).to_have_attribute("aria-invalid", "true")
+    await submit(alice, "Not empty")
+    await expect(alice.get_by_role("alert")).to_be_hidden()
+
+
+async def test_editing_the_message_of_another_is_forbidden(site: Server, open_page: OpenPage) -> None:
+    alice = await joined(await open_page(site, "alice", "forbidden"))
+    await submit(alice, "Mine")
+    bob = await joined(await open_page(site, "bob", "forbidden"))
+    await bob.get_by_role("button", name="Edit “Mine”").click()
+    await submit(bob, "Ours")
+    await expect(bob.get_by_text("message.edit → 403: Only its author may edit a message.")).to_be_visible()
+    await expect(alice.get_by_role("log").get_by_role("listitem")).to_contain_text("Mine")
+
+
+async def test_the_heartbeat_shows_its_latency(site: Server, open_page: OpenPage) -> None:
+    alice = await open_page(site, "alice", "heartbeat")
+    await expect(alice.get_by_text(re.compile(r"Heartbeat: \d+\.\d ms"))).to_be_visible()
+
+
+async def test_the_actions_still_in_receive_json_are_answered_by_it(site: Server, open_page: OpenPage) -> None:
+    alice = await joined(await open_page(site, "alice", "legacy"))
+    bob = await joined(await open_page(site, "bob", "legacy"))
+    await expect(alice.locator("#whoami")).to_have_text("alice")
+    await bob.get_by_label("Message", exact=True).press_sequentially("H")
+    await expect(alice.get_by_text("bob is typing…")).to_be_visible()
+    await expect(bob.locator("#typing")).to_be_empty()
+
+
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+async def test_the_page_comes_back_after_a_restart(
+    kind: str, demo_database: Callable[[], Path], open_page: OpenPage
+) -> None:
+    with run_example(kind, demo_database()) as server:
+        alice = await joined(await open_page(server, "alice", "restart"))
+        await submit(alice, "Before")
+        await expect(alice.get_by_text("Last reply: message.send → 201")).to_be_visible()
+        server.stop()
+        await expect(alice.get_by_text(re.compile("Connection lost, trying again in"))).to_be_visible()
+        await expect(alice.get_by_role("button", name="Send")).to_be_disabled()
+        server.start()
+        await joined(alice)
+        await submit(alice, "After")
+        await expect(alice.get_by_role("log").get_by_role("listitem")).to_have_count(2)

@@ -1,0 +1,40 @@
+"""The example as a whole: its own tests, which have their own settings, and what its README promises."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.servers import EXAMPLE, manage_example
+
+pytestmark = pytest.mark.servers
+
+
+def test_its_own_tests_pass() -> None:
+    manage_example("test", "--no-input")
+
+
+def test_checks_find_nothing() -> None:
+    manage_example("check", "--fail-level", "DEBUG")
+
+
+def test_migrations_are_complete() -> None:
+    manage_example("makemigrations", "--check", "--dry-run")
+
+
+def test_seeding_twice_works(tmp_path: Path) -> None:
+    database = str(tmp_path / "db.sqlite3")
+    manage_example("migrate", "--verbosity", "0", DATABASE_PATH=database)
+    first = manage_example("seed_demo", DATABASE_PATH=database)
+    assert manage_example("seed_demo", DATABASE_PATH=database) == first
+
+
+def test_readme_shows_the_consumer_as_it_is() -> None:
+    readme = (EXAMPLE / "README.rst").read_text()
+    blocks = re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", readme, re.MULTILINE)
+    source = (EXAMPLE / "chat" / "consumers.py").read_text()
+    assert blocks
+    for block in blocks:
+        assert block.strip() in source
