@@ -11,6 +11,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 from tests.servers import (  # noqa: F401  (fixtures and a hook, which pytest finds by name)
     Server,
     demo_database,
+    example,
     log_in,
     pytest_runtest_makereport,
     redis_url,
