@@ -103,8 +103,10 @@ class Keys(Dialect):
         self._own = frozenset((*named, "payload"))
 
     def __repr__(self) -> str:
-        parts = ("route", "id", "payload", "status", "headers")
-        return f"Keys({', '.join(f'{part}={getattr(self, '_' + part)!r}' for part in parts)})"
+        return (
+            f"Keys(route={self._route!r}, id={self._id!r}, payload={self._payload!r}, "
+            f"status={self._status!r}, headers={self._headers!r})"
+        )
 
     def route(self, frame: Frame) -> Any:
         return frame.get(self._route)

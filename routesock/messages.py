@@ -34,9 +34,11 @@ class Request:
         The ASGI scope of the socket.
     ``consumer``
         The consumer instance that answers.
+    ``started``
+        When the handler began (``time.monotonic()``), where hooks may have waited before it; else ``None``.
     """
 
-    __slots__ = ("consumer", "data", "headers", "id", "payload", "route")
+    __slots__ = ("consumer", "data", "headers", "id", "payload", "route", "started")
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class Request:
         self.data = payload
         self.headers = headers
         self.consumer = consumer
+        self.started: float | None = None
 
     def __repr__(self) -> str:
         # The payload stays out: a request ends up in logs and tracebacks.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from . import conf
+from .codec import encode
 from .exceptions import BadRequest, Invalid, NotFound, PermissionDenied, RoutesockError
 
 MAX_ERRORS: Final = 20
 MAX_NAME_CHARS: Final = 64
 MAX_MESSAGE_CHARS: Final = 200
+MAX_ERRORS_SIZE: Final = 3_000
+"""Bytes as JSON: with an id and a route of 128 ASCII characters, an error reply stays below 4 KiB."""
 
 
 def error_of(exc: BaseException) -> RoutesockError | None:
@@ -29,31 +32,146 @@ def invalid(errors: Any) -> Invalid:
     return Invalid(status=conf.get("VALIDATION_STATUS"), errors=bounded(errors))
 
 
-def bounded(errors: Any) -> Any:
-    """``errors`` (messages by field, nested) with keys as strings, at most 20 messages, long names and texts cut.
+def bounded(errors: Any, size: int = MAX_ERRORS_SIZE) -> Any:
+    """``errors`` with keys as strings, at most 20 messages, long names and texts cut; at most ``size`` bytes as JSON.
 
-    What was left out is counted under ``"..."``: a client that sends 5,000 unknown fields gets no reply of 144 KB.
+    ``errors`` are messages by field, nested, or a list of objects that each hold one message under ``msg`` (pydantic).
+    What was left out is counted in one more message, in an object under ``"..."``: a client that sends 5,000 unknown
+    fields gets no reply of 144 KB.
     """
-    budget = iter(range(MAX_ERRORS))
-    kept = _kept(errors, budget)
+    total = _count(errors)
+    for most in range(MAX_ERRORS, -1, -1):
+        budget = _Budget(most)
+        kept = _kept(errors, budget)
+        left_out = total - (most - budget.left)
+        if left_out:
+            kept = _with_rest(errors, kept, _Rest(left_out))
+        if len(encode(kept)) <= size:
+            break
     return kept
 
 
-def _kept(errors: Any, budget: Iterator[int]) -> Any:
+def fitted(problem: dict[str, Any], size: int) -> dict[str, Any]:
+    """``problem`` (what :meth:`RoutesockError.problem` gives) in at most ``size`` bytes of JSON, for ``size`` >= 400.
+
+    Where it is larger, ``detail`` is cut, then ``errors``, and extra members are left out.
+    """
+    if len(encode(problem)) <= size:
+        return problem
+    standard = {name: problem[name] for name in ("code", "title", "detail") if name in problem}
+    room = size - len(encode({**standard, "detail": "", "errors": ""}))
+    standard["detail"] = _cut(str(standard.get("detail", "")), MAX_MESSAGE_CHARS, room // 2)
+    if "errors" not in problem:
+        return standard
+    return {**standard, "errors": bounded(problem["errors"], room - len(encode(standard["detail"])))}
+
+
+class _Rest(str):
+    """The message that stands for ``count`` others; of a type of its own, so that cutting twice counts right."""
+
+    count: int
+
+    def __new__(cls, count: int) -> _Rest:
+        self = super().__new__(cls, f"{count} more.")
+        self.count = count
+        return self
+
+
+class _Budget:
+    """How many messages may still be kept."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def take(self) -> bool:
+        taken = self.left > 0
+        self.left -= taken
+        return taken
+
+
+def _is_entry(errors: Any) -> bool:
+    """Whether this object is one message, as pydantic writes it."""
+    return isinstance(errors, dict) and isinstance(errors.get("msg"), str)
+
+
+def _count(errors: Any) -> int:
+    if _is_entry(errors):
+        return _count(errors["msg"])
     if isinstance(errors, dict):
-        kept: dict[str, Any] = {}
-        for position, (name, value) in enumerate(errors.items()):
-            if value_ := _kept(value, budget):
-                kept[str(name)[:MAX_NAME_CHARS]] = value_
-            else:
-                kept["..."] = [f"{len(errors) - position} more."]
-                break
-        return kept
+        return sum(map(_count, errors.values()))
     if isinstance(errors, list | tuple):
-        return [item for item in (_kept(value, budget) for value in errors) if item]
-    if next(budget, None) is None:
+        return sum(map(_count, errors))
+    return errors.count if isinstance(errors, _Rest) else 1
+
+
+def _kept(errors: Any, budget: _Budget) -> Any:
+    """``errors`` cut; ``None`` for a message that is not kept."""
+    if isinstance(errors, _Rest) or _is_entry(errors) and isinstance(errors["msg"], _Rest):
         return None
-    return errors if isinstance(errors, bool | int) else str(errors)[:MAX_MESSAGE_CHARS]
+    if _is_entry(errors):
+        return {_name(name): _entry_value(value) for name, value in errors.items()} if budget.take() else None
+    if isinstance(errors, dict):
+        return _kept_by_name(errors, budget)
+    if isinstance(errors, list | tuple):
+        return _kept_in_order(errors, budget)
+    return _scalar(errors) if budget.take() else None
+
+
+def _kept_by_name(errors: dict[Any, Any], budget: _Budget) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, value in errors.items():
+        if not budget.left:
+            break
+        short = _name(name)
+        if short in kept:  # two long names with one beginning: the second is counted, not kept
+            continue
+        part = _kept(value, budget)
+        if part not in (None, {}, []):
+            kept[short] = part
+    return kept
+
+
+def _kept_in_order(errors: Iterable[Any], budget: _Budget) -> list[Any]:
+    kept = []
+    for value in errors:
+        if not budget.left:
+            break
+        part = _kept(value, budget)
+        if part is not None:  # an empty object stays: DRF's lists say by position which item is wrong
+            kept.append(part)
+    return kept
+
+
+def _with_rest(errors: Any, kept: Any, rest: _Rest) -> Any:
+    if isinstance(kept, dict):
+        return {**kept, "...": [rest]}
+    if not isinstance(errors, list | tuple):
+        return rest
+    if errors and _is_entry(errors[0]):
+        return [*kept, {"type": "too_many_errors", "loc": [], "msg": rest}]
+    return [*kept, {"...": [rest]} if errors and isinstance(errors[0], dict) else rest]
+
+
+def _entry_value(value: Any) -> Any:
+    return [_scalar(item) for item in value] if isinstance(value, list | tuple) else _scalar(value)
+
+
+def _scalar(value: Any) -> Any:
+    if value is None or isinstance(value, bool) or type(value) is int and abs(value) < 2**53:
+        return value
+    return _cut(str(value), MAX_MESSAGE_CHARS)
+
+
+def _name(name: Any) -> str:
+    return _cut(str(name), MAX_NAME_CHARS)
+
+
+def _cut(text: str, chars: int, size: int = MAX_ERRORS_SIZE) -> str:
+    """``text`` cut to so many characters, and to so many bytes as JSON, quotes included."""
+    text = text[:chars]
+    while text and len(encode(text)) > size:
+        text = text[: len(text) * 3 // 4]
+    return text
 
 
 def _not_found(exc: Any) -> RoutesockError:

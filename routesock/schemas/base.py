@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+from ..exceptions import Invalid, RouteSetupError
+from ..problems import invalid
+
+WHOLE: Final = "_schema"
+"""Where messages stand that belong to no field, as in marshmallow."""
+
+_SHALLOW_LEVELS: Final = 8
 
 
 class SchemaAdapter(ABC):
     """One schema, resolved when a class is created and kept for all its messages.
 
-    An adapter is shared by every socket, so ``load`` and ``dump`` hold no state between calls.
+    An adapter is shared by every socket, so ``load`` and ``dump`` hold no state between calls. Subclass it for a
+    library that routesock does not know, and give an instance as ``schema=``.
     """
 
     blocking: ClassVar[bool] = False
@@ -25,4 +35,34 @@ class SchemaAdapter(ABC):
 
     @abstractmethod
     def dump(self, value: Any) -> Any:
-        """``value`` (a handler's result) as the JSON encoder can spell it."""
+        """``value`` (a handler's result) as the JSON encoder can spell it.
+
+        Raises what the library raises where ``value`` does not fit: that is the server's fault, never the client's.
+        """
+
+
+def is_async(function: Any) -> bool:
+    """Whether calling ``function`` (a function, a partial, an object with ``__call__``) does not run it to its end."""
+    calls = (function, getattr(type(function), "__call__", None))
+    return any(inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call) for call in calls)
+
+
+def refuse_async(function: Any, owner: str, hook: str) -> None:
+    """Raise :class:`RouteSetupError` if ``function`` is async: schema libraries call their hooks without awaiting them.
+
+    The hook would seem to pass every time, since a coroutine that nobody awaits raises nothing.
+    """
+    if is_async(function):
+        raise RouteSetupError(
+            f"{owner}.{hook} is async, and a schema's hooks are called without await: it would never run. Make it a "
+            "plain function (with Blocking(...) around the schema if it queries the database), or do this in hydrate=."
+        )
+
+
+def too_deep(payload: Any) -> Invalid | None:
+    """The refusal for a schema that ran out of stack; ``None`` if ``payload`` is too flat to be the reason."""
+    level = [payload]
+    for _ in range(_SHALLOW_LEVELS):
+        level = [box for box in level if isinstance(box, dict | list)]
+        level = [item for box in level for item in (box.values() if isinstance(box, dict) else box)]
+    return invalid({WHOLE: ["Nested too deeply."]}) if level else None

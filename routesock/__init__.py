@@ -1,0 +1,22 @@
+"""Routes for Django Channels consumers: status-coded, validated replies through one mixin and one decorator."""
+
+from .consumers import RouteMixin
+from .dialects import Dialect, Keys
+from .exceptions import RoutesockError, RouteSetupError
+from .messages import Reply, Request
+from .pipeline import nonblocking
+from .routing import route
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Dialect",
+    "Keys",
+    "Reply",
+    "Request",
+    "RouteMixin",
+    "RouteSetupError",
+    "RoutesockError",
+    "nonblocking",
+    "route",
+]

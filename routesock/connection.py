@@ -1,0 +1,227 @@
+"""One socket from its first frame to its end: who reads, who works, and that nothing outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from itertools import count
+from typing import Any, Final
+
+from channels.exceptions import StopConsumer
+
+from . import conf
+from .exceptions import TooManyInFlight
+from .intake import Cancel, Of, Ping, Refusal, Routed
+from .lane import FAIR_SHARE, Job, Source, Verdict
+from .outgoing import Outgoing
+from .overrides import Compiled
+from .responder import Responder
+from .typing import UNSET
+
+logger: Final = logging.getLogger("routesock.socket")
+
+MAX_QUEUED_EVENTS: Final = 1000
+"""Channel-layer messages that wait for their turn; beyond, they stay in the layer, which drops what it has no room for."""
+
+CANCEL_WAIT: Final = 1.0
+"""Seconds that a cancelled handler has for its ``finally`` blocks before ``disconnect()`` runs without it."""
+
+_FIRST_RETRY: Final = 0.1
+_LAST_RETRY: Final = 5.0
+"""Seconds between two tries of a channel layer that fails; each wait is twice the last."""
+
+Receive = Callable[[], Awaitable[Any]]
+
+
+class Connection:
+    """Serves one socket of ``consumer``: reads from the client and the channel layer until either ends it."""
+
+    def __init__(
+        self,
+        consumer: Any,
+        compiled: Compiled,
+        receive: Receive,
+        channel_receive: Receive | None,
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        self._consumer = consumer
+        self._receive = receive
+        self._channel_receive = channel_receive
+        self._send = send
+        self._grace: float = conf.get("DISCONNECT_GRACE") if compiled.grace is UNSET else compiled.grace
+        self._guarded = compiled.guarded
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._gone = False
+        self._finishing = False
+        self._responder = Responder(consumer, compiled, Outgoing(consumer, compiled, self.reply), self._spawn, self._end)
+        self._lane = self._responder.lane
+        self._client = Source(self._read_client, conf.get("MAX_QUEUED"))
+        self._layer = Source(partial(self._read_layer, channel_receive), MAX_QUEUED_EVENTS)
+        self._context: contextvars.Context
+        self._ended: asyncio.Future[dict[str, Any] | None]
+
+    async def serve(self) -> None:
+        """Read until the socket ends, then let ``disconnect()`` run, once, behind everything else."""
+        self._context = contextvars.copy_context()
+        self._ended = asyncio.get_running_loop().create_future()
+        self._spawn(self._read_client())
+        if self._channel_receive is not None:
+            self._spawn(self._read_layer(self._channel_receive))
+        message, grace = {"type": "websocket.disconnect", "code": 1006}, 0.0
+        try:
+            message, grace = await self._ended or message, self._grace
+        finally:  # also where the server cancels us, or connect() raised
+            await self._finish(message, grace)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """The consumer's ``base_send``: passes everything on, and sees when a close begins.
+
+        Once the client has left, nothing is sent and nothing raised: servers differ in what they do then, and a handler
+        that saves, acknowledges and tells others must get to the end.
+        """
+        if self._gone:
+            return
+        if message["type"] == "websocket.accept":
+            self._lane.opening = False
+        elif message["type"] == "websocket.close":
+            self._lane.opening = False
+            self._close()
+        self._lane.in_send = True
+        try:
+            await self._send(message)
+        finally:
+            self._lane.in_send = False
+
+    async def reply(self, message: dict[str, Any]) -> None:
+        """Send a frame of ours, unless a close has begun."""
+        if not self._closing:
+            await self.send(message)
+
+    async def _read_client(self) -> None:
+        for taken in count(1):
+            try:
+                message = await self._receive()
+            except asyncio.CancelledError:
+                self._raise_if_closing()
+                continue
+            if taken % FAIR_SHARE == 0:
+                await asyncio.sleep(0)
+            if message["type"] == "websocket.disconnect":
+                self._gone = True
+                self._close()
+                self._end(message)
+                return
+            if not await self._take(message):
+                return
+
+    async def _read_layer(self, receive: Receive) -> None:
+        delay = _FIRST_RETRY
+        for taken in count(1):
+            try:
+                message = await receive()
+            except asyncio.CancelledError:
+                self._raise_if_closing()
+                continue
+            except Exception:
+                # A layer that is down says nothing about this socket: requests go on.
+                logger.exception("The channel layer failed; the next try is in %s s.", delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, _LAST_RETRY)
+                continue
+            delay = _FIRST_RETRY
+            if taken % FAIR_SHARE == 0:
+                await asyncio.sleep(0)
+            if not self._closing and not await self._submit(Job(self._layer, message)):
+                return
+
+    async def _take(self, message: dict[str, Any]) -> bool:
+        """Act on a message of the client; ``False``: another task reads on."""
+        if self._closing:
+            return True
+        if message["type"] != "websocket.receive":
+            return await self._submit(Job(self._client, message))
+        decision = self._responder.intake.frame(message)
+        kind = type(decision)
+        if kind is Routed or decision is Of.CONSUMER or decision is Of.DECODER:
+            return await self._submit(Job(self._client, message, decision))
+        if kind is Refusal and self._guarded:
+            return await self._submit(Job(self._client, message, decision))
+        if kind is Refusal:
+            await self._responder.refuse(decision)
+        elif kind is Ping:
+            await self._responder.pong(decision)
+        elif kind is Cancel:
+            await self._responder.cancel(decision)
+        return True
+
+    async def _submit(self, job: Job) -> bool:
+        verdict = await self._lane.submit(job)
+        if verdict is Verdict.REFUSED and type(job.decision) is Routed:
+            request = job.decision.request
+            await self._responder.refuse(Refusal(TooManyInFlight(), request.route, request.id))
+        return verdict is not Verdict.HANDED_OVER
+
+    def _close(self) -> None:
+        """From here on nothing is dispatched and no reply sent."""
+        self._closing = True
+        self._lane.close()
+
+    def _end(self, outcome: dict[str, Any] | BaseException | None) -> None:
+        """Wake ``serve``: with the disconnect, with an exception for the server, or with neither (``StopConsumer``)."""
+        self._close()
+        if self._ended.done():
+            return
+        if isinstance(outcome, BaseException):
+            self._ended.set_exception(outcome)
+        else:
+            self._ended.set_result(outcome)
+
+    def _raise_if_closing(self) -> None:
+        """Re-raise the cancellation being handled if it ends the socket; else a handler cancelled its own task."""
+        if self._finishing:
+            raise
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """A task of this socket, in the context that ``connect()`` ran in, as under Channels."""
+        task = asyncio.get_running_loop().create_task(coroutine, context=self._context)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            self._end(exc)
+
+    async def _finish(self, message: dict[str, Any], grace: float) -> None:
+        self._close()
+        self._finishing = True
+        job = self._lane.running
+        if job is not None and job.task is not None:
+            # Who sends and leaves must not lose the message: what runs has a grace, all else ends.
+            await self._cancel(self._tasks - {job.task})
+            await asyncio.wait({job.task}, timeout=grace)
+        self._responder.abandoned = True
+        await self._cancel(set(self._tasks))
+        if self._responder.connected:
+            await asyncio.get_running_loop().create_task(self._disconnect(message), context=self._context)
+
+    async def _cancel(self, tasks: set[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=CANCEL_WAIT)
+            for task in stuck:
+                logger.error("A task of a closed socket does not end when it is cancelled: %r.", task)
+
+    async def _disconnect(self, message: dict[str, Any]) -> None:
+        try:
+            await self._responder.dispatch(message)
+        except StopConsumer:
+            pass

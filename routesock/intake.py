@@ -1,0 +1,182 @@
+"""What a frame is, decided at once: nothing is awaited before the decision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container
+from enum import Enum
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from . import codec, conf
+from .dialects import MAX_ROUTE_CHARS, Frame
+from .exceptions import DuplicateRequest, InvalidEnvelope, ParseError, RoutesockError, TooLarge, UnknownRoute
+from .messages import Request, RequestId
+from .overrides import Compiled
+from .pipeline import Plan
+
+
+class Of(Enum):
+    """Frames that are none of ours to answer."""
+
+    CONSUMER = "foreign: the consumer's own code answers"
+    NOBODY = "ignored"
+    DECODER = "only the consumer's own decode_json can tell, and that may wait"
+
+
+class Routed(NamedTuple):
+    """A request of a registered route."""
+
+    plan: Plan
+    request: Request
+
+
+class Refusal(NamedTuple):
+    """An error to answer; ``route`` and ``id`` are ``None`` where they could not be read."""
+
+    error: RoutesockError
+    route: str | None = None
+    id: RequestId = None
+
+
+class Ping(NamedTuple):
+    """A heartbeat to answer with the same id and payload."""
+
+    id: RequestId
+    payload: Any
+
+
+class Cancel(NamedTuple):
+    """A request to cancel."""
+
+    id: RequestId
+
+
+Decision: TypeAlias = Routed | Refusal | Ping | Cancel | Of
+
+_NOT_TEXT: Final = "A frame is one JSON text; this one is {}."
+
+
+class Intake:
+    """Reads the frames of one socket. ``in_flight`` holds the ids of its requests that have no final reply yet."""
+
+    def __init__(self, consumer: Any, compiled: Compiled, in_flight: Container[RequestId]) -> None:
+        self._consumer = consumer
+        self._compiled = compiled
+        self._dialect = compiled.dialect
+        self._plans = compiled.plans
+        self._in_flight = in_flight
+        self._max_frame: int = conf.get("MAX_FRAME")
+        self._max_depth: int = conf.get("MAX_DEPTH")
+
+    def frame(self, message: dict[str, Any]) -> Decision:
+        """What the ``websocket.receive`` event ``message`` carries."""
+        text = message.get("text")
+        if not text:
+            if self._compiled.receive:
+                return Of.CONSUMER
+            return Refusal(ParseError(_NOT_TEXT.format("binary" if message.get("bytes") else "empty")))
+        too_large = self.is_too_large(text)
+        if too_large and not self._has_own_code:
+            return Refusal(self._size_error())
+        if self._compiled.decode:
+            return self._control(text) or Of.DECODER
+        try:
+            content = codec.decode(text, self._max_depth)
+        except ParseError as error:
+            return self._unparsed(text, error)
+        return self.content(content, too_large=too_large)
+
+    def content(self, content: Any, *, too_large: bool = False) -> Decision:
+        """What a frame with this decoded ``content`` is."""
+        if type(content) is not dict:
+            return self._not_ours(Refusal(InvalidEnvelope("A request is a JSON object.")))
+        name = self._dialect.route(content)
+        plan = self._plans.get(name) if type(name) is str else None
+        if plan is None:
+            return self._unregistered(content, name)
+        try:
+            id = self._dialect.id(content)
+            headers = self._dialect.headers(content)
+        except InvalidEnvelope as error:
+            return Refusal(error, name, error.id)
+        if too_large:
+            return Refusal(self._size_error(), name, id)
+        if id is not None and id in self._in_flight:
+            return Refusal(DuplicateRequest(), name, id)
+        return Routed(plan, Request(name, id, self._dialect.payload(content), headers, self._consumer))
+
+    def undecodable(self) -> Decision:
+        """What a frame is that the consumer's own ``decode_json`` does not accept."""
+        return Of.CONSUMER if self._compiled.receive else Refusal(ParseError())
+
+    def is_too_large(self, text: str) -> bool:
+        """Whether ``text`` has more bytes in UTF-8 than ``MAX_FRAME``."""
+        if len(text) * 4 <= self._max_frame:
+            return False
+        if len(text) > self._max_frame:
+            return True
+        return not text.isascii() and len(text.encode("utf-8", "surrogatepass")) > self._max_frame
+
+    def _unregistered(self, frame: Frame, name: Any) -> Decision:
+        reserved = self._reserved(frame, name)
+        if reserved is not None:
+            return reserved
+        try:
+            id = self._dialect.id(frame)
+        except InvalidEnvelope as error:
+            return self._not_ours(Refusal(error, self._readable(name), error.id))
+        if self._readable(name) is None:
+            error = InvalidEnvelope(f"The request's route is a string of at most {MAX_ROUTE_CHARS} characters.")
+            return self._not_ours(Refusal(error, None, id))
+        if name == "PONG" and not self._has_own_code:
+            return Of.NOBODY
+        return self._not_ours(Refusal(UnknownRoute(), name, id))
+
+    def _reserved(self, frame: Frame, name: Any) -> Decision | None:
+        if name == "PING":
+            try:
+                return Ping(self._dialect.id(frame), self._dialect.payload(frame))
+            except InvalidEnvelope as error:
+                return Refusal(error, name, error.id)
+        if name == "CANCEL":
+            try:
+                return Cancel(self._dialect.id(frame))
+            except InvalidEnvelope:
+                return Of.NOBODY
+        return None
+
+    def _control(self, text: str) -> Decision | None:
+        """A PING or CANCEL in a frame whose decoding belongs to the consumer; they come before its code."""
+        if "PING" in text or "CANCEL" in text:
+            try:
+                content = codec.decode(text, self._max_depth)
+            except ParseError:
+                return None
+            if type(content) is dict:
+                return self._reserved(content, self._dialect.route(content))
+        return None
+
+    def _unparsed(self, text: str, error: ParseError) -> Decision:
+        """A frame that is not strict JSON. Channels' own ``decode_json`` is not strict: what it accepts is foreign."""
+        if self._compiled.receive_json and not self._compiled.receive:
+            try:
+                content = json.loads(text)
+            except (ValueError, RecursionError):
+                return Refusal(error)
+            name = self._dialect.route(content) if type(content) is dict else None
+            return Refusal(error, name) if type(name) is str and name in self._plans else Of.CONSUMER
+        return self._not_ours(Refusal(error))
+
+    def _not_ours(self, refusal: Refusal) -> Decision:
+        return Of.CONSUMER if self._has_own_code else refusal
+
+    @property
+    def _has_own_code(self) -> bool:
+        return self._compiled.receive or self._compiled.receive_json
+
+    def _size_error(self) -> TooLarge:
+        return TooLarge(f"A frame has at most {self._max_frame} bytes.", limit=self._max_frame)
+
+    @staticmethod
+    def _readable(name: Any) -> str | None:
+        return name if type(name) is str and 0 < len(name) <= MAX_ROUTE_CHARS else None

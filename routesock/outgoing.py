@@ -1,0 +1,71 @@
+"""Frames out: encoded by us, or by what the consumer overrides."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from . import codec, conf, db
+from .dialects import Frame
+from .overrides import Compiled
+
+logger: Final = logging.getLogger("routesock.request")
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class FrameTooLarge(ValueError):
+    """A frame over ``MAX_REPLY`` bytes: some servers drop such a frame without a word."""
+
+
+class Outgoing:
+    """Writes the frames of one socket through the consumer's ``send_json``, ``encode_json`` and ``send`` if they are its own."""
+
+    def __init__(self, consumer: Any, compiled: Compiled, send: Send) -> None:
+        self._consumer = consumer
+        self._own = compiled
+        self._send = send
+        self._max_bytes: int = conf.get("MAX_REPLY")
+        self._plain = not (compiled.encode or compiled.send or compiled.send_json)
+
+    async def write(self, frame: Frame) -> None:
+        """Encode ``frame`` and send it. Raises what encoding raises; a socket that cannot be written to any more is let be."""
+        if self._plain:
+            text = codec.encode(frame)
+            if len(text) > self._max_bytes:  # ASCII, so characters are bytes
+                raise self._too_large(len(text))
+            try:
+                await self._send({"type": "websocket.send", "text": text})
+            except Exception:
+                self._gone()
+            return
+        await self._write_own(frame)
+
+    async def _write_own(self, frame: Frame) -> None:
+        if self._own.send_json:
+            await self._call(self._consumer.send_json, frame)
+            return
+        text = await self._call(self._consumer.encode_json, frame) if self._own.encode else codec.encode(frame)
+        size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        if size > self._max_bytes:
+            raise self._too_large(size)
+        try:
+            if self._own.send:
+                await self._call(self._consumer.send, text)
+            else:
+                await self._send({"type": "websocket.send", "text": text})
+        except Exception:
+            self._gone()
+
+    async def _call(self, method: Callable[..., Any], argument: Any) -> Any:
+        if self._own.sync:
+            return await db.in_thread(method, argument)
+        return await method(argument)
+
+    def _too_large(self, size: int) -> FrameTooLarge:
+        return FrameTooLarge(f"A frame of {size} bytes is over MAX_REPLY ({self._max_bytes}): send it in parts.")
+
+    def _gone(self) -> None:
+        # Servers differ in what they raise once the client has left; the disconnect event follows and ends the socket.
+        logger.debug("A frame could not be sent.", exc_info=True)

@@ -1,0 +1,122 @@
+"""What a consumer class brings of its own, found out once when it is created."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from channels.consumer import AsyncConsumer, SyncConsumer
+from channels.generic.websocket import (
+    AsyncJsonWebsocketConsumer,
+    AsyncWebsocketConsumer,
+    JsonWebsocketConsumer,
+    WebsocketConsumer,
+)
+
+from .dialects import Dialect
+from .exceptions import RouteSetupError
+from .pipeline import Plan, compile_route
+from .routing import checked_middleware, checked_timeout, collect
+from .typing import UNSET, Unset
+
+_CHANNELS: Final = ("channels.consumer", "channels.generic.websocket")
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A consumer class as the connection sees it: its plans by route name, and which methods of Channels it overrides."""
+
+    plans: Mapping[str, Plan]
+    handlers: frozenset[str]
+    """The attributes that answer routes: no channel-layer message may call them."""
+    dialect: Dialect
+    grace: float | Unset
+    sync: bool
+    dispatch: bool
+    guarded: bool
+    """``dispatch`` or ``websocket_receive`` is the class's own, so every frame has to pass through it."""
+    receive: bool
+    """``receive`` (or ``websocket_receive``) is its own: foreign frames of every kind belong to it."""
+    receive_json: bool
+    """``receive_json`` is its own: foreign frames that ``decode_json`` accepts belong to it."""
+    decode: bool
+    encode: bool
+    send: bool
+    send_json: bool
+
+
+def compile_consumer(cls: type) -> Compiled:
+    """Collect and compile what ``cls`` declares.
+
+    Raises :class:`RouteSetupError` for a class option, a route or a hook that cannot work.
+    """
+    dialect = getattr(cls, "route_dialect", None)
+    if not isinstance(dialect, Dialect):
+        raise RouteSetupError(
+            f"{cls.__name__}.route_dialect is an instance of a Dialect, such as Keys(route='action'); got {dialect!r}."
+        )
+    timeout = checked_timeout(f"{cls.__name__}.route_timeout", getattr(cls, "route_timeout", UNSET))
+    middleware = checked_middleware(f"{cls.__name__}.route_middleware", getattr(cls, "route_middleware", ()))
+    routes = collect(cls)
+    is_json = issubclass(cls, AsyncJsonWebsocketConsumer | JsonWebsocketConsumer)
+    own = {name: _is_own(cls, name) for name in ("dispatch", "websocket_receive", "receive", "send")}
+    own |= {name: is_json and _is_own(cls, name) for name in _JSON_METHODS}
+    return Compiled(
+        plans={
+            name: compile_route(cls, route, timeout if route.timeout is UNSET else route.timeout, middleware)
+            for name, route in routes.items()
+        },
+        handlers=frozenset(route.attr for route in routes.values()),
+        dialect=dialect,
+        grace=_checked_grace(cls),
+        sync=issubclass(cls, SyncConsumer),
+        dispatch=own["dispatch"],
+        guarded=own["dispatch"] or own["websocket_receive"],
+        receive=own["receive"] or own["websocket_receive"],
+        receive_json=own["receive_json"],
+        decode=own["decode_json"],
+        encode=own["encode_json"],
+        send=own["send"],
+        send_json=own["send_json"],
+    )
+
+
+_JSON_METHODS: Final = ("receive_json", "decode_json", "encode_json", "send_json")
+
+
+def check_bases(cls: type, mixin: type) -> bool:
+    """Whether ``cls`` is a WebSocket consumer; ``False`` for a mixin that is still to be mixed into one.
+
+    Raises :class:`RouteSetupError` where the mixin could not take effect.
+    """
+    if not issubclass(cls, AsyncConsumer):
+        return False
+    if not issubclass(cls, AsyncWebsocketConsumer | WebsocketConsumer):
+        raise RouteSetupError(f"{cls.__name__} is no WebSocket consumer: RouteMixin has no frames to route there.")
+    mro = cls.__mro__
+    behind = mro[mro.index(mixin) + 1 :]
+    consumers = [base for base in mro if issubclass(base, AsyncConsumer) and not issubclass(base, mixin)]
+    if consumers[0] not in behind:
+        raise RouteSetupError(
+            f"RouteMixin stands behind {consumers[0].__name__}, where it has no effect. "
+            f"Write `class {cls.__name__}(RouteMixin, {consumers[0].__name__})`."
+        )
+    for base in behind:
+        if "__call__" in vars(base) and base.__module__ not in _CHANNELS:
+            raise RouteSetupError(
+                f"{base.__name__} overrides __call__, which RouteMixin in front of it would replace. "
+                f"Put the mixin further back: `class {base.__name__}(RouteMixin, ...)`."
+            )
+    return True
+
+
+def _is_own(cls: type, name: str) -> bool:
+    return next(base.__module__ not in _CHANNELS for base in cls.__mro__ if name in vars(base))
+
+
+def _checked_grace(cls: type) -> float | Unset:
+    grace: Any = getattr(cls, "route_disconnect_grace", UNSET)
+    if grace is UNSET or (isinstance(grace, int | float) and not isinstance(grace, bool) and grace >= 0):
+        return grace  # type: ignore[no-any-return]
+    raise RouteSetupError(f"{cls.__name__}.route_disconnect_grace is a number of seconds, 0 for none; got {grace!r}.")

@@ -1,0 +1,271 @@
+"""The replies of one socket: runs what its frames ask for inside the one error boundary, and answers exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from typing import Any, Final
+
+from asgiref.sync import async_to_sync
+from channels.consumer import SyncConsumer, get_handler_name
+from channels.exceptions import StopConsumer
+from django.utils.module_loading import import_string
+
+from . import conf, db, faults
+from .dialects import Frame
+from .exceptions import Cancelled, DeadlineExceeded, RoutesockError
+from .intake import Cancel, Decision, Intake, Of, Ping, Refusal, Routed
+from .lane import Job, Lane
+from .messages import NO_HEADERS, Reply, RequestId
+from .outgoing import Outgoing
+from .overrides import Compiled
+from .typing import UNSET
+
+_current: Final[ContextVar[Job | None]] = ContextVar("routesock_job", default=None)
+"""The job whose message is on its way through the consumer's own ``dispatch``."""
+
+_OURS: Final = (Routed, Refusal)
+"""Decisions that are answered here, not by the consumer's own code."""
+
+_dispatch_in_thread: Final = vars(SyncConsumer)["dispatch"].func
+
+
+class Responder:
+    """Does the jobs of one socket's lane. ``end`` ends the socket: with an exception for the server, or without."""
+
+    def __init__(
+        self,
+        consumer: Any,
+        compiled: Compiled,
+        outgoing: Outgoing,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        end: Callable[[BaseException | None], None],
+    ) -> None:
+        self._consumer = consumer
+        self._compiled = compiled
+        self._dialect = compiled.dialect
+        self._outgoing = outgoing
+        self._spawn = spawn
+        self._end = end
+        self._timeout: float | None = conf.get("TIMEOUT")
+        self._middleware = tuple(import_string(path) for path in conf.get("MIDDLEWARE"))
+        self._in_flight: dict[RequestId, Job] = {}
+        self.intake = Intake(consumer, compiled, self._in_flight)
+        self.lane = Lane(self, spawn)
+        self.connected = False
+        """``connect()`` has returned."""
+        self.abandoned = False
+        """The socket is at its end: a cancellation is the connection's, no job's."""
+        if compiled.guarded:
+            consumer.receive = self._sync_gate if compiled.sync else self._gate
+
+    # What the lane asks
+
+    async def run(self, job: Job) -> None:
+        try:
+            if job.decision is Of.DECODER:
+                await self._decode(job)
+            if self._compiled.guarded or type(job.decision) not in _OURS:
+                await self._consumer_code(job)
+            else:
+                job.outcome = await self._outcome(job)
+            job.over = True
+            if job.outcome is not None and not job.settled:
+                self._settle(job)
+                await self._answer(job.outcome, job.decision)
+        except asyncio.CancelledError:
+            if not job.revoked or self.abandoned:
+                raise
+        finally:
+            job.over = True
+            self._settle(job)
+            if job.revoked and job.task is not None:
+                job.task.uncancel()
+
+    def queued(self, job: Job) -> None:
+        if type(job.decision) is Routed and job.decision.request.id is not None:
+            self._in_flight[job.decision.request.id] = job
+
+    def waits(self, job: Job) -> None:
+        if type(job.decision) is not Routed or job.settled:
+            return
+        self.queued(job)
+        timeout = job.decision.plan.timeout
+        if timeout is UNSET:
+            timeout = self._timeout
+        if timeout is not None:
+            job.timer = asyncio.get_running_loop().call_later(timeout, self._deadline, job, timeout)
+
+    # What the readers ask
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Answer an error at once."""
+        await self._answer(refusal, None)
+
+    async def pong(self, ping: Ping) -> None:
+        """Answer a heartbeat."""
+        await self._write(self._dialect.pong(ping.id, ping.payload), None, ping.id)
+
+    async def cancel(self, cancel: Cancel) -> None:
+        """End the request of that id, queued or running, and answer it 499; an unknown id is ignored."""
+        job = self._in_flight.get(cancel.id)
+        if job is not None:
+            await self._revoke(job, Cancelled())
+
+    # Ends that do not come from the handler
+
+    def _deadline(self, job: Job, timeout: float) -> None:
+        assert type(job.decision) is Routed
+        started = job.decision.request.started
+        left = 0.0 if started is None else started + timeout - time.monotonic()
+        if left > 0:  # hooks waited before the handler began
+            job.timer = asyncio.get_running_loop().call_later(left, self._deadline, job, timeout)
+        else:
+            self._spawn(self._revoke(job, DeadlineExceeded()))
+
+    async def _revoke(self, job: Job, error: RoutesockError) -> None:
+        if job.settled or type(job.decision) is not Routed:
+            return
+        self._settle(job)
+        if not self.lane.drop(job) and not job.over and job.task is not None:
+            job.revoked = True
+            job.task.cancel()
+        await self._answer(self._refusal(error, job.decision), None)
+
+    def _settle(self, job: Job) -> None:
+        job.settled = True
+        if job.timer is not None:
+            job.timer.cancel()
+        if type(job.decision) is Routed:
+            id = job.decision.request.id
+            if self._in_flight.get(id) is job:
+                del self._in_flight[id]
+
+    # The error boundary
+
+    async def _outcome(self, job: Job) -> Reply | Refusal:
+        """What the frame's decision leads to; only a cancellation of ours is raised."""
+        job.entered = True
+        if type(job.decision) is Refusal:
+            return job.decision
+        assert type(job.decision) is Routed
+        plan, request = job.decision
+        try:
+            return await plan.run(request, self._middleware)
+        except BaseException as exc:  # a handler may raise SystemExit or a CancelledError of its own: 500 as well
+            if self._is_ours(job, exc):
+                raise
+            return self._failure(job.decision, exc)
+
+    async def _consumer_code(self, job: Job) -> None:
+        """Hand the message to the consumer as Channels would; a frame of ours comes back through the gate."""
+        if job.decision is Of.NOBODY:
+            return
+        token = _current.set(job)
+        try:
+            await self.dispatch(job.message)
+        except StopConsumer:
+            self._end(None)
+        except BaseException as exc:
+            if self._is_ours(job, exc):
+                raise
+            job.outcome = self._code_failed(job, exc)
+        else:
+            if job.message["type"] == "websocket.connect":
+                self.connected = True
+        finally:
+            _current.reset(token)
+
+    def _code_failed(self, job: Job, exc: BaseException) -> Refusal | None:
+        kind = job.message.get("type")
+        if kind == "websocket.connect":
+            self._end(exc)
+            return None
+        if type(job.decision) is Routed:
+            return self._failure(job.decision, exc)
+        error = faults.internal_error(exc, f"The consumer's own code for {faults.printable(kind)}", self._consumer)
+        return Refusal(error) if kind == "websocket.receive" else None
+
+    def _failure(self, routed: Routed, exc: BaseException) -> Refusal:
+        return self._refusal(faults.error_for(exc, self._consumer, routed.request), routed)
+
+    def _refusal(self, error: RoutesockError, routed: Routed) -> Refusal:
+        return Refusal(error, routed.request.route, routed.request.id)
+
+    def _is_ours(self, job: Job, exc: BaseException) -> bool:
+        return isinstance(exc, asyncio.CancelledError) and (job.revoked or self.abandoned)
+
+    # The consumer's own dispatch and decode_json
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Call the consumer's handler of an ASGI or channel-layer message, in the thread that it belongs to."""
+        kind = message["type"]
+        if not kind.startswith("websocket.") and get_handler_name(message) in self._compiled.handlers:
+            raise ValueError(f"{kind!r} names a route's handler, which no channel-layer message may call.")
+        if self._compiled.sync and not self._compiled.dispatch:
+            await db.in_thread(_dispatch_in_thread, self._consumer, message)
+        else:
+            await self._consumer.dispatch(message)
+
+    async def _gate(self, *args: Any, **kwargs: Any) -> None:
+        """Stands in for ``receive`` on the consumer: what passed its ``dispatch`` and ``websocket_receive`` is answered."""
+        job = _current.get()
+        if job is None or job.entered or type(job.decision) not in _OURS:
+            await type(self._consumer).receive(self._consumer, *args, **kwargs)
+        else:
+            job.outcome = await self._outcome(job)
+
+    def _sync_gate(self, *args: Any, **kwargs: Any) -> None:
+        job = _current.get()
+        if job is None or job.entered or type(job.decision) not in _OURS:
+            type(self._consumer).receive(self._consumer, *args, **kwargs)
+        else:
+            job.outcome = async_to_sync(self._outcome)(job)
+
+    async def _decode(self, job: Job) -> None:
+        text = job.message["text"]
+        try:
+            decode = self._consumer.decode_json
+            content = await (db.in_thread(decode, text) if self._compiled.sync else decode(text))
+        except BaseException as exc:
+            if self._is_ours(job, exc):
+                raise
+            job.decision = self.intake.undecodable()
+            return
+        decision = self.intake.content(content, too_large=self.intake.is_too_large(text))
+        if type(decision) is Ping:
+            await self.pong(decision)
+            decision = Of.NOBODY
+        elif type(decision) is Cancel:
+            await self.cancel(decision)
+            decision = Of.NOBODY
+        job.decision = decision
+        if job.task is not None:
+            self.waits(job)
+
+    # Frames out
+
+    async def _answer(self, outcome: Reply | Refusal, decision: Decision | None) -> None:
+        if type(outcome) is Refusal:
+            error, route, id = outcome
+            frame = self._dialect.reply(route, id, error.status, error.problem(), error.headers)
+        else:
+            assert isinstance(outcome, Reply) and type(decision) is Routed
+            route, id = decision.request.route, decision.request.id
+            if id is None and outcome.status < 400:
+                return
+            payload = None if outcome.status == 204 else outcome.payload
+            frame = self._dialect.reply(route, id, outcome.status, payload, outcome.headers)
+        await self._write(frame, route, id)
+
+    async def _write(self, frame: Frame, route: str | None, id: RequestId) -> None:
+        try:
+            await self._outgoing.write(frame)
+        except Exception as exc:
+            error = faults.internal_error(exc, f"The reply of route {faults.printable(route)}", self._consumer, id)
+            try:
+                await self._outgoing.write(self._dialect.reply(route, id, error.status, error.problem(), NO_HEADERS))
+            except Exception:
+                faults.logger.exception("Nor could the error be sent.")

@@ -1,0 +1,219 @@
+"""Marking methods as routes, and finding the marks when a class is created."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeVar
+
+from asgiref.sync import iscoroutinefunction
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+
+from .dialects import MAX_ROUTE_CHARS
+from .exceptions import RouteSetupError
+from .schemas import SchemaAdapter, library_adapter, resolve
+from .typing import UNSET, Unset
+
+RESERVED: Final = frozenset(
+    ("PING", "PONG", "CANCEL", "CLOSE", "AUTH", "HELLO", "RESUME", "SUBSCRIBE", "UNSUBSCRIBE"),
+)
+"""Names that the protocol keeps for itself."""
+
+_MARK: Final = "__routesock_routes__"
+
+_CHANNELS_NAMES: Final = frozenset(dir(AsyncJsonWebsocketConsumer))
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One route: its name, the method that answers it, and its options as they were checked at declaration."""
+
+    name: str
+    attr: str = ""
+    schema: SchemaAdapter | None = None
+    hydrate: Callable[..., Any] | str | None = None
+    dehydrate: Any = None
+    status: int | None = None
+    timeout: float | Unset | None = UNSET
+    middleware: tuple[Callable[..., Any], ...] = ()
+    summary: str = ""
+    description: str = ""
+    tags: tuple[str, ...] = field(default=(), hash=False)
+    deprecated: bool = False
+
+
+def route(
+    name: str,
+    *,
+    schema: Any = None,
+    hydrate: Callable[..., Any] | str | None = None,
+    dehydrate: Any = None,
+    status: int | None = None,
+    timeout: float | Unset | None = UNSET,
+    middleware: Iterable[Callable[..., Any]] = (),
+    summary: str = "",
+    description: str = "",
+    tags: Iterable[str] = (),
+    deprecated: bool = False,
+) -> Callable[[Handler], Handler]:
+    """Mark a consumer's method as the handler of frames that name this route; the method itself stays as it is.
+
+    The handler takes the :class:`~routesock.Request`. It returns a value (200), ``None`` (204) or a
+    :class:`~routesock.Reply`, or raises an error with a status. Stacked marks give one handler several names.
+
+    :param name: What clients write, at most 128 characters; ``route_prefix`` of the class goes in front of it.
+    :param schema: Turns the client's payload into ``request.payload`` or refuses it (422): a marshmallow Schema (class
+        or instance), a pydantic model, a msgspec Struct, a DRF serializer, or a callable.
+    :param hydrate: Called with the request; what it returns becomes ``request.payload``. A function or the name of a
+        method, sync or async.
+    :param dehydrate: Turns the handler's result into what JSON can spell, for 2xx replies: a schema, a callable, or the
+        name of a method.
+    :param status: The status of a plain result, 200 to 299; otherwise 200, and 204 for ``None``.
+    :param timeout: Seconds that the handler may take before the client is answered 504; ``None``: no limit. Without it
+        ``route_timeout`` of the class holds, else the setting ``TIMEOUT``.
+    :param middleware: ``async def m(request, call_next)``, called around the handler inside the class's own middleware.
+    :param summary: One line for the documents.
+    :param description: More for the documents; without it the handler's docstring.
+    :param tags: Groups of routes in the documents.
+    :param deprecated: Shown in the documents.
+
+    Raises :class:`~routesock.exceptions.RouteSetupError` for an option that cannot work.
+    """
+    declared = Route(
+        name=_checked_name(name),
+        schema=None if schema is None else resolve(schema),
+        hydrate=_checked_hook("hydrate", hydrate),
+        dehydrate=_checked_dehydrate(dehydrate),
+        status=_checked_status(status),
+        timeout=checked_timeout("timeout", timeout),
+        middleware=checked_middleware("middleware", middleware),
+        summary=summary,
+        description=description,
+        tags=(tags,) if isinstance(tags, str) else tuple(tags),
+        deprecated=deprecated,
+    )
+
+    def mark(handler: Handler) -> Handler:
+        if not callable(handler):
+            raise RouteSetupError(f"@route({name!r}) decorates a method, not {handler!r}.")
+        marks: tuple[Route, ...] = getattr(handler, _MARK, ())
+        if any(other.name == name for other in marks):
+            raise RouteSetupError(f"@route({name!r}) stands twice on {handler.__qualname__}.")
+        setattr(handler, _MARK, (declared, *marks))
+        return handler
+
+    return mark
+
+
+def collect(cls: type) -> dict[str, Route]:
+    """The routes of ``cls`` by their full names: the marks of its methods and of those that it inherits.
+
+    The first definition along the MRO answers; without marks of its own it keeps those that it overrides, and ``None``
+    removes them. Raises :class:`RouteSetupError` if two methods claim one name.
+    """
+    prefix = getattr(cls, "route_prefix", "")
+    if not isinstance(prefix, str):
+        raise RouteSetupError(f"{cls.__name__}.route_prefix is a string, not {prefix!r}.")
+    routes: dict[str, Route] = {}
+    for attr, marks in _marked(cls):
+        for mark in marks:
+            full = _checked_name(prefix + mark.name)
+            if full in routes:
+                raise RouteSetupError(
+                    f"Both {cls.__name__}.{routes[full].attr} and {cls.__name__}.{attr} claim the route {full!r}. "
+                    f"Rename one, or remove an inherited one with `{attr} = None`."
+                )
+            routes[full] = replace(mark, name=full, attr=attr)
+    return routes
+
+
+def _marked(cls: type) -> Iterator[tuple[str, tuple[Route, ...]]]:
+    """Each attribute of ``cls`` that answers routes, bases first, with the marks that hold for it."""
+    seen: set[str] = set()
+    for base in reversed(cls.__mro__):
+        for attr in vars(base):
+            if attr in seen:
+                continue
+            seen.add(attr)
+            definitions = [vars(owner)[attr] for owner in cls.__mro__ if attr in vars(owner)]
+            marks = next((found for item in definitions if (found := getattr(item, _MARK, ()))), ())
+            if marks and definitions[0] is not None:
+                _check_handler(cls, attr)
+                yield attr, marks
+
+
+def _check_handler(cls: type, attr: str) -> None:
+    handler = getattr(cls, attr)
+    where = f"{cls.__name__}.{attr}"
+    if not callable(handler):
+        raise RouteSetupError(f"{where} overrides a route with {handler!r}. Write a method, or None to remove the route.")
+    if attr in _CHANNELS_NAMES or attr.startswith("websocket_"):
+        raise RouteSetupError(f"{where} cannot be a route: Channels calls {attr} itself. Give the handler another name.")
+    if inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):
+        raise RouteSetupError(f"{where} yields; a handler returns its result.")
+    try:
+        inspect.signature(handler).bind(*(("request",) if _is_bound(cls, attr) else ("self", "request")))
+    except TypeError:
+        raise RouteSetupError(
+            f"{where}{inspect.signature(handler)} cannot be called as a handler. Write `def {attr}(self, request)`."
+        ) from None
+    except ValueError:
+        return  # a callable without a signature: it is found out when it is called
+
+
+def _is_bound(cls: type, attr: str) -> bool:
+    return isinstance(inspect.getattr_static(cls, attr), staticmethod | classmethod)
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        raise RouteSetupError(f'A route\'s name is a string, as in @route("chat.send"); got {name!r}.')
+    if len(name) > MAX_ROUTE_CHARS:
+        raise RouteSetupError(f"A route's name has at most {MAX_ROUTE_CHARS} characters; {name[:20]!r}... has {len(name)}.")
+    if name in RESERVED:
+        raise RouteSetupError(f"The route name {name!r} is reserved for the protocol. Write {name.lower()!r}.")
+    return name
+
+
+def _checked_dehydrate(dehydrate: Any) -> SchemaAdapter | Callable[..., Any] | str | None:
+    return library_adapter(dehydrate) or _checked_hook("dehydrate", dehydrate)
+
+
+def _checked_hook(option: str, hook: Any) -> Callable[..., Any] | str | None:
+    if hook is None or callable(hook) or (isinstance(hook, str) and hook.isidentifier()):
+        return hook  # type: ignore[no-any-return]
+    raise RouteSetupError(f"{option}= is a function or the name of a method; got {hook!r}.")
+
+
+def _checked_status(status: Any) -> int | None:
+    if status is None or (isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 299):
+        return None if status is None else int(status)
+    raise RouteSetupError(f"status= is that of a success, 200 to 299; got {status!r}. Raise an error for any other.")
+
+
+def checked_timeout(option: str, seconds: Any) -> float | Unset | None:
+    """``seconds`` if they can be a deadline: a positive number, ``None`` for none, or :data:`UNSET`."""
+    if seconds is None or seconds is UNSET:
+        return seconds  # type: ignore[no-any-return]
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0:
+        return float(seconds)
+    raise RouteSetupError(f"{option} is a positive number of seconds, or None for no deadline; got {seconds!r}.")
+
+
+def checked_middleware(option: str, middleware: Any) -> tuple[Callable[..., Any], ...]:
+    """``middleware`` as a tuple of ``async def m(request, call_next)``."""
+    if isinstance(middleware, str | Mapping) or not isinstance(middleware, Iterable):
+        raise RouteSetupError(f"{option} is a list of functions; got {middleware!r}.")
+    functions = tuple(middleware)
+    for function in functions:
+        if not is_async(function):
+            raise RouteSetupError(f"{option}: write {function!r} as `async def m(request, call_next)`.")
+    return functions
+
+
+def is_async(function: Any) -> bool:
+    """Whether calling ``function`` (a function, a partial, an object with ``__call__``) gives a coroutine."""
+    return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004

@@ -1,0 +1,61 @@
+"""A plain function as a schema."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, get_origin
+
+from ..exceptions import RouteSetupError
+from ..problems import invalid
+from .base import WHOLE, SchemaAdapter, is_async
+
+
+def is_plain(schema: Any) -> bool:
+    """Whether ``schema`` is a function or an object with ``__call__``.
+
+    A class is not: one that only stores what it is given (a Django form, a dataclass) would let everything through.
+    """
+    return callable(schema) and not isinstance(schema, type) and get_origin(schema) is None
+
+
+class PlainAdapter(SchemaAdapter):
+    """``schema=function``: what ``function(payload)`` returns is the payload.
+
+    ``ValueError`` is its refusal, and its text goes to the client under ``"_schema"``; so do not let one through whose
+    text the client must not read. Anything else that it raises is what it is when a handler raises it: Django's
+    ``ValidationError`` a refusal with messages by field, a ``TypeError`` or ``KeyError`` a fault. ``dump`` calls the
+    function as well, where it stands behind ``dehydrate=``; there, a ``ValueError`` is a fault.
+    """
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        if is_async(function) or inspect.isgeneratorfunction(function):
+            raise RouteSetupError(
+                f"{function!r} is async or a generator, and a schema is a plain function. Wrap what it does in "
+                "Blocking(...) if it queries the database, or do it in hydrate=, which may be async."
+            )
+        self._function = function
+
+    def __repr__(self) -> str:
+        return f"PlainAdapter({self._function!r})"
+
+    def load(self, payload: Any) -> Any:
+        try:
+            return self._called(payload)
+        except ValueError as exc:
+            if type(exc).__module__.startswith("pydantic_core"):
+                from .pydantic import refusal  # its own text would show the input
+
+                raise refusal(exc) from exc
+            raise invalid({WHOLE: [str(exc)]}) from exc
+
+    def dump(self, value: Any) -> Any:
+        return self._called(value)
+
+    def _called(self, value: Any) -> Any:
+        result = self._function(value)
+        if inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result.close()
+            raise TypeError(f"The schema {self._function!r} returned an awaitable; a schema is a plain function.")
+        return result

@@ -1,0 +1,68 @@
+"""pydantic 2 as a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_origin
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from ..codec import encode
+from ..exceptions import Invalid
+from ..problems import invalid
+from .base import SchemaAdapter, refuse_async
+
+
+class PydanticAdapter(SchemaAdapter):
+    """A model, and what ``TypeAdapter`` makes of it.
+
+    ``load`` validates in JSON mode, since that is what the payload was: a strict model takes a datetime as text, and
+    refuses ``"1"`` for an ``int``. ``dump`` takes an instance, a dict, or any object with the model's attributes
+    (a Django model), and gives what ``model_dump(mode="json")`` gives.
+    """
+
+    def __init__(self, adapter: TypeAdapter[Any], name: str) -> None:
+        self._adapter = adapter
+        self._name = name
+        for function in _functions(adapter.core_schema):
+            refuse_async(function, name, getattr(function, "__name__", repr(function)))
+
+    def __repr__(self) -> str:
+        return f"PydanticAdapter({self._name})"
+
+    def load(self, payload: Any) -> Any:
+        try:
+            return self._adapter.validate_json(encode(payload))
+        except ValidationError as exc:
+            raise refusal(exc) from exc
+
+    def dump(self, value: Any) -> Any:
+        return self._adapter.dump_python(self._adapter.validate_python(value, from_attributes=True), mode="json")
+
+
+def adapter_for(schema: Any) -> SchemaAdapter | None:
+    if isinstance(schema, TypeAdapter):
+        return PydanticAdapter(schema, repr(schema))
+    if get_origin(schema) is list:
+        return PydanticAdapter(TypeAdapter(schema), repr(schema))
+    if isinstance(schema, type) and (issubclass(schema, BaseModel) or hasattr(schema, "__pydantic_validator__")):
+        return PydanticAdapter(TypeAdapter(schema), schema.__qualname__)
+    return None
+
+
+def refusal(exc: Any) -> Invalid:
+    """``exc.errors()`` without ``input`` (it may be a password), ``ctx`` and ``url``."""
+    return invalid([{key: error[key] for key in ("type", "loc", "msg")} for error in exc.errors(include_url=False)])
+
+
+def _functions(schema: Any) -> Iterator[Any]:
+    """The validators and serializers in a core schema, those of nested models included."""
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key == "function" and callable(value):
+                yield value
+            else:
+                yield from _functions(value)
+    elif isinstance(schema, list | tuple):
+        for item in schema:
+            yield from _functions(item)

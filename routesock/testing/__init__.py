@@ -1,0 +1,18 @@
+"""A client for tests of consumers, without a server: ``async with RouteClient(...)`` or ``with RouteClient(...)``."""
+
+from .blocking import BlockingRouteClient
+from .client import RouteClient
+from .errors import ClientTimeout, ConnectionClosed, ConnectionRefused, NoReply
+from .frames import ClientReply, Close, Push
+
+__all__ = [
+    "BlockingRouteClient",
+    "ClientReply",
+    "ClientTimeout",
+    "Close",
+    "ConnectionClosed",
+    "ConnectionRefused",
+    "NoReply",
+    "Push",
+    "RouteClient",
+]

@@ -1,0 +1,165 @@
+"""An ASGI application under test, seen from the server's side of one websocket; knows nothing of envelopes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from routesock.messages import Scope
+
+from .errors import ClientTimeout, ConnectionClosed, ConnectionRefused
+from .frames import Close
+
+Message = Mapping[str, Any]
+ASGIApplication = Callable[..., Any]
+
+
+TURNS = 50
+
+
+async def let_run() -> None:
+    """Lets everything in the loop run until it waits for time to pass, for a thread or for a socket.
+
+    No public interface tells that a loop has nothing left to do. The longest chain of wake-ups between a frame and its
+    reply is some fifteen turns of the loop.
+    """
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+class Application:
+    """One run of an application: what is fed to it, what it sent, how it ended.
+
+    As a server does, it answers a close by the application with a ``websocket.disconnect``, and drops what is sent
+    after the client left. Nothing here ends the application but :meth:`leave`.
+    """
+
+    def __init__(self, application: ASGIApplication, scope: Scope, deliver: Callable[[str | bytes], None]) -> None:
+        self._application = application
+        self._scope = scope
+        self._deliver = deliver
+        self._input: asyncio.Queue[Message] = asyncio.Queue()
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._accepted: Message | None = None
+        self._left = False
+        self._error_raised = False
+        self.closed: Close | None = None
+
+    async def connect(self, seconds: float) -> Message:
+        """Starts the application and returns its ``websocket.accept``.
+
+        Raises :class:`ConnectionRefused`, :class:`ClientTimeout`, or what the application raised; it has ended then.
+        """
+        # A server's tasks do not begin with the context of a test either.
+        self._task = asyncio.create_task(self._run(), context=contextvars.Context())
+        self._task.add_done_callback(lambda _: self.notify())
+        self.feed({"type": "websocket.connect"})
+        try:
+            return await self._acceptance(seconds)
+        except BaseException:
+            await self.leave(1006, 0, quietly=True)
+            raise
+
+    def feed(self, message: Message) -> None:
+        """Hands the application one event."""
+        self._input.put_nowait(message)
+
+    def notify(self) -> None:
+        """Wakes everyone who waits for :meth:`news`."""
+        self._news.set()
+        self._news.clear()
+
+    async def news(self, deadline: float) -> bool:
+        """Waits until something changed; ``False`` once the loop's clock has passed ``deadline``."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def raise_if_over(self) -> None:
+        """Raises what the application raised, or :class:`ConnectionClosed` once it closed the socket or ended."""
+        self.raise_error()
+        if self.closed is not None:
+            raise ConnectionClosed("The application closed the socket", *self.closed)
+        if self._task is None or self._task.done():
+            raise ConnectionClosed("The application ended without closing the socket", 1006)
+
+    async def leave(self, code: int, seconds: float, *, quietly: bool = False) -> None:
+        """Disconnects and waits for the application to end; one that does not within ``seconds`` is cancelled.
+
+        Raises what the application raised unless that was raised before, and :class:`ClientTimeout` if it had to be
+        cancelled; nothing if ``quietly``.
+        """
+        if self._task is None:
+            return
+        if not self._left and self.closed is None:
+            self.feed({"type": "websocket.disconnect", "code": code, "reason": ""})
+        self._left = True
+        try:
+            ended, _ = await asyncio.wait([self._task], timeout=seconds)
+        finally:
+            if not self._task.done():
+                self._task.cancel()
+        if not ended:
+            await asyncio.wait([self._task], timeout=max(seconds, 1.0))
+        if quietly:
+            return
+        if not self._error_raised:
+            self.raise_error()
+        if not ended:
+            raise ClientTimeout(
+                f"The application did not end within {seconds:g} s of the disconnect and was cancelled: "
+                "a handler, a task or its disconnect() still ran. RouteClient(timeout=...) allows more time."
+            )
+
+    def raise_error(self) -> None:
+        """Raises what the application raised, if it has."""
+        task = self._task
+        if task is not None and task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            self._error_raised = True
+            raise error
+
+    async def _acceptance(self, seconds: float) -> Message:
+        deadline = asyncio.get_running_loop().time() + seconds
+        while self._accepted is None:
+            if self.closed is not None:
+                await self.leave(self.closed.code, seconds)
+                raise ConnectionRefused("The application refused the connection", *self.closed)
+            self.raise_if_over()
+            if not await self.news(deadline):
+                raise ClientTimeout(f"The application did not accept the connection within {seconds:g} s.")
+        return self._accepted
+
+    async def _run(self) -> None:
+        await self._application(self._scope, self._input.get, self._send)
+
+    async def _send(self, message: Message) -> None:
+        if self._left:
+            return
+        kind = message["type"]
+        if self.closed is not None:
+            raise RuntimeError(f"The application sent {kind!r} after its websocket.close; servers refuse that.")
+        if kind == "websocket.close":
+            self.closed = Close(message.get("code") or 1000, message.get("reason") or "")
+            self.feed({"type": "websocket.disconnect", "code": self.closed.code, "reason": self.closed.reason})
+        elif kind == "websocket.accept" and self._accepted is None:
+            self._accepted = dict(message)
+        elif kind == "websocket.send" and self._accepted is not None:
+            self._deliver(_data_of(message))
+        else:
+            raise RuntimeError(f"The application sent {kind!r} where a server does not expect it.")
+        self.notify()
+
+
+def _data_of(message: Message) -> str | bytes:
+    text, data = message.get("text"), message.get("bytes")
+    if isinstance(text, str) and data is None:
+        return text
+    if isinstance(data, bytes) and text is None:
+        return data
+    raise TypeError("A websocket.send holds either a str as 'text' or bytes as 'bytes'.")

@@ -1,0 +1,219 @@
+"""One client's side of a socket: requests, replies, pushes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from routesock import codec
+from routesock.dialects import Dialect, Keys
+from routesock.messages import NO_HEADERS, RequestId, Scope
+from routesock.typing import UNSET, Unset
+
+from .application import Application, ASGIApplication, let_run
+from .errors import ClientTimeout, ConnectionClosed, NoReply
+from .frames import ClientReply, Close, Push, RawFrame
+from .inbox import Inbox
+
+T = TypeVar("T")
+
+
+class Conversation:
+    """What a client can say and wait for.
+
+    Each wait takes the first frame that fits and leaves the others to their own readers. A time-out (seconds; ``None``
+    for the client's own) ends the wait and nothing else. An application that died, and a handler that routesock
+    answered with 500, raise their exception here: in the call that caused it, else in the next call or in the
+    disconnect.
+    """
+
+    def __init__(
+        self,
+        application: ASGIApplication,
+        scope: Scope,
+        *,
+        dialect: Dialect | None = None,
+        timeout: float = 1.0,
+        raise_exceptions: bool = True,
+    ) -> None:
+        self._application = application
+        self._scope = scope
+        self._dialect = dialect if dialect is not None else Keys()
+        self._timeout = timeout
+        self._raise_exceptions = raise_exceptions
+        self._ids = itertools.count(1)
+        self._socket: Application | None = None
+        self.settle: Callable[[], Awaitable[None]] = let_run
+        """Lets the application run as far as it goes without time passing."""
+        self._reset()
+
+    def _reset(self) -> None:
+        self._inbox = Inbox(self._dialect)
+        self.subprotocol: str | None = None
+        """The subprotocol that the application chose."""
+        self.accept_headers: list[tuple[bytes, bytes]] = []
+        """The headers of the application's accept."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the client is between connect and disconnect; the application may have closed by itself."""
+        return self._socket is not None
+
+    @property
+    def closed(self) -> Close | None:
+        """How the application closed the socket, ``None`` if it did not."""
+        return None if self._socket is None else self._socket.closed
+
+    async def connect(self) -> None:
+        """Opens the socket. Raises :class:`ConnectionRefused`, or what the application raised."""
+        if self._socket is not None:
+            raise RuntimeError("The client is connected already.")
+        self._reset()
+        scope = dict(self._scope)
+        if self._raise_exceptions:
+            scope["routesock.on_error"] = self._collect
+        socket = Application(self._application, scope, self._inbox.deliver)
+        accept = await socket.connect(self._timeout)
+        self._socket = socket
+        self.subprotocol = accept.get("subprotocol")
+        self.accept_headers = list(accept.get("headers", ()))
+
+    async def disconnect(self, code: int = 1000) -> None:
+        """Leaves, waits for the application to end, and raises what it raised unless that was raised before.
+
+        An application that has not ended in time is cancelled, and :class:`ClientTimeout` says so.
+        """
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            await socket.leave(code, self._timeout)
+            self._inbox.raise_failure()
+
+    async def call(
+        self,
+        route: str,
+        payload: Any = None,
+        *,
+        headers: Mapping[str, Any] | None = None,
+        id: str | int | Unset = UNSET,
+        timeout: float | None = None,
+    ) -> ClientReply:
+        """Sends a request and returns its reply, whatever the status.
+
+        Raises :class:`NoReply`, :class:`ConnectionClosed`, or the exception of the handler (its 500 is not returned
+        then). ``id`` is made up unless it is given; ``ValueError`` for one that another call is waiting for.
+        """
+        request_id = f"call-{next(self._ids)}" if id is UNSET else id
+        with self._inbox.claim(request_id):
+            await self.send(route, payload, headers=headers, id=request_id)
+            return await self._reply_to(request_id, f"reply to {route!r} (id {request_id!r})", timeout)
+
+    async def send(
+        self, route: str, payload: Any = None, *, headers: Mapping[str, Any] | None = None, id: RequestId = None
+    ) -> None:
+        """Sends a request and waits for nothing; without an ``id`` it is a notification, which gets no reply."""
+        await self.send_json(self._dialect.request(route, id, payload, headers or NO_HEADERS))
+
+    async def send_json(self, value: Any) -> None:
+        """Sends a value as it is, encoded as routesock encodes (dates, UUIDs and Decimals included)."""
+        await self.send_text(codec.encode(value))
+
+    async def send_text(self, text: str) -> None:
+        """Sends a text frame as it is."""
+        self._feed({"type": "websocket.receive", "text": text})
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Sends a binary frame."""
+        self._feed({"type": "websocket.receive", "bytes": data})
+
+    async def cancel(self, id: str | int) -> None:
+        """Cancels the request of that id; its reply (499) comes to whoever waits for it."""
+        await self.send("CANCEL", id=id)
+
+    async def ping(self, payload: Any = None, *, timeout: float | None = None) -> Any:
+        """Sends a PING and returns the payload of its PONG."""
+        return (await self.call("PING", payload, timeout=timeout)).payload
+
+    async def expect_reply(self, id: str | int, *, timeout: float | None = None) -> ClientReply:
+        """The reply to a request that was sent with this ``id``; raises what :meth:`call` raises."""
+        with self._inbox.claim(id):
+            return await self._reply_to(id, f"reply to id {id!r}", timeout)
+
+    async def expect_push(self, route: str | None = None, *, timeout: float | None = None, **match: Any) -> Push:
+        """The next push of that route (of any, for ``None``) whose payload has these members.
+
+        Raises :class:`ClientTimeout`.
+        """
+        members = f" with {match!r}" if match else ""
+        what = f"push{'' if route is None else f' of {route!r}'}{members}"
+        return await self._wait(lambda: self._inbox.take_push(route, match), what, timeout)
+
+    async def refute_push(self, route: str | None = None, *, within: float = 0.05, **match: Any) -> None:
+        """Fails with an ``AssertionError`` if such a push is there or comes ``within`` so many seconds."""
+        await self.settle()
+        try:
+            push = await self.expect_push(route, timeout=within, **match)
+        except (ClientTimeout, ConnectionClosed):
+            return
+        raise AssertionError(f"No push was to come, but there is {push!r}.")
+
+    async def receive(self, *, timeout: float | None = None) -> RawFrame:
+        """The next frame of any kind that no other call waits for, as it came. Raises :class:`ClientTimeout`."""
+        return (await self._wait(self._inbox.take_any, "frame", timeout)).raw
+
+    async def expect_close(self, *, timeout: float | None = None) -> Close:
+        """Waits until the application closes the socket: ``(code, reason)``. Raises :class:`ClientTimeout`."""
+        return await self._wait(lambda: self.closed, "close", timeout)
+
+    def raise_failures(self) -> None:
+        """Raises what no call has raised yet, without waiting for anything."""
+        self._inbox.raise_failure()
+        if self._socket is not None:
+            self._socket.raise_error()
+
+    def _collect(self, id: RequestId, error: BaseException) -> None:
+        """Routesock answers a 500: called before that reply is sent."""
+        self._inbox.fail(id, error)
+        if self._socket is not None:
+            self._socket.notify()
+
+    def _connection(self) -> Application:
+        if self._socket is None:
+            raise RuntimeError("The client is not connected: use `with RouteClient(...)` or `async with`.")
+        return self._socket
+
+    def _feed(self, message: Mapping[str, Any]) -> None:
+        socket = self._connection()
+        self._inbox.raise_failure()
+        socket.raise_if_over()
+        socket.feed(message)
+
+    async def _reply_to(self, id: str | int, what: str, timeout: float | None) -> ClientReply:
+        try:
+            frame = await self._wait(lambda: self._inbox.take_reply(id), what, timeout, NoReply)
+        except (ClientTimeout, ConnectionClosed):
+            self._inbox.raise_failure(id)
+            raise
+        # Not before: the 500 that follows a failure would stay behind, and answer the next request of that id.
+        self._inbox.raise_failure(id)
+        return frame.reply()
+
+    async def _wait(
+        self,
+        take: Callable[[], T | None],
+        what: str,
+        timeout: float | None,
+        error: type[ClientTimeout] = ClientTimeout,
+    ) -> T:
+        socket = self._connection()
+        seconds = self._timeout if timeout is None else timeout
+        deadline = asyncio.get_running_loop().time() + seconds
+        in_time = True
+        while (found := take()) is None:
+            self._inbox.raise_failure()
+            socket.raise_if_over()
+            if not in_time:
+                raise error(f"No {what} within {seconds:g} s. {self._inbox.summary()}")
+            in_time = await socket.news(deadline)
+        return found
