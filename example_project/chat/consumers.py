@@ -5,7 +5,8 @@ diff -u chat/legacy.py chat/consumers.py
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
-from routesock import Keys, Reply, RouteMixin, errors, route
+from routesock import Keys, Reply, RouteMixin, route
+from routesock.exceptions import Conflict, PermissionDenied
 
 from .models import Message
 from .schemas import EditSchema, JoinSchema, MessageListSchema, MessageSchema, SendSchema
@@ -54,7 +55,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     async def edit_message(self, request):
         message = request.payload
         if message.author != self.user:
-            raise errors.PermissionDenied("Only its author may edit a message.")
+            raise PermissionDenied("Only its author may edit a message.")
         message.text = request.data["text"]
         await message.asave(update_fields=["text"])
         await self.send_room(message.room, "chat.message", message=self.dump(message))
@@ -80,7 +81,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
 
     def check_joined(self):
         if self.room is None:
-            raise errors.Conflict("Join a room first.")
+            raise Conflict("Join a room first.")
 
     def dump(self, message):
         return MessageSchema().dump(message)

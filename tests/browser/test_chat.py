@@ -15,24 +15,15 @@ from .conftest import PASSWORD, OpenPage
 
 pytestmark = [pytest.mark.browser, pytest.mark.servers, pytest.mark.asyncio(loop_scope="package")]
 
-LEGACY = {"CHAT_CONSUMER": "chat.legacy.ChatConsumer"}
 
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(("daphne", {}, False), id="daphne"),
-        pytest.param(("uvicorn", {}, False), id="uvicorn"),
-        pytest.param(("daphne", {}, True), id="daphne-redis"),
-        pytest.param(("uvicorn", LEGACY, False), id="uvicorn-legacy"),
-    ],
-)
+@pytest.fixture(scope="module", params=["daphne", "uvicorn", "legacy"])
 def site(request: pytest.FixtureRequest, demo_database: Callable[[], Path]) -> Iterator[Server]:
-    """The example in one configuration; each test uses a room of its own."""
-    kind, env, on_redis = request.param
-    if on_redis:
-        env = {**env, "REDIS_URL": request.getfixturevalue("redis_url")}
-    with run_example(kind, demo_database(), **env) as server:
+    """The example under each server, and with the consumer as it was; each test uses a room of its own."""
+    if request.param == "legacy":
+        running = run_example("uvicorn", demo_database(), CHAT_CONSUMER="chat.legacy.ChatConsumer")
+    else:
+        running = run_example(request.param, demo_database())
+    with running as server:
         yield server
 
 
@@ -112,6 +103,22 @@ async def test_the_actions_still_in_receive_json_are_answered_by_it(site: Server
     await bob.get_by_label("Message", exact=True).press_sequentially("H")
     await expect(alice.get_by_text("bob is typing…")).to_be_visible()
     await expect(bob.locator("#typing")).to_be_empty()
+
+
+async def test_two_processes_share_a_room_on_redis(
+    demo_database: Callable[[], Path], redis_url: str, open_page: OpenPage
+) -> None:
+    database = demo_database()
+    with (
+        run_example("daphne", database, REDIS_URL=redis_url) as one,
+        run_example("uvicorn", database, REDIS_URL=redis_url) as other,
+    ):
+        alice = await joined(await open_page(one, "alice", "shared"))
+        bob = await joined(await open_page(other, "bob", "shared"))
+        await submit(alice, "From one process")
+        await expect(bob.get_by_role("log").get_by_role("listitem")).to_contain_text("From one process")
+        await bob.get_by_label("Message", exact=True).press_sequentially("T")
+        await expect(alice.get_by_text("bob is typing…")).to_be_visible()
 
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])

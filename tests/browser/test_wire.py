@@ -27,7 +27,7 @@ async def test_handshake_from_a_foreign_page_is_refused(example: Server) -> None
 
 async def test_frames_that_no_code_can_stand_leave_the_socket_open(example: Server) -> None:
     async with connect(example, "/ws/chat/", cookie=log_in(example, "alice", PASSWORD)) as alice:
-        for text, status in [("no JSON", 400), ('{"action": 1e999}', 400), ("[]", 500), ('{"action": "nothing"}', 404)]:
+        for text, status in [("no JSON", 400), ("", 400), ("[]", 500), ('{"action": "nothing"}', 404)]:
             await alice.send(text)
             assert (await receive(alice))["status"] == status
         await alice.send(b"\x00\xff")
