@@ -1,0 +1,68 @@
+# Two commands after cloning: `make demo` and `make test`. Both make .venv and install what they need into it.
+
+PORT ?= 8000
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+REQUIREMENTS := setup.cfg pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types docs bench matrix build clean
+.NOTPARALLEL:
+
+help:
+	@echo 'make demo    the example project on http://127.0.0.1:$(PORT) (PORT=... for another)'
+	@echo 'make test    everything that a CI checks: lint, types, docs, build, tests'
+	@echo 'make lint | types | docs | build | bench | matrix | clean'
+
+# One process and no reloader: it is up sooner, and Ctrl-C or a kill ends all of it.
+demo: .venv/demo.stamp
+	cd example_project && ../$(BIN)/python manage.py migrate --verbosity 0
+	cd example_project && ../$(BIN)/python manage.py seed_demo
+	cd example_project && exec ../$(BIN)/python manage.py runserver --noreload 127.0.0.1:$(PORT)
+
+# pytest comes last, since its closing line is what a CI reads.
+test: system-packages lint types docs build
+	.ci/test
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python .ci/lowest.py
+
+types: .venv/dev.stamp
+	$(BIN)/mypy --strict
+
+docs: .venv/dev.stamp
+	.ci/docs
+
+build: .venv/dev.stamp
+	.ci/wheel
+
+bench: .venv/dev.stamp
+	$(BIN)/python -m benchmarks
+
+matrix: .venv/dev.stamp
+	.ci/matrix
+
+clean:
+	rm -rf .venv .tox .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist docs/_build htmlcov routesock.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: system-packages
+system-packages:
+	@.ci/system-packages venv redis-server chromium
+
+.venv/bin/python:
+	.ci/system-packages venv
+	"$$(.ci/python)" -m venv .venv
+
+# A stamp is older than setup.cfg or pyproject.toml when one of them has changed: then pip runs again.
+.venv/demo.stamp: $(REQUIREMENTS) | .venv/bin/python
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+.venv/dev.stamp: $(REQUIREMENTS) | .venv/bin/python
+	$(PIP) --editable '.[dev]'
+	@touch $@ .venv/demo.stamp
