@@ -6,8 +6,8 @@ import inspect
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Final
 
-from ..exceptions import Invalid, RouteSetupError
-from ..problems import invalid
+from routesock.exceptions import Invalid, RouteSetupError
+from routesock.problems import invalid
 
 WHOLE: Final = "_schema"
 """Where messages stand that belong to no field, as in marshmallow."""
@@ -43,7 +43,7 @@ class SchemaAdapter(ABC):
 
 def is_async(function: Any) -> bool:
     """Whether calling ``function`` (a function, a partial, an object with ``__call__``) does not run it to its end."""
-    calls = (function, getattr(type(function), "__call__", None))
+    calls = (function, getattr(type(function), "__call__", None))  # noqa: B004
     return any(inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call) for call in calls)
 
 

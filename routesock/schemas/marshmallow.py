@@ -7,7 +7,8 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
 
-from ..problems import invalid
+from routesock.problems import invalid
+
 from .base import SchemaAdapter, refuse_async, too_deep
 
 _HOOK_MARKS = ("_marshmallow_hook", "__marshmallow_hook__")
@@ -31,7 +32,7 @@ class MarshmallowAdapter(SchemaAdapter):
         try:
             return self._schema.load(payload)
         except ValidationError as exc:
-            raise invalid(exc.normalized_messages()) from exc
+            raise invalid(exc.normalized_messages()) from exc  # type: ignore[no-untyped-call, unused-ignore]
         except RecursionError as exc:
             raise too_deep(payload) or exc from exc
 

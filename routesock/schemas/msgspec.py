@@ -6,7 +6,8 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
-from ..problems import invalid
+from routesock.problems import invalid
+
 from .base import WHOLE, SchemaAdapter, refuse_async, too_deep
 
 
@@ -26,7 +27,7 @@ class MsgspecAdapter(SchemaAdapter):
 
     def load(self, payload: Any) -> Any:
         try:
-            return msgspec.convert(payload, self._type)
+            return msgspec.convert(payload, self._type, str_keys=True)
         except msgspec.ValidationError as exc:
             raise invalid({WHOLE: [str(exc)]}) from exc
         except UnicodeEncodeError as exc:
@@ -36,7 +37,8 @@ class MsgspecAdapter(SchemaAdapter):
             raise too_deep(payload) or exc from exc
 
     def dump(self, value: Any) -> Any:
-        return msgspec.to_builtins(msgspec.convert(value, self._type, from_attributes=True), str_keys=True)
+        struct = msgspec.convert(value, self._type, from_attributes=True, str_keys=True)
+        return msgspec.to_builtins(struct, str_keys=True)
 
 
 def adapter_for(schema: Any) -> SchemaAdapter | None:

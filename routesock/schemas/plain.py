@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any, get_origin
 
-from ..exceptions import RouteSetupError
-from ..problems import invalid
+from routesock.exceptions import RouteSetupError
+from routesock.problems import invalid
+
 from .base import WHOLE, SchemaAdapter, is_async
 
 

@@ -7,9 +7,10 @@ from typing import Any, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from ..codec import encode
-from ..exceptions import Invalid
-from ..problems import invalid
+from routesock.codec import encode
+from routesock.exceptions import Invalid
+from routesock.problems import invalid
+
 from .base import SchemaAdapter, refuse_async
 
 

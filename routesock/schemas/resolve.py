@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Final, get_args, get_origin
 
-from ..exceptions import RouteSetupError
+from routesock.exceptions import RouteSetupError
+
 from .base import SchemaAdapter
 from .plain import PlainAdapter, is_plain
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from rest_framework.serializers import BaseSerializer  # type: ignore[import-untyped, unused-ignore]
 
-from ..exceptions import RouteSetupError
-from ..problems import invalid
+from routesock.exceptions import RouteSetupError
+from routesock.problems import invalid
+
 from .base import SchemaAdapter, refuse_async, too_deep
 
 _NON_FIELD = "non_field_errors"
@@ -25,8 +26,8 @@ class RestFrameworkAdapter(SchemaAdapter):
     def __init__(self, serializer: Any) -> None:
         if serializer.instance is not None or hasattr(serializer, "initial_data"):
             raise RouteSetupError(
-                f"The serializer {type(serializer).__qualname__} is bound to an instance or to data: give the class, or "
-                "an instance with nothing but options, such as many=True."
+                f"The serializer {type(serializer).__qualname__} is bound to an instance or to data: give the class, "
+                "or an instance with nothing but options, such as many=True."
             )
         for cls in {type(serializer), type(getattr(serializer, "child", serializer))}:
             _refuse_async_methods(cls)
