@@ -8,6 +8,7 @@ from typing import Any, Final
 from . import conf
 from .codec import encode
 from .exceptions import BadRequest, Invalid, NotFound, PermissionDenied, RoutesockError
+from .typing import UNSET
 
 MAX_ERRORS: Final = 20
 MAX_NAME_CHARS: Final = 64
@@ -40,14 +41,9 @@ def bounded(errors: Any, size: int = MAX_ERRORS_SIZE) -> Any:
     fields gets no reply of 144 KB.
     """
     total = _count(errors)
-    for most in range(MAX_ERRORS, -1, -1):
-        budget = _Budget(most)
-        kept = _kept(errors, budget)
-        left_out = total - (most - budget.left)
-        if left_out:
-            kept = _with_rest(errors, kept, _Rest(left_out))
-        if len(encode(kept)) <= size:
-            break
+    most = MAX_ERRORS
+    while len(encode(kept := _at_most(errors, most, total))) > size and most:
+        most -= 1
     return kept
 
 
@@ -58,7 +54,7 @@ def fitted(problem: dict[str, Any], size: int) -> dict[str, Any]:
     """
     if len(encode(problem)) <= size:
         return problem
-    standard = {name: problem[name] for name in ("code", "title", "detail") if name in problem}
+    standard: dict[str, Any] = {name: problem[name] for name in ("code", "title", "detail") if name in problem}
     room = size - len(encode({**standard, "detail": "", "errors": ""}))
     standard["detail"] = _cut(str(standard.get("detail", "")), MAX_MESSAGE_CHARS, room // 2)
     if "errors" not in problem:
@@ -66,14 +62,22 @@ def fitted(problem: dict[str, Any], size: int) -> dict[str, Any]:
     return {**standard, "errors": bounded(problem["errors"], room - len(encode(standard["detail"])))}
 
 
+def _at_most(errors: Any, most: int, total: int) -> Any:
+    """``errors`` cut to ``most`` of their ``total`` messages, plus one that counts the others."""
+    budget = _Budget(most)
+    kept = _kept(errors, budget)
+    left_out = total - (most - budget.left)
+    return _with_rest(errors, kept, _Rest(left_out)) if left_out else kept
+
+
 class _Rest(str):
-    """The message that stands for ``count`` others; of a type of its own, so that cutting twice counts right."""
+    """The message that stands for ``left_out`` others; of a type of its own, so that cutting twice counts right."""
 
-    count: int
+    left_out: int
 
-    def __new__(cls, count: int) -> _Rest:
-        self = super().__new__(cls, f"{count} more.")
-        self.count = count
+    def __new__(cls, left_out: int) -> _Rest:
+        self = super().__new__(cls, f"{left_out} more.")
+        self.left_out = left_out
         return self
 
 
@@ -101,20 +105,21 @@ def _count(errors: Any) -> int:
         return sum(map(_count, errors.values()))
     if isinstance(errors, list | tuple):
         return sum(map(_count, errors))
-    return errors.count if isinstance(errors, _Rest) else 1
+    return errors.left_out if isinstance(errors, _Rest) else 1
 
 
 def _kept(errors: Any, budget: _Budget) -> Any:
-    """``errors`` cut; ``None`` for a message that is not kept."""
-    if isinstance(errors, _Rest) or _is_entry(errors) and isinstance(errors["msg"], _Rest):
-        return None
-    if _is_entry(errors):
-        return {_name(name): _entry_value(value) for name, value in errors.items()} if budget.take() else None
-    if isinstance(errors, dict):
-        return _kept_by_name(errors, budget)
+    """``errors`` cut; :data:`UNSET` for a message that is not kept."""
     if isinstance(errors, list | tuple):
         return _kept_in_order(errors, budget)
-    return _scalar(errors) if budget.take() else None
+    if isinstance(errors, dict) and not _is_entry(errors):
+        return _kept_by_name(errors, budget)
+    message = errors["msg"] if isinstance(errors, dict) else errors
+    if isinstance(message, _Rest) or not budget.take():
+        return UNSET
+    if isinstance(errors, dict):
+        return {_name(name): _entry_value(value) for name, value in errors.items()}
+    return _scalar(errors)
 
 
 def _kept_by_name(errors: dict[Any, Any], budget: _Budget) -> dict[str, Any]:
@@ -126,7 +131,7 @@ def _kept_by_name(errors: dict[Any, Any], budget: _Budget) -> dict[str, Any]:
         if short in kept:  # two long names with one beginning: the second is counted, not kept
             continue
         part = _kept(value, budget)
-        if part not in (None, {}, []):
+        if part not in (UNSET, {}, []):
             kept[short] = part
     return kept
 
@@ -137,7 +142,7 @@ def _kept_in_order(errors: Iterable[Any], budget: _Budget) -> list[Any]:
         if not budget.left:
             break
         part = _kept(value, budget)
-        if part is not None:  # an empty object stays: DRF's lists say by position which item is wrong
+        if part is not UNSET:  # an empty object stays: DRF's lists say by position which item is wrong
             kept.append(part)
     return kept
 
@@ -157,7 +162,7 @@ def _entry_value(value: Any) -> Any:
 
 
 def _scalar(value: Any) -> Any:
-    if value is None or isinstance(value, bool) or type(value) is int and abs(value) < 2**53:
+    if value is None or isinstance(value, bool) or (type(value) is int and abs(value) < 2**53):
         return value
     return _cut(str(value), MAX_MESSAGE_CHARS)
 
