@@ -1,0 +1,134 @@
+"""msgspec's own rules behind ``schema=``."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from routesock.exceptions import Invalid, RouteSetupError
+from routesock.schemas import resolve
+
+from .samples import PAYLOAD, WHEN, NoteStruct
+
+
+class Out(msgspec.Struct):
+    id: int
+    by_id: dict[int, str] = {}
+
+
+class Renamed(msgspec.Struct, rename="camel"):
+    first_name: str
+
+
+class Tree(msgspec.Struct):
+    node: Tree | None = None
+
+
+class Short(msgspec.Struct):
+    name: str
+
+    def __post_init__(self) -> None:
+        if len(self.name) > 3:
+            raise ValueError("Too long.")
+
+
+class Endless(msgspec.Struct):
+    name: str
+
+    def __post_init__(self) -> None:
+        self.__post_init__()
+
+
+class Late(msgspec.Struct):
+    name: str
+
+    async def __post_init__(self) -> None:
+        pass
+
+
+def errors_of(schema: Any, payload: Any) -> Any:
+    with pytest.raises(Invalid) as caught:
+        resolve(schema).load(payload)
+    return caught.value.errors
+
+
+def test_load_gives_the_struct() -> None:
+    """The payload is an instance, with its texts parsed."""
+    note = resolve(NoteStruct).load(PAYLOAD)
+    assert isinstance(note, NoteStruct)
+    assert note.when == WHEN
+
+
+def test_load_is_strict() -> None:
+    """As where msgspec reads the JSON itself: no text for an integer."""
+    assert errors_of(NoteStruct, {"title": "a", "count": "3"}) == {
+        "_schema": ["Expected `int`, got `str` - at `$.count`"]
+    }
+
+
+def test_message_of_post_init_is_sent() -> None:
+    """msgspec makes a refusal of a ValueError in ``__post_init__``."""
+    assert errors_of(Short, {"name": "long name"}) == {"_schema": ["Too long."]}
+
+
+def test_half_a_surrogate_pair_is_refused() -> None:
+    """JSON can spell it, msgspec cannot read it: a refusal, no fault."""
+    assert errors_of(NoteStruct, {"title": "a", "\ud800": 1}) == {"_schema": ["A text is not valid Unicode."]}
+
+
+def test_async_post_init_is_refused() -> None:
+    """msgspec never awaits."""
+    with pytest.raises(RouteSetupError, match=r"^Late\.__post_init__ is async"):
+        resolve(Late)
+
+
+def test_lists_of_structs() -> None:
+    """``list[Struct]`` is a schema for lists, in both directions."""
+    adapter = resolve(list[Out])
+    assert adapter.load([{"id": 1}]) == [Out(1)]
+    assert adapter.dump([Out(1), SimpleNamespace(id=2, by_id={})]) == [{"id": 1, "by_id": {}}, {"id": 2, "by_id": {}}]
+    assert errors_of(list[Out], {"id": 1}) == {"_schema": ["Expected `array`, got `object`"]}
+
+
+@pytest.mark.parametrize(
+    "value", [Out(1, {2: "b"}), {"id": 1, "by_id": {2: "b"}}, SimpleNamespace(id=1, by_id={2: "b"})]
+)
+def test_dump_takes_what_has_the_fields(value: Any) -> None:
+    """An instance, a dict, or any object with the attributes; keys become text, as JSON has them."""
+    assert resolve(Out).dump(value) == {"id": 1, "by_id": {"2": "b"}}
+
+
+def test_keys_of_json_are_text() -> None:
+    """A dict with integer keys is read from JSON's text keys."""
+    assert resolve(Out).load({"id": 1, "by_id": {"2": "b"}}) == Out(1, {2: "b"})
+
+
+def test_renamed_fields() -> None:
+    """A Struct's own renaming holds on the wire."""
+    assert resolve(Renamed).dump(resolve(Renamed).load({"firstName": "a"})) == {"firstName": "a"}
+
+
+def test_dump_raises_what_msgspec_raises() -> None:
+    """A result that does not fit is the server's fault: no Invalid."""
+    with pytest.raises(msgspec.ValidationError):
+        resolve(Out).dump({"id": "x"})
+
+
+def test_payload_as_deep_as_allowed_loads() -> None:
+    """A Struct that nests itself takes the 64 levels that a frame may have."""
+    payload: Any = {}
+    for _ in range(63):
+        payload = {"node": payload}
+    assert resolve(Tree).load(payload)
+    for _ in range(2_000):
+        payload = {"node": payload}
+    assert errors_of(Tree, payload) == {"_schema": ["Nested too deeply."]}
+
+
+def test_endless_post_init_is_a_fault() -> None:
+    """Running out of stack on a flat payload is no mistake of the client's."""
+    with pytest.raises(RecursionError):
+        resolve(Endless).load({"name": "a"})

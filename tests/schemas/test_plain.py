@@ -1,0 +1,116 @@
+"""Plain functions as schemas."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.core.exceptions import ValidationError
+
+from routesock.exceptions import Invalid, RouteSetupError
+from routesock.schemas import resolve
+
+from .samples import NoteModel, NoteStruct, note
+
+
+async def checked_later(payload: Any) -> Any:
+    return payload
+
+
+async def generated_later(payload: Any) -> AsyncIterator[Any]:
+    yield payload
+
+
+def generated(payload: Any) -> Iterator[Any]:
+    yield payload
+
+
+class Checker:
+    def __call__(self, payload: Any) -> Any:
+        return note(payload)
+
+
+class LateChecker:
+    async def __call__(self, payload: Any) -> Any:
+        return payload
+
+
+def refuse(exc: Exception) -> Any:
+    def check(payload: Any) -> Any:
+        raise exc
+
+    return check
+
+
+@pytest.mark.parametrize("schema", [note, partial(note), Checker(), Checker().__call__], ids=repr)
+def test_every_callable_but_a_class_is_a_function(schema: Any) -> None:
+    """Functions, partials, bound methods and objects with ``__call__`` are called with the payload."""
+    assert resolve(schema).load({"title": "a"}) == {"title": "a", "tags": []}
+
+
+def test_value_error_is_the_refusal() -> None:
+    """The text of a ValueError goes to the client."""
+    with pytest.raises(Invalid) as caught:
+        resolve(refuse(ValueError("Too short."))).load({})
+    assert caught.value.errors == {"_schema": ["Too short."]}
+
+
+@pytest.mark.parametrize("exc", [TypeError("x"), KeyError("x"), ValidationError("x"), LookupError()], ids=repr)
+def test_other_errors_come_through(exc: Exception) -> None:
+    """What else it raises is what it is when a handler raises it."""
+    with pytest.raises(type(exc)) as caught:
+        resolve(refuse(exc)).load({})
+    assert caught.value is exc
+
+
+def test_pydantic_inside_a_function_does_not_show_the_input() -> None:
+    """pydantic's error is a ValueError whose text holds the input: it is sent as the pydantic adapter sends it."""
+    with pytest.raises(Invalid) as caught:
+        resolve(NoteModel.model_validate).load({"title": "a", "count": "secret"})
+    assert [error["loc"] for error in caught.value.errors] == [["count"]]
+    assert "secret" not in str(caught.value.errors)
+
+
+def test_msgspec_inside_a_function_is_a_refusal() -> None:
+    """msgspec's error is a ValueError too, and its text shows types only."""
+    from msgspec import convert
+
+    with pytest.raises(Invalid) as caught:
+        resolve(partial(convert, type=NoteStruct)).load({"title": 5})
+    assert caught.value.errors == {"_schema": ["Expected `str`, got `int` - at `$.title`"]}
+
+
+@pytest.mark.parametrize(
+    "schema", [checked_later, partial(checked_later), LateChecker(), generated_later, generated], ids=repr
+)
+def test_what_does_not_run_when_called_is_refused(schema: Any) -> None:
+    """An async function or a generator would let every payload through: refused at class creation, with a remedy."""
+    with pytest.raises(RouteSetupError, match="hydrate="):
+        resolve(schema)
+
+
+def test_wrapped_async_function_is_plain() -> None:
+    """What makes a coroutine and waits for it itself is a plain function."""
+    assert resolve(async_to_sync(checked_later)).load(5) == 5
+
+
+@pytest.mark.parametrize("awaitable", [checked_later, lambda payload: Awaitable()], ids=["coroutine", "other"])
+def test_hidden_awaitable_is_a_fault(awaitable: Any) -> None:
+    """What only turns out to be awaitable when called is no result: the payload was not checked."""
+    with pytest.raises(TypeError, match="returned an awaitable"):
+        resolve(lambda payload: awaitable(payload)).load({})
+
+
+class Awaitable:
+    def __await__(self) -> Iterator[Any]:
+        yield
+
+
+def test_dump_calls_the_function() -> None:
+    """Behind ``dehydrate=``, the function turns the result into JSON, and its ValueError is a fault."""
+    assert resolve(lambda value: {"n": value}).dump(5) == {"n": 5}
+    with pytest.raises(ValueError, match=r"^no$"):
+        resolve(refuse(ValueError("no"))).dump(5)

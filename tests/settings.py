@@ -1,0 +1,15 @@
+"""The Django project that the tests run in."""
+
+from __future__ import annotations
+
+SECRET_KEY = "only-for-tests"
+DEBUG = False
+USE_TZ = True
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "channels",
+]
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
