@@ -14,8 +14,9 @@ from channels.exceptions import StopConsumer
 
 from . import conf
 from .exceptions import TooManyInFlight
-from .intake import Cancel, Of, Ping, Refusal, Routed
+from .intake import Refusal
 from .lane import FAIR_SHARE, Job, Source, Verdict
+from .messages import Request
 from .outgoing import Outgoing
 from .overrides import Compiled
 from .responder import Responder
@@ -52,7 +53,6 @@ class Connection:
         self._channel_receive = channel_receive
         self._send = send
         self._grace: float = conf.get("DISCONNECT_GRACE") if compiled.grace is UNSET else compiled.grace
-        self._guarded = compiled.guarded
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
         self._gone = False
@@ -98,8 +98,14 @@ class Connection:
 
     async def reply(self, message: dict[str, Any]) -> None:
         """Send a frame of ours, unless a close has begun."""
-        if not self._closing:
-            await self.send(message)
+        if self._closing:
+            return
+        lane = self._lane
+        lane.in_send = True
+        try:
+            await self._send(message)
+        finally:
+            lane.in_send = False
 
     async def _read_client(self) -> None:
         for taken in count(1):
@@ -115,8 +121,16 @@ class Connection:
                 self._close()
                 self._end(message)
                 return
-            if not await self._take(message):
+            if self._closing:
+                continue
+            decision = self._responder.intake.frame(message) if message["type"] == "websocket.receive" else None
+            if decision is not None and type(decision) is not Request and await self._responder.at_once(decision):
+                continue
+            verdict = await self._lane.submit(Job(self._client, message, decision))
+            if verdict is Verdict.HANDED_OVER:
                 return
+            if verdict is Verdict.REFUSED and type(decision) is Request:
+                await self._responder.at_once(Refusal(TooManyInFlight(), decision.route, decision.id))
 
     async def _read_layer(self, receive: Receive) -> None:
         delay = _FIRST_RETRY
@@ -135,35 +149,8 @@ class Connection:
             delay = _FIRST_RETRY
             if taken % FAIR_SHARE == 0:
                 await asyncio.sleep(0)
-            if not self._closing and not await self._submit(Job(self._layer, message)):
+            if not self._closing and await self._lane.submit(Job(self._layer, message)) is Verdict.HANDED_OVER:
                 return
-
-    async def _take(self, message: dict[str, Any]) -> bool:
-        """Act on a message of the client; ``False``: another task reads on."""
-        if self._closing:
-            return True
-        if message["type"] != "websocket.receive":
-            return await self._submit(Job(self._client, message))
-        decision = self._responder.intake.frame(message)
-        kind = type(decision)
-        if kind is Routed or decision is Of.CONSUMER or decision is Of.DECODER:
-            return await self._submit(Job(self._client, message, decision))
-        if kind is Refusal and self._guarded:
-            return await self._submit(Job(self._client, message, decision))
-        if kind is Refusal:
-            await self._responder.refuse(decision)
-        elif kind is Ping:
-            await self._responder.pong(decision)
-        elif kind is Cancel:
-            await self._responder.cancel(decision)
-        return True
-
-    async def _submit(self, job: Job) -> bool:
-        verdict = await self._lane.submit(job)
-        if verdict is Verdict.REFUSED and type(job.decision) is Routed:
-            request = job.decision.request
-            await self._responder.refuse(Refusal(TooManyInFlight(), request.route, request.id))
-        return verdict is not Verdict.HANDED_OVER
 
     def _close(self) -> None:
         """From here on nothing is dispatched and no reply sent."""

@@ -12,7 +12,6 @@ from .dialects import MAX_ROUTE_CHARS, Frame
 from .exceptions import DuplicateRequest, InvalidEnvelope, ParseError, RoutesockError, TooLarge, UnknownRoute
 from .messages import Request, RequestId
 from .overrides import Compiled
-from .pipeline import Plan
 
 
 class Of(Enum):
@@ -21,13 +20,6 @@ class Of(Enum):
     CONSUMER = "foreign: the consumer's own code answers"
     NOBODY = "ignored"
     DECODER = "only the consumer's own decode_json can tell, and that may wait"
-
-
-class Routed(NamedTuple):
-    """A request of a registered route."""
-
-    plan: Plan
-    request: Request
 
 
 class Refusal(NamedTuple):
@@ -51,7 +43,7 @@ class Cancel(NamedTuple):
     id: RequestId
 
 
-Decision: TypeAlias = Routed | Refusal | Ping | Cancel | Of
+Decision: TypeAlias = Request | Refusal | Ping | Cancel | Of
 
 _NOT_TEXT: Final = "A frame is one JSON text; this one is {}."
 
@@ -75,7 +67,7 @@ class Intake:
             if self._compiled.receive:
                 return Of.CONSUMER
             return Refusal(ParseError(_NOT_TEXT.format("binary" if message.get("bytes") else "empty")))
-        too_large = self.is_too_large(text)
+        too_large = len(text) * 4 > self._max_frame and self.is_too_large(text)
         if too_large and not self._has_own_code:
             return Refusal(self._size_error())
         if self._compiled.decode:
@@ -91,8 +83,7 @@ class Intake:
         if type(content) is not dict:
             return self._not_ours(Refusal(InvalidEnvelope("A request is a JSON object.")))
         name = self._dialect.route(content)
-        plan = self._plans.get(name) if type(name) is str else None
-        if plan is None:
+        if type(name) is not str or name not in self._plans:
             return self._unregistered(content, name)
         try:
             id = self._dialect.id(content)
@@ -103,7 +94,7 @@ class Intake:
             return Refusal(self._size_error(), name, id)
         if id is not None and id in self._in_flight:
             return Refusal(DuplicateRequest(), name, id)
-        return Routed(plan, Request(name, id, self._dialect.payload(content), headers, self._consumer))
+        return Request(name, id, self._dialect.payload(content), headers, self._consumer)
 
     def undecodable(self) -> Decision:
         """What a frame is that the consumer's own ``decode_json`` does not accept."""
@@ -111,8 +102,6 @@ class Intake:
 
     def is_too_large(self, text: str) -> bool:
         """Whether ``text`` has more bytes in UTF-8 than ``MAX_FRAME``."""
-        if len(text) * 4 <= self._max_frame:
-            return False
         if len(text) > self._max_frame:
             return True
         return not text.isascii() and len(text.encode("utf-8", "surrogatepass")) > self._max_frame

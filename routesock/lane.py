@@ -13,8 +13,8 @@ from enum import Enum
 from types import coroutine
 from typing import Any, Final, Protocol
 
-from .intake import Decision, Refusal, Routed
-from .messages import Reply
+from .intake import Decision, Refusal
+from .messages import Reply, Request
 
 PATIENCE: Final = 0.02
 """Seconds for which a reader waits for room behind one running job before it refuses a request."""
@@ -37,19 +37,19 @@ class Source:
 class Job:
     """Something to do in a socket's order: an ASGI or channel-layer message, with the decision if it is a frame."""
 
-    __slots__ = ("decision", "entered", "message", "outcome", "over", "revoked", "settled", "source", "task", "timer")
+    # Defaults on the class: most jobs end without one of them being set.
+    entered = False  # the decision was acted upon
+    outcome: Reply | Refusal | None = None
+    settled = False  # the final reply is decided: whatever the handler still gives is dropped
+    revoked = False  # its task was told to cancel it
+    over = False  # its code has ended: there is nothing left to cancel
+    task: asyncio.Task[Any] | None = None  # who does it, once it has waited
+    timer: asyncio.TimerHandle | None = None
 
     def __init__(self, source: Source, message: dict[str, Any], decision: Decision | None = None) -> None:
         self.source = source
         self.message = message
         self.decision = decision
-        self.entered = False  # the decision was acted upon
-        self.outcome: Reply | Refusal | None = None
-        self.settled = False  # the final reply is decided: whatever the handler still gives is dropped
-        self.revoked = False  # its task was told to cancel it
-        self.over = False  # its code has ended: there is nothing left to cancel
-        self.task: asyncio.Task[Any] | None = None
-        self.timer: asyncio.TimerHandle | None = None
 
 
 class Jobs(Protocol):
@@ -105,10 +105,13 @@ class Lane:
                 self._queue.append(job)
                 self._jobs.queued(job)
                 return Verdict.READ_ON
-            if not await self._room(refusable=type(job.decision) is Routed):
+            if not await self._room(refusable=type(job.decision) is Request):
                 return Verdict.REFUSED
         self._reader = job.source
-        await self._step(job)
+        self.running = job
+        self.in_send = False
+        await _stepped(self._jobs.run(job), self._waits)
+        self.running = None
         if not self._taken:
             return Verdict.READ_ON
         await self._work_off()
@@ -137,16 +140,13 @@ class Lane:
         while self._queue:
             job = self._queue.popleft()
             self._left(job)
-            await self._step(job)
+            self.running = job
+            self.in_send = False
+            await _stepped(self._jobs.run(job), self._waits)
+            self.running = None
             done += 1
             if done % FAIR_SHARE == 0:
                 await asyncio.sleep(0)
-
-    async def _step(self, job: Job) -> None:
-        self.running = job
-        self.in_send = False
-        await _stepped(self._jobs.run(job), self._waits)
-        self.running = None
 
     def _waits(self) -> bool:
         """The running job waits; ``True``: nothing more is to be done at its later waits."""

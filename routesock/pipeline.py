@@ -85,11 +85,19 @@ class Plan:
         """The reply to ``request``; ``outer`` is the settings' middleware, which is called first."""
         if db.any_due():
             await db.close_due()
-        if not outer and not self._middleware:
-            return await _walk(self._all, request, None)  # type: ignore[no-any-return]
+        if outer or self._middleware:
+            return await self._run_around(request, outer + self._middleware)
+        value = None
+        for runs, call in self._all:
+            value = call(request, value)
+            if runs is not Runs.ON_LOOP:
+                value = await value
+        return value  # type: ignore[return-value]
+
+    async def _run_around(self, request: Request, functions: tuple[Middleware, ...]) -> Reply:
         await _walk(self._before, request, None)
         call: CallNext = partial(_walk, self._handler, value=None)
-        for middleware in reversed(outer + self._middleware):
+        for middleware in reversed(functions):
             call = partial(_through, middleware, call, self.route)
         return await _walk(self._after, request, await call(request))  # type: ignore[no-any-return]
 
@@ -116,7 +124,7 @@ def compile_route(cls: type, route: Route, timeout: float | None, middleware: tu
     handler = [_handle(cls, route)]
     if any(step.runs is not Runs.ON_LOOP for step in before):
         handler.insert(0, Step(Runs.ON_LOOP, _mark_start))
-    handler.append(Step(Runs.ON_LOOP, lambda request, value: _as_reply(route, value)))
+    handler.append(_finish(route))
     after = [_dehydrate(cls, route)] if route.dehydrate is not None else []
     return Plan(route, timeout, before, handler, after, middleware + route.middleware)
 
@@ -125,6 +133,13 @@ def _as_reply(route: Route, value: Any) -> Reply:
     if isinstance(value, Reply):
         return value
     return Reply(value, route.status or (204 if value is None else 200))
+
+
+def _finish(route: Route) -> Step:
+    def as_reply(request: Request, value: Any) -> Reply:
+        return _as_reply(route, value)
+
+    return Step(Runs.ON_LOOP, as_reply)
 
 
 def _mark_start(request: Request, value: Any) -> Any:

@@ -16,9 +16,9 @@ from django.utils.module_loading import import_string
 from . import conf, db, faults
 from .dialects import Frame
 from .exceptions import Cancelled, DeadlineExceeded, RoutesockError
-from .intake import Cancel, Decision, Intake, Of, Ping, Refusal, Routed
+from .intake import Cancel, Decision, Intake, Of, Ping, Refusal
 from .lane import Job, Lane
-from .messages import NO_HEADERS, Reply, RequestId
+from .messages import NO_HEADERS, Reply, Request, RequestId
 from .outgoing import Outgoing
 from .overrides import Compiled
 from .typing import UNSET
@@ -26,7 +26,7 @@ from .typing import UNSET
 _current: Final[ContextVar[Job | None]] = ContextVar("routesock_job", default=None)
 """The job whose message is on its way through the consumer's own ``dispatch``."""
 
-_OURS: Final = (Routed, Refusal)
+_OURS: Final = (Request, Refusal)
 """Decisions that are answered here, not by the consumer's own code."""
 
 _dispatch_in_thread: Final = vars(SyncConsumer)["dispatch"].func
@@ -45,6 +45,8 @@ class Responder:
     ) -> None:
         self._consumer = consumer
         self._compiled = compiled
+        self._guarded = compiled.guarded
+        self._plans = compiled.plans
         self._dialect = compiled.dialect
         self._outgoing = outgoing
         self._spawn = spawn
@@ -67,81 +69,79 @@ class Responder:
         try:
             if job.decision is Of.DECODER:
                 await self._decode(job)
-            if self._compiled.guarded or type(job.decision) not in _OURS:
+            if self._guarded or type(job.decision) not in _OURS:
                 await self._consumer_code(job)
             else:
                 job.outcome = await self._outcome(job)
             job.over = True
+            if job.task is not None or self._in_flight:
+                self._forget(job)
             if job.outcome is not None and not job.settled:
-                self._settle(job)
                 await self._answer(job.outcome, job.decision)
         except asyncio.CancelledError:
             if not job.revoked or self.abandoned:
                 raise
         finally:
-            job.over = True
-            self._settle(job)
             if job.revoked and job.task is not None:
                 job.task.uncancel()
 
     def queued(self, job: Job) -> None:
-        if type(job.decision) is Routed and job.decision.request.id is not None:
-            self._in_flight[job.decision.request.id] = job
+        if type(job.decision) is Request and job.decision.id is not None:
+            self._in_flight[job.decision.id] = job
 
     def waits(self, job: Job) -> None:
-        if type(job.decision) is not Routed or job.settled:
+        if type(job.decision) is not Request or job.over:
             return
         self.queued(job)
-        timeout = job.decision.plan.timeout
+        timeout = self._plans[job.decision.route].timeout
         if timeout is UNSET:
             timeout = self._timeout
         if timeout is not None:
             job.timer = asyncio.get_running_loop().call_later(timeout, self._deadline, job, timeout)
 
-    # What the readers ask
+    # What a reader asks
 
-    async def refuse(self, refusal: Refusal) -> None:
-        """Answer an error at once."""
-        await self._answer(refusal, None)
-
-    async def pong(self, ping: Ping) -> None:
-        """Answer a heartbeat."""
-        await self._write(self._dialect.pong(ping.id, ping.payload), None, ping.id)
-
-    async def cancel(self, cancel: Cancel) -> None:
-        """End the request of that id, queued or running, and answer it 499; an unknown id is ignored."""
-        job = self._in_flight.get(cancel.id)
-        if job is not None:
-            await self._revoke(job, Cancelled())
+    async def at_once(self, decision: Decision) -> bool:
+        """Act on a frame that has no place in the order; ``False`` for one that has."""
+        kind = type(decision)
+        if kind is Refusal and not self._guarded:
+            await self._answer(decision, None)
+        elif kind is Ping:
+            await self._write(self._dialect.pong(decision.id, decision.payload), None, decision.id)
+        elif kind is Cancel:
+            await self._revoke(self._in_flight.get(decision.id), Cancelled())
+        else:
+            return decision is Of.NOBODY
+        return True
 
     # Ends that do not come from the handler
 
     def _deadline(self, job: Job, timeout: float) -> None:
-        assert type(job.decision) is Routed
-        started = job.decision.request.started
+        assert type(job.decision) is Request
+        started = job.decision.started
         left = 0.0 if started is None else started + timeout - time.monotonic()
         if left > 0:  # hooks waited before the handler began
             job.timer = asyncio.get_running_loop().call_later(left, self._deadline, job, timeout)
         else:
             self._spawn(self._revoke(job, DeadlineExceeded()))
 
-    async def _revoke(self, job: Job, error: RoutesockError) -> None:
-        if job.settled or type(job.decision) is not Routed:
+    async def _revoke(self, job: Job | None, error: RoutesockError) -> None:
+        """End a queued or running request with ``error``, at once; one that has ended already is left alone."""
+        if job is None or job.settled or job.over or type(job.decision) is not Request:
             return
-        self._settle(job)
-        if not self.lane.drop(job) and not job.over and job.task is not None:
+        job.settled = True
+        self._forget(job)
+        if not self.lane.drop(job) and job.task is not None:
             job.revoked = True
             job.task.cancel()
-        await self._answer(self._refusal(error, job.decision), None)
+        await self._answer(Refusal(error, job.decision.route, job.decision.id), None)
 
-    def _settle(self, job: Job) -> None:
-        job.settled = True
+    def _forget(self, job: Job) -> None:
+        """Its deadline, and its id: a client may use that again."""
         if job.timer is not None:
             job.timer.cancel()
-        if type(job.decision) is Routed:
-            id = job.decision.request.id
-            if self._in_flight.get(id) is job:
-                del self._in_flight[id]
+        if type(job.decision) is Request and self._in_flight.get(job.decision.id) is job:
+            del self._in_flight[job.decision.id]
 
     # The error boundary
 
@@ -150,14 +150,14 @@ class Responder:
         job.entered = True
         if type(job.decision) is Refusal:
             return job.decision
-        assert type(job.decision) is Routed
-        plan, request = job.decision
+        request = job.decision
+        assert type(request) is Request
         try:
-            return await plan.run(request, self._middleware)
+            return await self._plans[request.route].run(request, self._middleware)
         except BaseException as exc:  # a handler may raise SystemExit or a CancelledError of its own: 500 as well
             if self._is_ours(job, exc):
                 raise
-            return self._failure(job.decision, exc)
+            return self._failure(request, exc)
 
     async def _consumer_code(self, job: Job) -> None:
         """Hand the message to the consumer as Channels would; a frame of ours comes back through the gate."""
@@ -183,16 +183,13 @@ class Responder:
         if kind == "websocket.connect":
             self._end(exc)
             return None
-        if type(job.decision) is Routed:
+        if type(job.decision) is Request:
             return self._failure(job.decision, exc)
         error = faults.internal_error(exc, f"The consumer's own code for {faults.printable(kind)}", self._consumer)
         return Refusal(error) if kind == "websocket.receive" else None
 
-    def _failure(self, routed: Routed, exc: BaseException) -> Refusal:
-        return self._refusal(faults.error_for(exc, self._consumer, routed.request), routed)
-
-    def _refusal(self, error: RoutesockError, routed: Routed) -> Refusal:
-        return Refusal(error, routed.request.route, routed.request.id)
+    def _failure(self, request: Request, exc: BaseException) -> Refusal:
+        return Refusal(faults.error_for(exc, self._consumer, request), request.route, request.id)
 
     def _is_ours(self, job: Job, exc: BaseException) -> bool:
         return isinstance(exc, asyncio.CancelledError) and (job.revoked or self.abandoned)
@@ -235,11 +232,7 @@ class Responder:
             job.decision = self.intake.undecodable()
             return
         decision = self.intake.content(content, too_large=self.intake.is_too_large(text))
-        if type(decision) is Ping:
-            await self.pong(decision)
-            decision = Of.NOBODY
-        elif type(decision) is Cancel:
-            await self.cancel(decision)
+        if type(decision) in (Ping, Cancel) and await self.at_once(decision):
             decision = Of.NOBODY
         job.decision = decision
         if job.task is not None:
@@ -252,8 +245,8 @@ class Responder:
             error, route, id = outcome
             frame = self._dialect.reply(route, id, error.status, error.problem(), error.headers)
         else:
-            assert isinstance(outcome, Reply) and type(decision) is Routed
-            route, id = decision.request.route, decision.request.id
+            assert type(decision) is Request
+            route, id = decision.route, decision.id
             if id is None and outcome.status < 400:
                 return
             payload = None if outcome.status == 204 else outcome.payload

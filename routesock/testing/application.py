@@ -105,8 +105,7 @@ class Application:
         finally:
             if not self._task.done():
                 self._task.cancel()
-        if not ended:
-            await asyncio.wait([self._task], timeout=max(seconds, 1.0))
+                await asyncio.wait([self._task], timeout=max(seconds, 1.0))
         if quietly:
             return
         if not self._error_raised:

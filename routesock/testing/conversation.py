@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from routesock import codec
@@ -13,6 +14,7 @@ from routesock.messages import NO_HEADERS, RequestId, Scope
 from routesock.typing import UNSET, Unset
 
 from .application import Application, ASGIApplication, let_run
+from .database import kept_connections
 from .errors import ClientTimeout, ConnectionClosed, NoReply
 from .frames import ClientReply, Close, Push, RawFrame
 from .inbox import Inbox
@@ -45,6 +47,7 @@ class Conversation:
         self._raise_exceptions = raise_exceptions
         self._ids = itertools.count(1)
         self._socket: Application | None = None
+        self._on_exit = ExitStack()
         self.settle: Callable[[], Awaitable[None]] = let_run
         """Lets the application run as far as it goes without time passing."""
         self._reset()
@@ -75,7 +78,10 @@ class Conversation:
         if self._raise_exceptions:
             scope["routesock.on_error"] = self._collect
         socket = Application(self._application, scope, self._inbox.deliver)
-        accept = await socket.connect(self._timeout)
+        with ExitStack() as stack:
+            stack.enter_context(kept_connections())
+            accept = await socket.connect(self._timeout)
+            self._on_exit = stack.pop_all()
         self._socket = socket
         self.subprotocol = accept.get("subprotocol")
         self.accept_headers = list(accept.get("headers", ()))
@@ -87,7 +93,8 @@ class Conversation:
         """
         socket, self._socket = self._socket, None
         if socket is not None:
-            await socket.leave(code, self._timeout)
+            with self._on_exit:
+                await socket.leave(code, self._timeout)
             self._inbox.raise_failure()
 
     async def call(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from routesock.dialects import Dialect, Incoming
-from routesock.messages import NO_HEADERS, RequestId
+from routesock.messages import RequestId
 
 RawFrame = dict[str, Any] | str | bytes
 """A frame as it came: a JSON object as a dict, any other text as it is, and bytes."""
@@ -27,7 +27,7 @@ class ClientReply:
 
     status: int | None
     payload: Any
-    headers: Mapping[str, Any] = NO_HEADERS
+    headers: Mapping[str, Any] = field(default_factory=dict)
     route: str | None = None
     id: RequestId = None
 
@@ -43,7 +43,7 @@ class Push:
 
     route: str
     payload: Any
-    headers: Mapping[str, Any] = NO_HEADERS
+    headers: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
