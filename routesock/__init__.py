@@ -2,7 +2,7 @@
 
 from .consumers import RouteMixin
 from .dialects import Dialect, Keys
-from .exceptions import RoutesockError, RouteSetupError
+from .exceptions import RouteSetupError, RoutesockError
 from .messages import Reply, Request
 from .pipeline import nonblocking
 from .routing import route

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from json import encoder as json_encoder
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn
 
 from django.core.serializers.json import DjangoJSONEncoder
 
@@ -30,7 +30,8 @@ def _finite(digits: str) -> float:
     return number
 
 
-_scan: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).scan_once
+_decoder: Final[Any] = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_scan: Final = _decoder.scan_once
 
 
 def decode(text: str, max_depth: int) -> Any:
@@ -67,7 +68,7 @@ def _deeper_than(levels: int, value: Any) -> bool:
 def _kept_encoder() -> Callable[[Any], str]:
     """``DjangoJSONEncoder(allow_nan=False).encode`` without what it sets up anew for each value."""
     encoder = DjangoJSONEncoder(allow_nan=False)
-    make = cast("Callable[..., Callable[[Any, int], Iterable[str]]] | None", json_encoder.c_make_encoder)
+    make: Callable[..., Callable[[Any, int], Iterable[str]]] | None = getattr(json_encoder, "c_make_encoder", None)
     if make is None:  # an interpreter without the C accelerator
         return encoder.encode
     # No markers: they are a dict that would have to be emptied after every failure. A circular value is a

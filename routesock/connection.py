@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
+from contextlib import suppress
 from itertools import count
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from .typing import UNSET
 logger: Final = logging.getLogger("routesock.socket")
 
 MAX_QUEUED_EVENTS: Final = 1000
-"""Channel-layer messages that wait for their turn; beyond, they stay in the layer, which drops what it has no room for."""
+"""Channel-layer messages that wait for their turn. More stay in the layer, which drops what it has no room for."""
 
 CANCEL_WAIT: Final = 1.0
 """Seconds that a cancelled handler has for its ``finally`` blocks before ``disconnect()`` runs without it."""
@@ -57,10 +57,12 @@ class Connection:
         self._closing = False
         self._gone = False
         self._finishing = False
-        self._responder = Responder(consumer, compiled, Outgoing(consumer, compiled, self.reply), self._spawn, self._end)
+        self._responder = Responder(
+            consumer, compiled, Outgoing(consumer, compiled, self.reply), self._spawn, self._end
+        )
         self._lane = self._responder.lane
         self._client = Source(self._read_client, conf.get("MAX_QUEUED"))
-        self._layer = Source(partial(self._read_layer, channel_receive), MAX_QUEUED_EVENTS)
+        self._layer = Source(self._read_layer, MAX_QUEUED_EVENTS)
         self._context: contextvars.Context
         self._ended: asyncio.Future[dict[str, Any] | None]
 
@@ -70,7 +72,7 @@ class Connection:
         self._ended = asyncio.get_running_loop().create_future()
         self._spawn(self._read_client())
         if self._channel_receive is not None:
-            self._spawn(self._read_layer(self._channel_receive))
+            self._spawn(self._read_layer())
         message, grace = {"type": "websocket.disconnect", "code": 1006}, 0.0
         try:
             message, grace = await self._ended or message, self._grace
@@ -132,7 +134,9 @@ class Connection:
             if verdict is Verdict.REFUSED and type(decision) is Request:
                 await self._responder.at_once(Refusal(TooManyInFlight(), decision.route, decision.id))
 
-    async def _read_layer(self, receive: Receive) -> None:
+    async def _read_layer(self) -> None:
+        receive = self._channel_receive
+        assert receive is not None
         delay = _FIRST_RETRY
         for taken in count(1):
             try:
@@ -208,7 +212,5 @@ class Connection:
                 logger.error("A task of a closed socket does not end when it is cancelled: %r.", task)
 
     async def _disconnect(self, message: dict[str, Any]) -> None:
-        try:
+        with suppress(StopConsumer):
             await self._responder.dispatch(message)
-        except StopConsumer:
-            pass

@@ -18,7 +18,7 @@ from .typing import UNSET, Unset
 class RouteMixin:
     """Put it in front of a WebSocket consumer, async or sync, and frames that name a route go to the marked methods.
 
-    Everything else stays with the consumer: ``connect``, ``disconnect``, groups, channel-layer handlers, and every frame
+    Everything else stays with the consumer: ``connect``, ``disconnect``, groups, channel-layer handlers, and each frame
     that names no route. A wrong declaration raises :class:`~routesock.exceptions.RouteSetupError` when the class is
     created.
     """

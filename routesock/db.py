@@ -54,8 +54,10 @@ def any_due() -> bool:
     now = time.monotonic()
     for reference in list(_wrappers.values()):
         wrapper = reference()
-        if wrapper is not None and is_due(wrapper, now) and (not _visited or wrapper._thread_ident in _visited):
-            return True
+        if wrapper is not None and is_due(wrapper, now):
+            thread = getattr(wrapper, "_thread_ident", None)
+            if not _visited or thread in _visited:
+                return True
     return False
 
 
@@ -79,7 +81,7 @@ async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
     """``function(*args)`` in Django's database thread, with stale connections closed before and after.
 
     What it raises is raised here. It crosses the thread as a value, because a future never resolves with a
-    ``StopIteration``, and a ``SystemExit`` there must not reach the event loop. A cancelled caller goes on at once while
+    ``StopIteration``, and a ``SystemExit`` there must not reach the event loop. A cancelled caller goes on at once;
     the thread runs to its end.
     """
     value, exc = await _in_thread(function, args)

@@ -73,8 +73,8 @@ class Keys(Dialect):
 
     ``payload=None``
         The payload is the rest of the object: all keys but the others named here. A reply or push spreads its payload
-        in the same way; one that cannot be spread without loss (no object, or with a key of the envelope's) stands under
-        ``"payload"``.
+        in the same way; one that cannot be spread without loss (no object, or with a key of the envelope's) stands
+        under ``"payload"``.
     ``status=None``, ``headers=None``
         Not sent, and not read. With ``payload=None``, headers are off unless they are named.
 
@@ -88,7 +88,7 @@ class Keys(Dialect):
         id: str = "uuid",
         payload: str | None = "payload",
         status: str | None = "status",
-        headers: str | None | Unset = UNSET,
+        headers: str | Unset | None = UNSET,
     ) -> None:
         if headers is UNSET:
             headers = None if payload is None else "headers"
@@ -116,7 +116,7 @@ class Keys(Dialect):
         if id is None:
             return None
         kind = type(id)  # bool is an int, and 1.0 == 1: neither comes back as it was sent
-        if kind is str and len(id) <= MAX_ID_CHARS or kind is int and -MAX_ID_INTEGER <= id <= MAX_ID_INTEGER:
+        if (kind is str and len(id) <= MAX_ID_CHARS) or (kind is int and -MAX_ID_INTEGER <= id <= MAX_ID_INTEGER):
             return id  # type: ignore[no-any-return]
         raise InvalidEnvelope(
             f"The request's {self._id!r} is a string of at most {MAX_ID_CHARS} characters or an integer within ±2^53."

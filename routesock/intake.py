@@ -115,8 +115,8 @@ class Intake:
         except InvalidEnvelope as error:
             return self._not_ours(Refusal(error, self._readable(name), error.id))
         if self._readable(name) is None:
-            error = InvalidEnvelope(f"The request's route is a string of at most {MAX_ROUTE_CHARS} characters.")
-            return self._not_ours(Refusal(error, None, id))
+            what = f"The request's route is a string of at most {MAX_ROUTE_CHARS} characters."
+            return self._not_ours(Refusal(InvalidEnvelope(what), None, id))
         if name == "PONG" and not self._has_own_code:
             return Of.NOBODY
         return self._not_ours(Refusal(UnknownRoute(), name, id))

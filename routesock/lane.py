@@ -96,7 +96,7 @@ class Lane:
         self.closed = False
 
     async def submit(self, job: Job) -> Verdict:
-        """Run ``job`` in this task where the lane is free, else queue it; a request finds room in time or is refused."""
+        """Run ``job`` in this task if the lane is free, else queue it; a request finds room in time or is refused."""
         while self._taken:
             if self.closed:
                 return Verdict.READ_ON

@@ -12,6 +12,9 @@ from .overrides import Compiled
 
 logger: Final = logging.getLogger("routesock.request")
 
+_NOT_SENT: Final = "A frame could not be sent."
+# Servers differ in what they raise once the client has left; the disconnect event follows and ends the socket.
+
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -20,7 +23,7 @@ class FrameTooLarge(ValueError):
 
 
 class Outgoing:
-    """Writes the frames of one socket through the consumer's ``send_json``, ``encode_json`` and ``send`` if they are its own."""
+    """Writes the frames of one socket, through ``send_json``, ``encode_json`` and ``send`` where the consumer overrides them."""
 
     def __init__(self, consumer: Any, compiled: Compiled, send: Send) -> None:
         self._consumer = consumer
@@ -30,7 +33,7 @@ class Outgoing:
         self._plain = not (compiled.encode or compiled.send or compiled.send_json)
 
     async def write(self, frame: Frame) -> None:
-        """Encode ``frame`` and send it. Raises what encoding raises; a socket that cannot be written to any more is let be."""
+        """Encode ``frame`` and send it. Raises what encoding raises, nothing for a socket that takes no more frames."""
         if self._plain:
             text = codec.encode(frame)
             if len(text) > self._max_bytes:  # ASCII, so characters are bytes
@@ -38,7 +41,7 @@ class Outgoing:
             try:
                 await self._send({"type": "websocket.send", "text": text})
             except Exception:
-                self._gone()
+                logger.debug(_NOT_SENT, exc_info=True)
             return
         await self._write_own(frame)
 
@@ -56,7 +59,7 @@ class Outgoing:
             else:
                 await self._send({"type": "websocket.send", "text": text})
         except Exception:
-            self._gone()
+            logger.debug(_NOT_SENT, exc_info=True)
 
     async def _call(self, method: Callable[..., Any], argument: Any) -> Any:
         if self._own.sync:
@@ -65,7 +68,3 @@ class Outgoing:
 
     def _too_large(self, size: int) -> FrameTooLarge:
         return FrameTooLarge(f"A frame of {size} bytes is over MAX_REPLY ({self._max_bytes}): send it in parts.")
-
-    def _gone(self) -> None:
-        # Servers differ in what they raise once the client has left; the disconnect event follows and ends the socket.
-        logger.debug("A frame could not be sent.", exc_info=True)

@@ -25,7 +25,7 @@ _CHANNELS: Final = ("channels.consumer", "channels.generic.websocket")
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A consumer class as the connection sees it: its plans by route name, and which methods of Channels it overrides."""
+    """A consumer class as a connection sees it: its plans by route name, and what of Channels it overrides."""
 
     plans: Mapping[str, Plan]
     handlers: frozenset[str]
@@ -118,5 +118,5 @@ def _is_own(cls: type, name: str) -> bool:
 def _checked_grace(cls: type) -> float | Unset:
     grace: Any = getattr(cls, "route_disconnect_grace", UNSET)
     if grace is UNSET or (isinstance(grace, int | float) and not isinstance(grace, bool) and grace >= 0):
-        return grace  # type: ignore[no-any-return]
+        return grace
     raise RouteSetupError(f"{cls.__name__}.route_disconnect_grace is a number of seconds, 0 for none; got {grace!r}.")

@@ -18,6 +18,7 @@ from .exceptions import RouteSetupError
 from .messages import Reply, Request
 from .routing import Route, is_async
 from .schemas import SchemaAdapter
+from .typing import Unset
 
 CallNext = Callable[[Request], Awaitable[Reply]]
 Middleware = Callable[[Request, CallNext], Awaitable[Any]]
@@ -67,7 +68,7 @@ class Plan:
     def __init__(
         self,
         route: Route,
-        timeout: float | None,
+        timeout: float | Unset | None,
         before: Sequence[Step],
         handler: Sequence[Step],
         after: Sequence[Step],
@@ -87,12 +88,12 @@ class Plan:
             await db.close_due()
         if outer or self._middleware:
             return await self._run_around(request, outer + self._middleware)
-        value = None
+        value: Any = None
         for runs, call in self._all:
             value = call(request, value)
             if runs is not Runs.ON_LOOP:
                 value = await value
-        return value  # type: ignore[return-value]
+        return value  # type: ignore[no-any-return]
 
     async def _run_around(self, request: Request, functions: tuple[Middleware, ...]) -> Reply:
         await _walk(self._before, request, None)
@@ -114,8 +115,8 @@ async def _through(middleware: Middleware, call: CallNext, route: Route, request
     return _as_reply(route, await middleware(request, call))
 
 
-def compile_route(cls: type, route: Route, timeout: float | None, middleware: tuple[Middleware, ...]) -> Plan:
-    """The plan of ``route`` on ``cls``. Raises :class:`RouteSetupError` for a method name that the class does not have."""
+def compile_route(cls: type, route: Route, timeout: float | Unset | None, middleware: tuple[Middleware, ...]) -> Plan:
+    """The plan of ``route`` on ``cls``. :class:`RouteSetupError` for the name of a method that the class has not."""
     before: list[Step] = []
     if route.schema is not None:
         before.append(_load(route.schema))

@@ -103,12 +103,11 @@ class Responder:
 
     async def at_once(self, decision: Decision) -> bool:
         """Act on a frame that has no place in the order; ``False`` for one that has."""
-        kind = type(decision)
-        if kind is Refusal and not self._guarded:
+        if isinstance(decision, Refusal) and not self._guarded:
             await self._answer(decision, None)
-        elif kind is Ping:
+        elif isinstance(decision, Ping):
             await self._write(self._dialect.pong(decision.id, decision.payload), None, decision.id)
-        elif kind is Cancel:
+        elif isinstance(decision, Cancel):
             await self._revoke(self._in_flight.get(decision.id), Cancelled())
         else:
             return decision is Of.NOBODY
@@ -207,7 +206,7 @@ class Responder:
             await self._consumer.dispatch(message)
 
     async def _gate(self, *args: Any, **kwargs: Any) -> None:
-        """Stands in for ``receive`` on the consumer: what passed its ``dispatch`` and ``websocket_receive`` is answered."""
+        """Stands in for the consumer's ``receive``: a frame that came through its own ``dispatch`` is answered here."""
         job = _current.get()
         if job is None or job.entered or type(job.decision) not in _OURS:
             await type(self._consumer).receive(self._consumer, *args, **kwargs)
@@ -241,7 +240,7 @@ class Responder:
     # Frames out
 
     async def _answer(self, outcome: Reply | Refusal, decision: Decision | None) -> None:
-        if type(outcome) is Refusal:
+        if isinstance(outcome, Refusal):
             error, route, id = outcome
             frame = self._dialect.reply(route, id, error.status, error.problem(), error.headers)
         else:

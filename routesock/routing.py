@@ -149,9 +149,9 @@ def _check_handler(cls: type, attr: str) -> None:
     handler = getattr(cls, attr)
     where = f"{cls.__name__}.{attr}"
     if not callable(handler):
-        raise RouteSetupError(f"{where} overrides a route with {handler!r}. Write a method, or None to remove the route.")
+        raise RouteSetupError(f"{where} overrides a route with {handler!r}. Write a method; None removes the route.")
     if attr in _CHANNELS_NAMES or attr.startswith("websocket_"):
-        raise RouteSetupError(f"{where} cannot be a route: Channels calls {attr} itself. Give the handler another name.")
+        raise RouteSetupError(f"{where} cannot be a route: Channels calls {attr} itself. Rename the handler.")
     if inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):
         raise RouteSetupError(f"{where} yields; a handler returns its result.")
     try:
@@ -172,7 +172,7 @@ def _checked_name(name: Any) -> str:
     if not isinstance(name, str) or not name:
         raise RouteSetupError(f'A route\'s name is a string, as in @route("chat.send"); got {name!r}.')
     if len(name) > MAX_ROUTE_CHARS:
-        raise RouteSetupError(f"A route's name has at most {MAX_ROUTE_CHARS} characters; {name[:20]!r}... has {len(name)}.")
+        raise RouteSetupError(f"A route's name has at most {MAX_ROUTE_CHARS} characters; {name[:20]!r}... is longer.")
     if name in RESERVED:
         raise RouteSetupError(f"The route name {name!r} is reserved for the protocol. Write {name.lower()!r}.")
     return name
@@ -197,7 +197,7 @@ def _checked_status(status: Any) -> int | None:
 def checked_timeout(option: str, seconds: Any) -> float | Unset | None:
     """``seconds`` if they can be a deadline: a positive number, ``None`` for none, or :data:`UNSET`."""
     if seconds is None or seconds is UNSET:
-        return seconds  # type: ignore[no-any-return]
+        return seconds
     if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0:
         return float(seconds)
     raise RouteSetupError(f"{option} is a positive number of seconds, or None for no deadline; got {seconds!r}.")
