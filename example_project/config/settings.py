@@ -70,6 +70,7 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
 
+TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 
