@@ -106,7 +106,9 @@ class LoopThread:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result; this thread does the loop's sync work meanwhile."""
-        return self._wait_for(self._pool.submit(self._runner.run, self._until_closed(coroutine)))
+        self._task = None
+        done = self._pool.submit(self._runner.run, self._until_closed(coroutine))
+        return self._wait_for(done, interrupt=self._cancel)
 
     async def settle(self) -> None:
         """Lets the application run as far as it goes without time passing, its sync work included."""
@@ -121,7 +123,7 @@ class LoopThread:
         """Cancels the tasks that are left, closes the loop and ends its thread."""
         try:
             self._work.open()
-            self._wait_for(self._pool.submit(self._runner.close))
+            self._wait_for(self._pool.submit(self._runner.close), interrupt=lambda: None)
         finally:
             del AsyncToSync.loop_thread_executors[self._loop]
             self._pool.shutdown()
@@ -138,15 +140,21 @@ class LoopThread:
                     break
                 await self._quiet.wait()
 
-    def _wait_for(self, done: Future[T]) -> T:
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        else:  # the call has not begun
+            self._loop.call_soon(self._cancel)
+
+    def _wait_for(self, done: Future[T], interrupt: Callable[[], object]) -> T:
         # Work that asgiref ran here leaves a note of its loop, and async_to_sync in the test would wait for that loop.
         notes = vars(SyncToAsync.threadlocal)
         before = dict(notes)
         try:
             self._work.work_until(done)
         except BaseException:  # Ctrl-C, or a time limit of the test runner
-            if self._task is not None:
-                self._loop.call_soon_threadsafe(self._task.cancel)
+            if not done.done():
+                self._loop.call_soon_threadsafe(interrupt)
             self._work.work_until(done)
             raise
         finally:
