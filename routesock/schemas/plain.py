@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, get_origin
 
-from routesock.exceptions import RouteSetupError
+from routesock.exceptions import Invalid, RouteSetupError
 from routesock.problems import invalid
 
 from .base import WHOLE, SchemaAdapter, is_async
@@ -24,9 +24,10 @@ class PlainAdapter(SchemaAdapter):
     """``schema=function``: what ``function(payload)`` returns is the payload.
 
     ``ValueError`` is its refusal, and its text goes to the client under ``"_schema"``; so do not let one through whose
-    text the client must not read. Anything else that it raises is what it is when a handler raises it: Django's
-    ``ValidationError`` a refusal with messages by field, a ``TypeError`` or ``KeyError`` a fault. ``dump`` calls the
-    function as well, where it stands behind ``dehydrate=``; there, a ``ValueError`` is a fault.
+    text the client must not read. pydantic's and msgspec's errors are refusals too. Anything else that it raises is
+    what it is when a handler raises it: Django's ``ValidationError`` a refusal with messages by field, a ``TypeError``
+    or ``KeyError`` a fault. ``dump`` calls the function as well, where it stands behind ``dehydrate=``; there, a
+    ``ValueError`` is a fault.
     """
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
@@ -43,12 +44,11 @@ class PlainAdapter(SchemaAdapter):
     def load(self, payload: Any) -> Any:
         try:
             return self._called(payload)
-        except ValueError as exc:
-            if type(exc).__module__.startswith("pydantic_core"):
-                from .pydantic import refusal  # its own text would show the input
-
-                raise refusal(exc) from exc
-            raise invalid({WHOLE: [str(exc)]}) from exc
+        except Exception as exc:
+            refusal = _refusal(exc)
+            if refusal is None:
+                raise
+            raise refusal from exc
 
     def dump(self, value: Any) -> Any:
         return self._called(value)
@@ -60,3 +60,14 @@ class PlainAdapter(SchemaAdapter):
                 result.close()
             raise TypeError(f"The schema {self._function!r} returned an awaitable; a schema is a plain function.")
         return result
+
+
+def _refusal(exc: Exception) -> Invalid | None:
+    """The refusal that ``exc`` is; ``None`` for any other error."""
+    library = type(exc).__module__.partition(".")[0]
+    if library == "pydantic_core" and isinstance(exc, ValueError):
+        from .pydantic import refusal  # its own text would show the input
+
+        return refusal(exc)
+    # msgspec's errors are ValueErrors in its newest versions only.
+    return invalid({WHOLE: [str(exc)]}) if isinstance(exc, ValueError) or library == "msgspec" else None

@@ -11,8 +11,6 @@ from routesock.problems import invalid
 
 from .base import SchemaAdapter, refuse_async, too_deep
 
-_NON_FIELD = "non_field_errors"
-
 
 class RestFrameworkAdapter(SchemaAdapter):
     """A serializer: ``load`` gives ``validated_data``, ``dump`` gives ``data``.
@@ -41,9 +39,6 @@ class RestFrameworkAdapter(SchemaAdapter):
             serializer = _again(self._template, data=payload)
             if serializer.is_valid():
                 return serializer.validated_data
-        except OverflowError as exc:
-            # FloatField raises it for an integer of more than 308 digits.
-            raise invalid({_NON_FIELD: ["A number is too large."]}) from exc
         except RecursionError as exc:
             raise too_deep(payload) or exc from exc
         raise invalid(serializer.errors)
