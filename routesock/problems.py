@@ -139,7 +139,7 @@ def _kept_by_name(errors: dict[Any, Any], budget: _Budget) -> dict[str, Any]:
 def _kept_in_order(errors: Iterable[Any], budget: _Budget) -> list[Any]:
     kept = []
     for value in errors:
-        if not budget.left:
+        if not budget.left or len(kept) > MAX_ERRORS_SIZE // 4:  # even empty objects would not fit then
             break
         part = _kept(value, budget)
         if part is not UNSET:  # an empty object stays: DRF's lists say by position which item is wrong

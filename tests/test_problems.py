@@ -203,6 +203,12 @@ def test_lists_are_counted_in_their_own_form(errors: Any, last: Any) -> None:
     assert bounded(errors) == [*errors[:20], last]
 
 
+def test_thousands_of_good_items_leave_the_count() -> None:
+    """Where the list alone is too long to say by position which item is wrong, the number of messages is left."""
+    assert bounded([{}] * 5_000 + [{"a": ["x"]}]) == [{"...": ["1 more."]}]
+    assert bounded([{}] * 500 + [{"a": ["x"]}])[-1] == {"a": ["x"]}
+
+
 def test_cut_names_do_not_replace_each_other() -> None:
     """Of two long names that begin alike, the first is kept and the second counted."""
     assert bounded({"x" * 70: ["a"], "x" * 80: ["b"]}) == {"x" * 64: ["a"], "...": ["1 more."]}
