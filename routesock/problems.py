@@ -137,7 +137,7 @@ def _kept_by_name(errors: dict[Any, Any], budget: _Budget) -> dict[str, Any]:
 
 
 def _kept_in_order(errors: Iterable[Any], budget: _Budget) -> list[Any]:
-    kept = []
+    kept: list[Any] = []
     for value in errors:
         if not budget.left or len(kept) > MAX_ERRORS_SIZE // 4:  # even empty objects would not fit then
             break
