@@ -1,0 +1,152 @@
+"""Pages of reStructuredText whose code blocks are run, in order and in one namespace per page.
+
+``python``   is executed; ``await`` may stand at its top level. Tests that it defines are run, with their fixtures.
+``text``     is a conversation: ``>`` what the client sends, ``<`` what it reads. The consumer is the last one that the
+             page has defined, the reading is complete, and ``"..."`` stands for any value.
+``diff``     is part of what separates the two files that it names.
+``console``  is left alone. Any other language is an error.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import textwrap
+import unittest
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+
+from routesock import RouteMixin
+from routesock.testing import ClientTimeout, RouteClient
+
+ROOT = Path(__file__).parent.parent
+DIRECTIVE = re.compile(r"( *)\.\. code-block:: (\w+)$")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One code block: ``line`` is that of its first line in the page."""
+
+    language: str
+    line: int
+    text: str
+
+
+def blocks_of(page: str) -> Iterator[Block]:
+    lines = page.splitlines()
+    for number, line in enumerate(lines):
+        directive = DIRECTIVE.match(line)
+        if directive is None:
+            continue
+        indent = directive[1] + "   "
+        body: list[str] = []
+        for below in lines[number + 1 :]:
+            if below and not below.startswith(indent):
+                break
+            body.append(below)
+        first = next(index for index, text in enumerate(body) if text)
+        yield Block(directive[2], number + 2 + first, textwrap.dedent("\n".join(body[first:])).rstrip() + "\n")
+
+
+class Page:
+    """Runs the blocks of one page."""
+
+    def __init__(self, path: Path, request: pytest.FixtureRequest) -> None:
+        self.path = path
+        self.namespace: dict[str, Any] = {"__name__": f"docs.{path.stem}"}
+        self._request = request
+        self._consumer: type[Any] | None = None
+        self._runners = {"python": self._python, "text": self._conversation, "diff": self._diff, "console": len}
+
+    def run(self) -> None:
+        for block in blocks_of(self.path.read_text(encoding="utf-8")):
+            try:
+                self._runners[block.language](block.text if block.language != "python" else self._placed(block))
+            except Exception as error:
+                error.add_note(f"In the block at {self.path.name}:{block.line}.")
+                raise
+
+    @staticmethod
+    def _placed(block: Block) -> str:
+        """Its text under as many empty lines as put it at its place in the page, for tracebacks."""
+        return "\n" * (block.line - 1) + block.text
+
+    def _python(self, source: str) -> None:
+        before = dict(self.namespace)
+        code = compile(source, self.path, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        outcome = eval(code, self.namespace)
+        if inspect.iscoroutine(outcome):
+            self._await(outcome)
+        for name, value in list(self.namespace.items()):
+            if before.get(name) is not value:
+                self._defined(name, value)
+
+    def _defined(self, name: str, value: Any) -> None:
+        if inspect.isclass(value) and issubclass(value, RouteMixin) and value is not RouteMixin:
+            self._consumer = value
+        if inspect.isclass(value) and issubclass(value, unittest.TestCase) and value.__module__ == f"docs.{self.path.stem}":
+            self._test_case(value)
+        if inspect.isfunction(value) and name.startswith("test_"):
+            given = {name: self._request.getfixturevalue(name) for name in inspect.signature(value).parameters}
+            outcome = value(**given)
+            if inspect.iscoroutine(outcome):
+                self._await(outcome)
+
+    @staticmethod
+    def _test_case(case: type[unittest.TestCase]) -> None:
+        result = unittest.TestResult()
+        unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
+        assert result.testsRun
+        assert not result.failures + result.errors, "\n".join(text for _, text in result.failures + result.errors)
+
+    @staticmethod
+    def _await(coroutine: Any) -> None:
+        async def awaited() -> None:
+            await coroutine
+
+        # Not a loop of pytest's: under this one, sync work has the thread, and so the transaction, of the test.
+        async_to_sync(awaited)()
+
+    def _conversation(self, text: str) -> None:
+        assert text.startswith("> "), "a conversation begins with what the client sends"
+        assert self._consumer is not None
+        self._await(self._converse(self._consumer, re.findall(r"^([<>]) (.*(?:\n[^<>\n].*)*)", text, re.MULTILINE)))
+
+    @staticmethod
+    async def _converse(consumer: type[Any], frames: list[tuple[str, str]]) -> None:
+        async with RouteClient(consumer, raise_exceptions=False) as client:
+            for direction, frame in frames:
+                if direction == ">":
+                    await client.send_text(frame)
+                    continue
+                received = await client.receive()
+                assert fits(received, json.loads(frame)), f"received {json.dumps(received)}"
+            with pytest.raises(ClientTimeout):
+                await client.receive(timeout=0.02)
+
+    @staticmethod
+    def _diff(text: str) -> None:
+        head, *hunks = re.split(r"^@@.*\n", text, flags=re.MULTILINE)
+        for mark, file in re.findall(r"^([-+])\1\1 (.*)$", head, re.MULTILINE):
+            content = (ROOT / file).read_text(encoding="utf-8")
+            for hunk in hunks:
+                side = "".join(line[1:] or "\n" for line in hunk.splitlines(keepends=True) if line[0] in f" {mark}\n")
+                assert side in content, f"{file} does not have:\n{side}"
+
+
+def fits(received: Any, expected: Any) -> bool:
+    """Whether both are equal where ``expected`` does not say ``"..."``."""
+    if expected == "...":
+        return True
+    if isinstance(expected, dict) and isinstance(received, dict):
+        return received.keys() == expected.keys() and all(fits(received[key], expected[key]) for key in expected)
+    if isinstance(expected, list) and isinstance(received, list):
+        return len(received) == len(expected) and all(map(fits, received, expected))
+    return bool(received == expected) and type(received) is type(expected)

@@ -1,0 +1,97 @@
+"""What README and docs show is run, and what their tables say is compared with the code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test import override_settings
+
+import routesock
+from routesock import conf, exceptions
+from routesock.routing import RESERVED
+from tests.docs_pages import ROOT, Page, blocks_of
+
+PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
+
+
+def text_of(page: str) -> str:
+    return (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def chat(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[None]:
+    """The app of the example project, with its table."""
+    if "chat" in settings.INSTALLED_APPS:
+        yield
+        return
+    with override_settings(INSTALLED_APPS=[*settings.INSTALLED_APPS, "chat"]):
+        from chat.models import Message
+
+        with django_db_blocker.unblock(), connection.schema_editor() as editor:
+            editor.create_model(Message)
+        yield
+        with django_db_blocker.unblock(), connection.schema_editor() as editor:
+            editor.delete_model(Message)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("chat")
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_code_block_runs(path: Path, request: pytest.FixtureRequest) -> None:
+    Page(path, request).run()
+
+
+def test_blocks_are_found_with_their_lines() -> None:
+    page = "Text::\n\n   no block\n\n.. code-block:: python\n\n   a = 1\n\n   b = 2\n\nMore.\n\n.. code-block:: console\n\n   $ ls\n"
+    first, second = blocks_of(page)
+    assert (first.language, first.line, first.text) == ("python", 7, "a = 1\n\nb = 2\n")
+    assert (second.language, second.line, second.text) == ("console", 15, "$ ls\n")
+
+
+def rows(page: str) -> list[list[str]]:
+    """The cells of the page's list-tables, without their markup for code."""
+    found: list[list[str]] = []
+    for line in text_of(page).splitlines():
+        if line.startswith("   * - "):
+            found.append([line.removeprefix("   * - ").replace("``", "")])
+        elif line.startswith("     - "):
+            found[-1].append(line.removeprefix("     - ").replace("``", ""))
+    return found
+
+
+def test_the_settings_page_has_every_key_with_its_default() -> None:
+    documented = {row[0]: row[1] for row in rows("settings.rst") if row[0].isupper()}
+    assert documented == {name: repr(setting.default) for name, setting in conf.SETTINGS.items()}
+
+
+def test_settings_that_pages_show_are_accepted(request: pytest.FixtureRequest) -> None:
+    shown = [block for block in blocks_of(text_of("settings.rst")) if block.text.startswith("ROUTESOCK = ")]
+    namespace: dict[str, dict[str, object]] = {}
+    exec(shown[0].text, namespace)
+    for name, value in namespace["ROUTESOCK"].items():
+        assert conf.SETTINGS[name].accepts(value), name
+
+
+def subclasses(cls: type) -> Iterator[type]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from subclasses(sub)
+
+
+def test_the_errors_page_has_every_status_and_code() -> None:
+    documented = {(row[0], row[1]) for row in rows("errors.rst")}
+    own = {cls for cls in subclasses(exceptions.RoutesockError) if cls.__module__ == exceptions.__name__}
+    assert {(str(cls.status), cls.code) for cls in own} <= documented
+
+
+def test_the_wire_page_has_every_reserved_name() -> None:
+    names = next(line for line in text_of("wire.rst").splitlines() if line.startswith("``PING``, "))
+    assert set(names.replace("``", "").rstrip(".").split(", ")) == RESERVED
+
+
+def test_the_reference_has_every_public_name() -> None:
+    assert not [name for name in routesock.__all__ if f":: routesock.{name}\n" not in text_of("reference.rst")]
