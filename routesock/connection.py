@@ -132,7 +132,7 @@ class Connection:
             if verdict is Verdict.HANDED_OVER:
                 return
             if verdict is Verdict.REFUSED and type(decision) is Request:
-                await self._responder.at_once(Refusal(TooManyInFlight(), decision.route, decision.id))
+                await self._responder.refuse(Refusal(TooManyInFlight(), decision.route, decision.id))
 
     async def _read_layer(self) -> None:
         receive = self._channel_receive
@@ -165,8 +165,9 @@ class Connection:
         """Wake ``serve``: with the disconnect, with an exception for the server, or with neither (``StopConsumer``)."""
         self._close()
         if self._ended.done():
-            return
-        if isinstance(outcome, BaseException):
+            if isinstance(outcome, Exception):
+                logger.error("A socket that had ended failed once more.", exc_info=outcome)
+        elif isinstance(outcome, BaseException):
             self._ended.set_exception(outcome)
         else:
             self._ended.set_result(outcome)

@@ -84,8 +84,7 @@ class Plan:
 
     async def run(self, request: Request, outer: tuple[Middleware, ...]) -> Reply:
         """The reply to ``request``; ``outer`` is the settings' middleware, which is called first."""
-        if db.any_due():
-            await db.close_due()
+        db.refresh()
         if outer or self._middleware:
             return await self._run_around(request, outer + self._middleware)
         value: Any = None

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Final
 
 from asgiref.sync import async_to_sync
 from channels.consumer import SyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer
+from django.conf import settings
 from django.utils.module_loading import import_string
 
-from . import conf, db, faults
+from . import codec, conf, db, faults, problems
 from .dialects import Frame
 from .exceptions import Cancelled, DeadlineExceeded, RoutesockError
 from .intake import Cancel, Decision, Intake, Of, Ping, Refusal
 from .lane import Job, Lane
-from .messages import NO_HEADERS, Reply, Request, RequestId
+from .messages import Reply, Request, RequestId
 from .outgoing import Outgoing
 from .overrides import Compiled
 from .typing import UNSET
@@ -28,6 +30,9 @@ _current: Final[ContextVar[Job | None]] = ContextVar("routesock_job", default=No
 
 _OURS: Final = (Request, Refusal)
 """Decisions that are answered here, not by the consumer's own code."""
+
+MAX_ERROR_REPLY: Final = 4096
+"""Bytes of an error's reply, whatever the client sent."""
 
 _dispatch_in_thread: Final = vars(SyncConsumer)["dispatch"].func
 
@@ -74,6 +79,9 @@ class Responder:
             else:
                 job.outcome = await self._outcome(job)
             job.over = True
+            task = asyncio.current_task()
+            if task is not None and task.cancelling() and not job.revoked and not self.abandoned:
+                await _absorb_cancellation(task)
             if job.task is not None or self._in_flight:
                 self._forget(job)
             if job.outcome is not None and not job.settled:
@@ -101,10 +109,14 @@ class Responder:
 
     # What a reader asks
 
+    async def refuse(self, refusal: Refusal) -> None:
+        """Answer an error, out of order."""
+        await self._answer(refusal, None)
+
     async def at_once(self, decision: Decision) -> bool:
         """Act on a frame that has no place in the order; ``False`` for one that has."""
         if isinstance(decision, Refusal) and not self._guarded:
-            await self._answer(decision, None)
+            await self.refuse(decision)
         elif isinstance(decision, Ping):
             await self._write(self._dialect.pong(decision.id, decision.payload), None, decision.id)
         elif isinstance(decision, Cancel):
@@ -241,8 +253,8 @@ class Responder:
 
     async def _answer(self, outcome: Reply | Refusal, decision: Decision | None) -> None:
         if isinstance(outcome, Refusal):
-            error, route, id = outcome
-            frame = self._dialect.reply(route, id, error.status, error.problem(), error.headers)
+            frame = self._error_frame(*outcome)
+            _, route, id = outcome
         else:
             assert type(decision) is Request
             route, id = decision.route, decision.id
@@ -258,6 +270,21 @@ class Responder:
         except Exception as exc:
             error = faults.internal_error(exc, f"The reply of route {faults.printable(route)}", self._consumer, id)
             try:
-                await self._outgoing.write(self._dialect.reply(route, id, error.status, error.problem(), NO_HEADERS))
+                await self._outgoing.write(self._error_frame(error, route, id))
             except Exception:
                 faults.logger.exception("Nor could the error be sent.")
+
+    def _error_frame(self, error: RoutesockError, route: str | None, id: RequestId) -> Frame:
+        problem = error.problem()
+        if not settings.DEBUG:  # which adds a traceback
+            envelope = self._dialect.reply(route, id, error.status, {}, error.headers)
+            problem = problems.fitted(problem, MAX_ERROR_REPLY - len(codec.encode(envelope)))
+        return self._dialect.reply(route, id, error.status, problem, error.headers)
+
+
+async def _absorb_cancellation(task: asyncio.Task[Any]) -> None:
+    """A handler cancelled its own task and returned: the cancellation must not meet whatever the task does next."""
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
+    while task.cancelling():
+        task.uncancel()
