@@ -1,0 +1,10 @@
+"""The Django project that the benchmarks run in."""
+
+from __future__ import annotations
+
+SECRET_KEY = "only-for-benchmarks"
+DEBUG = False
+USE_TZ = True
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "channels"]
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
