@@ -26,14 +26,16 @@ def _is_seconds(value: Any) -> bool:
     return type(value) in (int, float) and value > 0
 
 
+def _is_client_error(value: Any) -> bool:
+    return isinstance(value, int) and 400 <= value <= 499  # http.HTTPStatus too
+
+
 SETTINGS: Final[dict[str, Setting]] = {
     "MAX_FRAME": Setting(65_536, _is_count, "a positive number of bytes"),
     "MAX_REPLY": Setting(1_000_000, _is_count, "a positive number of bytes"),
     "MAX_DEPTH": Setting(64, _is_count, "a positive number of levels"),
     "MAX_QUEUED": Setting(64, _is_count, "a positive number of requests"),
-    "VALIDATION_STATUS": Setting(
-        422, lambda value: type(value) is int and 400 <= value <= 499, "a status from 400 to 499"
-    ),
+    "VALIDATION_STATUS": Setting(422, _is_client_error, "a status from 400 to 499"),
     "TIMEOUT": Setting(30.0, lambda value: value is None or _is_seconds(value), "seconds, or None for no deadline"),
     "DISCONNECT_GRACE": Setting(
         5.0, lambda value: type(value) in (int, float) and value >= 0, "seconds, 0 for no grace"

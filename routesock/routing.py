@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any, Final, TypeVar
 
 from asgiref.sync import iscoroutinefunction
@@ -22,7 +23,10 @@ RESERVED: Final = frozenset(
 
 _MARK: Final = "__routesock_routes__"
 
-_CHANNELS_NAMES: Final = frozenset(dir(AsyncJsonWebsocketConsumer))
+_CHANNELS_NAMES: Final = frozenset(
+    (*dir(AsyncJsonWebsocketConsumer), "scope", "channel_layer", "channel_name", "channel_receive", "base_send"),
+)
+"""Methods of the consumers, and what their ``__call__`` sets on each instance, in front of a method of that name."""
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -53,7 +57,7 @@ def route(
     dehydrate: Any = None,
     status: int | None = None,
     timeout: float | Unset | None = UNSET,
-    middleware: Iterable[Callable[..., Any]] = (),
+    middleware: Sequence[Callable[..., Any]] = (),
     summary: str = "",
     description: str = "",
     tags: Iterable[str] = (),
@@ -97,7 +101,7 @@ def route(
     )
 
     def mark(handler: Handler) -> Handler:
-        if not callable(handler):
+        if isinstance(handler, type) or not (callable(handler) or isinstance(handler, classmethod)):
             raise RouteSetupError(f"@route({name!r}) decorates a method, not {handler!r}.")
         marks: tuple[Route, ...] = getattr(handler, _MARK, ())
         if any(other.name == name for other in marks):
@@ -124,7 +128,7 @@ def collect(cls: type) -> dict[str, Route]:
             if full in routes:
                 raise RouteSetupError(
                     f"Both {cls.__name__}.{routes[full].attr} and {cls.__name__}.{attr} claim the route {full!r}. "
-                    f"Rename one, or remove an inherited one with `{attr} = None`."
+                    f"Rename one, or remove an inherited one with `{routes[full].attr} = None`."
                 )
             routes[full] = replace(mark, name=full, attr=attr)
     return routes
@@ -138,11 +142,32 @@ def _marked(cls: type) -> Iterator[tuple[str, tuple[Route, ...]]]:
             if attr in seen:
                 continue
             seen.add(attr)
-            definitions = [vars(owner)[attr] for owner in cls.__mro__ if attr in vars(owner)]
-            marks = next((found for item in definitions if (found := getattr(item, _MARK, ()))), ())
-            if marks and definitions[0] is not None:
+            if marks := _marks_of(vars(owner)[attr] for owner in cls.__mro__ if attr in vars(owner)):
                 _check_handler(cls, attr)
                 yield attr, marks
+
+
+def _marks_of(definitions: Iterable[Any]) -> tuple[Route, ...]:
+    """The marks that hold for an attribute defined so along the MRO: those of the first marked one up to a ``None``."""
+    for definition in definitions:
+        if definition is None:
+            break
+        # From __dict__: a lazy object that happens to be a class attribute is not evaluated by a look for marks.
+        marks: tuple[Route, ...] = getattr(_unwrapped(definition), "__dict__", {}).get(_MARK, ())
+        if marks:
+            return marks
+    return ()
+
+
+def _unwrapped(definition: Any) -> Any:
+    """The function inside one of the builtin descriptors, which do not hand on its attributes."""
+    if isinstance(definition, staticmethod | classmethod):
+        return definition if _MARK in vars(definition) else definition.__func__
+    if isinstance(definition, property):
+        return definition.fget
+    if isinstance(definition, cached_property):
+        return definition.func
+    return definition
 
 
 def _check_handler(cls: type, attr: str) -> None:
@@ -151,21 +176,34 @@ def _check_handler(cls: type, attr: str) -> None:
     if not callable(handler):
         raise RouteSetupError(f"{where} overrides a route with {handler!r}. Write a method; None removes the route.")
     if attr in _CHANNELS_NAMES or attr.startswith("websocket_"):
-        raise RouteSetupError(f"{where} cannot be a route: Channels calls {attr} itself. Rename the handler.")
-    if inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):
+        raise RouteSetupError(f"{where} cannot be a route: the name {attr} is Channels' own. Rename the handler.")
+    if _yields(handler):
         raise RouteSetupError(f"{where} yields; a handler returns its result.")
-    try:
-        inspect.signature(handler).bind(*(("request",) if _is_bound(cls, attr) else ("self", "request")))
-    except TypeError:
+    if not _takes(handler, 1 if _is_bound(cls, attr) else 2):
         raise RouteSetupError(
             f"{where}{inspect.signature(handler)} cannot be called as a handler. Write `def {attr}(self, request)`."
-        ) from None
-    except ValueError:
-        return  # a callable without a signature: it is found out when it is called
+        )
 
 
 def _is_bound(cls: type, attr: str) -> bool:
     return isinstance(inspect.getattr_static(cls, attr), staticmethod | classmethod)
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether ``function`` can be called with ``count`` arguments; true for one that does not tell."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def _yields(function: Any) -> bool:
+    return inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
 
 
 def _checked_name(name: Any) -> str:
@@ -183,9 +221,18 @@ def _checked_dehydrate(dehydrate: Any) -> SchemaAdapter | Callable[..., Any] | s
 
 
 def _checked_hook(option: str, hook: Any) -> Callable[..., Any] | str | None:
-    if hook is None or callable(hook) or (isinstance(hook, str) and hook.isidentifier()):
-        return hook  # type: ignore[no-any-return]
-    raise RouteSetupError(f"{option}= is a function or the name of a method; got {hook!r}.")
+    if hook is None or (isinstance(hook, str) and hook.isidentifier()):
+        return hook
+    if not callable(hook):
+        raise RouteSetupError(f"{option}= is a function or the name of a method; got {hook!r}.")
+    if _yields(hook):
+        raise RouteSetupError(f"{option}={hook!r} yields; a hook returns its result.")
+    if not _takes(hook, 1):
+        raise RouteSetupError(
+            f"{option}={hook!r} cannot be called with one argument. Of a method, give the name: "
+            f"{option}={getattr(hook, '__name__', 'name')!r}."
+        )
+    return hook  # type: ignore[no-any-return]
 
 
 def _checked_status(status: Any) -> int | None:
@@ -205,15 +252,21 @@ def checked_timeout(option: str, seconds: Any) -> float | Unset | None:
 
 def checked_middleware(option: str, middleware: Any) -> tuple[Callable[..., Any], ...]:
     """``middleware`` as a tuple of ``async def m(request, call_next)``."""
-    if isinstance(middleware, str | Mapping) or not isinstance(middleware, Iterable):
+    if not isinstance(middleware, list | tuple):  # an iterator would be empty for a subclass, and a set has no order
         raise RouteSetupError(f"{option} is a list of functions; got {middleware!r}.")
-    functions = tuple(middleware)
-    for function in functions:
-        if not is_async(function):
+    for function in middleware:
+        if not is_middleware(function):
             raise RouteSetupError(f"{option}: write {function!r} as `async def m(request, call_next)`.")
-    return functions
+    return tuple(middleware)
+
+
+def is_middleware(function: Any) -> bool:
+    """Whether ``function`` is an ``async def m(request, call_next)``, or an object that is called like one."""
+    return is_async(function) and _takes(function, 2)
 
 
 def is_async(function: Any) -> bool:
     """Whether calling ``function`` (a function, a partial, an object with ``__call__``) gives a coroutine."""
-    return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+    while isinstance(function, partial):
+        function = function.func
+    return iscoroutinefunction(function) or iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004
