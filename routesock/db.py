@@ -1,8 +1,8 @@
 """Django's database thread, and the connections there that are due to be closed.
 
 Channels hops to that thread and back in front of every message, only to close stale connections. Whether there is one
-can be read from the event loop; and where there is one, closing it only has to come before the next work of that thread,
-which takes its work in order. So nobody waits for it.
+can be read from the event loop; and where there is one, closing it only has to come before that thread's next work, and
+the thread takes its work in order. So nobody waits for it.
 """
 
 from __future__ import annotations

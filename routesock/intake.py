@@ -117,8 +117,6 @@ class Intake:
         if self._readable(name) is None:
             what = f"The request's route is a string of at most {MAX_ROUTE_CHARS} characters."
             return self._not_ours(Refusal(InvalidEnvelope(what), None, id))
-        if name == "PONG" and not self._has_own_code:
-            return Of.NOBODY
         return self._not_ours(Refusal(UnknownRoute(), name, id))
 
     def _reserved(self, frame: Frame, name: Any) -> Decision | None:
@@ -132,6 +130,8 @@ class Intake:
                 return Cancel(self._dialect.id(frame))
             except InvalidEnvelope:
                 return Of.NOBODY
+        if name == "PONG" and not self._has_own_code:
+            return Of.NOBODY
         return None
 
     def _control(self, text: str) -> Decision | None:

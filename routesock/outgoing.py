@@ -23,7 +23,7 @@ class FrameTooLarge(ValueError):
 
 
 class Outgoing:
-    """Writes the frames of one socket, through the consumer's ``send_json``, ``encode_json`` and ``send`` if overridden."""
+    """Writes the frames of one socket, through those of the consumer's own methods that override Channels'."""
 
     def __init__(self, consumer: Any, compiled: Compiled, send: Send) -> None:
         self._consumer = consumer

@@ -36,6 +36,10 @@ def nonblocking(function: Function) -> Function:
     return function
 
 
+class DehydrateError(Exception):
+    """A handler's result does not fit the ``dehydrate=`` schema: a 500, with the library's error as its cause."""
+
+
 class Runs(Enum):
     """Where a step's function runs."""
 
@@ -182,7 +186,7 @@ def _handle(cls: type, route: Route) -> Step:
 
 def _dehydrate(cls: type, route: Route) -> Step:
     if isinstance(route.dehydrate, SchemaAdapter):
-        dump = route.dehydrate.dump
+        dump = _faulty_dump(route.dehydrate)
         runs = Runs.IN_THREAD if route.dehydrate.blocking else Runs.ON_LOOP
         hook: Callable[[Request, Any], Any] = lambda request, value: dump(value)  # noqa: E731
     else:
@@ -200,6 +204,18 @@ def _dehydrate(cls: type, route: Route) -> Step:
         return Reply(await hook(request, reply.payload), reply.status, reply.headers)
 
     return Step(runs, await_dehydrate if runs is Runs.AWAITED else dehydrate)
+
+
+def _faulty_dump(schema: SchemaAdapter) -> Callable[[Any], Any]:
+    """``schema.dump``, whose errors are the server's: a library's validation error there must not become a 422."""
+
+    def dump(value: Any) -> Any:
+        try:
+            return schema.dump(value)
+        except Exception as exc:
+            raise DehydrateError(f"{schema!r} cannot spell the handler's result: {type(exc).__name__}") from exc
+
+    return dump
 
 
 def _hook(cls: type, route: Route, option: str, hook: Any) -> Callable[[Request, Any], Any]:

@@ -1,0 +1,166 @@
+"""Whatever a client sends: at most one reply, strict JSON, and the socket answers the next request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from marshmallow import Schema, fields
+
+from routesock import Keys, Request, RouteMixin, route
+from routesock.testing import RouteClient
+
+
+class TextSchema(Schema):
+    text = fields.Str(required=True)
+
+
+class Strict(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("echo")
+    async def echo(self, request: Request) -> Any:
+        return request.payload
+
+    @route("text", schema=TextSchema)
+    async def text(self, request: Request) -> Any:
+        return request.payload
+
+
+class StrictSync(RouteMixin, JsonWebsocketConsumer):
+    @route("echo")
+    def echo(self, request: Request) -> Any:
+        return request.payload
+
+    @route("text", schema=TextSchema)
+    def text(self, request: Request) -> Any:
+        return request.payload
+
+
+class Flat(Strict):
+    route_dialect = Keys(route="action", id="request_id", payload=None)
+
+
+NAMES = ("echo", "text")
+SILENT = ("CANCEL", "PONG")
+
+
+@pytest.fixture(autouse=True)
+def no_faults(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """A hostile frame is the client's fault: none of these tests may leave an error in the log."""
+    yield
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def refuse_constant(name: str) -> None:
+    raise AssertionError(f"{name} is not JSON")
+
+
+async def answers(consumer: type, frame: str | bytes) -> list[dict[str, Any]]:
+    """What comes back for ``frame`` before the answer to the request behind it."""
+    keys = consumer.route_dialect  # type: ignore[attr-defined]
+    async with RouteClient(consumer, timeout=5) as client:
+        await (client.send_text(frame) if isinstance(frame, str) else client.send_bytes(frame))
+        await client.send_text(json.dumps(keys.request("echo", "the next", {"text": "x"})))
+        replies: list[dict[str, Any]] = []
+        while True:
+            reply = await client.receive()
+            assert isinstance(reply, dict)
+            json.dumps(reply, allow_nan=False)
+            if keys.incoming(reply).id == "the next":
+                assert keys.incoming(reply)[2:4] == (200, {"text": "x"})
+                return replies
+            replies.append(reply)
+
+
+def check(consumer: type, frame: str | bytes) -> None:
+    replies = asyncio.run(answers(consumer, frame))
+    assert len(replies) <= 1
+    dialect = consumer.route_dialect  # type: ignore[attr-defined]
+    try:
+        content = json.loads(frame, parse_constant=refuse_constant) if isinstance(frame, str) else None
+    except (ValueError, RecursionError, AssertionError):
+        content = None
+    if not replies:
+        # Only a cancel of nothing, a PONG and a notification that succeeded are silent.
+        assert isinstance(content, dict)
+        name = dialect.route(content)
+        assert name in SILENT or (name in NAMES and dialect.id(content) is None)
+        return
+    reply = dialect.incoming(replies[0])
+    if reply.route == "PONG":
+        assert reply.status is None
+        return
+    assert reply.status in (200, 204, 400, 404, 413, 422)
+    if reply.status >= 400:
+        assert len(json.dumps(replies[0])) <= 4096
+        assert {"code", "title", "detail"} <= reply.payload.keys()
+    else:
+        assert isinstance(content, dict)
+        assert reply.id == dialect.id(content)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+names = st.sampled_from((*NAMES, *SILENT, "PING", "CLOSE", "AUTH", "__init__", "dispatch", "send"))
+consumers = st.sampled_from((Strict, StrictSync, Flat))
+
+
+@given(consumer=consumers, text=st.text())
+@example(consumer=Strict, text="[" * 100_000)
+@example(consumer=Strict, text='{"route":' * 5_000)
+@example(consumer=Strict, text='{"route": "echo", "payload": ' + "1" * 5_000 + "}")
+@example(consumer=Strict, text='{"route": "echo", "route": "nowhere"}')
+@settings(max_examples=150, deadline=None)
+def test_any_text_frame(consumer: type, text: str) -> None:
+    check(consumer, text)
+
+
+@given(consumer=consumers, data=st.binary())
+@settings(max_examples=50, deadline=None)
+def test_any_binary_frame(consumer: type, data: bytes) -> None:
+    check(consumer, data)
+
+
+@given(consumer=consumers, value=json_values)
+@settings(max_examples=150, deadline=None)
+def test_any_json_value(consumer: type, value: Any) -> None:
+    check(consumer, json.dumps(value))
+
+
+@given(
+    consumer=consumers,
+    name=names | json_values,
+    id=st.sampled_from(("c1", 7)) | json_values,
+    payload=json_values,
+    headers=st.none() | st.just({}) | json_values,
+    absent=st.sets(st.sampled_from(("route", "uuid", "payload", "headers", "action", "request_id"))),
+)
+@settings(max_examples=300, deadline=None)
+def test_any_json_value_in_the_place_of_any_part(
+    consumer: type, name: Any, id: Any, payload: Any, headers: Any, absent: set[str]
+) -> None:
+    if consumer is Flat:
+        frame = {**(payload if isinstance(payload, dict) else {"x": payload}), "action": name, "request_id": id}
+    else:
+        frame = {"route": name, "uuid": id, "payload": payload, "headers": headers}
+    check(consumer, json.dumps({key: value for key, value in frame.items() if key not in absent}))
+
+
+@given(
+    consumer=consumers,
+    cut=st.integers(0, 60),
+    insert=st.characters() | st.sampled_from(['"', "\\", "{", "}", "[", "]", ",", ":", "\x00", "\ud800", "NaN"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_request_with_one_place_changed(consumer: type, cut: int, insert: str) -> None:
+    text = json.dumps(consumer.route_dialect.request("text", "c1", {"text": "hello"}))  # type: ignore[attr-defined]
+    check(consumer, text[:cut] + insert + text[cut + 1 :])

@@ -1,0 +1,94 @@
+"""What a request gets when nothing is wrong with it, over real sockets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection
+
+from tests.servers import receive, send
+
+pytestmark = pytest.mark.servers
+
+
+async def reply_to(connection: ClientConnection, **frame: Any) -> Any:
+    await send(connection, frame)
+    return await receive(connection)
+
+
+@pytest.mark.parametrize("uuid", ["", "u" * 128, "é", "\ud800", 0, -(2**53), 2**53])
+async def test_an_id_comes_back_as_it_was_sent(either: ClientConnection, uuid: Any) -> None:
+    reply = await reply_to(either, route="echo", uuid=uuid, payload=None)
+    assert reply == {"uuid": uuid, "route": "echo", "status": 204, "payload": None}
+    assert type(reply["uuid"]) is type(uuid)
+
+
+async def test_a_schema_gives_the_handler_what_it_made_of_the_payload(either: ClientConnection) -> None:
+    reply = await reply_to(either, route="text", uuid=1, payload={"text": "x", "room": "r"})
+    assert (reply["status"], reply["payload"]) == (200, {"text": "x", "room": "r"})
+
+
+async def test_a_payload_with_the_envelopes_own_names_is_left_alone(either: ClientConnection) -> None:
+    payload = {"route": "x", "uuid": 1, "headers": 2, "status": 3, "payload": 4, "self": 5, "consumer": 6, "scope": 7}
+    assert (await reply_to(either, route="echo", uuid=1, payload=payload))["payload"] == payload
+
+
+async def test_other_keys_of_a_request_are_ignored(either: ClientConnection) -> None:
+    assert (await reply_to(either, route="echo", uuid=1, payload=1, status=200, extra=[]))["payload"] == 1
+
+
+async def test_a_handler_in_the_database_thread_answers_as_any_other(connection: ClientConnection) -> None:
+    assert (await reply_to(connection, route="sync", uuid=1, payload=[1]))["payload"] == [1]
+
+
+async def test_the_routes_own_status_replaces_200(connection: ClientConnection) -> None:
+    reply = await reply_to(connection, route="created", uuid=1, headers={"trace": "abc"})
+    assert (reply["status"], reply["payload"]) == (201, {"headers": {"trace": "abc"}})
+    assert "headers" not in reply
+
+
+async def test_none_is_204(connection: ClientConnection) -> None:
+    reply = await reply_to(connection, route="nothing", uuid=1)
+    assert reply == {"uuid": 1, "route": "nothing", "status": 204, "payload": None}
+
+
+async def test_a_reply_says_its_status_and_headers(connection: ClientConnection) -> None:
+    reply = await reply_to(connection, route="reply", uuid=1)
+    assert (reply["status"], reply["headers"]) == (202, {"Location": "/there"})
+
+
+async def test_replies_spell_what_django_json_encoder_spells(connection: ClientConnection) -> None:
+    reply = await reply_to(connection, route="types", uuid=1)
+    assert reply["payload"] == {
+        "when": "2026-01-02T03:04:05Z",
+        "price": "1.10",
+        "key": "00000000-0000-0000-0000-000000000001",
+    }
+
+
+async def test_a_notification_gets_no_success_reply(either: ClientConnection) -> None:
+    await send(either, {"route": "echo", "payload": 1})
+    await send(either, {"route": "echo", "uuid": None, "payload": 2})
+    assert (await reply_to(either, route="echo", uuid=3, payload=3))["uuid"] == 3
+
+
+async def test_a_ping_is_answered_with_its_id_and_payload_and_no_status(either: ClientConnection) -> None:
+    assert await reply_to(either, route="PING", uuid="h", payload={"t": 1}) == {
+        "route": "PONG",
+        "uuid": "h",
+        "payload": {"t": 1},
+    }
+    assert await reply_to(either, route="PING") == {"route": "PONG", "uuid": None, "payload": None}
+
+
+async def test_a_ping_is_answered_before_the_handler_in_front_of_it_ends(connection: ClientConnection) -> None:
+    await send(connection, {"route": "slow", "uuid": 1, "payload": 0.5})
+    assert (await reply_to(connection, route="PING", uuid=2))["route"] == "PONG"
+    assert (await receive(connection))["payload"] == "slept"
+
+
+async def test_pipelined_requests_are_all_answered_in_order(either: ClientConnection) -> None:
+    for number in range(1000):
+        await send(either, {"route": "echo", "uuid": number, "payload": number})
+    assert [(await receive(either))["uuid"] for _ in range(1000)] == list(range(1000))
