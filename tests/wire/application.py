@@ -1,18 +1,12 @@
-"""The application behind the tests of the wire: every kind of handler, schema and failure that a reply can come from."""
+"""The application behind the tests of the wire: every kind of handler, schema and failure behind a reply."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime
 import decimal
-import os
 import uuid
 from typing import Any
-
-import django
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
-django.setup()
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter

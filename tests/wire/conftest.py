@@ -17,7 +17,7 @@ from tests.servers import (  # noqa: F401  (a hook, which pytest finds by name)
 @pytest.fixture(scope="session", params=ASGI_SERVERS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """``tests.wire.application`` under each server."""
-    with run_server(request.param, "tests.wire.application:application") as server:
+    with run_server(request.param, "tests.wire.asgi:application") as server:
         yield server
 
 
