@@ -243,7 +243,7 @@ async def test_a_timeout_leaves_the_application_alone() -> None:
 
         assert (await client.call("echo", timeout=1)).ok
         await client.send("now")
-        assert (await client.receive(timeout=1))["uuid"] == "slow"  # type: ignore[index]
+        assert (await client.receive(timeout=1))["uuid"] == "slow"
 
 
 async def test_a_long_list_of_arrivals_is_cut() -> None:

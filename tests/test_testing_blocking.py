@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +22,7 @@ from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from django.utils.functional import SimpleLazyObject
 
 from routesock.testing import BlockingRouteClient, ClientTimeout, ConnectionRefused, NoReply, RouteClient
+from routesock.testing.thread import WaitingThread
 
 
 class Broken(Exception):
@@ -102,6 +107,22 @@ class Sync(JsonWebsocketConsumer):
 
     def news(self, event: dict[str, Any]) -> None:
         self.send_json({"route": "news", "payload": event["payload"]})
+
+
+@contextmanager
+def interrupted(client: BlockingRouteClient, moment: str) -> Iterator[None]:
+    """Ctrl-C before or after the loop has run the next call."""
+    assert client._thread is not None
+    work = client._thread._work
+
+    def interrupt(done: Future[Any]) -> None:
+        del work.work_until
+        if moment == "after":
+            wait([done])
+        raise KeyboardInterrupt
+
+    work.work_until = interrupt
+    yield
 
 
 class InTestCase(TestCase):
@@ -343,18 +364,12 @@ class WithoutDatabase(SimpleTestCase):
         outer.__exit__(None, None, None)
 
     def test_an_interrupt_ends_the_call(self) -> None:
-        """Ctrl-C in a waiting call cancels it, and the client can still leave."""
-        with RouteClient(Echo, timeout=60) as client, pytest.raises(KeyboardInterrupt):  # noqa: PT012
-            thread = client._thread
-            assert thread is not None
-            waits = thread._work._changed.wait_for
-
-            def interrupted(predicate: Any) -> Any:
-                thread._work._changed.wait_for = waits  # type: ignore[method-assign]
-                raise KeyboardInterrupt
-
-            thread._work._changed.wait_for = interrupted  # type: ignore[assignment]
-            client.expect_push()
+        """Ctrl-C in a waiting call cancels it, and the client can still be used."""
+        with RouteClient(Echo, timeout=60) as client:
+            for call, moment in ((client.expect_push, "before"), (partial(client.refute_push, within=0), "after")):
+                with interrupted(client, moment), pytest.raises(KeyboardInterrupt):
+                    call()
+                assert client.ping() is None
 
     def test_an_interrupt_in_the_application_ends_the_call(self) -> None:
         """Ctrl-C while the application's sync work runs comes out of the call."""
@@ -368,6 +383,20 @@ class WithoutDatabase(SimpleTestCase):
 
         with pytest.raises(KeyboardInterrupt), RouteClient(Interrupted, timeout=60) as client:
             client.call("any")
+
+
+def test_cancelled_work_is_not_done() -> None:
+    """What was cancelled while it waited for the thread never runs, and what came after it does."""
+    done: list[int] = []
+    work = WaitingThread()
+    work.open()
+    work.submit(done.append, 1).cancel()
+    work.submit(done.append, 2)
+    assert not work.idle_since(0)
+    last = work.submit(done.append, 3)
+    work.work_until(last)
+    assert done == [2, 3]
+    assert work.idle_since(3)
 
 
 class Echo(AsyncJsonWebsocketConsumer):

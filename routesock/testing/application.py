@@ -42,7 +42,7 @@ class Application:
         self._deliver = deliver
         self._input: asyncio.Queue[Message] = asyncio.Queue()
         self._news = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None]
         self._accepted: Message | None = None
         self._left = False
         self._error_raised = False
@@ -74,19 +74,20 @@ class Application:
 
     async def news(self, deadline: float) -> bool:
         """Waits until something changed; ``False`` once the loop's clock has passed ``deadline``."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_at(deadline, self.notify)
         try:
-            async with asyncio.timeout_at(deadline):
-                await self._news.wait()
-        except TimeoutError:
-            return False
-        return True
+            await self._news.wait()
+        finally:
+            timer.cancel()
+        return loop.time() < deadline
 
     def raise_if_over(self) -> None:
         """Raises what the application raised, or :class:`ConnectionClosed` once it closed the socket or ended."""
         self.raise_error()
         if self.closed is not None:
             raise ConnectionClosed("The application closed the socket", *self.closed)
-        if self._task is None or self._task.done():
+        if self._task.done():
             raise ConnectionClosed("The application ended without closing the socket", 1006)
 
     async def leave(self, code: int, seconds: float, *, quietly: bool = False) -> None:
@@ -95,8 +96,6 @@ class Application:
         Raises what the application raised unless that was raised before, and :class:`ClientTimeout` if it had to be
         cancelled; nothing if ``quietly``.
         """
-        if self._task is None:
-            return
         if not self._left and self.closed is None:
             self.feed({"type": "websocket.disconnect", "code": code, "reason": ""})
         self._left = True
@@ -119,7 +118,7 @@ class Application:
     def raise_error(self) -> None:
         """Raises what the application raised, if it has."""
         task = self._task
-        if task is not None and task.done() and not task.cancelled() and (error := task.exception()) is not None:
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             self._error_raised = True
             raise error
 

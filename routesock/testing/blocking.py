@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -12,7 +13,7 @@ from routesock.typing import UNSET, Unset
 
 from .application import let_run
 from .conversation import Conversation
-from .frames import ClientReply, Close, Push, RawFrame
+from .frames import ClientReply, Close, Push
 from .thread import LoopThread
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ class BlockingRouteClient:
         try:
             self._run(self._conversation.connect())
         except BaseException:
-            self._close()
+            self._close(thread)
             raise
 
     def disconnect(self, code: int = 1000) -> None:
@@ -50,7 +51,7 @@ class BlockingRouteClient:
         try:
             self._run(self._conversation.disconnect(code))
         finally:
-            self._close()
+            self._close(self._thread)
 
     def __enter__(self) -> Self:
         return self
@@ -135,7 +136,7 @@ class BlockingRouteClient:
         """As :meth:`Conversation.refute_push`."""
         self._run(self._conversation.refute_push(route, within=within, **match))
 
-    def receive(self, *, timeout: float | None = None) -> RawFrame:
+    def receive(self, *, timeout: float | None = None) -> Any:
         """As :meth:`Conversation.receive`."""
         return self._run(self._conversation.receive(timeout=timeout))
 
@@ -151,16 +152,13 @@ class BlockingRouteClient:
 
     async def _settled(self, coroutine: Coroutine[Any, Any, T]) -> T:
         result = await coroutine
-        try:
+        with suppress(TimeoutError):  # an application that never stands still goes on in the next call
             async with asyncio.timeout(self._timeout):
                 await self._conversation.settle()
-        except TimeoutError:  # an application that never stands still goes on in the next call
-            pass
         self._conversation.raise_failures()
         return result
 
-    def _close(self) -> None:
-        thread, self._thread = self._thread, None
+    def _close(self, thread: LoopThread) -> None:
+        self._thread = None
         self._conversation.settle = let_run
-        if thread is not None:
-            thread.close()
+        thread.close()

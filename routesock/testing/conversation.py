@@ -16,7 +16,7 @@ from routesock.typing import UNSET, Unset
 from .application import Application, ASGIApplication, let_run
 from .database import kept_connections
 from .errors import ClientTimeout, ConnectionClosed, NoReply
-from .frames import ClientReply, Close, Push, RawFrame
+from .frames import ClientReply, Close, Push
 from .inbox import Inbox
 
 T = TypeVar("T")
@@ -165,8 +165,11 @@ class Conversation:
             return
         raise AssertionError(f"No push was to come, but there is {push!r}.")
 
-    async def receive(self, *, timeout: float | None = None) -> RawFrame:
-        """The next frame of any kind that no other call waits for, as it came. Raises :class:`ClientTimeout`."""
+    async def receive(self, *, timeout: float | None = None) -> Any:
+        """The next frame of any kind that no other call waits for: a JSON object as a dict, other text, or bytes.
+
+        Raises :class:`ClientTimeout`.
+        """
         return (await self._wait(self._inbox.take_any, "frame", timeout)).raw
 
     async def expect_close(self, *, timeout: float | None = None) -> Close:
@@ -217,10 +220,11 @@ class Conversation:
         seconds = self._timeout if timeout is None else timeout
         deadline = asyncio.get_running_loop().time() + seconds
         in_time = True
-        while (found := take()) is None:
+        while True:
             self._inbox.raise_failure()
+            if (found := take()) is not None:
+                return found
             socket.raise_if_over()
             if not in_time:
                 raise error(f"No {what} within {seconds:g} s. {self._inbox.summary()}")
             in_time = await socket.news(deadline)
-        return found

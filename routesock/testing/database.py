@@ -24,7 +24,7 @@ def kept_connections() -> Iterator[None]:
     global _users
     with _lock:
         _users += 1
-        BaseDatabaseWrapper.close_if_unusable_or_obsolete = _close_if_not_the_tests  # type: ignore[method-assign]
+        BaseDatabaseWrapper.close_if_unusable_or_obsolete = _close_if_not_the_tests  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

@@ -33,6 +33,7 @@ class WaitingThread(Executor):
         self._changed = threading.Condition()
         self._items: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._running = False
+        self._finished = 0
         self._open = False
         self.item_done: Callable[[], object] = lambda: None
 
@@ -44,10 +45,15 @@ class WaitingThread(Executor):
         return future
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing runs and nothing waits."""
+    def finished(self) -> int:
+        """How many items have ended."""
         with self._changed:
-            return not self._running and not self._items
+            return self._finished
+
+    def idle_since(self, finished: int) -> bool:
+        """Whether nothing runs, nothing waits, and nothing has ended since that many had."""
+        with self._changed:
+            return not self._running and not self._items and self._finished == finished
 
     def open(self) -> None:
         """Lets items start again after :meth:`try_close`."""
@@ -75,6 +81,7 @@ class WaitingThread(Executor):
                 del item
                 with self._changed:
                     self._running = False
+                    self._finished += 1
                 self.item_done()
 
     def _wake(self, _: Future[Any]) -> None:
@@ -108,14 +115,15 @@ class LoopThread:
         """The coroutine's result; this thread does the loop's sync work meanwhile."""
         self._task = None
         done = self._pool.submit(self._runner.run, self._until_closed(coroutine))
-        return self._wait_for(done, interrupt=self._cancel)
+        return self._wait_for(done, lambda: self._loop.call_soon_threadsafe(self._cancel, done))
 
     async def settle(self) -> None:
         """Lets the application run as far as it goes without time passing, its sync work included."""
         while True:
             self._quiet.clear()
+            finished = self._work.finished
             await let_run()
-            if self._work.idle:
+            if self._work.idle_since(finished):
                 return
             await self._quiet.wait()
 
@@ -123,7 +131,7 @@ class LoopThread:
         """Cancels the tasks that are left, closes the loop and ends its thread."""
         try:
             self._work.open()
-            self._wait_for(self._pool.submit(self._runner.close), interrupt=lambda: None)
+            self._wait_for(self._pool.submit(self._runner.close), lambda: None)
         finally:
             del AsyncToSync.loop_thread_executors[self._loop]
             self._pool.shutdown()
@@ -140,11 +148,13 @@ class LoopThread:
                     break
                 await self._quiet.wait()
 
-    def _cancel(self) -> None:
+    def _cancel(self, done: Future[Any]) -> None:
+        if done.done():
+            return
         if self._task is not None:
             self._task.cancel()
         else:  # the call has not begun
-            self._loop.call_soon(self._cancel)
+            self._loop.call_soon(self._cancel, done)
 
     def _wait_for(self, done: Future[T], interrupt: Callable[[], object]) -> T:
         # Work that asgiref ran here leaves a note of its loop, and async_to_sync in the test would wait for that loop.
@@ -153,8 +163,7 @@ class LoopThread:
         try:
             self._work.work_until(done)
         except BaseException:  # Ctrl-C, or a time limit of the test runner
-            if not done.done():
-                self._loop.call_soon_threadsafe(interrupt)
+            interrupt()
             self._work.work_until(done)
             raise
         finally:
