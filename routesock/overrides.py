@@ -97,7 +97,7 @@ def check_bases(cls: type, mixin: type) -> bool:
     mro = cls.__mro__
     behind = mro[mro.index(mixin) + 1 :]
     consumers = [base for base in mro if issubclass(base, AsyncConsumer) and not issubclass(base, mixin)]
-    if consumers[0] not in behind:
+    if AsyncConsumer not in behind:
         raise RouteSetupError(
             f"RouteMixin stands behind {consumers[0].__name__}, where it has no effect. "
             f"Write `class {cls.__name__}(RouteMixin, {consumers[0].__name__})`."
