@@ -23,7 +23,6 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 
-from routesock import RouteMixin
 from routesock.testing import ClientTimeout, RouteClient
 
 ROOT = Path(__file__).parent.parent
@@ -89,10 +88,11 @@ class Page:
                 self._defined(name, value)
 
     def _defined(self, name: str, value: Any) -> None:
-        if inspect.isclass(value) and issubclass(value, RouteMixin) and value is not RouteMixin:
-            self._consumer = value
-        if inspect.isclass(value) and issubclass(value, unittest.TestCase) and value.__module__ == f"docs.{self.path.stem}":
-            self._test_case(value)
+        if inspect.isclass(value) and value.__module__ == self.namespace["__name__"]:
+            if issubclass(value, unittest.TestCase):
+                self._test_case(value)
+            elif hasattr(value, "as_asgi"):
+                self._consumer = value
         if inspect.isfunction(value) and name.startswith("test_"):
             given = {name: self._request.getfixturevalue(name) for name in inspect.signature(value).parameters}
             outcome = value(**given)
