@@ -17,6 +17,9 @@ MAX_ID_INTEGER: Final = 2**53
 
 Frame = dict[str, Any]
 
+_SPREAD: Final = "payload"
+"""Where a payload stands that is to be spread over its frame and cannot be."""
+
 
 class Incoming(NamedTuple):
     """A frame that a server sent, as a client reads it; a push and a heartbeat have no status."""
@@ -92,7 +95,8 @@ class Keys(Dialect):
     ) -> None:
         if headers is UNSET:
             headers = None if payload is None else "headers"
-        named = [key for key in (route, id, payload, status, headers) if key is not None]
+        parts = (route, id, _SPREAD if payload is None else payload, status, headers)
+        named = [key for key in parts if key is not None]
         if len(set(named)) < len(named) or not all(isinstance(key, str) for key in named):
             raise ValueError(f"Each part of a frame needs a key of its own, a string; got {named!r}.")
         self._route = route
@@ -100,7 +104,7 @@ class Keys(Dialect):
         self._payload = payload
         self._status = status
         self._headers = headers
-        self._own = frozenset((*named, "payload"))
+        self._own = frozenset(named)
 
     def __repr__(self) -> str:
         return (
@@ -163,8 +167,8 @@ class Keys(Dialect):
         else:
             own = (self._route, self._id, self._status, self._headers)
             payload = {key: value for key, value in frame.items() if key not in own}
-            if payload.keys() == {"payload"}:
-                payload = payload["payload"]
+            if payload.keys() == {_SPREAD}:
+                payload = payload[_SPREAD]
         return Incoming(
             frame.get(self._route),
             frame.get(self._id),
@@ -179,7 +183,7 @@ class Keys(Dialect):
         if self._payload is not None:
             frame[self._payload] = payload
         elif type(payload) is not dict or not payload.keys().isdisjoint(self._own):
-            frame["payload"] = payload
+            frame[_SPREAD] = payload
         else:
             frame.update(payload)
         return frame
