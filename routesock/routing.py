@@ -152,7 +152,7 @@ def _marks_of(definitions: Iterable[Any]) -> tuple[Route, ...]:
     for definition in definitions:
         if definition is None:
             break
-        # From __dict__: a lazy object that happens to be a class attribute is not evaluated by a look for marks.
+        # From __dict__, so that a lazy object on a class is not evaluated by the search.
         marks: tuple[Route, ...] = getattr(_unwrapped(definition), "__dict__", {}).get(_MARK, ())
         if marks:
             return marks
@@ -161,11 +161,12 @@ def _marks_of(definitions: Iterable[Any]) -> tuple[Route, ...]:
 
 def _unwrapped(definition: Any) -> Any:
     """The function inside one of the builtin descriptors, which do not hand on its attributes."""
-    if isinstance(definition, staticmethod | classmethod):
+    kind = type(definition)  # isinstance() would ask a lazy object for its __class__
+    if issubclass(kind, staticmethod | classmethod):
         return definition if _MARK in vars(definition) else definition.__func__
-    if isinstance(definition, property):
+    if issubclass(kind, property):
         return definition.fget
-    if isinstance(definition, cached_property):
+    if issubclass(kind, cached_property):
         return definition.func
     return definition
 
