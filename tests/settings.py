@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+
 SECRET_KEY = "only-for-tests"
 DEBUG = False
 USE_TZ = True
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+_FILE = os.path.join(tempfile.gettempdir(), f"routesock-tests-{os.getpid()}.sqlite3")
+DATABASES = {
+    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
+    "files": {  # Django never closes a database in memory, so tests of closing use this one
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": _FILE,
+        "TEST": {"NAME": _FILE, "MIGRATE": False},
+    },
+}
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",

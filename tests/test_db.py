@@ -1,0 +1,183 @@
+"""Stale connections are closed in front of the database thread's next work, and no message waits for that."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import SyncToAsync, sync_to_async
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.db import connections
+
+from routesock import Request, RouteMixin, db, route
+from routesock.testing import RouteClient
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "files"])
+
+ALIAS = "files"  # a database in memory is never closed, so one in a file
+
+
+@pytest.fixture(autouse=True)
+def open_connection() -> Iterator[None]:
+    """The database thread has a connection when the test begins, and none when it has ended."""
+    make_due(close_at=None)
+    yield
+    in_database_thread(lambda: connections[ALIAS].close())
+
+
+def query() -> int:
+    with connections[ALIAS].cursor() as cursor:
+        cursor.execute("SELECT 7")
+        return int(cursor.fetchone()[0])
+
+
+def driver_connection() -> Any:
+    return in_database_thread(lambda: connections[ALIAS].connection)
+
+
+def is_due() -> bool:
+    return bool(in_database_thread(lambda: db.is_due(connections[ALIAS], time.monotonic())))  # type: ignore[arg-type]
+
+
+def in_database_thread(function: Any) -> Any:
+    """As a server's ORM work runs: on asgiref's one thread for thread-sensitive code."""
+    return SyncToAsync.single_thread_executor.submit(function).result()
+
+
+def make_due(**state: Any) -> Any:
+    """Bring the thread's connection into ``state``; gives the connection of the driver."""
+
+    def change() -> Any:
+        wrapper = connections[ALIAS]
+        wrapper.ensure_connection()
+        for name, value in state.items():
+            setattr(wrapper, name, value)
+        return wrapper.connection
+
+    return in_database_thread(change)
+
+
+class Users(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("query")
+    async def query(self, request: Request) -> int:
+        return await sync_to_async(query)()  # as Django's async ORM does
+
+    @route("sync.query")
+    def query_in_thread(self, request: Request) -> int:
+        return query()
+
+    @route("echo")
+    async def echo(self, request: Request) -> Any:
+        return request.payload
+
+
+@pytest.mark.parametrize("name", ["query", "sync.query"])
+async def test_a_route_never_meets_a_connection_whose_time_has_passed(name: str) -> None:
+    stale = make_due(close_at=0.0)
+    async with RouteClient(Users, timeout=5) as client:
+        assert (await client.call(name)).status == 200
+    assert driver_connection() is not stale
+
+
+@pytest.mark.parametrize("name", ["query", "sync.query"])
+async def test_a_route_keeps_a_connection_that_is_not_due(name: str) -> None:
+    kept = make_due(close_at=time.monotonic() + 60, errors_occurred=False)
+    async with RouteClient(Users, timeout=5) as client:
+        assert (await client.call(name)).status == 200
+    assert driver_connection() is kept
+
+
+async def test_a_connection_without_an_end_is_not_due() -> None:
+    make_due(close_at=None)
+    assert not is_due()
+
+
+@pytest.mark.parametrize("state", [{"close_at": 0.0}, {"errors_occurred": True}])
+async def test_what_close_old_connections_would_look_at_is_due(state: dict[str, Any]) -> None:
+    make_due(**state)
+    assert is_due()
+
+
+async def test_a_connection_with_health_checks_is_looked_at_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = in_database_thread(lambda: connections[ALIAS].settings_dict)
+    monkeypatch.setitem(options, "CONN_HEALTH_CHECKS", True)
+    assert is_due()
+
+
+async def test_a_connection_in_a_transaction_is_left_alone() -> None:
+    make_due(close_at=0.0, in_atomic_block=True)
+    assert not is_due()
+    make_due(in_atomic_block=False)
+
+
+async def test_a_closed_connection_is_not_due() -> None:
+    make_due(close_at=0.0)
+    in_database_thread(lambda: connections[ALIAS].close())
+    assert not is_due()
+
+
+async def test_a_route_without_the_database_does_not_wait_for_the_thread() -> None:
+    make_due(close_at=0.0)
+    release = threading.Event()
+    async with RouteClient(Users, timeout=5) as client:
+        blocked = asyncio.ensure_future(sync_to_async(release.wait)(30))
+        await asyncio.sleep(0)
+        try:
+            for number in range(50):
+                assert (await client.call("echo", number)).payload == number
+            assert not blocked.done()
+            assert SyncToAsync.single_thread_executor._work_queue.qsize() <= 1
+        finally:
+            release.set()
+            await blocked
+
+
+def test_connections_of_other_threads_are_left_to_them() -> None:
+    make_due(close_at=0.0)
+    db.refresh()  # by now it is known which thread is the one
+    in_database_thread(lambda: None)
+    connections[ALIAS].ensure_connection()  # of the test's own thread
+    connections[ALIAS].close_at = 0.0
+    try:
+        done = db._thread._cleaning
+        db.refresh()
+        assert db._thread._cleaning is done
+    finally:
+        connections[ALIAS].close()
+
+
+@pytest.mark.parametrize("exc", [StopIteration("x"), SystemExit(3), KeyboardInterrupt(), ValueError("x")])
+async def test_whatever_a_function_raises_in_the_thread_comes_back(exc: BaseException) -> None:
+    def fail() -> None:
+        raise exc
+
+    try:
+        await db.in_thread(fail)
+    except RuntimeError as wrapped:  # a coroutine cannot raise StopIteration (PEP 479)
+        assert wrapped.__cause__ is exc
+    except BaseException as raised:
+        assert raised is exc
+    else:
+        pytest.fail("nothing was raised")
+
+
+async def test_a_cancelled_caller_goes_on_while_the_thread_runs_to_its_end() -> None:
+    release, ended = threading.Event(), threading.Event()
+
+    def work() -> None:
+        release.wait(30)
+        ended.set()
+
+    task = asyncio.ensure_future(db.in_thread(work))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task], timeout=5)
+    assert task.cancelled()
+    assert not ended.is_set()
+    release.set()
+    await sync_to_async(ended.wait)(5)
+    assert ended.is_set()
