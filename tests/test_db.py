@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -150,19 +150,25 @@ def test_connections_of_other_threads_are_left_to_them() -> None:
         connections[ALIAS].close()
 
 
-@pytest.mark.parametrize("exc", [StopIteration("x"), SystemExit(3), KeyboardInterrupt(), ValueError("x")])
+@pytest.mark.parametrize("exc", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), ValueError("x")])
 async def test_whatever_a_function_raises_in_the_thread_comes_back(exc: BaseException) -> None:
+    with pytest.raises(type(exc)) as raised:
+        await db.in_thread(raising(exc))
+    assert raised.value is exc
+
+
+async def test_a_stop_iteration_in_the_thread_does_not_hang_the_caller() -> None:
+    """Nor can a coroutine raise it (PEP 479): it arrives as the cause of a RuntimeError."""
+    with pytest.raises(RuntimeError) as raised:
+        await db.in_thread(raising(StopIteration("x")))
+    assert isinstance(raised.value.__cause__, StopIteration)
+
+
+def raising(exc: BaseException) -> Callable[[], None]:
     def fail() -> None:
         raise exc
 
-    try:
-        await db.in_thread(fail)
-    except RuntimeError as wrapped:  # a coroutine cannot raise StopIteration (PEP 479)
-        assert wrapped.__cause__ is exc
-    except BaseException as raised:
-        assert raised is exc
-    else:
-        pytest.fail("nothing was raised")
+    return fail
 
 
 async def test_a_cancelled_caller_goes_on_while_the_thread_runs_to_its_end() -> None:
