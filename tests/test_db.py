@@ -172,14 +172,15 @@ def raising(exc: BaseException) -> Callable[[], None]:
 
 
 async def test_a_cancelled_caller_goes_on_while_the_thread_runs_to_its_end() -> None:
-    release, ended = threading.Event(), threading.Event()
+    started, release, ended = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
+        started.set()
         release.wait(30)
         ended.set()
 
     task = asyncio.ensure_future(db.in_thread(work))
-    await asyncio.sleep(0)
+    await asyncio.get_running_loop().run_in_executor(None, started.wait, 5)
     task.cancel()
     await asyncio.wait([task], timeout=5)
     assert task.cancelled()
