@@ -44,6 +44,11 @@ nitpick_ignore_regex = [
     (r"py:.*", rf"({'|'.join(EXTERNAL + STANDARD)})\..*"),
     (r"py:.*", "|".join(BUILTINS + TYPING)),
     (r"py:(class|exc)", r"[A-Z]\w*(Error|Exception)"),
+    # Names in signatures that are no part of the reference.
+    (r"py:class", r"(routesock\.typing\.)?Unset|routesock\.routing\.Handler|RequestId|AsyncConsumer|_pytest\..*"),
+    # Short names in docstrings, which are resolved in the module that re-exports the class.
+    (r"py:(class|func)", "BlockingRouteClient|Conversation|InvalidEnvelope|websocket_scope"),
+    (r"py:class", r"routesock\.testing\.conversation\.Conversation"),
 ]
 
 html_theme = "furo"

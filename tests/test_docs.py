@@ -11,7 +11,8 @@ from django.db import connection
 from django.test import override_settings
 
 import routesock
-from routesock import conf, exceptions
+from routesock import checks, conf, exceptions
+from routesock.pytest_plugin import route_client  # noqa: F401  (a page uses it; a mere checkout registers no plugin)
 from routesock.routing import RESERVED
 from tests.docs_pages import ROOT, Page, blocks_of
 
@@ -66,6 +67,10 @@ def rows(page: str) -> list[list[str]]:
 def test_the_settings_page_has_every_key_with_its_default() -> None:
     documented = {row[0]: row[1] for row in rows("settings.rst") if row[0].isupper()}
     assert documented == {name: repr(setting.default) for name, setting in conf.SETTINGS.items()}
+
+
+def test_the_settings_page_has_every_check() -> None:
+    assert [row[0] for row in rows("settings.rst") if row[0].startswith("routesock.")] == list(checks.Id)
 
 
 def test_settings_that_pages_show_are_accepted(request: pytest.FixtureRequest) -> None:
