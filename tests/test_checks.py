@@ -1,0 +1,593 @@
+"""The system checks, each where it fires and where it does not, and the search for an application's endpoints."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import pytest
+from channels.auth import AuthMiddlewareStack
+from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, run_checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.test import override_settings
+from django.urls import path, re_path
+
+from routesock import Request, RouteMixin, route
+from routesock.checks import TAG, Id
+from routesock.conf import SETTINGS
+from routesock.discovery import Endpoint, endpoints
+from routesock.testing import RouteClient
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+MIB: Final = 1024 * 1024
+
+
+class Chat(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("send")
+    async def send_message(self, request: Request) -> None: ...
+
+    @route("count")
+    def count(self, request: Request) -> None: ...
+
+
+class Unrouted(AsyncJsonWebsocketConsumer):
+    """A consumer that is none of routesock's business."""
+
+
+class Legacy(RouteMixin, JsonWebsocketConsumer):
+    @route("send")
+    async def send_message(self, request: Request) -> Any:
+        self.send_json({})
+
+
+async def timing(request: Request, call_next: Any) -> Any:
+    return await call_next(request)
+
+
+def sync(request: Request, call_next: Any) -> Any: ...
+
+
+async def lonely(request: Request) -> Any: ...
+
+
+class Tracing:
+    async def __call__(self, request: Request, call_next: Any) -> Any: ...
+
+
+tracing = Tracing()
+
+
+class Daphne(AppConfig):
+    """The app ``daphne`` of a version, without Twisted."""
+
+    name = label = "daphne"
+    path = ""
+
+    def __init__(self, version: str) -> None:
+        module = ModuleType("daphne")
+        vars(module)["__version__"] = version
+        super().__init__("daphne", module)
+
+
+path_to: Any = path  # by their types, both take views alone
+re_path_to: Any = re_path
+
+
+def urls(**routes: Any) -> URLRouter:
+    return URLRouter([path_to(f"{name}/", app) for name, app in routes.items()])
+
+
+def installed(*apps: Any) -> dict[str, Any]:
+    return {"INSTALLED_APPS": [app for app in settings.INSTALLED_APPS if app != "routesock"] + ["routesock", *apps]}
+
+
+def here(name: str) -> str:
+    return f"{__name__}.{name}"
+
+
+def found(**overrides: Any) -> list[CheckMessage]:
+    """What the checks say under these settings, but for sync consumers, of which other tests may have left some."""
+    with override_settings(**(installed() | overrides)):
+        return [message for message in run_checks(tags=[TAG]) if message.id != Id.ASYNC_ON_SYNC]
+
+
+def found_of(cls: type) -> list[CheckMessage]:
+    """What the checks say of a consumer class."""
+    with override_settings(**installed()):
+        return [message for message in run_checks(tags=[TAG]) if message.obj is cls]
+
+
+def only(messages: list[CheckMessage]) -> CheckMessage:
+    assert len(messages) == 1, messages
+    return messages[0]
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], dict[str, Any]]:
+    """Makes an application importable, and returns the settings that name it."""
+
+    def name(application: Any) -> dict[str, Any]:
+        monkeypatch.setattr(sys.modules[__name__], "application", application, raising=False)
+        return {"ASGI_APPLICATION": here("application")}
+
+    return name
+
+
+WRONG: Final[dict[Id, dict[str, Any]]] = {
+    Id.NOT_A_DICT: {"ROUTESOCK": ["TIMEOUT"]},
+    Id.UNKNOWN_KEY: {"ROUTESOCK": {"TIME_OUT": 3}},
+    Id.WRONG_VALUE: {"ROUTESOCK": {"TIMEOUT": "3"}},
+    Id.MIDDLEWARE_NOT_FOUND: {"ROUTESOCK": {"MIDDLEWARE": ["nowhere.timing"]}},
+    Id.MIDDLEWARE_NOT_ASYNC: {"ROUTESOCK": {"MIDDLEWARE": [here("sync")]}},
+    Id.APPLICATION_NOT_FOUND: {"ASGI_APPLICATION": "nowhere.asgi.application"},
+    Id.WITHOUT_AS_ASGI: {"ASGI_APPLICATION": here("Chat")},
+    Id.ASYNC_ON_SYNC: {},
+    Id.UNBOUNDED_DAPHNE: installed(Daphne("4.2.1")),
+    Id.OVER_DAPHNES_LIMIT: installed(Daphne("4.2.2")) | {"ROUTESOCK": {"MAX_REPLY": 2 * MIB}},
+}
+
+
+class TestMessages:
+    def test_every_id_has_a_case_here(self) -> None:
+        """A check without a test is none."""
+        assert list(WRONG) == list(Id)
+
+    def test_numbers_count_up(self) -> None:
+        """A number is never used for two messages, whatever the letter in front of it."""
+        assert [id[-3:] for id in Id] == [f"{number:03}" for number in range(1, len(Id) + 1)]
+
+    @pytest.mark.parametrize("id", Id)
+    def test_message_has_its_id_a_level_and_a_hint(self, id: Id) -> None:
+        """E is an error, W a warning; each says what to write instead."""
+        with override_settings(**(installed() | WRONG[id])):
+            message = next(message for message in run_checks(tags=[TAG]) if message.id == id)
+        assert type(message) is (Error if ".E" in id else Warning)
+        assert message.hint
+        assert str(message.msg).endswith(".")
+
+    @pytest.mark.parametrize("id", Id)
+    def test_message_can_be_silenced(self, id: Id) -> None:
+        """``SILENCED_SYSTEM_CHECKS`` takes each id."""
+        with override_settings(**(installed() | WRONG[id]), SILENCED_SYSTEM_CHECKS=[str(id)]):
+            silenced = {message.id for message in run_checks(tags=[TAG]) if message.is_silenced()}
+        assert silenced == {id}
+
+    def test_checks_run_with_djangos_command(self) -> None:
+        """``manage.py check`` fails at an error; the tag selects these checks."""
+        with (
+            override_settings(**installed(), ROUTESOCK=5),
+            pytest.raises(SystemCheckError, match=Id.NOT_A_DICT),
+        ):
+            call_command("check", tags=[TAG])
+
+    def test_checks_are_registered_by_the_app_alone(self) -> None:
+        """Importing routesock registers nothing, so that a project chooses."""
+        code = (
+            "import django; django.setup(); import routesock.checks; from django.core.checks.registry import registry;"
+            "assert 'routesock' not in registry.tags_available()"
+        )
+        run(code, INSTALLED_APPS=[])
+
+    def test_project_without_faults_has_no_messages(self, serve: Callable[[Any], dict[str, Any]]) -> None:
+        """Neither with the defaults nor with settings that are right."""
+        assert found() == []
+        assert found(**serve(Chat.as_asgi()), ROUTESOCK={"TIMEOUT": None, "MIDDLEWARE": (here("timing"),)}) == []
+
+
+def run(code: str, **names: Any) -> None:
+    """Run ``code`` in a Python of its own, with settings of these names."""
+    lines = [f"{name} = {value!r}" for name, value in names.items()]
+    setup = f"from django.conf import settings; settings.configure({', '.join(lines)}); {code}"
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", setup], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+
+
+class TestSettings:
+    @pytest.mark.parametrize("value", [None, [], "TIMEOUT", 5, {"TIMEOUT"}], ids=repr)
+    def test_value_that_is_no_dict_is_an_error(self, value: Any) -> None:
+        """``None`` too: it reads like an answer, and is none."""
+        message = only(found(ROUTESOCK=value))
+        assert message.id == Id.NOT_A_DICT
+        assert repr(value) in message.msg
+
+    def test_empty_dict_is_right(self) -> None:
+        """So is no dict at all, see above."""
+        assert found(ROUTESOCK={}) == []
+
+    @pytest.mark.parametrize(
+        ("key", "meant"),
+        [("TIMEOUTS", "TIMEOUT"), ("timeout", "TIMEOUT"), ("MAX_FRAMES", "MAX_FRAME"), ("MIDLEWARE", "MIDDLEWARE")],
+    )
+    def test_misspelt_key_is_an_error_with_the_right_one(self, key: str, meant: str) -> None:
+        """Lower case is a misspelling as well."""
+        message = only(found(ROUTESOCK={key: 5}))
+        assert (message.id, message.hint) == (Id.UNKNOWN_KEY, f"Did you mean {meant!r}?")
+        assert repr(key) in message.msg
+
+    @pytest.mark.parametrize("key", ["DEFAULT_PERMISSION_CLASSES", "", 5, None], ids=repr)
+    def test_key_that_resembles_none_is_an_error_with_all_keys(self, key: Any) -> None:
+        """Whatever stands there, the check itself does not fail."""
+        message = only(found(ROUTESOCK={key: 5}))
+        assert (message.id, message.hint) == (Id.UNKNOWN_KEY, f"The keys are {', '.join(SETTINGS)}.")
+
+    @pytest.mark.parametrize("key", SETTINGS)
+    def test_value_of_a_wrong_type_is_an_error(self, key: str) -> None:
+        """The message has the key and the value, the hint what is expected."""
+        value = object()
+        message = only(found(ROUTESOCK={key: value}))
+        assert message.id == Id.WRONG_VALUE
+        assert message.msg == f"ROUTESOCK[{key!r}] is {value!r}."
+        assert message.hint == f"Write {SETTINGS[key].expected}."
+
+    @pytest.mark.parametrize("key", SETTINGS)
+    def test_default_is_right(self, key: str) -> None:
+        """What routesock would take itself passes."""
+        assert found(ROUTESOCK={key: SETTINGS[key].default}) == []
+
+    def test_every_fault_is_told_at_once(self) -> None:
+        """One run of the command is enough."""
+        ids = [message.id for message in found(ROUTESOCK={"TIMOUT": 1, "MAX_FRAME": 0, "MAX_REPLY": "1"})]
+        assert ids == [Id.UNKNOWN_KEY, Id.WRONG_VALUE, Id.WRONG_VALUE]
+
+    def test_status_may_be_spelt_by_name(self) -> None:
+        """``HTTPStatus`` members are integers."""
+        assert found(ROUTESOCK={"VALIDATION_STATUS": HTTPStatus.BAD_REQUEST}) == []
+
+
+class TestMiddleware:
+    @pytest.mark.parametrize("name", ["timing", "tracing"])
+    def test_async_callable_of_two_is_right(self, name: str) -> None:
+        """A function, or an object with an async ``__call__``."""
+        assert found(ROUTESOCK={"MIDDLEWARE": [here(name)]}) == []
+
+    @pytest.mark.parametrize("path", ["nowhere.timing", "timing", "", here("nothing"), "django.nothing.timing"])
+    def test_path_that_cannot_be_imported_is_an_error(self, path: str) -> None:
+        """It would fail at the first connection."""
+        message = only(found(ROUTESOCK={"MIDDLEWARE": [here("timing"), path]}))
+        assert message.id == Id.MIDDLEWARE_NOT_FOUND
+        assert f"{path!r} cannot be imported" in message.msg
+
+    def test_module_that_fails_is_told_with_its_error(self, broken: str) -> None:
+        """Whatever it raises."""
+        message = only(found(ROUTESOCK={"MIDDLEWARE": [f"{broken}.timing"]}))
+        assert "ZeroDivisionError: division by zero" in message.msg
+
+    @pytest.mark.parametrize("name", ["sync", "lonely", "Tracing", "MIB"])
+    def test_anything_else_at_the_path_is_an_error(self, name: str) -> None:
+        """A sync function, one with a wrong signature, a class in place of its instance, a value."""
+        message = only(found(ROUTESOCK={"MIDDLEWARE": (here(name),)}))
+        assert message.id == Id.MIDDLEWARE_NOT_ASYNC
+        assert message.hint == "Write it as `async def m(request, call_next)`."
+
+    @pytest.mark.parametrize("value", ["shop.middleware.timing", [timing], None], ids=["string", "function", "none"])
+    def test_setting_of_a_wrong_type_is_told_once(self, value: Any) -> None:
+        """As a setting, and not once more as paths."""
+        assert only(found(ROUTESOCK={"MIDDLEWARE": value})).id == Id.WRONG_VALUE
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module that raises when it is imported."""
+    (tmp_path / "routesock_broken.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "routesock_broken"
+
+
+class TestApplication:
+    def test_project_without_an_application_is_right(self) -> None:
+        """``ASGI_APPLICATION`` is what runserver needs; a server is given the application itself."""
+        assert found() == found(ASGI_APPLICATION=None) == []
+
+    @pytest.mark.parametrize("path", ["nowhere.asgi.application", "application", "", 5, here("nothing")])
+    def test_application_that_cannot_be_imported_is_an_error(self, path: Any) -> None:
+        """The consumers in it are unknown then."""
+        message = only(found(ASGI_APPLICATION=path))
+        assert message.id == Id.APPLICATION_NOT_FOUND
+        assert repr(path) in message.msg
+
+    def test_application_that_fails_is_told_with_its_error(self, broken: str) -> None:
+        """Whatever it raises."""
+        assert "ZeroDivisionError: division by zero" in only(found(ASGI_APPLICATION=f"{broken}.application")).msg
+
+    def test_wrong_declaration_is_told_by_the_check(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A route that cannot work raises in the import, and its message is the check's."""
+        code = (
+            "from routesock import *\n"
+            "from channels.generic.websocket import *\n"
+            "class Chat(RouteMixin, AsyncJsonWebsocketConsumer):\n"
+            "    @route('PING')\n"
+            "    def ping(self, request): ...\n"
+        )
+        (tmp_path / "routesock_declared_wrongly.py").write_text(code)
+        monkeypatch.syspath_prepend(tmp_path)
+        message = only(found(ASGI_APPLICATION="routesock_declared_wrongly.Chat"))
+        assert "RouteSetupError: The route name 'PING' is reserved for the protocol." in message.msg
+
+    WHERE: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
+        "bare": (lambda app: app, ""),
+        "protocol": (lambda app: ProtocolTypeRouter({"websocket": app}), ""),
+        "path": (lambda app: URLRouter([path_to("ws/<int:room>/", app)]), "ws/<int:room>/"),
+        "regex": (lambda app: URLRouter([re_path_to(r"^ws/$", app)]), "^ws/$"),
+        "nested": (lambda app: urls(ws=urls(chat=app)), "ws/chat/"),
+        "stack": (
+            lambda app: ProtocolTypeRouter(
+                {"websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(urls(ws=app)))}
+            ),
+            "ws/",
+        ),
+    }
+
+    @pytest.mark.parametrize("where", WHERE)
+    def test_instance_in_place_of_an_application_is_an_error(
+        self, where: str, serve: Callable[[Any], dict[str, Any]]
+    ) -> None:
+        """One instance for all sockets would send its replies to whoever came last."""
+        wrap, shown = self.WHERE[where]
+        message = only(found(**serve(wrap(Chat()))))
+        assert (message.id, message.obj, message.hint) == (Id.WITHOUT_AS_ASGI, Chat, "Write Chat.as_asgi().")
+        assert message.msg.startswith(f"What serves the path {shown!r} is one instance for all sockets")
+
+    @pytest.mark.parametrize("where", WHERE)
+    def test_class_in_place_of_an_application_is_an_error(
+        self, where: str, serve: Callable[[Any], dict[str, Any]]
+    ) -> None:
+        """It fails at the first connection, not before."""
+        wrap, shown = self.WHERE[where]
+        message = only(found(**serve(wrap(Chat))))
+        assert (message.id, message.obj, message.hint) == (Id.WITHOUT_AS_ASGI, Chat, "Write Chat.as_asgi().")
+        assert message.msg.startswith(f"What serves the path {shown!r} is a class")
+
+    def test_method_that_was_not_called_is_an_error(self, serve: Callable[[Any], dict[str, Any]]) -> None:
+        """``as_asgi`` without its parentheses."""
+        message = only(found(**serve(urls(ws=Chat.as_asgi))))
+        assert (message.id, message.hint) == (Id.WITHOUT_AS_ASGI, "Write Chat.as_asgi().")
+
+    @pytest.mark.parametrize("where", WHERE)
+    def test_as_asgi_is_right(self, where: str, serve: Callable[[Any], dict[str, Any]]) -> None:
+        """With the consumer's options too."""
+        wrap, _ = self.WHERE[where]
+        assert found(**serve(wrap(Chat.as_asgi()))) == []
+        assert found(**serve(wrap(Chat.as_asgi(room="general")))) == []
+
+    def test_other_consumers_are_not_looked_at(self, serve: Callable[[Any], dict[str, Any]]) -> None:
+        """What a project does with consumers without routes is its own."""
+        for app in (Unrouted, Unrouted(), Unrouted.as_asgi):
+            assert found(**serve(app)) == []
+
+    def test_each_endpoint_is_told(self, serve: Callable[[Any], dict[str, Any]]) -> None:
+        """Two wrong paths are two errors."""
+        assert len(found(**serve(urls(a=Chat(), b=Chat.as_asgi(), c=Chat)))) == 2
+
+
+class TestAsyncOnSync:
+    def test_async_handler_of_a_sync_consumer_is_a_warning(self) -> None:
+        """It runs where the consumer's own methods cannot be called."""
+        message = only(found_of(Legacy))
+        assert message.id == Id.ASYNC_ON_SYNC
+        assert message.msg.startswith("Legacy.send_message is async on a sync consumer")
+        assert message.hint == "Write `def send_message`, or derive the class from AsyncJsonWebsocketConsumer."
+
+    async def test_what_the_warning_says_is_so(self) -> None:
+        """The consumer's ``send_json`` raises there, and the client gets a 500."""
+        async with RouteClient(Legacy, raise_exceptions=False) as client:
+            assert (await client.call("send")).status == 500
+
+    @pytest.mark.parametrize("option", ["hydrate", "dehydrate"])
+    def test_async_method_as_a_hook_is_a_warning(self, option: str) -> None:
+        """It has the consumer as ``self``, as a handler has."""
+        options: Any = {option: "hook"}
+
+        class Sync(RouteMixin, JsonWebsocketConsumer):
+            @route("send", **options)
+            def send_message(self, request: Request) -> None: ...
+
+            async def hook(self, argument: Any) -> None: ...
+
+        assert only(found_of(Sync)).msg.startswith("Sync.hook is async")
+
+    def test_async_function_as_a_hook_is_right(self) -> None:
+        """It gets a request, and may serve consumers of both kinds."""
+
+        async def load(request: Request) -> None: ...
+
+        class Sync(RouteMixin, JsonWebsocketConsumer):
+            @route("send", hydrate=load, dehydrate=load)
+            def send_message(self, request: Request) -> None: ...
+
+        assert found_of(Sync) == []
+
+    def test_async_consumer_may_have_handlers_of_both_kinds(self) -> None:
+        """A sync one runs in the database thread."""
+        assert found_of(Chat) == []
+
+    def test_aliases_are_told_once(self) -> None:
+        """Two names of one method are one fault."""
+
+        class Sync(RouteMixin, JsonWebsocketConsumer):
+            @route("a")
+            @route("b")
+            async def send_message(self, request: Request) -> None: ...
+
+        only(found_of(Sync))
+
+    def test_inherited_method_is_told_of_the_class_that_has_it(self) -> None:
+        """A subclass repeats nothing, and an override is looked at by itself."""
+
+        class Inheriting(Legacy): ...
+
+        class Overriding(Legacy):
+            async def send_message(self, request: Request) -> Any: ...
+
+        class Corrected(Legacy):
+            def send_message(self, request: Request) -> Any: ...
+
+        assert found_of(Inheriting) == []
+        assert only(found_of(Overriding)).id == Id.ASYNC_ON_SYNC
+        assert found_of(Corrected) == []
+
+    def test_consumer_below_a_plain_mixin_is_known(self) -> None:
+        """So is one that is reached by two ways through its bases."""
+
+        class Ours(RouteMixin):
+            @route("send")
+            async def send_message(self, request: Request) -> None: ...
+
+        class Other(RouteMixin): ...
+
+        class Sync(Ours, Other, JsonWebsocketConsumer): ...
+
+        only(found_of(Sync))
+        assert found_of(Ours) == []
+
+    def test_async_class_method_is_a_warning(self) -> None:
+        """Each of them is a fault of its own."""
+
+        class Sync(RouteMixin, JsonWebsocketConsumer):
+            @route("a")
+            @classmethod
+            async def one(cls, request: Request) -> None: ...
+
+            @route("b")
+            @staticmethod
+            async def two(request: Request) -> None: ...
+
+        assert [str(message.msg).split()[0] for message in found_of(Sync)] == ["Sync.one", "Sync.two"]
+
+
+class TestDaphne:
+    @pytest.mark.parametrize("version", ["4.2.1", "4.2", "4.1.2", "3.0.0"])
+    def test_version_without_a_limit_is_a_warning(self, version: str) -> None:
+        """A frame of any size is in memory before routesock sees it."""
+        message = only(found(**installed(Daphne(version))))
+        assert (message.id, message.hint) == (Id.UNBOUNDED_DAPHNE, "Install daphne>=4.2.2.")
+        assert version in message.msg
+        assert "CVE-2026-44545" in message.msg
+
+    @pytest.mark.parametrize("version", ["4.2.2", "4.2.10", "4.3", "5.0.dev1"])
+    def test_version_with_a_limit_is_right(self, version: str) -> None:
+        """From the one that fixed it."""
+        assert found(**installed(Daphne(version))) == []
+
+    def test_daphne_that_is_no_app_is_not_looked_at(self) -> None:
+        """It is installed for the tests, which says nothing about the server of a project."""
+        assert found() == []
+
+    def test_real_app_has_a_version(self) -> None:
+        """The one that is read here; in a process of its own, since it installs a reactor."""
+        run(
+            "import django; django.setup(); from django.core.checks import run_checks;"
+            "assert [m.id for m in run_checks(tags=['routesock'])] == ['routesock.W010']",
+            INSTALLED_APPS=["daphne", "routesock"],
+            ROUTESOCK={"MAX_FRAME": 2 * MIB},
+        )
+
+    @pytest.mark.parametrize("key", ["MAX_FRAME", "MAX_REPLY"])
+    def test_limit_above_daphnes_is_a_warning(self, key: str) -> None:
+        """Between the two, a frame ends the socket or a reply is lost."""
+        message = only(found(**installed(Daphne("4.2.2")), ROUTESOCK={key: MIB + 1}))
+        assert message.id == Id.OVER_DAPHNES_LIMIT
+        assert message.msg.startswith(f"ROUTESOCK[{key!r}] is {MIB + 1}, but daphne stops at {MIB} bytes")
+        assert message.hint is not None
+        assert "DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE" in message.hint
+        assert "--websocket-max-message-size" in message.hint
+
+    @pytest.mark.parametrize("key", ["MAX_FRAME", "MAX_REPLY"])
+    def test_limit_up_to_daphnes_is_right(self, key: str) -> None:
+        """The same number does no harm."""
+        assert found(**installed(Daphne("4.2.2")), ROUTESOCK={key: MIB}) == []
+
+    def test_raised_limit_of_daphne_is_taken(self) -> None:
+        """Its own settings say where it stops; 0 is no limit."""
+        both = {"DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE": 0, "DAPHNE_WEBSOCKET_MAX_FRAME_SIZE": 4 * MIB}
+        ours = {"MAX_FRAME": 3 * MIB, "MAX_REPLY": 9 * MIB}
+        assert found(**installed(Daphne("4.2.2")), **both, ROUTESOCK=ours) == []
+
+    def test_lower_of_daphnes_limits_is_taken(self) -> None:
+        """A message in one frame, as browsers send it, meets both."""
+        raised = {"DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE": 4 * MIB}
+        message = only(found(**installed(Daphne("4.2.2")), **raised, ROUTESOCK={"MAX_FRAME": 3 * MIB}))
+        assert message.hint is not None
+        assert "DAPHNE_WEBSOCKET_MAX_FRAME_SIZE" in message.hint
+
+    def test_lowered_limit_of_daphne_meets_our_default(self) -> None:
+        """Nothing of ours has to be set for the two to disagree."""
+        message = only(found(**installed(Daphne("4.2.2")), DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE=500_000))
+        assert "ROUTESOCK['MAX_REPLY'] is 1000000" in message.msg
+
+    def test_server_without_limits_is_right(self) -> None:
+        """Where daphne has none, ours is the only one."""
+        none = {"DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE": 0, "DAPHNE_WEBSOCKET_MAX_FRAME_SIZE": 0}
+        assert found(**installed(Daphne("4.2.2")), **none, ROUTESOCK={"MAX_FRAME": 9 * MIB}) == []
+
+    def test_value_of_a_wrong_type_is_told_once(self) -> None:
+        """As a setting, and not compared with a number."""
+        message = only(found(**installed(Daphne("4.2.2")), ROUTESOCK={"MAX_REPLY": "2 MB"}))
+        assert message.id == Id.WRONG_VALUE
+
+
+class Wrapper:
+    """Middleware that keeps what it wraps as ``app``."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+class TestEndpoints:
+    def test_application_by_itself_is_the_endpoint(self) -> None:
+        """Whatever it is."""
+        for application in (Chat.as_asgi(), Chat, Chat(), None, 5):
+            assert list(endpoints(application)) == [Endpoint("", application)]
+
+    def test_routers_are_followed_in_order(self) -> None:
+        """The path is put together from the routers on the way."""
+        one, two, http = Chat.as_asgi(), Unrouted.as_asgi(), object()
+        routed: Any = {"http": http, "websocket": Wrapper(urls(ws=urls(one=one, two=two)))}
+        application = ProtocolTypeRouter(routed)
+        assert list(endpoints(application)) == [Endpoint("", http), Endpoint("ws/one/", one), Endpoint("ws/two/", two)]
+
+    def test_one_application_on_two_paths_is_two_endpoints(self) -> None:
+        """Nothing is left out for having been seen."""
+        shared = Wrapper(Chat.as_asgi())
+        assert [endpoint.path for endpoint in endpoints(urls(a=shared, b=shared))] == ["a/", "b/"]
+
+    def test_consumer_is_an_end_whatever_it_has(self) -> None:
+        """An attribute named ``app`` makes no consumer a middleware."""
+        consumer: Any = Chat()
+        consumer.app = print
+        cls = type("App", (Chat,), {"app": print})
+        assert [endpoint.application for endpoint in endpoints(Wrapper(consumer))] == [consumer]
+        assert [endpoint.application for endpoint in endpoints(Wrapper(cls))] == [cls]
+
+    def test_attribute_that_cannot_be_called_is_no_application(self) -> None:
+        """A name or a version may be kept under it."""
+        application = Wrapper("shop")
+        assert list(endpoints(application)) == [Endpoint("", application)]
+
+    def test_middleware_function_is_an_end(self) -> None:
+        """What it wraps is in its closure."""
+        application = functools.partial(Wrapper, Chat())
+        assert list(endpoints(application)) == [Endpoint("", application)]
+
+    def test_application_that_contains_itself_ends(self) -> None:
+        """A loop is followed once."""
+        application = Wrapper(None)
+        application.app = Wrapper(application)
+        assert list(endpoints(application)) == [Endpoint("", application)]
