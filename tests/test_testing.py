@@ -68,8 +68,6 @@ class Plain(AsyncJsonWebsocketConsumer):
             case "send-after-close":
                 await self.close()
                 await self.push("lost", None)
-            case "hang":
-                await asyncio.Event().wait()
             case "PING":
                 await self.send_json({"route": "PONG", "uuid": id, "payload": payload})
             case "CANCEL":
@@ -84,6 +82,15 @@ class Plain(AsyncJsonWebsocketConsumer):
 
     async def push(self, route: str, payload: Any) -> None:
         await self.send_json({"route": route, "payload": payload})
+
+
+async def accepting(scope: Any, receive: Any, send: Any) -> None:
+    """An application without a thread, so that the shortest time-out is enough to connect; it never ends."""
+    await send({"type": "websocket.accept"})
+    while True:
+        message = await receive()
+        if "text" in message:
+            scope["routesock.on_error"](json.loads(message["text"]).get("uuid"), Broken())
 
 
 class Scoped(AsyncJsonWebsocketConsumer):
@@ -222,7 +229,8 @@ async def test_no_reply_says_what_came_instead() -> None:
     """A missing reply is a failed assertion and a time-out, and lists the frames that nobody read."""
     async with RouteClient(Plain) as client:
         await client.send("push", {"route": "news", "payload": {"text": "hello"}})
-        with pytest.raises(NoReply, match=r"(?s)'late' \(id 'call-1'\) within 0\.01 s.*'text': 'hello'") as raised:
+        await client.call("echo")
+        with pytest.raises(NoReply, match=r"(?s)'late' \(id 'call-2'\) within 0\.01 s.*'text': 'hello'") as raised:
             await client.call("late", timeout=0.01)
 
         assert isinstance(raised.value, AssertionError | TimeoutError)
@@ -231,19 +239,19 @@ async def test_no_reply_says_what_came_instead() -> None:
 
 async def test_a_timeout_leaves_the_application_alone() -> None:
     """After a time-out the same socket answers, and the late reply is an ordinary frame."""
-    async with RouteClient(Plain, timeout=0.01) as client:
+    async with RouteClient(Plain) as client:
         with pytest.raises(NoReply, match="Nothing else arrived"):
-            await client.call("late", id="slow")
+            await client.call("late", id="slow", timeout=0.05)
         with pytest.raises(ClientTimeout, match="No push of 'news'"):
-            await client.expect_push("news")
+            await client.expect_push("news", timeout=0.01)
         with pytest.raises(ClientTimeout, match="No frame"):
-            await client.receive()
+            await client.receive(timeout=0.01)
         with pytest.raises(ClientTimeout, match="No close"):
-            await client.expect_close()
+            await client.expect_close(timeout=0.01)
 
-        assert (await client.call("echo", timeout=1)).ok
+        assert (await client.call("echo")).ok
         await client.send("now")
-        assert (await client.receive(timeout=1))["uuid"] == "slow"
+        assert (await client.receive())["uuid"] == "slow"
 
 
 async def test_a_long_list_of_arrivals_is_cut() -> None:
@@ -378,7 +386,7 @@ async def test_a_failed_handler_without_a_call_is_raised_next() -> None:
             await client.expect_push("news")
 
         await client.send("fail")
-        await asyncio.wait_for(client.settle(), 5)
+        assert (await client.call("echo")).ok
         with pytest.raises(Broken):
             await client.call("echo")
 
@@ -391,14 +399,15 @@ async def test_a_failed_handler_without_a_call_is_raised_next() -> None:
 
 async def test_a_failure_without_a_reply_beats_the_timeout() -> None:
     """Where the 500 itself is lost, the call still raises the exception and not that nothing came."""
-
-    class Lost(AsyncJsonWebsocketConsumer):
-        async def receive_json(self, content: dict[str, Any], **kwargs: Any) -> None:
-            self.scope["routesock.on_error"](content["uuid"], Broken())
-
-    async with RouteClient(Lost, timeout=0.05) as client:
-        with pytest.raises(Broken):
-            await client.call("any")
+    client = RouteClient(accepting, timeout=0.1)
+    await client.connect()
+    with pytest.raises(Broken):
+        await client.call("any")
+    await client.send("any")
+    with pytest.raises(Broken):
+        await client.expect_reply("another")
+    with pytest.raises(ClientTimeout):
+        await client.disconnect()
 
 
 async def test_replies_of_500_are_returned_on_request() -> None:
@@ -529,13 +538,12 @@ async def test_leaving_disconnects_and_awaits_the_application() -> None:
 async def test_an_application_that_does_not_end_is_cancelled() -> None:
     """A handler that still runs a ``timeout`` after the disconnect is cancelled, and the test hears of it."""
     tasks = asyncio.all_tasks()
-    with pytest.raises(ClientTimeout, match=r"did not end within 0\.01 s"):  # noqa: PT012
-        async with RouteClient(Plain, timeout=0.01) as client:
-            await client.send("hang")
-            await client.settle()
+    with pytest.raises(ClientTimeout, match=r"did not end within 0\.01 s"):
+        async with RouteClient(accepting, timeout=0.01):
+            pass
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01), RouteClient(Plain, timeout=60) as client:
-            await client.send("hang")
+        async with asyncio.timeout(0.01), RouteClient(accepting, timeout=60):
+            pass
     assert asyncio.all_tasks() == tasks
 
 

@@ -177,9 +177,9 @@ class InTestCase(TestCase):
 
     def test_an_application_that_never_rests_is_put_on_hold(self) -> None:
         """Endless background queries take no longer than the time-out, and end with the client."""
-        with RouteClient(Async, timeout=0.2) as client:
-            for _ in range(5):
-                assert client.call("endless" if _ == 0 else "sync-orm").ok
+        with RouteClient(Async, timeout=0.5) as client:
+            assert client.call("endless").ok
+            assert client.call("sync-orm").ok
         assert Group.objects.filter(name="ended").exists()
 
     def test_as_user_signs_in_under_the_auth_middleware(self) -> None:
@@ -297,11 +297,11 @@ class WithoutDatabase(SimpleTestCase):
         """As in async code; a sync handler runs to its end first, since it has the test's thread."""
         with RouteClient(Async) as client:
             with pytest.raises(NoReply):
-                client.call("sleep", 0.1, id="x", timeout=0.01)
+                client.call("sleep", 0.3, id="x", timeout=0.01)
             assert client.expect_reply("x").ok
             with pytest.raises(NoReply):
-                client.call("block", 0.1, id="y", timeout=0.01)
-            assert client.expect_reply("y", timeout=0).ok
+                client.call("block", 0.3, id="y", timeout=0.01)
+            assert client.expect_reply("y").ok
             with pytest.raises(ClientTimeout):
                 client.expect_push("news", timeout=0.01)
             client.send("push", 1)

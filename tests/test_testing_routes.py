@@ -175,6 +175,6 @@ async def test_replies_of_500_are_returned_on_request() -> None:
 async def test_a_handler_that_outlives_its_client_is_reported() -> None:
     """A handler that uses up the client's time-out after the disconnect fails the test."""
     with pytest.raises(ClientTimeout, match="did not end"):  # noqa: PT012
-        async with RouteClient(Groups, timeout=0.05) as client:
+        async with RouteClient(Groups, timeout=0.5) as client:
             await client.send("wait")
             await client.ping()

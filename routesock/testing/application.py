@@ -124,13 +124,15 @@ class Application:
 
     async def _acceptance(self, seconds: float) -> Message:
         deadline = asyncio.get_running_loop().time() + seconds
+        in_time = True
         while self._accepted is None:
             if self.closed is not None:
                 await self.leave(self.closed.code, seconds)
                 raise ConnectionRefused("The application refused the connection", *self.closed)
             self.raise_if_over()
-            if not await self.news(deadline):
+            if not in_time:
                 raise ClientTimeout(f"The application did not accept the connection within {seconds:g} s.")
+            in_time = await self.news(deadline)
         return self._accepted
 
     async def _run(self) -> None:

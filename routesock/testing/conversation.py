@@ -27,8 +27,8 @@ class Conversation:
 
     Each wait takes the first frame that fits and leaves the others to their own readers. A time-out (seconds; ``None``
     for the client's own) ends the wait and nothing else. An application that died, and a handler that routesock
-    answered with 500, raise their exception here: in the call that caused it, else in the next call or in the
-    disconnect.
+    answered with 500, raise their exception here: in the call that caused it, else in whatever waits for a push, a
+    frame or the close, else in the next call or in the disconnect.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Conversation:
         """
         members = f" with {match!r}" if match else ""
         what = f"push{'' if route is None else f' of {route!r}'}{members}"
-        return await self._wait(lambda: self._inbox.take_push(route, match), what, timeout)
+        return await self._unasked(lambda: self._inbox.take_push(route, match), what, timeout)
 
     async def refute_push(self, route: str | None = None, *, within: float = 0.05, **match: Any) -> None:
         """Fails with an ``AssertionError`` if such a push is there or comes ``within`` so many seconds."""
@@ -170,11 +170,11 @@ class Conversation:
 
         Raises :class:`ClientTimeout`.
         """
-        return (await self._wait(self._inbox.take_any, "frame", timeout)).raw
+        return (await self._unasked(self._inbox.take_any, "frame", timeout)).raw
 
     async def expect_close(self, *, timeout: float | None = None) -> Close:
         """Waits until the application closes the socket: ``(code, reason)``. Raises :class:`ClientTimeout`."""
-        return await self._wait(lambda: self.closed, "close", timeout)
+        return await self._unasked(lambda: self.closed, "close", timeout)
 
     def raise_failures(self) -> None:
         """Raises what no call has raised yet, without waiting for anything."""
@@ -204,27 +204,31 @@ class Conversation:
             frame = await self._wait(lambda: self._inbox.take_reply(id), what, timeout, NoReply)
         except (ClientTimeout, ConnectionClosed):
             self._inbox.raise_failure(id)
+            self._inbox.raise_failure()
             raise
         # Not before: the 500 that follows a failure would stay behind, and answer the next request of that id.
         self._inbox.raise_failure(id)
         return frame.reply()
 
+    async def _unasked(self, take: Callable[[], T | None], what: str, timeout: float | None) -> T:
+        """Waits for what is no reply; a failure that is no call's own is raised instead."""
+
+        def take_or_raise() -> T | None:
+            self._inbox.raise_failure()
+            return take()
+
+        return await self._wait(take_or_raise, what, timeout, ClientTimeout)
+
     async def _wait(
-        self,
-        take: Callable[[], T | None],
-        what: str,
-        timeout: float | None,
-        error: type[ClientTimeout] = ClientTimeout,
+        self, take: Callable[[], T | None], what: str, timeout: float | None, error: type[ClientTimeout]
     ) -> T:
         socket = self._connection()
         seconds = self._timeout if timeout is None else timeout
         deadline = asyncio.get_running_loop().time() + seconds
         in_time = True
-        while True:
-            self._inbox.raise_failure()
-            if (found := take()) is not None:
-                return found
+        while (found := take()) is None:
             socket.raise_if_over()
             if not in_time:
                 raise error(f"No {what} within {seconds:g} s. {self._inbox.summary()}")
             in_time = await socket.news(deadline)
+        return found
