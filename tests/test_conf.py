@@ -1,0 +1,184 @@
+"""The settings: defaults, when they are read, and what their values may be."""
+
+from __future__ import annotations
+
+import json
+import math
+from decimal import Decimal
+from http import HTTPStatus
+from typing import Any, Final
+
+import marshmallow
+import pytest
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.conf import settings
+from django.test import override_settings
+
+from routesock import Request, RouteMixin, conf, route
+from routesock.testing import RouteClient
+
+DEFAULTS: Final[dict[str, Any]] = {
+    "MAX_FRAME": 65_536,
+    "MAX_REPLY": 1_000_000,
+    "MAX_DEPTH": 64,
+    "MAX_QUEUED": 64,
+    "VALIDATION_STATUS": 422,
+    "TIMEOUT": 30.0,
+    "DISCONNECT_GRACE": 5.0,
+    "MIDDLEWARE": (),
+}
+
+COUNTS: Final = ("MAX_FRAME", "MAX_REPLY", "MAX_DEPTH", "MAX_QUEUED")
+NO_COUNTS: Final = (0, -1, 1.0, "1", None, True, math.inf)
+
+ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
+    **dict.fromkeys(COUNTS, (1, 10**9)),
+    "VALIDATION_STATUS": (400, 422, 499, HTTPStatus.BAD_REQUEST),
+    "TIMEOUT": (None, 1, 0.5, 3600.0),
+    "DISCONNECT_GRACE": (0, 0.0, 1, 0.5),
+    "MIDDLEWARE": ([], (), ["shop.middleware.timing"], ("a.b", "c.d")),
+}
+
+REFUSED: Final[dict[str, tuple[Any, ...]]] = {
+    **dict.fromkeys(COUNTS, NO_COUNTS),
+    "VALIDATION_STATUS": (399, 500, 200, "422", 422.0, None, True, HTTPStatus.OK),
+    "TIMEOUT": (0, -1, "30", True, False, math.nan, Decimal(3)),
+    "DISCONNECT_GRACE": (-1, None, "5", True, math.nan),
+    "MIDDLEWARE": ("shop.middleware.timing", [print], {"a.b"}, {"a.b": 1}, None, [None]),
+}
+
+
+def cases(table: dict[str, tuple[Any, ...]]) -> list[tuple[str, Any]]:
+    return [(key, value) for key, values in table.items() for value in values]
+
+
+class Numbers(marshmallow.Schema):
+    number = marshmallow.fields.Integer(required=True)
+
+
+class Echo(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("echo", schema=Numbers)
+    async def echo(self, request: Request) -> Any:
+        return request.payload
+
+
+async def marking(request: Request, call_next: Any) -> Any:
+    reply = await call_next(request)
+    reply.payload["marked"] = True
+    return reply
+
+
+async def status(payload: Any) -> Any:
+    async with RouteClient(Echo) as client:
+        return (await client.call("echo", payload)).status
+
+
+class TestValues:
+    def test_tables_of_this_module_are_complete(self) -> None:
+        """Every key has a default, values that are accepted, and values that are refused."""
+        assert list(DEFAULTS) == list(conf.SETTINGS)
+        assert set(ACCEPTED) == set(REFUSED) == set(conf.SETTINGS)
+
+    @pytest.mark.parametrize("key", DEFAULTS)
+    def test_default(self, key: str) -> None:
+        """A change of a default is a change of behaviour."""
+        assert conf.get(key) == DEFAULTS[key]
+        assert type(conf.get(key)) is type(DEFAULTS[key])
+
+    @pytest.mark.parametrize(("key", "value"), cases(ACCEPTED), ids=repr)
+    def test_value_is_accepted(self, key: str, value: Any) -> None:
+        """What makes sense for a setting passes its check."""
+        assert conf.SETTINGS[key].accepts(value) is True
+
+    @pytest.mark.parametrize(("key", "value"), cases(REFUSED), ids=repr)
+    def test_value_is_refused(self, key: str, value: Any) -> None:
+        """What would fail or surprise later does not pass."""
+        assert conf.SETTINGS[key].accepts(value) is False
+
+    @pytest.mark.parametrize("key", DEFAULTS)
+    def test_expectation_is_said_in_words(self, key: str) -> None:
+        """The system check writes it behind "Write"."""
+        assert conf.SETTINGS[key].expected
+        assert not conf.SETTINGS[key].expected.endswith(".")
+
+    @pytest.mark.parametrize("key", DEFAULTS)
+    def test_default_is_accepted(self, key: str) -> None:
+        """What routesock takes itself passes its check."""
+        assert conf.SETTINGS[key].accepts(conf.SETTINGS[key].default)
+
+
+class TestReading:
+    @pytest.mark.parametrize("key", DEFAULTS)
+    def test_value_is_read_now(self, key: str) -> None:
+        """``override_settings`` takes effect at the next read, and ends."""
+        value = ACCEPTED[key][1]
+        with override_settings(ROUTESOCK={key: value}):
+            assert conf.get(key) == value
+        assert conf.get(key) == DEFAULTS[key]
+
+    def test_change_in_the_dict_is_seen(self) -> None:
+        """Nothing is copied."""
+        own: dict[str, Any] = {}
+        with override_settings(ROUTESOCK=own):
+            own["MAX_DEPTH"] = 3
+            assert conf.get("MAX_DEPTH") == 3
+            assert conf.configured() is own
+
+    def test_other_keys_keep_their_defaults(self) -> None:
+        """One key in the dict says nothing about the others."""
+        with override_settings(ROUTESOCK={"TIMEOUT": None}):
+            assert conf.get("TIMEOUT") is None
+            assert conf.get("MAX_FRAME") == DEFAULTS["MAX_FRAME"]
+
+    def test_project_needs_no_dict(self) -> None:
+        """Without ``ROUTESOCK``, and without anything in it, there are the defaults."""
+        with override_settings(ROUTESOCK={"TIMEOUT": 1}):
+            delattr(settings, "ROUTESOCK")
+            assert conf.configured() == {}
+            assert conf.get("TIMEOUT") == DEFAULTS["TIMEOUT"]
+
+    @pytest.mark.parametrize("value", [None, [], "TIMEOUT", 5], ids=repr)
+    def test_value_that_is_no_dict_counts_as_none(self, value: Any) -> None:
+        """A system check says so; the defaults are safe."""
+        with override_settings(ROUTESOCK=value):
+            assert conf.configured() == {}
+            assert conf.get("TIMEOUT") == DEFAULTS["TIMEOUT"]
+
+    def test_unknown_name_is_a_key_error(self) -> None:
+        """A typing error in routesock itself is found, even where a project's dict has the same."""
+        with override_settings(ROUTESOCK={"MAX_FRAMES": 1}), pytest.raises(KeyError):
+            conf.get("MAX_FRAMES")
+
+
+class TestEffect:
+    async def test_next_connection_has_the_new_limits(self) -> None:
+        """No restart and no new class is needed."""
+        long = {"number": 1, "more": "x" * 100}
+        assert await status({"number": 1}) == 200
+        with override_settings(ROUTESOCK={"MAX_FRAME": len(json.dumps(long))}):
+            assert await status({"number": 1}) == 200
+            async with RouteClient(Echo) as client:
+                await client.send("echo", long)
+                assert (await client.receive())["status"] == 413
+        assert await status({"number": 1}) == 200
+
+    async def test_open_connection_keeps_its_limits(self) -> None:
+        """A socket's limits are those of its beginning."""
+        async with RouteClient(Echo) as client:
+            with override_settings(ROUTESOCK={"MAX_FRAME": 1}):
+                assert (await client.call("echo", {"number": 1})).status == 200
+
+    async def test_status_of_refusals_is_read_at_each(self) -> None:
+        """An open socket answers with the new one."""
+        async with RouteClient(Echo) as client:
+            assert (await client.call("echo", {})).status == 422
+            with override_settings(ROUTESOCK={"VALIDATION_STATUS": HTTPStatus.BAD_REQUEST}):
+                assert (await client.call("echo", {})).status == 400
+
+    async def test_middleware_of_the_settings_is_that_of_the_next_connection(self) -> None:
+        """It stands around every route of every consumer."""
+        with override_settings(ROUTESOCK={"MIDDLEWARE": [f"{__name__}.marking"]}):
+            async with RouteClient(Echo) as client:
+                assert (await client.call("echo", {"number": 1})).payload == {"number": 1, "marked": True}
+        async with RouteClient(Echo) as client:
+            assert (await client.call("echo", {"number": 1})).payload == {"number": 1}

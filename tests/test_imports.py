@@ -1,0 +1,145 @@
+"""What importing routesock needs, and what it brings along."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PACKAGE: Final = ROOT / "routesock"
+MODULES: Final = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in PACKAGE.rglob("*.py")
+)
+ADAPTERS: Final = {
+    f"routesock.schemas.{library}": library for library in ("marshmallow", "msgspec", "pydantic", "rest_framework")
+}
+OPTIONAL: Final = {*ADAPTERS.values(), "daphne", "uvicorn", "twisted", "redis", "channels_redis", "django_redis"}
+SETUP: Final = "from django.conf import settings; settings.configure()\n"
+TESTING: Final = {"pytest", "_pytest", "pytest_asyncio", "pytest_django"}
+
+
+def imported_by(code: str) -> set[str]:
+    """The top-level packages that a Python without settings, where warnings are errors, has imported after ``code``."""
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def third_party(module: Path) -> Iterator[str]:
+    """The top-level packages of others that ``module`` imports anywhere in its code."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names = [node.module]
+        else:
+            continue
+        for name in names:
+            top = name.partition(".")[0]
+            if top not in sys.stdlib_module_names and top != "routesock":
+                yield top
+
+
+def declared() -> dict[str, set[str]]:
+    """The distributions that setup.cfg names, by ``install_requires`` or extra."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    sections = {"install_requires": config["options"]["install_requires"], **config["options.extras_require"]}
+    return {section: {_name_of(line) for line in lines.split("\n") if line} for section, lines in sections.items()}
+
+
+def _name_of(requirement: str) -> str:
+    found = re.match(r"[\w.-]+", requirement)
+    assert found is not None, requirement
+    return found[0].lower().replace("_", "-")
+
+
+def distributions_of(package: str) -> set[str]:
+    return {name.lower().replace("_", "-") for name in packages_distributions().get(package, [package])}
+
+
+class TestBareImport:
+    def test_routesock_needs_no_settings(self) -> None:
+        """A consumers module may be imported before Django is set up."""
+        assert "routesock" in imported_by("import routesock")
+
+    def test_class_with_routes_needs_no_settings(self) -> None:
+        """Neither does declaring one: settings are read when a socket opens."""
+        imported_by(
+            "from channels.generic.websocket import AsyncJsonWebsocketConsumer\n"
+            "from routesock import *\n"
+            "class Chat(RouteMixin, AsyncJsonWebsocketConsumer):\n"
+            "    @route('send', schema=lambda payload: payload)\n"
+            "    async def send_message(self, request): ...\n"
+        )
+
+    def test_no_optional_library_is_imported(self) -> None:
+        """One that is installed for something else costs nothing."""
+        assert imported_by("import routesock") & (OPTIONAL | TESTING) == set()
+
+    @pytest.mark.parametrize("module", ["routesock.testing", "routesock.pytest_plugin"])
+    def test_testing_kit_needs_no_server(self, module: str) -> None:
+        """Unlike ``channels.testing``, which imports daphne and with it Twisted."""
+        assert imported_by(f"import {module}") & OPTIONAL == set()
+
+    def test_testing_kit_needs_no_pytest(self) -> None:
+        """Django's own test runner does."""
+        assert imported_by("import routesock.testing") & TESTING == set()
+
+    def test_every_module_can_be_imported_first(self) -> None:
+        """No order of imports is required, so there is no circle; but DRF's adapter needs settings, as DRF does."""
+        codes = [f"{SETUP if 'rest_framework' in module else ''}import {module}" for module in MODULES]
+        with ThreadPoolExecutor() as threads:  # each waits for a process of its own
+            assert all(threads.map(imported_by, codes))
+
+    @pytest.mark.parametrize(("module", "library"), ADAPTERS.items())
+    def test_adapter_imports_its_library_alone(self, module: str, library: str) -> None:
+        """A project that uses one library does not load the others."""
+        setup = SETUP if library == "rest_framework" else ""
+        assert imported_by(f"{setup}import {module}") & set(ADAPTERS.values()) == {library}
+
+
+class TestDeclarations:
+    @pytest.mark.parametrize("module", MODULES)
+    def test_every_import_is_declared(self, module: str) -> None:
+        """What a module imports stands in setup.cfg, in an extra if it is optional."""
+        path = ROOT.joinpath(*module.split("."))
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        everything = set().union(*declared().values())
+        undeclared = {package for package in third_party(file) if not distributions_of(package) & everything}
+        assert undeclared == set()
+
+    def test_only_adapters_and_the_plugin_import_what_is_optional(self) -> None:
+        """Without any extra, everything else can be imported."""
+        required = declared()["install_requires"]
+        optional = {
+            module
+            for module in MODULES
+            for path in [ROOT.joinpath(*module.split("."))]
+            for package in third_party(path / "__init__.py" if path.is_dir() else path.with_suffix(".py"))
+            if not distributions_of(package) & required
+        }
+        assert optional <= {*ADAPTERS, "routesock.pytest_plugin"}
+
+    def test_requirements_are_used(self) -> None:
+        """A dependency that nothing imports would be installed for nothing."""
+        used = {package for path in PACKAGE.rglob("*.py") for package in third_party(path)}
+        assert declared()["install_requires"] <= set().union(*map(distributions_of, used))

@@ -1,0 +1,115 @@
+"""The names that users write: which there are, and that each is explained."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
+
+import routesock
+from routesock import Request, RouteMixin, exceptions, route
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+
+PUBLIC: Final[dict[str, list[str]]] = {
+    "routesock": [
+        "Dialect",
+        "Keys",
+        "Reply",
+        "Request",
+        "RouteMixin",
+        "RouteSetupError",
+        "RoutesockError",
+        "nonblocking",
+        "route",
+    ],
+    "routesock.schemas": ["Blocking", "SchemaAdapter", "library_adapter", "resolve"],
+    "routesock.testing": [
+        "BlockingRouteClient",
+        "ClientReply",
+        "ClientTimeout",
+        "Close",
+        "ConnectionClosed",
+        "ConnectionRefused",
+        "NoReply",
+        "Push",
+        "RouteClient",
+    ],
+}
+
+CLASS_OPTIONS: Final = {
+    "route_dialect",
+    "route_disconnect_grace",
+    "route_middleware",
+    "route_prefix",
+    "route_timeout",
+}
+
+
+def names_of(cls: type) -> set[str]:
+    return set(dir(cls)) - set(dir(object))
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_names_are_exactly_these(module: str) -> None:
+    """A name is added or removed on purpose."""
+    assert importlib.import_module(module).__all__ == PUBLIC[module]
+
+
+@pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in PUBLIC.items() for name in names])
+def test_public_name_exists_and_is_explained(module: str, name: str) -> None:
+    """By its own docstring, which begins with a sentence, and not by one that it inherits."""
+    doc = vars(importlib.import_module(module))[name].__doc__
+    assert doc
+    assert doc.strip().split("\n\n")[0].rstrip()[-1] in ".:"
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_methods_are_explained(module: str) -> None:
+    """So is every public method of a public class; an override may leave it to its base."""
+    for name in PUBLIC[module]:
+        cls = vars(importlib.import_module(module))[name]
+        if isinstance(cls, type):
+            for attr, member in vars(cls).items():
+                if inspect.isfunction(member) and not attr.startswith("_"):
+                    assert inspect.getdoc(getattr(cls, attr)), f"{module}.{name}.{attr}"
+
+
+def test_every_error_is_explained() -> None:
+    """``routesock.exceptions`` is public as a whole."""
+    errors = [
+        cls for cls in vars(exceptions).values() if isinstance(cls, type) and cls.__module__ == exceptions.__name__
+    ]
+    assert errors
+    assert all(cls.__doc__ for cls in errors)
+
+
+def test_mixin_adds_the_class_options_and_nothing_else() -> None:
+    """What a consumer has already is never hidden by a name of ours."""
+    assert {name for name in names_of(RouteMixin) if not name.startswith("_")} == CLASS_OPTIONS
+
+
+def test_private_names_of_the_mixin_are_routesocks() -> None:
+    """A private attribute of the user's own cannot be hit either."""
+    private = {name for name in names_of(RouteMixin) | set(RouteMixin.__annotations__) if name.startswith("_")}
+    assert private <= {"_routesock", "__call__", "__module__", "__dict__", "__weakref__", "__annotations__"}
+
+
+@pytest.mark.parametrize("base", [AsyncJsonWebsocketConsumer, JsonWebsocketConsumer])
+def test_consumer_with_routes_has_no_other_new_names(base: type) -> None:
+    """Creating the class adds nothing to it but what was compiled."""
+
+    async def handler(self: Any, request: Request) -> None: ...
+
+    cls: Any = type("Chat", (RouteMixin, base), {"handler": route("send")(handler)})
+    added = names_of(cls) - names_of(base) - names_of(RouteMixin)
+    assert added - {"__dict__", "__weakref__", "__module__"} == {"handler", "_routesock"}
+
+
+def test_version_is_that_of_the_metadata() -> None:
+    """One release has one number."""
+    assert f"version = {routesock.__version__}\n" in (ROOT / "setup.cfg").read_text()
