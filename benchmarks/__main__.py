@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="cpu counts the processor time of all threads: steadier on a busy machine, blind to waiting",
     )
     options = parser.parse_args(argv)
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
+    os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
     django.setup()
 
     rounds = options.rounds or (3 if options.quick else 50)
