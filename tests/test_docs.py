@@ -47,7 +47,7 @@ def test_every_code_block_runs(path: Path, request: pytest.FixtureRequest) -> No
 
 
 def test_blocks_are_found_with_their_lines() -> None:
-    page = "Text::\n\n   no block\n\n.. code-block:: python\n\n   a = 1\n\n   b = 2\n\nMore.\n\n.. code-block:: console\n\n   $ ls\n"
+    page = "A::\n\n   no\n\n.. code-block:: python\n\n   a = 1\n\n   b = 2\n\nB\n\n.. code-block:: console\n\n   $ ls\n"
     first, second = blocks_of(page)
     assert (first.language, first.line, first.text) == ("python", 7, "a = 1\n\nb = 2\n")
     assert (second.language, second.line, second.text) == ("console", 15, "$ ls\n")
