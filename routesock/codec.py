@@ -48,8 +48,9 @@ def decode(text: str, max_depth: int) -> Any:
         raise ParseError from None
     if end != len(text):
         raise ParseError("There is more than one JSON value in the frame.")
-    # Brackets inside strings are counted too: that only means that the exact look is taken.
-    if text.count("[") + text.count("{") > max_depth and _deeper_than(max_depth, value):
+    # More than n levels take 2n + 2 characters at least. Brackets inside strings are counted too: then the exact look
+    # is taken in vain.
+    if len(text) > 2 * max_depth and text.count("[") + text.count("{") > max_depth and _deeper_than(max_depth, value):
         raise ParseError(f"The frame is nested deeper than {max_depth} levels.")
     return value
 

@@ -15,7 +15,7 @@ from channels.exceptions import StopConsumer
 from . import conf
 from .exceptions import TooManyInFlight
 from .intake import Refusal
-from .lane import FAIR_SHARE, Job, Source, Verdict
+from .lane import FAIR_SHARE, HANDED_OVER, READ_ON, Job, Source
 from .messages import Request
 from .outgoing import Outgoing
 from .overrides import Compiled
@@ -110,6 +110,7 @@ class Connection:
             lane.in_send = False
 
     async def _read_client(self) -> None:
+        task = _this_task()
         for taken in count(1):
             try:
                 message = await self._receive()
@@ -128,15 +129,18 @@ class Connection:
             decision = self._responder.intake.frame(message) if message["type"] == "websocket.receive" else None
             if decision is not None and type(decision) is not Request and await self._responder.at_once(decision):
                 continue
-            verdict = await self._lane.submit(Job(self._client, message, decision))
-            if verdict is Verdict.HANDED_OVER:
+            verdict = await self._lane.submit(Job(self._client, message, decision, task))
+            if verdict is READ_ON:
+                continue
+            if verdict is HANDED_OVER:
                 return
-            if verdict is Verdict.REFUSED and type(decision) is Request:
+            if type(decision) is Request:
                 await self._responder.refuse(Refusal(TooManyInFlight(), decision.route, decision.id))
 
     async def _read_layer(self) -> None:
         receive = self._channel_receive
         assert receive is not None
+        task = _this_task()
         delay = _FIRST_RETRY
         for taken in count(1):
             try:
@@ -153,7 +157,7 @@ class Connection:
             delay = _FIRST_RETRY
             if taken % FAIR_SHARE == 0:
                 await asyncio.sleep(0)
-            if not self._closing and await self._lane.submit(Job(self._layer, message)) is Verdict.HANDED_OVER:
+            if not self._closing and await self._lane.submit(Job(self._layer, message, None, task)) is HANDED_OVER:
                 return
 
     def _close(self) -> None:
@@ -176,9 +180,7 @@ class Connection:
         """Re-raise the cancellation being handled if it ends the socket; else a handler cancelled its own task."""
         if self._finishing:
             raise
-        task = asyncio.current_task()
-        if task is not None:
-            task.uncancel()
+        _this_task().uncancel()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """A task of this socket, in the context that ``connect()`` ran in, as under Channels."""
@@ -195,7 +197,7 @@ class Connection:
         self._close()
         self._finishing = True
         job = self._lane.running
-        if job is not None and job.task is not None:
+        if job is not None:
             # Who sends and leaves must not lose the message: what runs has a grace, all else ends.
             await self._cancel(self._tasks - {job.task})
             await asyncio.wait({job.task}, timeout=grace)
@@ -215,3 +217,9 @@ class Connection:
     async def _disconnect(self, message: dict[str, Any]) -> None:
         with suppress(StopConsumer):
             await self._responder.dispatch(message)
+
+
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task

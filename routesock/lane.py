@@ -19,6 +19,9 @@ from .messages import Reply, Request
 PATIENCE: Final = 0.02
 """Seconds for which a reader waits for room behind one running job before it refuses a request."""
 
+_TURNS: Final = 3
+"""Of the loop, for a job that is ready to go on: one to see that, one to step it, one for what it may wake."""
+
 FAIR_SHARE: Final = 16
 """Jobs after which a task lets others run, so that one socket's flood cannot hold the loop."""
 
@@ -43,10 +46,13 @@ class Job:
     settled = False  # the final reply is decided: whatever the handler still gives is dropped
     revoked = False  # its task was told to cancel it
     over = False  # its code has ended: there is nothing left to cancel
-    task: asyncio.Task[Any] | None = None  # who does it, once it has waited
+    waited = False  # it has suspended: until then nothing else can have happened on the socket
     timer: asyncio.TimerHandle | None = None
 
-    def __init__(self, source: Source, message: dict[str, Any], decision: Decision | None = None) -> None:
+    def __init__(
+        self, source: Source, message: dict[str, Any], decision: Decision | None, task: asyncio.Task[Any]
+    ) -> None:
+        self.task = task  # who does it
         self.source = source
         self.message = message
         self.decision = decision
@@ -71,6 +77,11 @@ class Verdict(Enum):
     READ_ON = "done or queued: read on"
     HANDED_OVER = "done, and another task reads by now: end"
     REFUSED = "no room"
+
+
+# Looking a member up costs more than the comparison, for each message.
+READ_ON: Final = Verdict.READ_ON
+HANDED_OVER: Final = Verdict.HANDED_OVER
 
 
 class Lane:
@@ -99,12 +110,12 @@ class Lane:
         """Run ``job`` in this task if the lane is free, else queue it; a request finds room in time or is refused."""
         while self._taken:
             if self.closed:
-                return Verdict.READ_ON
+                return READ_ON
             if job.source.queued < job.source.room:
                 job.source.queued += 1
                 self._queue.append(job)
                 self._jobs.queued(job)
-                return Verdict.READ_ON
+                return READ_ON
             if not await self._room(refusable=type(job.decision) is Request):
                 return Verdict.REFUSED
         self._reader = job.source
@@ -113,10 +124,10 @@ class Lane:
         await _stepped(self._jobs.run(job), self._waits)
         self.running = None
         if not self._taken:
-            return Verdict.READ_ON
-        await self._work_off()
+            return READ_ON
+        await self._work_off(job.task)
         self._taken = False
-        return Verdict.READ_ON if self._reader is not None else Verdict.HANDED_OVER
+        return READ_ON if self._reader is not None else HANDED_OVER
 
     def drop(self, job: Job) -> bool:
         """Take ``job`` out of the queue; ``False`` if it is not there (any more)."""
@@ -134,12 +145,13 @@ class Lane:
             self._left(self._queue.popleft())
         self._release(self._roomy)
 
-    async def _work_off(self) -> None:
+    async def _work_off(self, task: asyncio.Task[Any]) -> None:
         # The lane stays taken over the yields: a frame that is read meanwhile queues up behind.
         done = 0
         while self._queue:
             job = self._queue.popleft()
             self._left(job)
+            job.task = task
             self.running = job
             self.in_send = False
             await _stepped(self._jobs.run(job), self._waits)
@@ -152,8 +164,8 @@ class Lane:
         """The running job waits; ``True``: nothing more is to be done at its later waits."""
         job = self.running
         assert job is not None
-        if job.task is None:
-            job.task = asyncio.current_task()
+        if not job.waited:
+            job.waited = True
             self._taken = True
             self._jobs.waits(job)
         if self._reader is not None:
@@ -174,7 +186,7 @@ class Lane:
             if self._watched is not self.running:
                 self._watched, self._impatient_at = self.running, loop.time() + PATIENCE
             if loop.time() >= self._impatient_at:
-                return False
+                return await self._moved_on()
         if self._roomy is None or self._roomy.done():
             self._roomy = loop.create_future()
         timer = loop.call_at(self._impatient_at, self._release, self._roomy) if refusable else None
@@ -184,6 +196,15 @@ class Lane:
             if timer is not None:
                 timer.cancel()
         return True
+
+    async def _moved_on(self) -> bool:
+        """Whether the running job ends as soon as the loop turns: it may be the process that stood still, not the job."""
+        watched = self.running
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+            if self.running is not watched:
+                return True
+        return False
 
     @staticmethod
     def _release(waiter: asyncio.Future[None] | None) -> None:

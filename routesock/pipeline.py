@@ -61,6 +61,13 @@ class Step(NamedTuple):
     call: Callable[[Request, Any], Any]
 
 
+class Call(NamedTuple):
+    """A step as it is called; ``awaited``: its result is awaited."""
+
+    function: Callable[[Request, Any], Any]
+    awaited: bool
+
+
 class Plan:
     """What is done for a request of one route: ``await plan.run(request, ())`` gives its :class:`Reply`.
 
@@ -92,9 +99,9 @@ class Plan:
         if outer or self._middleware:
             return await self._run_around(request, outer + self._middleware)
         value: Any = None
-        for runs, call in self._all:
+        for call, awaited in self._all:
             value = call(request, value)
-            if runs is not Runs.ON_LOOP:
+            if awaited:
                 value = await value
         return value  # type: ignore[no-any-return]
 
@@ -106,10 +113,10 @@ class Plan:
         return await _walk(self._after, request, await call(request))  # type: ignore[no-any-return]
 
 
-async def _walk(steps: Sequence[Step], request: Request, value: Any) -> Any:
-    for runs, call in steps:
+async def _walk(steps: Sequence[Call], request: Request, value: Any) -> Any:
+    for call, awaited in steps:
         value = call(request, value)
-        if runs is not Runs.ON_LOOP:
+        if awaited:
             value = await value
     return value
 
@@ -258,9 +265,9 @@ def _settled(value: Any, source: Any) -> Any:
     return value
 
 
-def _merged(steps: Sequence[Step]) -> tuple[Step, ...]:
+def _merged(steps: Sequence[Step]) -> tuple[Call, ...]:
     """``steps`` with each stretch of sync ones that needs the database thread as one step, so as one hop."""
-    return tuple(_merge_stretches(steps))
+    return tuple(Call(step.call, step.runs is not Runs.ON_LOOP) for step in _merge_stretches(steps))
 
 
 def _merge_stretches(steps: Sequence[Step]) -> Iterator[Step]:

@@ -28,6 +28,7 @@ from .typing import UNSET
 _current: Final[ContextVar[Job | None]] = ContextVar("routesock_job", default=None)
 """The job whose message is on its way through the consumer's own ``dispatch``."""
 
+_DECODER: Final = Of.DECODER
 _OURS: Final = (Request, Refusal)
 """Decisions that are answered here, not by the consumer's own code."""
 
@@ -72,17 +73,16 @@ class Responder:
 
     async def run(self, job: Job) -> None:
         try:
-            if job.decision is Of.DECODER:
+            if job.decision is _DECODER:
                 await self._decode(job)
             if self._guarded or type(job.decision) not in _OURS:
                 await self._consumer_code(job)
             else:
                 job.outcome = await self._outcome(job)
             job.over = True
-            task = asyncio.current_task()
-            if task is not None and task.cancelling() and not job.revoked and not self.abandoned:
-                await _absorb_cancellation(task)
-            if job.task is not None or self._in_flight:
+            if job.task.cancelling() and not job.revoked and not self.abandoned:
+                await _absorb_cancellation(job.task)
+            if job.waited or self._in_flight:
                 self._forget(job)
             if job.outcome is not None and not job.settled:
                 await self._answer(job.outcome, job.decision)
@@ -90,7 +90,7 @@ class Responder:
             if not job.revoked or self.abandoned:
                 raise
         finally:
-            if job.revoked and job.task is not None:
+            if job.revoked:
                 job.task.uncancel()
 
     def queued(self, job: Job) -> None:
@@ -142,7 +142,7 @@ class Responder:
             return
         job.settled = True
         self._forget(job)
-        if not self.lane.drop(job) and job.task is not None:
+        if not self.lane.drop(job):
             job.revoked = True
             job.task.cancel()
         await self._answer(Refusal(error, job.decision.route, job.decision.id), None)
@@ -246,7 +246,7 @@ class Responder:
         if type(decision) in (Ping, Cancel) and await self.at_once(decision):
             decision = Of.NOBODY
         job.decision = decision
-        if job.task is not None:
+        if job.waited:
             self.waits(job)
 
     # Frames out
