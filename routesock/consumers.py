@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -45,12 +45,8 @@ class RouteMixin:
         if check_bases(cls, RouteMixin):
             cls._routesock = compile_consumer(cls)
 
-    async def __call__(
-        self,
-        scope: MutableMapping[str, Any],
-        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
-        send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
-    ) -> None:
+    # The parameters are Any for type checkers' sake: a user's class has Channels' own signature beside this one.
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one socket: what ``AsyncConsumer.__call__`` sets up, with our own way of reading frames."""
         consumer: Any = self
         consumer.scope = scope
