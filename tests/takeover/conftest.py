@@ -6,6 +6,7 @@ import pytest
 from channels.layers import channel_layers
 
 from .driver import Layer
+from .flavours import Gate
 
 
 @pytest.fixture(autouse=True)
@@ -14,6 +15,14 @@ def layer() -> Iterator[Layer]:
     layer = Layer()
     before = channel_layers.set("default", layer)
     yield layer
-    channel_layers.backends.pop("default")
+    channel_layers.backends.pop("default", None)
     if before is not None:
         channel_layers.set("default", before)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """What handlers wait for; opened in the end, so that no thread is left waiting."""
+    gate = Gate()
+    yield gate
+    gate.open()

@@ -10,7 +10,7 @@ from typing import Any
 
 from channels.layers import InMemoryChannelLayer
 
-LIMIT = 10.0
+LIMIT = 5.0
 """Seconds after which something that a test waits for has failed."""
 
 
@@ -68,7 +68,7 @@ class Socket:
 
     def __init__(self, application: Any, *, path: str = "/ws/", **scope: Any) -> None:
         self._application = application
-        self._scope = {
+        self.scope: dict[str, Any] = {
             "type": "websocket",
             "path": path,
             "headers": [],
@@ -115,7 +115,7 @@ class Socket:
 
     def start(self) -> None:
         self._others = asyncio.all_tasks()
-        self._task = asyncio.create_task(self._application(self._scope, self._receive, self._send))
+        self._task = asyncio.create_task(self._application(self.scope, self._receive, self._send))
 
     def feed(self, message: dict[str, Any]) -> None:
         self._input.put_nowait(message)
@@ -160,9 +160,23 @@ class Socket:
     def done(self) -> bool:
         return self._task is not None and self._task.done()
 
+    @property
+    def log(self) -> list[Any]:
+        """What the consumer noted in the scope."""
+        return self.scope["log"]  # type: ignore[no-any-return]
+
+    @property
+    def disconnects(self) -> list[Any]:
+        """The calls of ``disconnect()``."""
+        return [entry for entry in self.log if entry[0] == "disconnect"]
+
     def is_idle(self) -> bool:
         """Whether the application has read everything and waits for more."""
         return self._waiting and self._input.empty()
+
+    async def all_read(self) -> None:
+        """Wait until the application has read everything."""
+        await until(self.is_idle, "everything read")
 
     # What the client does
 
@@ -176,8 +190,12 @@ class Socket:
     def json(self, *contents: Any) -> None:
         self.text(*map(json.dumps, contents))
 
-    def request(self, route: str, uuid: Any = None, payload: Any = None) -> None:
+    def request(self, route: str, uuid: Any = None, payload: Any = True) -> None:
         self.json({"route": route, "uuid": uuid, "payload": payload})
+
+    def requests(self, route: str, *uuids: Any) -> None:
+        for uuid in uuids:
+            self.request(route, uuid)
 
     def cancel(self, uuid: Any) -> None:
         self.json({"route": "CANCEL", "uuid": uuid})
@@ -204,7 +222,8 @@ class Socket:
         return next((message for message in self.sent if message["type"] == "websocket.close"), None)
 
     def replies(self, uuid: Any) -> list[Any]:
-        return [frame for frame in self.frames if type(frame) is dict and frame.get("uuid") == uuid and "status" in frame]
+        answers = [frame for frame in self.frames if type(frame) is dict and "status" in frame]
+        return [frame for frame in answers if frame["uuid"] == uuid and type(frame["uuid"]) is type(uuid)]
 
     def statuses(self) -> list[tuple[Any, int]]:
         """The uuid and status of each reply, in order."""
@@ -222,7 +241,7 @@ class Socket:
         (reply,) = self.replies(uuid)
         return reply
 
-    async def call(self, route: str, uuid: Any, payload: Any = None) -> Any:
+    async def call(self, route: str, uuid: Any, payload: Any = True) -> Any:
         self.request(route, uuid, payload)
         return await self.reply(uuid)
 

@@ -163,7 +163,7 @@ async def test_binary_frame_that_killed_the_plain_consumer_is_a_400(legacy: type
 @pytest.mark.parametrize("legacy", LEGACY)
 @pytest.mark.parametrize("text", RAISING)
 async def test_code_that_raises_is_a_500_without_uuid(legacy: type, text: str, caplog: Any) -> None:
-    """Where the consumer's own code raises, the client reads a 500 with ``"uuid": null`` and no word of the exception."""
+    """Where the consumer's own code raises, the client reads a 500 with ``"uuid": null`` and no word of it."""
     async with socket_of(legacy) as plain:
         plain.text(text)
         assert isinstance(await plain.ending(), KeyError)
@@ -172,7 +172,8 @@ async def test_code_that_raises_is_a_500_without_uuid(legacy: type, text: str, c
             socket.text(text, '{"action": "count", "request_id": 1}')
             frames = (await socket.read(3))[1:]
     (record,) = [record for record in caplog.records if record.name.startswith("routesock")]
-    assert record.exc_info and record.exc_info[0] is KeyError
+    assert record.exc_info
+    assert record.exc_info[0] is KeyError
     assert problems(frames[:1]) == [(500, "internal_error", None)]
     assert frames[0]["payload"]["error_id"] in record.getMessage()
     assert "secret" not in json.dumps(frames[0])
@@ -277,7 +278,7 @@ async def test_routed_and_legacy_code_share_the_consumer(legacy: type) -> None:
 
 @pytest.mark.parametrize("legacy", LEGACY)
 async def test_groups_are_left(legacy: type, layer: Layer) -> None:
-    """Neither the groups of ``groups`` nor those that ``disconnect()`` leaves have the socket as a member afterwards."""
+    """Neither the groups of ``groups`` nor those that ``disconnect()`` leaves keep the socket as a member."""
     async with socket_of(routed(legacy)) as socket:
         socket.json({"action": "join", "request_id": 1})
         await socket.read(2)
