@@ -212,8 +212,9 @@ def _check_limit(key: str, consequence: str, *kinds: str) -> Iterator[CheckMessa
 
 def _setting_if_valid(key: str) -> Any:
     """The setting, or ``None`` if it is of a wrong type, which :func:`check_settings` says."""
-    value = conf.get(key)
-    return value if conf.SETTINGS[key].accepts(value) else None
+    setting = conf.SETTINGS[key]
+    value = conf.configured().get(key, setting.default)
+    return value if setting.accepts(value) else None
 
 
 def _text_of(exc: Exception) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ def configured() -> dict[str, Any]:
 def get(name: str) -> Any:
     """The value of one setting, now: ``override_settings`` takes effect at the next read.
 
-    ``KeyError`` for a name that routesock does not have.
+    ``ImproperlyConfigured`` for a value that cannot be meant, ``KeyError`` for a name that routesock does not have.
     """
-    return configured().get(name, SETTINGS[name].default)
+    setting = SETTINGS[name]
+    value = configured().get(name, setting.default)
+    if not setting.accepts(value):  # the system checks say so too, but only manage.py runs them
+        raise ImproperlyConfigured(f"ROUTESOCK[{name!r}] is {setting.expected}; got {value!r}.")
+    return value

@@ -57,6 +57,7 @@ class Connection:
         self._closing = False
         self._gone = False
         self._finishing = False
+        self._hurry = asyncio.Event()
         self._responder = Responder(
             consumer, compiled, Outgoing(consumer, compiled, self.reply), self._spawn, self._end
         )
@@ -73,11 +74,16 @@ class Connection:
         self._spawn(self._read_client())
         if self._channel_receive is not None:
             self._spawn(self._read_layer())
-        message, grace = {"type": "websocket.disconnect", "code": 1006}, 0.0
+        message = {"type": "websocket.disconnect", "code": 1006}
         try:
-            message, grace = await self._ended or message, self._grace
-        finally:  # also where the server cancels us, or connect() raised
-            await self._finish(message, grace)
+            message = await self._ended or message
+        except GeneratorExit:  # thrown away with its loop: nothing can be awaited any more
+            raise
+        except BaseException:  # connect() raised, or the server has no patience
+            self._hurry.set()
+            await self._finished(message)
+            raise
+        await self._finished(message)
 
     async def send(self, message: dict[str, Any]) -> None:
         """The consumer's ``base_send``: passes everything on, and sees when a close begins.
@@ -193,18 +199,31 @@ class Connection:
         if not task.cancelled() and (exc := task.exception()) is not None:
             self._end(exc)
 
-    async def _finish(self, message: dict[str, Any], grace: float) -> None:
+    async def _finished(self, message: dict[str, Any]) -> None:
+        """Finish, also if the server cancels us meanwhile: then without the grace."""
+        task = asyncio.get_running_loop().create_task(self._finish(message), context=self._context)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._hurry.set()
+            await task
+            raise
+
+    async def _finish(self, message: dict[str, Any]) -> None:
         self._close()
         self._finishing = True
         job = self._lane.running
         if job is not None:
             # Who sends and leaves must not lose the message: what runs has a grace, all else ends.
             await self._cancel(self._tasks - {job.task})
-            await asyncio.wait({job.task}, timeout=grace)
+            hurry = asyncio.ensure_future(self._hurry.wait())
+            await asyncio.wait({job.task, hurry}, timeout=self._grace, return_when=asyncio.FIRST_COMPLETED)
+            hurry.cancel()
         self._responder.abandoned = True
         await self._cancel(set(self._tasks))
         if self._responder.connected:
-            await asyncio.get_running_loop().create_task(self._disconnect(message), context=self._context)
+            with suppress(StopConsumer):
+                await self._responder.dispatch(message)
 
     async def _cancel(self, tasks: set[asyncio.Task[None]]) -> None:
         for task in tasks:
@@ -213,10 +232,6 @@ class Connection:
             _, stuck = await asyncio.wait(tasks, timeout=CANCEL_WAIT)
             for task in stuck:
                 logger.error("A task of a closed socket does not end when it is cancelled: %r.", task)
-
-    async def _disconnect(self, message: dict[str, Any]) -> None:
-        with suppress(StopConsumer):
-            await self._responder.dispatch(message)
 
 
 def _this_task() -> asyncio.Task[Any]:

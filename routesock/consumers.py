@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -32,7 +32,7 @@ class RouteMixin:
     route_timeout: ClassVar[float | Unset | None] = UNSET
     """Seconds that a handler may take; ``None``: no limit. Without it the setting ``TIMEOUT`` holds."""
 
-    route_middleware: ClassVar[Iterable[Callable[..., Any]]] = ()
+    route_middleware: ClassVar[Sequence[Callable[..., Any]]] = ()
     """``async def m(request, call_next)``, around every handler."""
 
     route_disconnect_grace: ClassVar[float | Unset] = UNSET
@@ -49,6 +49,14 @@ class RouteMixin:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one socket: what ``AsyncConsumer.__call__`` sets up, with our own way of reading frames."""
         consumer: Any = self
+        if scope["type"] != "websocket":  # Channels says what it thinks of it, which servers rely on for "lifespan"
+            await super().__call__(scope, receive, send)  # type: ignore[misc]
+            return
+        if "scope" in vars(self):
+            raise RuntimeError(
+                f"One {type(self).__name__} serves two sockets, which would answer each other's requests. "
+                f"Route to {type(self).__name__}.as_asgi(), which makes one for each."
+            )
         consumer.scope = scope
         consumer.channel_layer = get_channel_layer(consumer.channel_layer_alias)
         channel_receive = None

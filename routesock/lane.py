@@ -47,6 +47,7 @@ class Job:
     revoked = False  # its task was told to cancel it
     over = False  # its code has ended: there is nothing left to cancel
     waited = False  # it has suspended: until then nothing else can have happened on the socket
+    watched = False  # it can be cancelled, and its deadline runs
     timer: asyncio.TimerHandle | None = None
 
     def __init__(
@@ -198,7 +199,7 @@ class Lane:
         return True
 
     async def _moved_on(self) -> bool:
-        """Whether the running job ends as soon as the loop turns: it may be the process that stood still, not the job."""
+        """Whether the running job ends as soon as the loop turns: maybe the process stood still, not the job."""
         watched = self.running
         for _ in range(_TURNS):
             await asyncio.sleep(0)

@@ -12,9 +12,6 @@ from .overrides import Compiled
 
 logger: Final = logging.getLogger("routesock.request")
 
-_NOT_SENT: Final = "A frame could not be sent."
-# Servers differ in what they raise once the client has left; the disconnect event follows and ends the socket.
-
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -40,8 +37,8 @@ class Outgoing:
                 raise self._too_large(len(text))
             try:
                 await self._send({"type": "websocket.send", "text": text})
-            except Exception:
-                logger.debug(_NOT_SENT, exc_info=True)
+            except Exception as exc:
+                _log_not_sent(exc)
             return
         await self._write_own(frame)
 
@@ -58,8 +55,8 @@ class Outgoing:
                 await self._call(self._consumer.send, text)
             else:
                 await self._send({"type": "websocket.send", "text": text})
-        except Exception:
-            logger.debug(_NOT_SENT, exc_info=True)
+        except Exception as exc:
+            _log_not_sent(exc)
 
     async def _call(self, method: Callable[..., Any], argument: Any) -> Any:
         if self._own.sync:
@@ -68,3 +65,9 @@ class Outgoing:
 
     def _too_large(self, size: int) -> FrameTooLarge:
         return FrameTooLarge(f"A frame of {size} bytes is over MAX_REPLY ({self._max_bytes}): send it in parts.")
+
+
+def _log_not_sent(exc: Exception) -> None:
+    # An OSError is what ASGI 2.4 has servers raise once the client has left: the disconnect that follows says it all.
+    level = logging.DEBUG if isinstance(exc, OSError) else logging.WARNING
+    logger.log(level, "A frame could not be sent.", exc_info=exc)

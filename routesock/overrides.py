@@ -37,7 +37,7 @@ class Compiled:
     guarded: bool
     """``dispatch`` or ``websocket_receive`` is the class's own, so every frame has to pass through it."""
     receive: bool
-    """``receive`` (or ``websocket_receive``) is its own: foreign frames of every kind belong to it."""
+    """``receive`` is its own: foreign frames of every kind belong to it."""
     receive_json: bool
     """``receive_json`` is its own: foreign frames that ``decode_json`` accepts belong to it."""
     decode: bool
@@ -73,7 +73,7 @@ def compile_consumer(cls: type) -> Compiled:
         sync=issubclass(cls, SyncConsumer),
         dispatch=own["dispatch"],
         guarded=own["dispatch"] or own["websocket_receive"],
-        receive=own["receive"] or own["websocket_receive"],
+        receive=own["receive"],
         receive_json=own["receive_json"],
         decode=own["decode_json"],
         encode=own["encode_json"],

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from . import db
 from .exceptions import RouteSetupError
 from .messages import Reply, Request
-from .routing import Route, is_async
+from .routing import Route, is_async, is_bound, takes, yields
 from .schemas import SchemaAdapter
 from .typing import Unset
 
@@ -234,6 +234,11 @@ def _hook(cls: type, route: Route, option: str, hook: Any) -> Callable[[Request,
             raise RouteSetupError(
                 f"{cls.__name__}.{route.attr}: {option}={name!r} names no method of the class. "
                 f"Write `def {name}(self, ...)`, or give the function itself."
+            )
+        if yields(function) or not takes(function, 1 if is_bound(cls, name) else 2):
+            raise RouteSetupError(
+                f"{cls.__name__}.{route.attr}: {option}={name!r} names a method that cannot be called as a hook. "
+                f"Write `def {name}(self, {'request' if option == 'hydrate' else 'result'})` that returns its result."
             )
 
         def call(request: Request, argument: Any) -> Any:

@@ -100,6 +100,7 @@ class Responder:
     def waits(self, job: Job) -> None:
         if type(job.decision) is not Request or job.over:
             return
+        job.watched = True
         self.queued(job)
         timeout = self._plans[job.decision.route].timeout
         if timeout is UNSET:
@@ -163,6 +164,8 @@ class Responder:
             return job.decision
         request = job.decision
         assert type(request) is Request
+        if job.waited and not job.watched:  # what it asks for was found out on the way
+            self.waits(job)
         try:
             return await self._plans[request.route].run(request, self._middleware)
         except BaseException as exc:  # a handler may raise SystemExit or a CancelledError of its own: 500 as well
@@ -203,6 +206,9 @@ class Responder:
         return Refusal(faults.error_for(exc, self._consumer, request), request.route, request.id)
 
     def _is_ours(self, job: Job, exc: BaseException) -> bool:
+        """Whether ``exc`` comes from outside the handler: a cancellation of ours, or the end of the whole task."""
+        if isinstance(exc, GeneratorExit):
+            return not _runs(job.task)
         return isinstance(exc, asyncio.CancelledError) and (job.revoked or self.abandoned)
 
     # The consumer's own dispatch and decode_json
@@ -219,18 +225,30 @@ class Responder:
 
     async def _gate(self, *args: Any, **kwargs: Any) -> None:
         """Stands in for the consumer's ``receive``: a frame that came through its own ``dispatch`` is answered here."""
-        job = _current.get()
-        if job is None or job.entered or type(job.decision) not in _OURS:
+        job = self._passed(*args, **kwargs)
+        if job is None:
             await type(self._consumer).receive(self._consumer, *args, **kwargs)
         else:
             job.outcome = await self._outcome(job)
 
     def _sync_gate(self, *args: Any, **kwargs: Any) -> None:
-        job = _current.get()
-        if job is None or job.entered or type(job.decision) not in _OURS:
+        job = self._passed(*args, **kwargs)
+        if job is None:
             type(self._consumer).receive(self._consumer, *args, **kwargs)
         else:
             job.outcome = async_to_sync(self._outcome)(job)
+
+    def _passed(self, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> Job | None:
+        """The job whose frame the consumer's own code has passed on to ``receive``; ``None`` if that is not ours.
+
+        What it decrypted or unpacked on the way is looked at anew.
+        """
+        job = _current.get()
+        if job is None or job.entered:
+            return None
+        if text_data != job.message.get("text"):
+            job.decision = self.intake.frame({"text": text_data, "bytes": bytes_data})
+        return job if type(job.decision) in _OURS else None
 
     async def _decode(self, job: Job) -> None:
         text = job.message["text"]
@@ -246,8 +264,6 @@ class Responder:
         if type(decision) in (Ping, Cancel) and await self.at_once(decision):
             decision = Of.NOBODY
         job.decision = decision
-        if job.waited:
-            self.waits(job)
 
     # Frames out
 
@@ -288,3 +304,11 @@ async def _absorb_cancellation(task: asyncio.Task[Any]) -> None:
         await asyncio.sleep(0)
     while task.cancelling():
         task.uncancel()
+
+
+def _runs(task: asyncio.Task[Any]) -> bool:
+    """Whether this code is run by ``task``, not by somebody who closes its coroutine."""
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:  # no loop runs
+        return False

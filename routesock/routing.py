@@ -178,19 +178,20 @@ def _check_handler(cls: type, attr: str) -> None:
         raise RouteSetupError(f"{where} overrides a route with {handler!r}. Write a method; None removes the route.")
     if attr in _CHANNELS_NAMES or attr.startswith("websocket_"):
         raise RouteSetupError(f"{where} cannot be a route: the name {attr} is Channels' own. Rename the handler.")
-    if _yields(handler):
+    if yields(handler):
         raise RouteSetupError(f"{where} yields; a handler returns its result.")
-    if not _takes(handler, 1 if _is_bound(cls, attr) else 2):
+    if not takes(handler, 1 if is_bound(cls, attr) else 2):
         raise RouteSetupError(
             f"{where}{inspect.signature(handler)} cannot be called as a handler. Write `def {attr}(self, request)`."
         )
 
 
-def _is_bound(cls: type, attr: str) -> bool:
+def is_bound(cls: type, attr: str) -> bool:
+    """Whether ``cls.attr`` takes no ``self`` any more: a static or a class method."""
     return isinstance(inspect.getattr_static(cls, attr), staticmethod | classmethod)
 
 
-def _takes(function: Callable[..., Any], count: int) -> bool:
+def takes(function: Callable[..., Any], count: int) -> bool:
     """Whether ``function`` can be called with ``count`` arguments; true for one that does not tell."""
     try:
         signature = inspect.signature(function)
@@ -203,7 +204,8 @@ def _takes(function: Callable[..., Any], count: int) -> bool:
     return True
 
 
-def _yields(function: Any) -> bool:
+def yields(function: Any) -> bool:
+    """Whether calling ``function`` gives a generator."""
     return inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
 
 
@@ -226,9 +228,9 @@ def _checked_hook(option: str, hook: Any) -> Callable[..., Any] | str | None:
         return hook
     if not callable(hook):
         raise RouteSetupError(f"{option}= is a function or the name of a method; got {hook!r}.")
-    if _yields(hook):
+    if yields(hook):
         raise RouteSetupError(f"{option}={hook!r} yields; a hook returns its result.")
-    if not _takes(hook, 1):
+    if not takes(hook, 1):
         raise RouteSetupError(
             f"{option}={hook!r} cannot be called with one argument. Of a method, give the name: "
             f"{option}={getattr(hook, '__name__', 'name')!r}."
@@ -263,7 +265,7 @@ def checked_middleware(option: str, middleware: Any) -> tuple[Callable[..., Any]
 
 def is_middleware(function: Any) -> bool:
     """Whether ``function`` is an ``async def m(request, call_next)``, or an object that is called like one."""
-    return is_async(function) and _takes(function, 2)
+    return is_async(function) and takes(function, 2)
 
 
 def is_async(function: Any) -> bool:

@@ -34,7 +34,7 @@ async def test_a_process_that_stood_still_refuses_nobody_for_it() -> None:
 
     def stand_still() -> None:
         Patient.event.set()
-        time.sleep(0.03)  # noqa: ASYNC251  (what a busy machine does to the loop)
+        time.sleep(0.03)  # what a busy machine does to the loop
 
     with override_settings(ROUTESOCK={"MAX_QUEUED": 1}):
         async with RouteClient(Patient) as client:

@@ -30,7 +30,7 @@ def empty_log() -> None:
 
 
 @pytest.fixture
-def hops(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[..., Any]]]:
+def hops(monkeypatch: pytest.MonkeyPatch) -> list[Callable[..., Any]]:
     """Each function that was taken to the database thread."""
     taken: list[Callable[..., Any]] = []
     original = db._in_thread
@@ -40,7 +40,7 @@ def hops(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[..., Any]]]:
         return await original(function, args)
 
     monkeypatch.setattr(db, "_in_thread", counted)
-    yield taken
+    return taken
 
 
 def where() -> str:
@@ -279,6 +279,37 @@ def test_a_hook_that_the_class_does_not_have_is_found_at_class_creation() -> Non
         class Broken(RouteMixin, AsyncJsonWebsocketConsumer):
             @route("get", hydrate="nowhere")
             async def get(self, request: Request) -> None: ...
+
+
+@pytest.mark.parametrize("option", ["hydrate", "dehydrate"])
+def test_a_named_hook_that_cannot_be_called_is_found_at_class_creation(option: str) -> None:
+    def without_argument(self: Any) -> None: ...
+
+    def generator(self: Any, request: Request) -> Iterator[int]:
+        yield 1
+
+    for hook in (without_argument, generator):
+        with pytest.raises(RouteSetupError, match="cannot be called as a hook"):
+
+            class Broken(RouteMixin, AsyncJsonWebsocketConsumer):
+                @route("get", **{option: "hook"})  # type: ignore[arg-type]
+                async def get(self, request: Request) -> None: ...
+
+                locals()["hook"] = hook
+
+
+async def test_a_named_hook_may_be_a_static_method() -> None:
+    class Static(RouteMixin, AsyncJsonWebsocketConsumer):
+        @route("get", hydrate="double")
+        async def get(self, request: Request) -> Any:
+            return request.payload
+
+        @staticmethod
+        def double(request: Request) -> Any:
+            return request.payload * 2
+
+    async with RouteClient(Static) as client:
+        assert (await client.call("get", 4)).payload == 8
 
 
 async def test_a_handler_can_be_patched_on_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
