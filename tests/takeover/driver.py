@@ -174,6 +174,10 @@ class Socket:
         """Whether the application has read everything and waits for more."""
         return self._waiting and self._input.empty()
 
+    def is_all_read(self) -> bool:
+        """Whether the application has read everything, the disconnect included."""
+        return self._input.empty()
+
     async def all_read(self) -> None:
         """Wait until the application has read everything."""
         await until(self.is_idle, "everything read")
