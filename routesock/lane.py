@@ -109,9 +109,7 @@ class Lane:
 
     async def submit(self, job: Job) -> Verdict:
         """Run ``job`` in this task if the lane is free, else queue it; a request finds room in time or is refused."""
-        while self._taken:
-            if self.closed:
-                return READ_ON
+        while self._taken and not self.closed:
             if job.source.queued < job.source.room:
                 job.source.queued += 1
                 self._queue.append(job)
@@ -119,6 +117,8 @@ class Lane:
                 return READ_ON
             if not await self._room(refusable=type(job.decision) is Request):
                 return Verdict.REFUSED
+        if self.closed:  # while the job waited for room
+            return READ_ON
         self._reader = job.source
         self.running = job
         self.in_send = False

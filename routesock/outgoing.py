@@ -19,6 +19,10 @@ class FrameTooLarge(ValueError):
     """A frame over ``MAX_REPLY`` bytes: some servers drop such a frame without a word."""
 
 
+class EncodeError(Exception):
+    """What a frame is made of raised what no task may raise, while it was spelt."""
+
+
 class Outgoing:
     """Writes the frames of one socket, through those of the consumer's own methods that override Channels'."""
 
@@ -32,7 +36,7 @@ class Outgoing:
     async def write(self, frame: Frame) -> None:
         """Encode ``frame`` and send it. Raises what encoding raises, nothing for a socket that takes no more frames."""
         if self._plain:
-            text = codec.encode(frame)
+            text = _spelt(frame)
             if len(text) > self._max_bytes:  # ASCII, so characters are bytes
                 raise self._too_large(len(text))
             try:
@@ -40,13 +44,16 @@ class Outgoing:
             except Exception as exc:
                 _log_not_sent(exc)
             return
-        await self._write_own(frame)
+        try:
+            await self._write_own(frame)
+        except (SystemExit, KeyboardInterrupt) as exc:
+            raise EncodeError(f"The consumer's own code raised {exc!r}.") from exc
 
     async def _write_own(self, frame: Frame) -> None:
         if self._own.send_json:
             await self._call(self._consumer.send_json, frame)
             return
-        text = await self._call(self._consumer.encode_json, frame) if self._own.encode else codec.encode(frame)
+        text = await self._call(self._consumer.encode_json, frame) if self._own.encode else _spelt(frame)
         size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         if size > self._max_bytes:
             raise self._too_large(size)
@@ -65,6 +72,15 @@ class Outgoing:
 
     def _too_large(self, size: int) -> FrameTooLarge:
         return FrameTooLarge(f"A frame of {size} bytes is over MAX_REPLY ({self._max_bytes}): send it in parts.")
+
+
+def _spelt(frame: Frame) -> str:
+    try:
+        return codec.encode(frame)
+    except Exception:
+        raise
+    except BaseException as exc:  # such as a lazy text whose function exits
+        raise EncodeError(f"A value raised {type(exc).__name__} when it was spelt.") from exc
 
 
 def _log_not_sent(exc: Exception) -> None:
