@@ -119,12 +119,12 @@ class Connection:
         task = _this_task()
         for taken in count(1):
             try:
+                if taken % FAIR_SHARE == 0:
+                    await asyncio.sleep(0)
                 message = await self._receive()
             except asyncio.CancelledError:
                 self._raise_if_closing()
                 continue
-            if taken % FAIR_SHARE == 0:
-                await asyncio.sleep(0)
             if message["type"] == "websocket.disconnect":
                 self._gone = True
                 self._close()
@@ -150,6 +150,8 @@ class Connection:
         delay = _FIRST_RETRY
         for taken in count(1):
             try:
+                if taken % FAIR_SHARE == 0:
+                    await asyncio.sleep(0)
                 message = await receive()
             except asyncio.CancelledError:
                 self._raise_if_closing()
@@ -161,8 +163,6 @@ class Connection:
                 delay = min(delay * 2, _LAST_RETRY)
                 continue
             delay = _FIRST_RETRY
-            if taken % FAIR_SHARE == 0:
-                await asyncio.sleep(0)
             if not self._closing and await self._lane.submit(Job(self._layer, message, None, task)) is HANDED_OVER:
                 return
 
@@ -186,7 +186,9 @@ class Connection:
         """Re-raise the cancellation being handled if it ends the socket; else a handler cancelled its own task."""
         if self._finishing:
             raise
-        _this_task().uncancel()
+        task = _this_task()
+        while task.cancelling():
+            task.uncancel()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """A task of this socket, in the context that ``connect()`` ran in, as under Channels."""

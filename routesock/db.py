@@ -97,6 +97,9 @@ async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
     ``StopIteration``, and a ``SystemExit`` there must not reach the event loop. A cancelled caller goes on at once; the
     thread runs to its end.
     """
+    # The tasks of a socket share one context, and so asgiref's mark that one of them waits for the thread; to asgiref
+    # a second call under that mark looks like one from inside the first.
+    SyncToAsync.deadlock_context.set(False)
     value, exc = await _in_thread(function, args)
     if exc is not None:
         raise exc

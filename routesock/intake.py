@@ -45,6 +45,9 @@ class Cancel(NamedTuple):
 
 Decision: TypeAlias = Request | Refusal | Ping | Cancel | Of
 
+_CONTROL: Final = ("PING", "CANCEL")
+"""Reserved names that are acted upon before anything else."""
+
 _NOT_TEXT: Final = "A frame is one JSON text; this one is {}."
 
 
@@ -136,7 +139,7 @@ class Intake:
 
     def _control(self, text: str) -> Decision | None:
         """A PING or CANCEL in a frame whose decoding belongs to the consumer; they come before its code."""
-        if "PING" in text or "CANCEL" in text:
+        if any(name in text for name in _CONTROL):
             try:
                 content = codec.decode(text, self._max_depth)
             except ParseError:
@@ -153,7 +156,8 @@ class Intake:
             except (ValueError, RecursionError):
                 return Refusal(error)
             name = self._dialect.route(content) if type(content) is dict else None
-            return Refusal(error, name) if type(name) is str and name in self._plans else Of.CONSUMER
+            ours = type(name) is str and (name in self._plans or name in _CONTROL)
+            return Refusal(error, name) if ours else Of.CONSUMER
         return self._not_ours(Refusal(error))
 
     def _not_ours(self, refusal: Refusal) -> Decision:

@@ -184,7 +184,8 @@ class Lane:
         """Wait until there may be room; ``False``: a refusable job has waited long enough behind the running one."""
         loop = asyncio.get_running_loop()
         if refusable:
-            if self._watched is not self.running:
+            # A reply that waits for a slow client is no busy handler: patience begins when it has gone.
+            if self._watched is not self.running or self.in_send:
                 self._watched, self._impatient_at = self.running, loop.time() + PATIENCE
             if loop.time() >= self._impatient_at:
                 return await self._moved_on()

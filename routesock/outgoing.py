@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from . import codec, conf, db
@@ -36,9 +38,7 @@ class Outgoing:
     async def write(self, frame: Frame) -> None:
         """Encode ``frame`` and send it. Raises what encoding raises, nothing for a socket that takes no more frames."""
         if self._plain:
-            text = _spelt(frame)
-            if len(text) > self._max_bytes:  # ASCII, so characters are bytes
-                raise self._too_large(len(text))
+            text = self._checked(_spelt(frame))
             try:
                 await self._send({"type": "websocket.send", "text": text})
             except Exception as exc:
@@ -51,27 +51,29 @@ class Outgoing:
 
     async def _write_own(self, frame: Frame) -> None:
         if self._own.send_json:
-            await self._call(self._consumer.send_json, frame)
+            if not self._own.encode:
+                # What Channels' encode_json will spell then: strict, with dates and the like, and of a bounded size.
+                frame = json.loads(self._checked(_spelt(frame)))
+            await self._call(partial(self._consumer.send_json, frame))
             return
-        text = await self._call(self._consumer.encode_json, frame) if self._own.encode else _spelt(frame)
-        size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-        if size > self._max_bytes:
-            raise self._too_large(size)
+        encode = partial(self._consumer.encode_json, frame)
+        text = self._checked(await self._call(encode) if self._own.encode else _spelt(frame))
         try:
             if self._own.send:
-                await self._call(self._consumer.send, text)
+                await self._call(partial(self._consumer.send, text_data=text))
             else:
                 await self._send({"type": "websocket.send", "text": text})
         except Exception as exc:
             _log_not_sent(exc)
 
-    async def _call(self, method: Callable[..., Any], argument: Any) -> Any:
-        if self._own.sync:
-            return await db.in_thread(method, argument)
-        return await method(argument)
+    async def _call(self, method: Callable[[], Any]) -> Any:
+        return await (db.in_thread(method) if self._own.sync else method())
 
-    def _too_large(self, size: int) -> FrameTooLarge:
-        return FrameTooLarge(f"A frame of {size} bytes is over MAX_REPLY ({self._max_bytes}): send it in parts.")
+    def _checked(self, text: str) -> str:
+        size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        if size > self._max_bytes:
+            raise FrameTooLarge(f"A frame of {size} bytes is over MAX_REPLY ({self._max_bytes}): send it in parts.")
+        return text
 
 
 def _spelt(frame: Frame) -> str:

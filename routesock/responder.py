@@ -87,11 +87,13 @@ class Responder:
             if job.outcome is not None and not job.settled:
                 await self._answer(job.outcome, job.decision)
         except asyncio.CancelledError:
-            if not job.revoked or self.abandoned:
+            # Not ours to pass on: a job that was revoked, or a handler that had its own task cancelled a little later.
+            if self.abandoned:
                 raise
-        finally:
-            if job.revoked:
-                job.task.uncancel()
+            _uncancel(job.task)
+        else:
+            if job.revoked:  # and the handler took no notice
+                _uncancel(job.task)
 
     def queued(self, job: Job) -> None:
         if type(job.decision) is Request and job.decision.id is not None:
@@ -302,6 +304,10 @@ async def _absorb_cancellation(task: asyncio.Task[Any]) -> None:
     """A handler cancelled its own task and returned: the cancellation must not meet whatever the task does next."""
     with suppress(asyncio.CancelledError):
         await asyncio.sleep(0)
+    _uncancel(task)
+
+
+def _uncancel(task: asyncio.Task[Any]) -> None:
     while task.cancelling():
         task.uncancel()
 
