@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container
+from collections.abc import Container, Coroutine
 from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias
+
+from django.core.exceptions import SynchronousOnlyOperation
 
 from . import codec, conf
 from .dialects import MAX_ROUTE_CHARS, Frame
@@ -19,7 +21,7 @@ class Of(Enum):
 
     CONSUMER = "foreign: the consumer's own code answers"
     NOBODY = "ignored"
-    DECODER = "only the consumer's own decode_json can tell, and that may wait"
+    DECODER = "only the consumer's own decode_json can tell, and that waits"
 
 
 class Refusal(NamedTuple):
@@ -51,6 +53,10 @@ _CONTROL: Final = ("PING", "CANCEL")
 _NOT_TEXT: Final = "A frame is one JSON text; this one is {}."
 
 
+class _Waits(Exception):
+    """A coroutine that was to end at once has suspended."""
+
+
 class Intake:
     """Reads the frames of one socket. ``in_flight`` holds the ids of its requests that have no final reply yet."""
 
@@ -62,6 +68,7 @@ class Intake:
         self._in_flight = in_flight
         self._max_frame: int = conf.get("MAX_FRAME")
         self._max_depth: int = conf.get("MAX_DEPTH")
+        self._decoder_waits = False
 
     def frame(self, message: dict[str, Any]) -> Decision:
         """What the ``websocket.receive`` event ``message`` carries."""
@@ -74,7 +81,7 @@ class Intake:
         if too_large and not self._has_own_code:
             return Refusal(self._size_error())
         if self._compiled.decode:
-            return self._control(text) or Of.DECODER
+            return self._control(text) or self._decoded(text, too_large=too_large)
         try:
             content = codec.decode(text, self._max_depth)
         except ParseError as error:
@@ -98,6 +105,21 @@ class Intake:
         if id is not None and id in self._in_flight:
             return Refusal(DuplicateRequest(), name, id)
         return Request(name, id, self._dialect.payload(content), headers, self._consumer)
+
+    def _decoded(self, text: str, *, too_large: bool) -> Decision:
+        """What a frame is, asked of the consumer's own ``decode_json`` here and now, unless that cannot be."""
+        if self._decoder_waits:
+            return Of.DECODER
+        try:
+            content = self._consumer.decode_json(text)
+            if not self._compiled.sync:
+                content = _at_once(content)
+        except (_Waits, SynchronousOnlyOperation):
+            self._decoder_waits = True
+            return Of.DECODER
+        except BaseException:  # whatever it raises, it does not accept the frame
+            return self.undecodable()
+        return self.content(content, too_large=too_large)
 
     def undecodable(self) -> Decision:
         """What a frame is that the consumer's own ``decode_json`` does not accept."""
@@ -173,3 +195,13 @@ class Intake:
     @staticmethod
     def _readable(name: Any) -> str | None:
         return name if type(name) is str and 0 < len(name) <= MAX_ROUTE_CHARS else None
+
+
+def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that never waits. Raises :class:`_Waits` for one that does."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    coroutine.close()
+    raise _Waits
