@@ -414,7 +414,7 @@ async def test_stop_consumer_from_connect(consumer: Any, gate: Gate) -> None:
 
 
 async def test_frames_wait_for_connect_to_return(gate: Gate) -> None:
-    """After the accept the client may send: PING is answered, but nothing is dispatched before ``connect()`` returned."""
+    """After the accept the client may send: PING is answered, nothing is dispatched before ``connect()`` returned."""
 
     class Slow(OnLoop):
         async def connect(self) -> None:
@@ -687,7 +687,7 @@ class Guarded(InThread):
 
 @pytest.mark.parametrize("consumer", [InThread, Guarded, Mixed])
 async def test_thread_that_outlives_the_grace(consumer: Any, gate: Gate) -> None:
-    """A thread cannot be cancelled, and Channels' way to ``disconnect()`` needs it: that runs once, behind the handler."""
+    """A thread cannot be cancelled, and Channels' way to ``disconnect()`` needs it: it runs once, behind it."""
 
     class Consumer(consumer):  # type: ignore[misc, valid-type]
         route_disconnect_grace = 0.01

@@ -99,7 +99,7 @@ async def test_faults_of_queued_requests(consumer: type, gate: Gate) -> None:
 @pytest.mark.parametrize("consumer", FLAVOURS)
 @pytest.mark.parametrize("name", [name for name in FAULTS if name != "StopConsumer"])
 async def test_fault_of_the_consumers_own_code(consumer: type, name: str, gate: Gate) -> None:
-    """What ``receive_json`` raises is a 500 without uuid; what a channel-layer handler raises is logged; both live on."""
+    """What ``receive_json`` raises is a 500 without uuid; what a channel-layer handler raises is logged; the sockets live."""
     async with connected(consumer, gate, fault=FAULTS[name]) as socket:
         socket.json({"raise": "fault"})
         assert problems(await socket.read(1)) == [(500, "internal_error", None)]
@@ -124,7 +124,7 @@ async def test_faults_of_channel_layer_handlers(consumer: type, gate: Gate, laye
 
 @pytest.mark.parametrize("consumer", FLAVOURS)
 async def test_events_that_name_no_handler(consumer: type, gate: Gate, layer: Layer) -> None:
-    """A channel-layer message of an unknown type, or one that names a route's handler, calls nothing and ends nothing."""
+    """A channel-layer message of an unknown type, or one that names a route's handler, calls and ends nothing."""
     async with connected(consumer, gate) as socket:
         channel = socket.scope["consumers"][0].channel_name
         for kind in ("unknown", "quick", "hang.up", "call.later", "_private"):

@@ -58,7 +58,7 @@ async def test_foreign_frame_waits_for_the_running_one(consumer: type, gate: Gat
 
 @pytest.mark.parametrize("consumer", FLAVOURS)
 async def test_foreign_frames_are_never_refused(consumer: type, gate: Gate, settings: Any) -> None:
-    """When the queue is full of foreign frames the reader pauses; all of them are answered, in order, and none is lost."""
+    """When the queue is full of foreign frames the reader pauses; all are answered, in order, and none is lost."""
     settings.ROUTESOCK = {"MAX_QUEUED": 4}
     async with connected(consumer, gate) as socket:
         socket.request("slow", 0)
@@ -125,7 +125,7 @@ async def test_ping_does_not_wait_for_a_handler(consumer: type, gate: Gate) -> N
 
 @pytest.mark.parametrize("consumer", FLAVOURS)
 async def test_full_queue_refuses_within_patience(consumer: type, gate: Gate) -> None:
-    """Behind a slow request 64 wait; what is beyond is answered 429 soon, the others 200 in order, and PING soon too."""
+    """Behind a slow request 64 wait; the rest is answered 429 soon, those 200 in order, and PING soon."""
     async with connected(consumer, gate) as socket:
         loop = asyncio.get_running_loop()
         socket.request("slow", "running")

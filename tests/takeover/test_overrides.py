@@ -444,7 +444,7 @@ async def test_own_encode_json_spells_every_frame(stamped: type) -> None:
         socket.requests("answer", 6)
         await socket.read(8)
         assert all(frame["stamp"] == "ü" for frame in socket.frames)
-        assert all('","' in text or '":' in text and ": " not in text.split("detail")[0] for text in socket.texts)
+        assert all('","' in text or ('":' in text and ": " not in text.split("detail")[0]) for text in socket.texts)
         assert {(6, 200), (1, 200), (2, 200), (3, 500), (None, 400)} == set(socket.statuses())
 
 

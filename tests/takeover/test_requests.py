@@ -16,7 +16,7 @@ from .flavours import FLAVOURS, Gate, InThread, Mixed, OnLoop, connected
 
 @pytest.mark.parametrize("consumer", FLAVOURS)
 async def test_cancel_of_the_running_request(consumer: type, gate: Gate) -> None:
-    """CANCEL of a running request is answered 499 at once; what the handler still gives is dropped; the next one runs."""
+    """CANCEL of a running request is answered 499 at once; what the handler still gives is dropped, the next runs."""
     async with connected(consumer, gate) as socket:
         socket.request("slow", 1)
         await until(lambda: gate.waiting)
@@ -47,7 +47,7 @@ async def test_cancelled_thread_does_not_hold_the_order(gate: Gate) -> None:
 
 @pytest.mark.parametrize("consumer", FLAVOURS)
 async def test_cancel_of_a_queued_request(consumer: type, gate: Gate) -> None:
-    """CANCEL of a queued request is answered 499 at once, its handler never starts, and the others keep their places."""
+    """CANCEL of a queued request is answered 499 at once, its handler never starts, the others keep their places."""
     async with connected(consumer, gate) as socket:
         socket.request("slow", 1)
         await until(lambda: gate.waiting)
@@ -166,7 +166,7 @@ async def test_where_a_deadline_comes_from(where: str, gate: Gate, settings: Any
 
 @pytest.mark.parametrize("how", ["cancel", "deadline"])
 async def test_handler_that_swallows_its_cancellation(how: str, gate: Gate) -> None:
-    """It is answered once, what it returns is dropped, PING gets through meanwhile, and the next request runs after it."""
+    """It is answered once, what it returns is dropped, PING gets through, and the next request runs after it."""
     swallowed = asyncio.Event()
 
     class Consumer(RouteMixin, AsyncJsonWebsocketConsumer):
@@ -384,7 +384,7 @@ async def test_handler_that_cancels_its_own_task(how: str, yields: bool, gate: G
         await works_as_usual(socket, 1)
 
 
-# A cancellation that comes while a reply is being written takes that reply: what a server has sent by then is not known.
+# A cancellation that comes while a reply is being written takes it: what a server has sent by then is not known.
 @pytest.mark.parametrize(("how", "yields"), [("return", False), ("return", True), ("soon", False)])
 async def test_pipelined_handlers_that_cancel_their_own_task(yields: bool, how: str, gate: Gate) -> None:
     """However many do so in a row, wherever the reader then is, each is answered and the socket lives."""
