@@ -99,7 +99,7 @@ async def test_faults_of_queued_requests(consumer: type, gate: Gate) -> None:
 @pytest.mark.parametrize("consumer", FLAVOURS)
 @pytest.mark.parametrize("name", [name for name in FAULTS if name != "StopConsumer"])
 async def test_fault_of_the_consumers_own_code(consumer: type, name: str, gate: Gate) -> None:
-    """What ``receive_json`` raises is a 500 without uuid; what a channel-layer handler raises is logged; the sockets live."""
+    """What ``receive_json`` raises is a 500 without uuid, what a channel-layer handler raises is logged; both live."""
     async with connected(consumer, gate, fault=FAULTS[name]) as socket:
         socket.json({"raise": "fault"})
         assert problems(await socket.read(1)) == [(500, "internal_error", None)]
