@@ -199,6 +199,21 @@ async def test_server_that_stops_cancels_everything(consumer: type, gate: Gate) 
     assert len(socket.disconnects) == 1
 
 
+@pytest.mark.parametrize("busy", [False, True])
+async def test_loop_that_stops_cancels_everything_at_once(busy: bool, gate: Gate) -> None:
+    """When every task of the loop is cancelled, as ``asyncio.run`` does at its end, ``disconnect()`` runs once."""
+    before = asyncio.all_tasks()
+    async with connected(OnLoop, gate) as socket:
+        if busy:
+            socket.requests("slow", 1, 2)
+            await until(lambda: gate.waiting)
+        await socket.ping()
+        for task in asyncio.all_tasks() - before:
+            task.cancel()
+        assert isinstance(await socket.ending(), asyncio.CancelledError)
+    assert len(socket.disconnects) == 1
+
+
 @pytest.mark.parametrize("consumer", FLAVOURS)
 async def test_receive_that_fails_goes_to_the_server(consumer: type, gate: Gate) -> None:
     """An exception of the server's own ``receive()`` ends the application with it, after ``disconnect()``."""
