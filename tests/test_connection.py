@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.layers import InMemoryChannelLayer
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
@@ -164,3 +165,106 @@ async def test_what_a_guard_unpacks_is_routed() -> None:
             reply = await client.receive()
             assert isinstance(reply, dict)
             assert reply["status"] == status
+
+
+class FailingLayer(InMemoryChannelLayer):
+    """A channel layer that is down for its first receives."""
+
+    failures = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.back: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def receive(self, channel: str) -> Any:
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("the layer is down")
+        if not self.back.done():
+            self.back.set_result(channel)
+        return await super().receive(channel)
+
+
+class Evented(Echo):
+    async def told(self, event: dict[str, Any]) -> None:
+        await self.send_json({"told": event["what"]})
+
+
+async def test_a_channel_layer_that_fails_does_not_end_the_socket(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Requests go on meanwhile, and events come again once it is back."""
+    monkeypatch.setattr("routesock.connection._FIRST_RETRY", 0.01)
+    layer = FailingLayer()
+    monkeypatch.setattr("routesock.consumers.get_channel_layer", lambda alias: layer)
+    async with RouteClient(Evented) as client:
+        assert (await client.call("echo", 1)).payload == 1
+        await layer.send(await asyncio.wait_for(layer.back, 5), {"type": "told", "what": "back"})
+        assert await client.receive() == {"told": "back"}
+    assert [record.name for record in caplog.records] == ["routesock.socket"] * 2
+
+
+class Exits(Echo):
+    """Its own methods raise what no task may raise."""
+
+    @classmethod
+    async def encode_json(cls, content: Any) -> str:
+        if content.get("payload") == "exit":
+            raise SystemExit(3)
+        if "never" in str(content):
+            raise ValueError("nor the error")
+        return await super().encode_json(content)
+
+
+async def test_an_encoder_that_exits_is_a_500() -> None:
+    async with RouteClient(Exits, raise_exceptions=False) as client:
+        assert (await client.call("echo", "exit")).status == 500
+        assert (await client.call("echo", 1)).payload == 1
+
+
+async def test_an_encoder_that_spells_not_even_the_error_leaves_a_log_and_the_socket(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with RouteClient(Exits, raise_exceptions=False) as client:
+        await client.send("echo", "never", id="never")
+        assert (await client.call("echo", 1)).payload == 1
+    assert caplog.records[-1].getMessage() == "Nor could the error be sent."
+
+
+@pytest.mark.parametrize(("exc", "level"), [(OSError(), logging.DEBUG), (RuntimeError(), logging.WARNING)])
+async def test_a_frame_that_the_server_does_not_take_is_no_fault_of_the_handler(
+    exc: Exception, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "routesock")
+
+    async def refuse(message: dict[str, Any]) -> None:
+        if message["type"] == "websocket.send":
+            raise exc
+
+    inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    for message in (
+        {"type": "websocket.connect"},
+        {"type": "websocket.receive", "text": '{"route": "echo", "uuid": 1}'},
+        {"type": "websocket.disconnect", "code": 1001},
+    ):
+        inbox.put_nowait(message)
+    await asyncio.wait_for(Echo.as_asgi()({"type": "websocket", "headers": []}, inbox.get, refuse), 5)
+    assert [record.levelno for record in caplog.records] == [level]
+
+
+async def test_a_connect_that_fails_after_the_socket_has_ended_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Late(Echo):
+        async def connect(self) -> None:
+            await self.accept()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise LookupError("too late")
+
+    class Impatient(Late):
+        route_disconnect_grace = 0
+
+    socket = Sockets(Impatient.as_asgi())
+    await socket.put({"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1001})
+    await asyncio.wait_for(socket.task, 5)
+    assert [record.getMessage() for record in caplog.records] == ["A socket that had ended failed once more."]

@@ -1,0 +1,142 @@
+"""Requests, replies and errors as handlers and tests see them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.contrib.auth.models import AnonymousUser
+from django.test import override_settings
+from rest_framework.exceptions import APIException
+
+from routesock import Reply, Request, RouteMixin, RoutesockError, route
+from routesock.exceptions import Conflict, Throttled, Unavailable
+from routesock.testing import RouteClient
+from routesock.typing import UNSET
+
+
+def test_a_request_made_by_hand_is_enough_for_a_handler() -> None:
+    request = Request("chat.send", 1, {"text": "x"})
+    assert (request.route, request.id, request.payload, request.data) == ("chat.send", 1, {"text": "x"}, {"text": "x"})
+    assert (dict(request.headers), dict(request.scope)) == ({}, {})
+
+
+def test_without_a_user_in_the_scope_it_is_an_anonymous_instance() -> None:
+    user = Request("a").user
+    assert isinstance(user, AnonymousUser)
+    assert user.is_authenticated is False
+
+
+def test_what_a_client_sent_stays_out_of_the_repr() -> None:
+    assert repr(Request("r" * 500, 1, "secret")) == f"<Request {'r' * 200!r} id=1>"
+    assert repr(Reply("secret", status=HTTPStatus.CREATED)) == "<Reply 201>"
+
+
+@pytest.mark.parametrize("status", [0, 100, 199, 600, "200", None])
+def test_a_reply_has_a_final_status(status: Any) -> None:
+    with pytest.raises(ValueError, match="200 to 599"):
+        Reply(1, status=status)
+
+
+def test_replies_are_equal_by_what_they_say() -> None:
+    assert Reply(1, 201, {"a": 1}) == Reply(1, 201, {"a": 1})
+    assert Reply(1, 201) != Reply(1, 200)
+    assert Reply(1) != 1
+
+
+@pytest.mark.parametrize("status", [0, 200, 399, 600])
+def test_an_error_has_the_status_of_one(status: int) -> None:
+    with pytest.raises(ValueError, match="400 to 599"):
+        RoutesockError(status=status)
+
+
+def test_an_errors_extra_members_cannot_replace_the_standard_ones() -> None:
+    problem = Conflict("Taken.", by="bob", title="x").problem()
+    assert problem == {"code": "conflict", "title": "Conflict", "detail": "Taken.", "by": "bob"}
+
+
+@pytest.mark.parametrize("error", [Throttled, Unavailable])
+@pytest.mark.parametrize(("wait", "header"), [(None, {}), (0, 0), (0.1, 1), (1.0, 1), (1.01, 2), (-3, 0)])
+def test_the_time_to_wait_is_in_whole_seconds_rounded_up(error: Any, wait: float | None, header: Any) -> None:
+    assert error(wait=wait).headers == (header if wait is None else {"Retry-After": header})
+
+
+def test_unset_reads_as_such() -> None:
+    assert repr(UNSET) == "UNSET"
+
+
+class Odd(APIException):
+    status_code = 200  # no status of an error
+
+
+class Faulty(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("odd")
+    async def odd(self, request: Request) -> None:
+        raise Odd("secret")
+
+    @route("fail")
+    async def fail(self, request: Request) -> None:
+        raise LookupError("the cause")
+
+
+async def test_an_exception_that_cannot_be_told_as_an_error_is_a_500() -> None:
+    async with RouteClient(Faulty, raise_exceptions=False) as client:
+        reply = await client.call("odd")
+        assert (reply.status, "secret" in str(reply.payload)) == (500, False)
+
+
+async def test_the_details_of_a_fault_are_on_the_wire_under_debug_alone() -> None:
+    async with RouteClient(Faulty, raise_exceptions=False) as client:
+        assert "the cause" not in str((await client.call("fail")).payload)
+        with override_settings(DEBUG=True):
+            problem = (await client.call("fail")).payload
+        assert problem["detail"] == "LookupError: the cause"
+        assert "async def fail" not in problem["title"]
+        assert "Traceback" in problem["traceback"]
+
+
+async def test_the_log_has_the_traceback_under_the_id_that_the_client_reads(caplog: pytest.LogCaptureFixture) -> None:
+    async with RouteClient(Faulty, raise_exceptions=False) as client:
+        error_id = (await client.call("fail")).payload["error_id"]
+    (record,) = [record for record in caplog.records if record.name == "routesock.request"]
+    assert record.levelno == logging.ERROR
+    assert error_id in record.getMessage()
+    assert record.__dict__["routesock_error_id"] == error_id
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], LookupError)
+
+
+class Hooked(RouteMixin, AsyncJsonWebsocketConsumer):
+    route_timeout = 0.15
+
+    @route("late", hydrate="wait")
+    async def late(self, request: Request) -> str:
+        await asyncio.sleep(0.1)
+        return "in time"
+
+    @route("never", hydrate="wait")
+    async def never(self, request: Request) -> str:
+        await asyncio.sleep(30)
+        return "never"
+
+    @route("stuck", hydrate="hang")
+    async def stuck(self, request: Request) -> str:
+        return "never"
+
+    async def wait(self, request: Request) -> None:
+        await asyncio.sleep(0.1)
+
+    async def hang(self, request: Request) -> None:
+        await asyncio.sleep(30)
+
+
+async def test_a_deadline_counts_from_the_handlers_start() -> None:
+    """What its hooks waited is not the handler's time; nor may they wait for ever."""
+    async with RouteClient(Hooked, timeout=5) as client:
+        assert (await client.call("late")).status == 200
+        assert (await client.call("never")).status == 504
+        assert (await client.call("stuck")).status == 504
