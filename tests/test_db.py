@@ -122,10 +122,15 @@ async def test_a_closed_connection_is_not_due() -> None:
 
 async def test_a_route_without_the_database_does_not_wait_for_the_thread() -> None:
     make_due(close_at=0.0)
-    release = threading.Event()
+    started, release = threading.Event(), threading.Event()
+
+    def block() -> None:
+        started.set()
+        release.wait(30)
+
     async with RouteClient(Users, timeout=5) as client:
-        blocked = asyncio.ensure_future(sync_to_async(release.wait)(30))
-        await asyncio.sleep(0)
+        blocked = asyncio.ensure_future(sync_to_async(block)())
+        await asyncio.get_running_loop().run_in_executor(None, started.wait, 5)
         try:
             for number in range(50):
                 assert (await client.call("echo", number)).payload == number

@@ -158,10 +158,13 @@ def test_running_out_of_stack_is_a_refusal() -> None:
 def test_endless_hook_is_a_fault() -> None:
     """A schema that calls itself without end does so for a flat payload too: that is no mistake of the client's."""
 
+    def again(data: Any) -> Any:  # CPython 3.13.0 does not limit the depth of a function that takes **kwargs
+        return again(data)
+
     class Endless(Child):
         @marshmallow.pre_load
-        def again(self, data: Any, **kwargs: Any) -> Any:
-            return self.again(data)
+        def begin(self, data: Any, **kwargs: Any) -> Any:
+            return again(data)
 
     with pytest.raises(RecursionError):
         resolve(Endless).load({"name": "a"})
