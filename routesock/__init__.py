@@ -4,8 +4,8 @@ from .consumers import RouteMixin
 from .dialects import Dialect, Keys
 from .exceptions import RouteSetupError, RoutesockError
 from .messages import Reply, Request
-from .pipeline import nonblocking
 from .routing import route
+from .steps import nonblocking
 
 __version__ = "0.1.0"
 

@@ -141,7 +141,7 @@ class Connection:
             if verdict is HANDED_OVER:
                 return
             if type(decision) is Request:
-                await self._responder.refuse(Refusal(TooManyInFlight(), decision.route, decision.id))
+                await self._responder.replies.refuse(Refusal(TooManyInFlight(), decision.route, decision.id))
 
     async def _read_layer(self) -> None:
         receive = self._channel_receive

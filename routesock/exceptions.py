@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -47,7 +47,6 @@ class RoutesockError(Exception):
     status: int = 500
     code: str = "internal_error"
     detail: str = "The server could not answer this request."
-    default_status: ClassVar[int]
 
     def __init__(
         self,
@@ -171,17 +170,21 @@ class Invalid(RoutesockError):
     detail = "The payload is not valid."
 
 
-class Throttled(RoutesockError):
-    """429: too many requests. ``wait`` is in seconds; the header ``Retry-After`` carries it rounded up (RFC 9110)."""
-
-    status = 429
-    code = "throttled"
-    detail = "Too many requests."
+class _TryLater(RoutesockError):
+    """``wait`` is in seconds; the header ``Retry-After`` carries it rounded up (RFC 9110, section 10.2.3)."""
 
     def __init__(self, detail: str | None = None, *, wait: float | None = None, **extra: Any) -> None:
         super().__init__(detail, **extra)
         if wait is not None:
             self.headers["Retry-After"] = max(0, math.ceil(wait))
+
+
+class Throttled(_TryLater):
+    """429: too many requests; ``wait`` seconds become ``Retry-After``."""
+
+    status = 429
+    code = "throttled"
+    detail = "Too many requests."
 
 
 class TooManyInFlight(RoutesockError):
@@ -204,17 +207,12 @@ class InternalError(RoutesockError):
     """500: the server's own fault; the log holds the traceback under the same ``error_id``."""
 
 
-class Unavailable(RoutesockError):
-    """503: something that the server needs is down; ``wait`` (seconds) becomes ``Retry-After``."""
+class Unavailable(_TryLater):
+    """503: something that the server needs is down; ``wait`` seconds become ``Retry-After``."""
 
     status = 503
     code = "unavailable"
     detail = "The service is unavailable for the moment."
-
-    def __init__(self, detail: str | None = None, *, wait: float | None = None, **extra: Any) -> None:
-        super().__init__(detail, **extra)
-        if wait is not None:
-            self.headers["Retry-After"] = max(0, math.ceil(wait))
 
 
 class DeadlineExceeded(RoutesockError):

@@ -12,17 +12,16 @@ from typing import Any, Final
 from asgiref.sync import async_to_sync
 from channels.consumer import SyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer
-from django.conf import settings
 from django.utils.module_loading import import_string
 
-from . import codec, conf, db, faults, problems
-from .dialects import Frame
+from . import conf, db, faults
 from .exceptions import Cancelled, DeadlineExceeded, RoutesockError
 from .intake import Cancel, Decision, Intake, Of, Ping, Refusal
 from .lane import Job, Lane
 from .messages import Reply, Request, RequestId
 from .outgoing import Outgoing
 from .overrides import Compiled
+from .replies import Replies
 from .typing import UNSET
 
 _current: Final[ContextVar[Job | None]] = ContextVar("routesock_job", default=None)
@@ -31,9 +30,6 @@ _current: Final[ContextVar[Job | None]] = ContextVar("routesock_job", default=No
 _DECODER: Final = Of.DECODER
 _OURS: Final = (Request, Refusal)
 """Decisions that are answered here, not by the consumer's own code."""
-
-MAX_ERROR_REPLY: Final = 4096
-"""Bytes of an error's reply, whatever the client sent."""
 
 _dispatch_in_thread: Final = vars(SyncConsumer)["dispatch"].func
 
@@ -53,8 +49,7 @@ class Responder:
         self._compiled = compiled
         self._guarded = compiled.guarded
         self._plans = compiled.plans
-        self._dialect = compiled.dialect
-        self._outgoing = outgoing
+        self.replies = Replies(consumer, compiled.dialect, outgoing)
         self._spawn = spawn
         self._end = end
         self._timeout: float | None = conf.get("TIMEOUT")
@@ -85,7 +80,7 @@ class Responder:
             if job.waited or self._in_flight:
                 self._forget(job)
             if job.outcome is not None and not job.settled:
-                await self._answer(job.outcome, job.decision)
+                await self._answer(job)
         except asyncio.CancelledError:
             # Not ours to pass on: a job that was revoked, or a handler that had its own task cancelled a little later.
             if self.abandoned:
@@ -94,6 +89,12 @@ class Responder:
         else:
             if job.revoked:  # and the handler took no notice
                 _uncancel(job.task)
+
+    async def _answer(self, job: Job) -> None:
+        if isinstance(job.outcome, Refusal):
+            await self.replies.refuse(job.outcome)
+        elif type(job.decision) is Request and job.outcome is not None:
+            await self.replies.reply(job.decision, job.outcome)
 
     def queued(self, job: Job) -> None:
         if type(job.decision) is Request and job.decision.id is not None:
@@ -112,16 +113,12 @@ class Responder:
 
     # What a reader asks
 
-    async def refuse(self, refusal: Refusal) -> None:
-        """Answer an error, out of order."""
-        await self._answer(refusal, None)
-
     async def at_once(self, decision: Decision) -> bool:
         """Act on a frame that has no place in the order; ``False`` for one that has."""
         if isinstance(decision, Refusal) and not self._guarded:
-            await self.refuse(decision)
+            await self.replies.refuse(decision)
         elif isinstance(decision, Ping):
-            await self._write(self._dialect.pong(decision.id, decision.payload), None, decision.id)
+            await self.replies.pong(decision)
         elif isinstance(decision, Cancel):
             await self._revoke(self._in_flight.get(decision.id), Cancelled())
         else:
@@ -148,7 +145,7 @@ class Responder:
         if not self.lane.drop(job):
             job.revoked = True
             job.task.cancel()
-        await self._answer(Refusal(error, job.decision.route, job.decision.id), None)
+        await self.replies.refuse(Refusal(error, job.decision.route, job.decision.id))
 
     def _forget(self, job: Job) -> None:
         """Its deadline, and its id: a client may use that again."""
@@ -266,38 +263,6 @@ class Responder:
         if type(decision) in (Ping, Cancel) and await self.at_once(decision):
             decision = Of.NOBODY
         job.decision = decision
-
-    # Frames out
-
-    async def _answer(self, outcome: Reply | Refusal, decision: Decision | None) -> None:
-        if isinstance(outcome, Refusal):
-            frame = self._error_frame(*outcome)
-            _, route, id = outcome
-        else:
-            assert type(decision) is Request
-            route, id = decision.route, decision.id
-            if id is None and outcome.status < 400:
-                return
-            payload = None if outcome.status == 204 else outcome.payload
-            frame = self._dialect.reply(route, id, outcome.status, payload, outcome.headers)
-        await self._write(frame, route, id)
-
-    async def _write(self, frame: Frame, route: str | None, id: RequestId) -> None:
-        try:
-            await self._outgoing.write(frame)
-        except Exception as exc:
-            error = faults.internal_error(exc, f"The reply of route {faults.printable(route)}", self._consumer, id)
-            try:
-                await self._outgoing.write(self._error_frame(error, route, id))
-            except Exception:
-                faults.logger.exception("Nor could the error be sent.")
-
-    def _error_frame(self, error: RoutesockError, route: str | None, id: RequestId) -> Frame:
-        problem = error.problem()
-        if not settings.DEBUG:  # which adds a traceback
-            envelope = self._dialect.reply(route, id, error.status, {}, error.headers)
-            problem = problems.fitted(problem, MAX_ERROR_REPLY - len(codec.encode(envelope)))
-        return self._dialect.reply(route, id, error.status, problem, error.headers)
 
 
 async def _absorb_cancellation(task: asyncio.Task[Any]) -> None:

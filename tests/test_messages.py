@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from http import HTTPStatus
 from typing import Any
@@ -82,11 +83,35 @@ class Faulty(RouteMixin, AsyncJsonWebsocketConsumer):
     async def fail(self, request: Request) -> None:
         raise LookupError("the cause")
 
+    @route("unspeakable")
+    async def unspeakable(self, request: Request) -> None:
+        raise Conflict(errors={"x": object()} if request.payload == "errors" else None, headers={"X": object()})
+
+    @route("large")
+    async def large(self, request: Request) -> None:
+        raise Conflict("d" * 5000, errors={"x": ["e" * 5000]}, more="m" * 5000)
+
 
 async def test_an_exception_that_cannot_be_told_as_an_error_is_a_500() -> None:
     async with RouteClient(Faulty, raise_exceptions=False) as client:
         reply = await client.call("odd")
         assert (reply.status, "secret" in str(reply.payload)) == (500, False)
+
+
+@pytest.mark.parametrize("part", ["errors", "headers"])
+async def test_an_error_that_cannot_be_spelt_is_a_500_and_the_socket_lives(part: str) -> None:
+    async with RouteClient(Faulty, raise_exceptions=False) as client:
+        assert (await client.call("unspeakable", part)).status == 500
+        assert (await client.call("large")).status == 409
+
+
+async def test_an_error_of_any_size_is_sent_in_4_kib() -> None:
+    async with RouteClient(Faulty) as client:
+        await client.send("large", id="r" * 128)
+        frame = await client.receive()
+        assert len(json.dumps(frame)) <= 4096
+        assert isinstance(frame, dict)
+        assert frame["payload"].keys() == {"code", "title", "detail", "errors"}
 
 
 async def test_the_details_of_a_fault_are_on_the_wire_under_debug_alone() -> None:

@@ -1,0 +1,66 @@
+"""Outcomes to frames: replies, errors of a bounded size, and the answer to a heartbeat."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.conf import settings
+
+from . import codec, faults, problems
+from .dialects import Dialect, Frame
+from .exceptions import RoutesockError
+from .intake import Ping, Refusal
+from .messages import Reply, Request, RequestId
+from .outgoing import Outgoing
+
+MAX_ERROR_REPLY: Final = 4096
+"""Bytes of an error's reply, whatever the client sent."""
+
+
+class Replies:
+    """Writes what one socket answers. What cannot be spelt is answered as a 500; nothing is raised."""
+
+    def __init__(self, consumer: Any, dialect: Dialect, outgoing: Outgoing) -> None:
+        self._consumer = consumer
+        self._dialect = dialect
+        self._outgoing = outgoing
+
+    async def reply(self, request: Request, reply: Reply) -> None:
+        """Answer ``request``, unless it is a notification that succeeded."""
+        if request.id is None and reply.status < 400:
+            return
+        payload = None if reply.status == 204 else reply.payload
+        try:
+            await self._outgoing.write(
+                self._dialect.reply(request.route, request.id, reply.status, payload, reply.headers)
+            )
+        except Exception as exc:
+            await self._fail(exc, request.route, request.id)
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Answer an error."""
+        try:
+            await self._outgoing.write(self._error_frame(*refusal))
+        except Exception as exc:
+            await self._fail(exc, refusal.route, refusal.id)
+
+    async def pong(self, ping: Ping) -> None:
+        """Answer a heartbeat."""
+        try:
+            await self._outgoing.write(self._dialect.pong(ping.id, ping.payload))
+        except Exception as exc:
+            await self._fail(exc, None, ping.id)
+
+    async def _fail(self, exc: Exception, route: str | None, id: RequestId) -> None:
+        error = faults.internal_error(exc, f"The reply of route {faults.printable(route)}", self._consumer, id)
+        try:
+            await self._outgoing.write(self._error_frame(error, route, id))
+        except Exception:
+            faults.logger.exception("Nor could the error be sent.")
+
+    def _error_frame(self, error: RoutesockError, route: str | None, id: RequestId) -> Frame:
+        problem = error.problem()
+        if not settings.DEBUG:  # which adds a traceback
+            envelope = self._dialect.reply(route, id, error.status, {}, error.headers)
+            problem = problems.fitted(problem, MAX_ERROR_REPLY - len(codec.encode(envelope)))
+        return self._dialect.reply(route, id, error.status, problem, error.headers)
