@@ -700,7 +700,7 @@ class Guarded(InThread):
         super().websocket_receive(message)
 
 
-@pytest.mark.parametrize("consumer", [InThread, Guarded, Mixed])
+@pytest.mark.parametrize("consumer", [InThread, Guarded])
 async def test_thread_that_outlives_the_grace(consumer: Any, gate: Gate) -> None:
     """A thread cannot be cancelled, and Channels' way to ``disconnect()`` needs it: it runs once, behind it."""
 
