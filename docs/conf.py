@@ -27,28 +27,17 @@ settings.configure(
 django.setup()
 
 extensions = ["sphinx.ext.autodoc"]
-autodoc_class_signature = "separated"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
-add_module_names = False
 
 # No inventories of other projects: the build needs no network. Names that only they could resolve are excused here;
 # every other name has to lead somewhere.
 nitpicky = True
-EXTERNAL = "asgiref asyncio channels django marshmallow msgspec pydantic pytest rest_framework".split()
-STANDARD = "collections contextlib contextvars datetime enum http json types typing".split()
-BUILTINS = "None True False bool bytes dict float frozenset int list object set str tuple type".split()
-TYPING = "Any Awaitable Callable ClassVar Final Iterable Iterator Mapping MutableMapping Sequence".split()
 nitpick_ignore_regex = [
-    (r"py:.*", rf"({'|'.join(EXTERNAL + STANDARD)})\..*"),
-    (r"py:.*", "|".join(BUILTINS + TYPING)),
-    (r"py:(class|exc)", r"[A-Z]\w*(Error|Exception)"),
+    (r"py:class", r"collections\.abc\..*|_pytest\..*|AsyncConsumer"),
     # Names in signatures that are no part of the reference.
-    (r"py:class", r"(routesock\.typing\.)?Unset|routesock\.routing\.Handler|RequestId|AsyncConsumer|_pytest\..*"),
-    # Short names in docstrings, which are resolved in the module that re-exports the class.
-    (r"py:(class|func)", "BlockingRouteClient|Conversation|InvalidEnvelope|websocket_scope"),
-    (r"py:class", r"routesock\.testing\.conversation\.Conversation"),
+    (r"py:class", r"routesock\.typing\.Unset|routesock\.routing\.Handler|RequestId"),
 ]
 
 html_theme = "furo"

@@ -40,7 +40,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def id(self, frame: Frame) -> RequestId:
-        """The request's id. Raises :class:`InvalidEnvelope` if it is none that can be echoed."""
+        """The request's id. Raises :class:`~routesock.exceptions.InvalidEnvelope` for one that cannot be echoed."""
 
     @abstractmethod
     def payload(self, frame: Frame) -> Any:
@@ -48,7 +48,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def headers(self, frame: Frame) -> Mapping[str, Any]:
-        """The request's headers. Raises :class:`InvalidEnvelope` if they are not an object."""
+        """The request's headers. Raises :class:`~routesock.exceptions.InvalidEnvelope` if they are no object."""
 
     @abstractmethod
     def reply(self, route: str | None, id: RequestId, status: int, payload: Any, headers: Mapping[str, Any]) -> Frame:

@@ -72,7 +72,7 @@ class RoutesockError(Exception):
         self.extra = extra
 
     def problem(self) -> dict[str, Any]:
-        """The payload of the reply: ``code``, ``title``, ``detail``, ``errors`` if any, then ``extra``."""
+        """The payload of the reply: ``extra``, then ``code``, ``title``, ``detail``, and ``errors`` if any."""
         problem: dict[str, Any] = {"code": self.code, "title": title_of(self.status), "detail": self.detail}
         if self.errors is not None:
             problem["errors"] = self.errors

@@ -79,10 +79,10 @@ def route(
     :param timeout: Seconds that the handler may take before the client is answered 504; ``None``: no limit. Without it
         ``route_timeout`` of the class holds, else the setting ``TIMEOUT``.
     :param middleware: ``async def m(request, call_next)``, called around the handler inside the class's own middleware.
-    :param summary: One line for the documents.
-    :param description: More for the documents; without it the handler's docstring.
-    :param tags: Groups of routes in the documents.
-    :param deprecated: Shown in the documents.
+    :param summary: One line about the route. This and the next three are kept for documents; nothing reads them yet.
+    :param description: More than the summary says.
+    :param tags: Names that group routes.
+    :param deprecated: Whether clients should stop using the route.
 
     Raises :class:`~routesock.exceptions.RouteSetupError` for an option that cannot work.
     """

@@ -29,7 +29,7 @@ class SchemaAdapter(ABC):
     def load(self, payload: Any) -> Any:
         """What the schema makes of a client's ``payload``.
 
-        Raises :class:`routesock.exceptions.Invalid` where the schema refuses it, with the library's own messages in
+        Raises :class:`~routesock.exceptions.Invalid` where the schema refuses it, with the library's own messages in
         ``errors``; whatever else is raised is a fault of the schema.
         """
 

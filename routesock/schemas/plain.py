@@ -26,8 +26,8 @@ class PlainAdapter(SchemaAdapter):
     ``ValueError`` is its refusal, and its text goes to the client under ``"_schema"``; so do not let one through whose
     text the client must not read. pydantic's and msgspec's errors are refusals too. Anything else that it raises is
     what it is when a handler raises it: Django's ``ValidationError`` a refusal with messages by field, a ``TypeError``
-    or ``KeyError`` a fault. ``dump`` calls the function as well, where it stands behind ``dehydrate=``; there, a
-    ``ValueError`` is a fault.
+    or ``KeyError`` a fault. ``dump`` calls the function as well, for ``dehydrate=Blocking(function)``; there, whatever
+    it raises is a fault.
     """
 
     def __init__(self, function: Callable[[Any], Any]) -> None:

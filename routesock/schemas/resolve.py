@@ -26,10 +26,10 @@ def resolve(schema: Any) -> SchemaAdapter:
     - a pydantic 2 model or dataclass, ``list[Model]``, or a ``TypeAdapter``;
     - a msgspec ``Struct`` or ``list[Struct]``;
     - a DRF serializer class or unbound instance, ``many=True`` too;
-    - a plain function of the payload, see :class:`routesock.schemas.plain.PlainAdapter`;
-    - any of these in :class:`routesock.schemas.Blocking`, or another :class:`SchemaAdapter`.
+    - a plain function of the payload, see :class:`~routesock.schemas.plain.PlainAdapter`;
+    - any of these in :class:`~routesock.schemas.Blocking`, or another :class:`~routesock.schemas.SchemaAdapter`.
 
-    :class:`RouteSetupError` for anything else.
+    :class:`~routesock.exceptions.RouteSetupError` for anything else.
     """
     adapter = library_adapter(schema)
     if adapter is not None:

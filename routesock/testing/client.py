@@ -24,8 +24,9 @@ class RouteClient(Conversation):
         With the query string, if any.
     ``as_user``
         Becomes ``scope["user"]``, also under ``AuthMiddlewareStack``; without it, ``scope`` has no user.
-    ``headers``, ``subprotocols``
-        Of the handshake, see :func:`websocket_scope`.
+    ``headers``
+        Of the handshake: a mapping, or pairs where a name comes twice. ``host`` and ``origin`` are those of a page of
+        ``http://testserver`` unless they are given; ``None`` removes one.
     ``scope``
         More keys of the ASGI scope (``url_route``, ``session``...); they replace those made here.
     ``dialect``
@@ -34,8 +35,11 @@ class RouteClient(Conversation):
         Seconds that each wait may take.
     ``raise_exceptions``
         Whether a handler's unexpected exception is raised in the test; otherwise its 500 is returned.
+    ``subprotocols``
+        What the client offers in the handshake.
 
-    ``async with`` gives the client itself, ``with`` a :class:`BlockingRouteClient` with the same methods.
+    ``async with`` gives the client itself, ``with`` a :class:`~routesock.testing.BlockingRouteClient` with the same
+    methods.
     """
 
     def __init__(
