@@ -193,7 +193,7 @@ def check_daphne(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
         ]
     return [
         *_check_limit("MAX_FRAME", "and closes the socket at a larger frame", "MESSAGE", "FRAME"),
-        *_check_limit("MAX_REPLY", "and drops a larger reply without an error", "MESSAGE"),
+        *_check_limit("MAX_REPLY", "and refuses to send a larger reply", "MESSAGE"),
     ]
 
 

@@ -18,7 +18,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class FrameTooLarge(ValueError):
-    """A frame over ``MAX_REPLY`` bytes: some servers drop such a frame without a word."""
+    """A frame over ``MAX_REPLY`` bytes: servers have a limit too, and do not say to the client that they met it."""
 
 
 class EncodeError(Exception):

@@ -69,7 +69,7 @@ class Responder:
     async def run(self, job: Job) -> None:
         try:
             if job.decision is _DECODER:
-                await self._decode(job)
+                await self._decode(job, job.message["text"])
             if self._guarded or type(job.decision) not in _OURS:
                 await self._consumer_code(job)
             else:
@@ -122,7 +122,7 @@ class Responder:
         elif isinstance(decision, Cancel):
             await self._revoke(self._in_flight.get(decision.id), Cancelled())
         else:
-            return decision is Of.NOBODY
+            return decision is Of.NOBODY and not self._guarded
         return True
 
     # Ends that do not come from the handler
@@ -174,7 +174,7 @@ class Responder:
 
     async def _consumer_code(self, job: Job) -> None:
         """Hand the message to the consumer as Channels would; a frame of ours comes back through the gate."""
-        if job.decision is Of.NOBODY:
+        if job.entered or (job.decision is Of.NOBODY and not self._guarded):
             return
         token = _current.set(job)
         try:
@@ -225,32 +225,35 @@ class Responder:
     async def _gate(self, *args: Any, **kwargs: Any) -> None:
         """Stands in for the consumer's ``receive``: a frame that came through its own ``dispatch`` is answered here."""
         job = self._passed(*args, **kwargs)
-        if job is None:
+        if job is None or not await self._answered(job, *args, **kwargs):
             await type(self._consumer).receive(self._consumer, *args, **kwargs)
-        else:
-            job.outcome = await self._outcome(job)
 
     def _sync_gate(self, *args: Any, **kwargs: Any) -> None:
         job = self._passed(*args, **kwargs)
-        if job is None:
+        if job is None or not async_to_sync(self._answered)(job, *args, **kwargs):
             type(self._consumer).receive(self._consumer, *args, **kwargs)
-        else:
-            job.outcome = async_to_sync(self._outcome)(job)
 
     def _passed(self, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> Job | None:
-        """The job whose frame the consumer's own code has passed on to ``receive``; ``None`` if that is not ours.
-
-        What it decrypted or unpacked on the way is looked at anew.
-        """
+        """The job whose frame the consumer's own code has passed on to ``receive``; ``None`` for a foreign one."""
         job = _current.get()
         if job is None or job.entered:
             return None
+        foreign = job.decision is Of.CONSUMER and text_data == job.message.get("text")
+        return None if foreign else job
+
+    async def _answered(self, job: Job, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> bool:
+        """Act on what was passed on; what the consumer decrypted or unpacked on the way is looked at anew."""
         if text_data != job.message.get("text"):
             job.decision = self.intake.frame({"text": text_data, "bytes": bytes_data})
-        return job if type(job.decision) in _OURS else None
+            if job.decision is _DECODER:
+                await self._decode(job, text_data)
+            elif type(job.decision) in (Ping, Cancel) and await self.at_once(job.decision):
+                job.decision = Of.NOBODY
+        if type(job.decision) in _OURS:
+            job.outcome = await self._outcome(job)
+        return job.decision is not Of.CONSUMER
 
-    async def _decode(self, job: Job) -> None:
-        text = job.message["text"]
+    async def _decode(self, job: Job, text: str) -> None:
         try:
             decode = self._consumer.decode_json
             content = await (db.in_thread(decode, text) if self._compiled.sync else decode(text))
@@ -262,6 +265,7 @@ class Responder:
         decision = self.intake.content(content, too_large=self.intake.is_too_large(text))
         if type(decision) in (Ping, Cancel) and await self.at_once(decision):
             decision = Of.NOBODY
+            job.entered = True
         job.decision = decision
 
 

@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 import pytest
-from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from channels.layers import InMemoryChannelLayer
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
@@ -158,13 +158,49 @@ async def test_a_guard_that_passes_a_frame_on_does_not_keep_its_refusal_from_the
         assert (await client.call("seen")).payload == 4
 
 
-async def test_what_a_guard_unpacks_is_routed() -> None:
-    async with RouteClient(Guarded) as client:
-        for text, status in [('{"route": "echo", "uuid": 5, "payload": 1}', 200), ('{"route": "nowhere"}', 404)]:
-            await client.send_text(text[::-1])
+class GuardedWaiting(Guarded):
+    """And its ``decode_json`` waits."""
+
+    @classmethod
+    async def decode_json(cls, text_data: str) -> Any:
+        await asyncio.sleep(0)
+        return await super().decode_json(text_data)
+
+
+class GuardedSync(RouteMixin, JsonWebsocketConsumer):
+    def websocket_receive(self, message: Any) -> None:
+        text = message.get("text")
+        if text and text.startswith("}"):
+            self.receive(text_data=text[::-1])
+        else:
+            super().websocket_receive(message)
+
+    @route("echo")
+    def echo(self, request: Request) -> Any:
+        return request.payload
+
+
+@pytest.mark.parametrize("guarded", [Guarded, GuardedWaiting, GuardedSync])
+async def test_what_a_guard_unpacks_is_a_frame_as_any_other(guarded: Any) -> None:
+    async with RouteClient(guarded) as client:
+        for frame, answer in [
+            ('{"route": "echo", "uuid": 5, "payload": 1}', {"uuid": 5, "status": 200}),
+            ('{"route": "nowhere", "uuid": 6}', {"uuid": 6, "status": 404}),
+            ('{"route": "PING", "uuid": 7}', {"uuid": 7, "route": "PONG"}),
+        ]:
+            await client.send_text(frame[::-1])
             reply = await client.receive()
             assert isinstance(reply, dict)
-            assert reply["status"] == status
+            assert answer.items() <= reply.items()
+        for silent in ('{"route": "PONG"}', '{"route": "CANCEL", "uuid": 8}'):
+            await client.send_text(silent[::-1])
+        assert (await client.call("echo", 1)).payload == 1
+
+
+async def test_a_guard_sees_a_pong_too() -> None:
+    async with RouteClient(Guarded) as client:
+        await client.send_text('{"route": "PONG"}')
+        assert (await client.call("seen")).payload == 2
 
 
 class FailingLayer(InMemoryChannelLayer):

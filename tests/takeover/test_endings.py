@@ -15,7 +15,7 @@ from channels.layers import channel_layers
 from routesock import RouteMixin, route
 
 from .driver import Layer, Socket, turns, until
-from .flavours import FLAVOURS, Gate, InThread, Mixed, OnLoop, connected, raising
+from .flavours import FLAVOURS, Gate, InThread, OnLoop, connected, raising
 
 in_connect: ContextVar[str] = ContextVar("in_connect", default="unset")
 
