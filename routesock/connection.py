@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from channels.exceptions import StopConsumer
 
-from . import conf
+from . import conf, faults
 from .exceptions import TooManyInFlight
-from .intake import Refusal
-from .lane import FAIR_SHARE, HANDED_OVER, READ_ON, Job, Source
+from .intake import Decision, Refusal
+from .lane import FAIR_SHARE, HANDED_OVER, READ_ON, Job, Source, uncancel
 from .messages import Request
 from .outgoing import Outgoing
 from .overrides import Compiled
@@ -59,7 +59,7 @@ class Connection:
         self._finishing = False
         self._hurry = asyncio.Event()
         self._responder = Responder(
-            consumer, compiled, Outgoing(consumer, compiled, self.reply), self._spawn, self._end
+            consumer, compiled, Outgoing(consumer, compiled, self.reply, lambda: self._closing), self._spawn, self._end
         )
         self._lane = self._responder.lane
         self._client = Source(self._read_client, conf.get("MAX_QUEUED"))
@@ -101,6 +101,8 @@ class Connection:
         self._lane.in_send = True
         try:
             await self._send(message)
+        except OSError:  # ASGI 2.4: the client has left while this waited for it
+            logger.debug("A frame could not be sent.", exc_info=True)
         finally:
             self._lane.in_send = False
 
@@ -132,7 +134,7 @@ class Connection:
                 return
             if self._closing:
                 continue
-            decision = self._responder.intake.frame(message) if message["type"] == "websocket.receive" else None
+            decision = self._decide(message) if message["type"] == "websocket.receive" else None
             if decision is not None and type(decision) is not Request and await self._responder.at_once(decision):
                 continue
             verdict = await self._lane.submit(Job(self._client, message, decision, task))
@@ -142,6 +144,12 @@ class Connection:
                 return
             if type(decision) is Request:
                 await self._responder.replies.refuse(Refusal(TooManyInFlight(), decision.route, decision.id))
+
+    def _decide(self, message: dict[str, Any]) -> Decision:
+        try:
+            return self._responder.intake.frame(message)
+        except Exception as exc:  # of a dialect that did not expect such a frame
+            return Refusal(faults.internal_error(exc, "Reading a frame", self._consumer))
 
     async def _read_layer(self) -> None:
         receive = self._channel_receive
@@ -165,6 +173,8 @@ class Connection:
             delay = _FIRST_RETRY
             if not self._closing and await self._lane.submit(Job(self._layer, message, None, task)) is HANDED_OVER:
                 return
+            if self._finishing:
+                return
 
     def _close(self) -> None:
         """From here on nothing is dispatched and no reply sent."""
@@ -186,9 +196,7 @@ class Connection:
         """Re-raise the cancellation being handled if it ends the socket; else a handler cancelled its own task."""
         if self._finishing:
             raise
-        task = _this_task()
-        while task.cancelling():
-            task.uncancel()
+        uncancel(_this_task())
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """A task of this socket, in the context that ``connect()`` ran in, as under Channels."""

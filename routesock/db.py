@@ -90,6 +90,15 @@ def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, 
 _in_thread: Final = database_sync_to_async(_outcome)
 
 
+def forget_waiting() -> None:
+    """Take away asgiref's mark that this context waits for the thread.
+
+    The tasks of a socket share one context, and to asgiref a call of one of them while another waits looks like a call
+    from inside that other one, which would never end.
+    """
+    SyncToAsync.deadlock_context.set(False)
+
+
 async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
     """``function(*args)`` in Django's database thread, with stale connections closed before and after.
 
@@ -97,9 +106,7 @@ async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
     ``StopIteration``, and a ``SystemExit`` there must not reach the event loop. A cancelled caller goes on at once; the
     thread runs to its end.
     """
-    # The tasks of a socket share one context, and so asgiref's mark that one of them waits for the thread; to asgiref
-    # a second call under that mark looks like one from inside the first.
-    SyncToAsync.deadlock_context.set(False)
+    forget_waiting()
     value, exc = await _in_thread(function, args)
     if exc is not None:
         raise exc

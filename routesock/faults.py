@@ -27,7 +27,7 @@ def error_for(exc: BaseException, consumer: Any, request: Request) -> RoutesockE
     """The error that answers ``exc``: the one that it stands for, else a 500 whose traceback is in the log."""
     try:
         error = problems.error_of(exc)
-    except Exception as broken:  # an exception whose own text or status cannot be read
+    except BaseException as broken:  # an exception whose own text or status cannot be read
         exc, error = broken, None
     return error or internal_error(exc, f"Route {printable(request.route)}", consumer, request.id)
 

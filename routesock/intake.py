@@ -90,7 +90,7 @@ class Intake:
 
     def content(self, content: Any, *, too_large: bool = False) -> Decision:
         """What a frame with this decoded ``content`` is."""
-        if type(content) is not dict:
+        if not isinstance(content, dict):
             return self._not_ours(Refusal(InvalidEnvelope("A request is a JSON object.")))
         name = self._dialect.route(content)
         if type(name) is not str or name not in self._plans:
@@ -114,7 +114,10 @@ class Intake:
             content = self._consumer.decode_json(text)
             if not self._compiled.sync:
                 content = _at_once(content)
-        except (_Waits, SynchronousOnlyOperation):
+        except RecursionError:
+            return self.undecodable()
+        except (_Waits, SynchronousOnlyOperation, RuntimeError):
+            # It waits, or it must not run on the loop, or its `finally` waits too.
             self._decoder_waits = True
             return Of.DECODER
         except BaseException:  # whatever it raises, it does not accept the frame

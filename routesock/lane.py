@@ -128,6 +128,7 @@ class Lane:
             return READ_ON
         await self._work_off(job.task)
         self._taken = False
+        self._watched = None
         return READ_ON if self._reader is not None else HANDED_OVER
 
     def drop(self, job: Job) -> bool:
@@ -159,7 +160,7 @@ class Lane:
             self.running = None
             done += 1
             if done % FAIR_SHARE == 0:
-                await asyncio.sleep(0)
+                await self._turn(task)
 
     def _waits(self) -> bool:
         """The running job waits; ``True``: nothing more is to be done at its later waits."""
@@ -179,6 +180,14 @@ class Lane:
     def _left(self, job: Job) -> None:
         job.source.queued -= 1
         self._release(self._roomy)
+
+    async def _turn(self, task: asyncio.Task[Any]) -> None:
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:  # of a handler that had its own task cancelled a little later
+            if self.closed:
+                raise
+            uncancel(task)
 
     async def _room(self, *, refusable: bool) -> bool:
         """Wait until there may be room; ``False``: a refusable job has waited long enough behind the running one."""
@@ -235,3 +244,9 @@ def _stepped(job: Coroutine[Any, Any, None], waits: Callable[[], bool]) -> Gener
                 future = job.send(None)
     except StopIteration:
         return
+
+
+def uncancel(task: asyncio.Task[Any]) -> None:
+    """Take back every cancellation of ``task`` that has been delivered."""
+    while task.cancelling():
+        task.uncancel()

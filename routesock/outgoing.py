@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -28,36 +29,42 @@ class EncodeError(Exception):
 class Outgoing:
     """Writes the frames of one socket, through those of the consumer's own methods that override Channels'."""
 
-    def __init__(self, consumer: Any, compiled: Compiled, send: Send) -> None:
+    def __init__(self, consumer: Any, compiled: Compiled, send: Send, is_closing: Callable[[], bool]) -> None:
         self._consumer = consumer
         self._own = compiled
         self._send = send
+        self._is_closing = is_closing
         self._max_bytes: int = conf.get("MAX_REPLY")
         self._plain = not (compiled.encode or compiled.send or compiled.send_json)
 
     async def write(self, frame: Frame) -> None:
         """Encode ``frame`` and send it. Raises what encoding raises, nothing for a socket that takes no more frames."""
         if self._plain:
-            text = self._checked(_spelt(frame))
+            text = self._checked(spelt(frame))
             try:
                 await self._send({"type": "websocket.send", "text": text})
             except Exception as exc:
                 _log_not_sent(exc)
             return
+        if self._is_closing():
+            return
         try:
             await self._write_own(frame)
-        except (SystemExit, KeyboardInterrupt) as exc:
+        except (SystemExit, KeyboardInterrupt, asyncio.CancelledError) as exc:
+            task = asyncio.current_task()
+            if isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
             raise EncodeError(f"The consumer's own code raised {exc!r}.") from exc
 
     async def _write_own(self, frame: Frame) -> None:
         if self._own.send_json:
             if not self._own.encode:
                 # What Channels' encode_json will spell then: strict, with dates and the like, and of a bounded size.
-                frame = json.loads(self._checked(_spelt(frame)))
+                frame = json.loads(self._checked(spelt(frame)))
             await self._call(partial(self._consumer.send_json, frame))
             return
         encode = partial(self._consumer.encode_json, frame)
-        text = self._checked(await self._call(encode) if self._own.encode else _spelt(frame))
+        text = self._checked(await self._call(encode) if self._own.encode else spelt(frame))
         try:
             if self._own.send:
                 await self._call(partial(self._consumer.send, text_data=text))
@@ -67,7 +74,10 @@ class Outgoing:
             _log_not_sent(exc)
 
     async def _call(self, method: Callable[[], Any]) -> Any:
-        return await (db.in_thread(method) if self._own.sync else method())
+        if self._own.sync:
+            return await db.in_thread(method)
+        db.forget_waiting()
+        return await method()
 
     def _checked(self, text: str) -> str:
         size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
@@ -76,7 +86,8 @@ class Outgoing:
         return text
 
 
-def _spelt(frame: Frame) -> str:
+def spelt(frame: Frame) -> str:
+    """``frame`` as JSON. Raises what encoding raises, with :class:`EncodeError` for what no task may raise."""
     try:
         return codec.encode(frame)
     except Exception:

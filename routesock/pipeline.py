@@ -92,7 +92,9 @@ def compile_route(cls: type, route: Route, timeout: float | Unset | None, middle
     if route.hydrate is not None:
         before.append(hydrate(hook_of(cls, route, "hydrate", route.hydrate)))
     handler = [handle(cls, route)]
-    if any(step.runs is not Runs.ON_LOOP for step in before):
+    if handler[0].runs is Runs.IN_THREAD:
+        handler.insert(0, Step(Runs.IN_THREAD, mark_start))  # where it may have waited for its turn
+    elif any(step.runs is not Runs.ON_LOOP for step in before):
         handler.insert(0, Step(Runs.ON_LOOP, mark_start))
     handler.append(finish(route))
     after = [dehydrate(cls, route)] if route.dehydrate is not None else []

@@ -180,7 +180,9 @@ def _cut(text: str, chars: int, size: int = MAX_ERRORS_SIZE) -> str:
 
 
 def _not_found(exc: Any) -> RoutesockError:
-    return NotFound(str(exc.args[0]) if exc.args else None)
+    text = str(exc.args[0]) if exc.args else None
+    # get_object_or_404 names the model in its text; one that a handler wrote is meant for the client.
+    return NotFound(None if text is None or text.endswith(" matches the given query.") else text)
 
 
 def _missing_object(exc: Any) -> RoutesockError:

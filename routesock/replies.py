@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from . import codec, faults, problems
+from . import faults, problems
 from .dialects import Dialect, Frame
 from .exceptions import RoutesockError
 from .intake import Ping, Refusal
 from .messages import Reply, Request, RequestId
-from .outgoing import Outgoing
+from .outgoing import Outgoing, spelt
 
 MAX_ERROR_REPLY: Final = 4096
 """Bytes of an error's reply, whatever the client sent."""
@@ -61,6 +61,7 @@ class Replies:
     def _error_frame(self, error: RoutesockError, route: str | None, id: RequestId) -> Frame:
         problem = error.problem()
         if not settings.DEBUG:  # which adds a traceback
+            spelt(problem)
             envelope = self._dialect.reply(route, id, error.status, {}, error.headers)
-            problem = problems.fitted(problem, MAX_ERROR_REPLY - len(codec.encode(envelope)))
+            problem = problems.fitted(problem, MAX_ERROR_REPLY - len(spelt(envelope)))
         return self._dialect.reply(route, id, error.status, problem, error.headers)

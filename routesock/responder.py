@@ -6,30 +6,24 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from contextvars import ContextVar
 from typing import Any, Final
 
-from asgiref.sync import async_to_sync
 from channels.consumer import SyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer
 from django.utils.module_loading import import_string
 
 from . import conf, db, faults
 from .exceptions import Cancelled, DeadlineExceeded, RoutesockError
+from .guard import OURS, Guard, current
 from .intake import Cancel, Decision, Intake, Of, Ping, Refusal
-from .lane import Job, Lane
+from .lane import Job, Lane, uncancel
 from .messages import Reply, Request, RequestId
 from .outgoing import Outgoing
 from .overrides import Compiled
 from .replies import Replies
 from .typing import UNSET
 
-_current: Final[ContextVar[Job | None]] = ContextVar("routesock_job", default=None)
-"""The job whose message is on its way through the consumer's own ``dispatch``."""
-
 _DECODER: Final = Of.DECODER
-_OURS: Final = (Request, Refusal)
-"""Decisions that are answered here, not by the consumer's own code."""
 
 _dispatch_in_thread: Final = vars(SyncConsumer)["dispatch"].func
 
@@ -62,35 +56,39 @@ class Responder:
         self.abandoned = False
         """The socket is at its end: a cancellation is the connection's, no job's."""
         if compiled.guarded:
-            consumer.receive = self._sync_gate if compiled.sync else self._gate
+            Guard(consumer, self, sync=compiled.sync)
 
     # What the lane asks
 
     async def run(self, job: Job) -> None:
         try:
             if job.decision is _DECODER:
-                await self._decode(job, job.message["text"])
-            if self._guarded or type(job.decision) not in _OURS:
+                await self.decode(job)
+            if self._guarded or type(job.decision) not in OURS:
                 await self._consumer_code(job)
             else:
-                job.outcome = await self._outcome(job)
+                job.outcome = await self.outcome(job)
             job.over = True
             if job.task.cancelling() and not job.revoked and not self.abandoned:
                 await _absorb_cancellation(job.task)
             if job.waited or self._in_flight:
-                self._forget(job)
-            if job.outcome is not None and not job.settled:
-                await self._answer(job)
+                self.forget(job)
+            await self.answer(job)
         except asyncio.CancelledError:
             # Not ours to pass on: a job that was revoked, or a handler that had its own task cancelled a little later.
+            self.forget(job)
             if self.abandoned:
                 raise
-            _uncancel(job.task)
+            uncancel(job.task)
         else:
             if job.revoked:  # and the handler took no notice
-                _uncancel(job.task)
+                uncancel(job.task)
 
-    async def _answer(self, job: Job) -> None:
+    async def answer(self, job: Job) -> None:
+        """Send the outcome of ``job``, once."""
+        if job.settled or job.outcome is None:
+            return
+        job.settled = True
         if isinstance(job.outcome, Refusal):
             await self.replies.refuse(job.outcome)
         elif type(job.decision) is Request and job.outcome is not None:
@@ -141,13 +139,13 @@ class Responder:
         if job is None or job.settled or job.over or type(job.decision) is not Request:
             return
         job.settled = True
-        self._forget(job)
+        self.forget(job)
         if not self.lane.drop(job):
             job.revoked = True
             job.task.cancel()
         await self.replies.refuse(Refusal(error, job.decision.route, job.decision.id))
 
-    def _forget(self, job: Job) -> None:
+    def forget(self, job: Job) -> None:
         """Its deadline, and its id: a client may use that again."""
         if job.timer is not None:
             job.timer.cancel()
@@ -156,7 +154,7 @@ class Responder:
 
     # The error boundary
 
-    async def _outcome(self, job: Job) -> Reply | Refusal:
+    async def outcome(self, job: Job) -> Reply | Refusal:
         """What the frame's decision leads to; only a cancellation of ours is raised."""
         job.entered = True
         if type(job.decision) is Refusal:
@@ -176,9 +174,10 @@ class Responder:
         """Hand the message to the consumer as Channels would; a frame of ours comes back through the gate."""
         if job.entered or (job.decision is Of.NOBODY and not self._guarded):
             return
-        token = _current.set(job)
+        token = current.set(job)
         try:
-            await self.dispatch(job.message)
+            # A copy for a guard: what it writes into the message must show beside what the client sent.
+            await self.dispatch({**job.message} if self._guarded else job.message)
         except StopConsumer:
             self._end(None)
         except BaseException as exc:
@@ -189,7 +188,7 @@ class Responder:
             if job.message["type"] == "websocket.connect":
                 self.connected = True
         finally:
-            _current.reset(token)
+            current.reset(token)
 
     def _code_failed(self, job: Job, exc: BaseException) -> Refusal | None:
         kind = job.message.get("type")
@@ -217,43 +216,16 @@ class Responder:
         kind = message["type"]
         if not kind.startswith("websocket.") and get_handler_name(message) in self._compiled.handlers:
             raise ValueError(f"{kind!r} names a route's handler, which no channel-layer message may call.")
+        if kind == "websocket.disconnect":
+            self.connected = False  # it runs once, whoever asks for it
         if self._compiled.sync and not self._compiled.dispatch:
             await db.in_thread(_dispatch_in_thread, self._consumer, message)
         else:
             await self._consumer.dispatch(message)
 
-    async def _gate(self, *args: Any, **kwargs: Any) -> None:
-        """Stands in for the consumer's ``receive``: a frame that came through its own ``dispatch`` is answered here."""
-        job = self._passed(*args, **kwargs)
-        if job is None or not await self._answered(job, *args, **kwargs):
-            await type(self._consumer).receive(self._consumer, *args, **kwargs)
-
-    def _sync_gate(self, *args: Any, **kwargs: Any) -> None:
-        job = self._passed(*args, **kwargs)
-        if job is None or not async_to_sync(self._answered)(job, *args, **kwargs):
-            type(self._consumer).receive(self._consumer, *args, **kwargs)
-
-    def _passed(self, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> Job | None:
-        """The job whose frame the consumer's own code has passed on to ``receive``; ``None`` for a foreign one."""
-        job = _current.get()
-        if job is None or job.entered:
-            return None
-        foreign = job.decision is Of.CONSUMER and text_data == job.message.get("text")
-        return None if foreign else job
-
-    async def _answered(self, job: Job, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> bool:
-        """Act on what was passed on; what the consumer decrypted or unpacked on the way is looked at anew."""
-        if text_data != job.message.get("text"):
-            job.decision = self.intake.frame({"text": text_data, "bytes": bytes_data})
-            if job.decision is _DECODER:
-                await self._decode(job, text_data)
-            elif type(job.decision) in (Ping, Cancel) and await self.at_once(job.decision):
-                job.decision = Of.NOBODY
-        if type(job.decision) in _OURS:
-            job.outcome = await self._outcome(job)
-        return job.decision is not Of.CONSUMER
-
-    async def _decode(self, job: Job, text: str) -> None:
+    async def decode(self, job: Job) -> None:
+        """Settle the decision about a frame that only the consumer's own ``decode_json`` can read."""
+        text = job.message["text"]
         try:
             decode = self._consumer.decode_json
             content = await (db.in_thread(decode, text) if self._compiled.sync else decode(text))
@@ -273,12 +245,7 @@ async def _absorb_cancellation(task: asyncio.Task[Any]) -> None:
     """A handler cancelled its own task and returned: the cancellation must not meet whatever the task does next."""
     with suppress(asyncio.CancelledError):
         await asyncio.sleep(0)
-    _uncancel(task)
-
-
-def _uncancel(task: asyncio.Task[Any]) -> None:
-    while task.cancelling():
-        task.uncancel()
+    uncancel(task)
 
 
 def _runs(task: asyncio.Task[Any]) -> bool:
