@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import logging
+import time
+import weakref
+from collections import OrderedDict
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from channels.layers import InMemoryChannelLayer
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from routesock import Request, RouteMixin, route
+from routesock import Keys, Request, RouteMixin, route
 from routesock.testing import RouteClient
 
 
@@ -304,3 +310,179 @@ async def test_a_connect_that_fails_after_the_socket_has_ended_is_logged(caplog:
     await socket.put({"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1001})
     await asyncio.wait_for(socket.task, 5)
     assert [record.getMessage() for record in caplog.records] == ["A socket that had ended failed once more."]
+
+
+async def test_nothing_of_a_handler_that_outlived_the_grace_is_left_on_the_loop() -> None:
+    """Neither its deadline nor, through that, the consumer."""
+
+    class Slow(Echo):
+        route_disconnect_grace = 0
+        route_timeout = 60
+
+    made: list[weakref.ref[Any]] = []
+    original = Slow.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        made.append(weakref.ref(self))
+
+    Slow.__init__ = init  # type: ignore[method-assign]
+    socket = Sockets(Slow.as_asgi())
+    await socket.put(
+        {"type": "websocket.connect"},
+        {"type": "websocket.receive", "text": '{"route": "wait", "uuid": 1}'},
+        {"type": "websocket.disconnect", "code": 1001},
+    )
+    await asyncio.wait_for(socket.task, 5)
+    del socket
+    await asyncio.sleep(0)
+    gc.collect()
+    assert made[0]() is None
+
+
+async def test_disconnect_runs_once_also_if_the_channel_layer_asks_for_it() -> None:
+    codes: list[int] = []
+
+    class Asked(Echo):
+        async def disconnect(self, code: int) -> None:
+            codes.append(code)
+
+    class OnLayer(Asked):
+        async def connect(self) -> None:
+            await self.accept()
+            await self.channel_layer.send(self.channel_name, {"type": "websocket.disconnect", "code": 5})
+
+    socket = Sockets(OnLayer.as_asgi())
+    await socket.put({"type": "websocket.connect"})
+    await asyncio.wait_for(socket.task, 5)
+    assert codes == [5]
+
+
+class OwnSend(Echo):
+    async def send(self, text_data: Any = None, bytes_data: Any = None, close: bool = False) -> None:
+        await sync_to_async(lambda: None)()
+        await super().send(text_data=text_data, bytes_data=bytes_data, close=close)
+
+    @route("thread", timeout=0.05)
+    async def thread(self, request: Request) -> None:
+        await sync_to_async(time.sleep)(0.2)
+
+    @route("bye")
+    async def bye(self, request: Request) -> int:
+        await self.close(4000)
+        return 1
+
+
+async def test_an_own_send_may_use_the_database_thread_while_a_handler_does() -> None:
+    async with RouteClient(OwnSend) as client:
+        slow = asyncio.ensure_future(client.call("thread", timeout=5))
+        assert await client.ping(1) == 1
+        assert (await slow).status == 504
+
+
+async def test_no_reply_is_sent_behind_a_close_through_an_own_send_either() -> None:
+    socket = Sockets(OwnSend.as_asgi())
+    await socket.put(
+        {"type": "websocket.connect"}, {"type": "websocket.receive", "text": '{"route": "bye", "uuid": 1}'}
+    )
+    await asyncio.sleep(0.05)
+    assert [message["type"] for message in socket.sent] == ["websocket.accept", "websocket.close"]
+    await socket.put({"type": "websocket.disconnect", "code": 4000})
+    await asyncio.wait_for(socket.task, 5)
+
+
+async def test_a_handler_goes_on_when_the_client_leaves_while_it_sends() -> None:
+    """What it saves and tells others behind that must not be lost."""
+    saved: list[str] = []
+
+    class Saving(Echo):
+        @route("save")
+        async def save(self, request: Request) -> None:
+            await self.send_json({"saving": True})
+            saved.append("saved")
+
+    class Leaving(Sockets):
+        async def send(self, message: dict[str, Any]) -> None:
+            if message["type"] == "websocket.send":
+                raise ConnectionResetError
+
+    socket = Leaving(Saving.as_asgi())
+    await socket.put(
+        {"type": "websocket.connect"},
+        {"type": "websocket.receive", "text": '{"route": "save"}'},
+        {"type": "websocket.disconnect", "code": 1006},
+    )
+    await asyncio.wait_for(socket.task, 5)
+    assert saved == ["saved"]
+
+
+class Finally(Echo):
+    @classmethod
+    async def decode_json(cls, text_data: str) -> Any:
+        try:
+            return OrderedDict(json.loads(text_data))
+        finally:
+            await asyncio.sleep(0)
+
+
+class Nested(RouteMixin, JsonWebsocketConsumer):
+    @classmethod
+    def decode_json(cls, text_data: str) -> Any:
+        async def decode() -> Any:
+            return json.loads(text_data)
+
+        return async_to_sync(decode)()
+
+    @route("echo")
+    def echo(self, request: Request) -> Any:
+        return request.payload
+
+
+@pytest.mark.parametrize("consumer", [Finally, Nested])
+async def test_a_decoder_that_works_under_channels_works_here(consumer: type) -> None:
+    async with RouteClient(consumer) as client:
+        assert [(await client.call("echo", number)).payload for number in (1, 2)] == [1, 2]
+
+
+class Stubborn(Keys):
+    """A dialect that does not expect every frame."""
+
+    def route(self, frame: dict[str, Any]) -> Any:
+        return frame["action"]["name"]
+
+
+class InStubborn(Echo):
+    route_dialect = Stubborn()
+
+
+async def test_a_dialect_that_fails_costs_a_reply_but_not_the_socket(caplog: pytest.LogCaptureFixture) -> None:
+    async with RouteClient(InStubborn, raise_exceptions=False) as client:
+        for frame, status in [({"hostile": 1}, 500), ({"action": {"name": "echo"}, "uuid": 1, "payload": 2}, 200)]:
+            await client.send_json(frame)
+            reply = await client.receive()
+            assert isinstance(reply, dict)
+            assert reply["status"] == status
+
+
+async def test_handlers_that_have_their_task_cancelled_later_do_not_stop_the_socket() -> None:
+    """Also where the cancellation meets the worker between two jobs."""
+
+    class Cancelling(Echo):
+        @route("cancel")
+        async def cancel(self, request: Request) -> int:
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().call_soon(task.cancel)
+            return 1
+
+        @route("first")
+        async def first(self, request: Request) -> int:
+            await asyncio.sleep(0.05)
+            return 1
+
+    async with RouteClient(Cancelling, timeout=5) as client:
+        calls = [asyncio.ensure_future(client.call("first"))]
+        await asyncio.sleep(0)
+        calls += [asyncio.ensure_future(client.call("cancel")) for _ in range(40)]
+        assert {reply.status for reply in await asyncio.gather(*calls)} == {200}
+        assert (await client.call("echo", 1)).payload == 1

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from http import HTTPStatus
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth.models import AnonymousUser
+from django.http import Http404
 from django.test import override_settings
+from django.utils.functional import lazy
 from rest_framework.exceptions import APIException
 
 from routesock import Reply, Request, RouteMixin, RoutesockError, route
@@ -92,6 +96,27 @@ class Faulty(RouteMixin, AsyncJsonWebsocketConsumer):
         raise Conflict("d" * 5000, errors={"x": ["e" * 5000]}, more="m" * 5000)
 
 
+class Exiting:
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class Exits(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("text")
+    async def text(self, request: Request) -> None:
+        raise Http404(Exiting())
+
+    @route("extra")
+    async def extra(self, request: Request) -> None:
+        raise Conflict(hint=lazy(lambda: str(Exiting()), str)())
+
+
+@pytest.mark.parametrize("name", ["text", "extra"])
+async def test_an_error_made_of_what_exits_is_a_500_and_the_process_lives(name: str) -> None:
+    async with RouteClient(Exits, raise_exceptions=False) as client:
+        assert (await client.call(name)).status == 500
+
+
 async def test_an_exception_that_cannot_be_told_as_an_error_is_a_500() -> None:
     async with RouteClient(Faulty, raise_exceptions=False) as client:
         reply = await client.call("odd")
@@ -165,3 +190,18 @@ async def test_a_deadline_counts_from_the_handlers_start() -> None:
         assert (await client.call("late")).status == 200
         assert (await client.call("never")).status == 504
         assert (await client.call("stuck")).status == 504
+
+
+class InThread(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("work", timeout=0.3)
+    def work(self, request: Request) -> str:
+        time.sleep(0.1)
+        return "done"
+
+
+async def test_a_sync_handlers_deadline_does_not_count_its_wait_for_the_thread() -> None:
+    async with RouteClient(InThread, timeout=5) as client:
+        other = asyncio.ensure_future(sync_to_async(time.sleep)(0.25))
+        await asyncio.sleep(0)
+        assert (await client.call("work")).status == 200
+        await other
