@@ -50,12 +50,12 @@ def decode(text: str, max_depth: int) -> Any:
         raise ParseError("There is more than one JSON value in the frame.")
     # More than n levels take 2n + 2 characters at least. Brackets inside strings are counted too: then the exact look
     # is taken in vain.
-    if len(text) > 2 * max_depth and text.count("[") + text.count("{") > max_depth and _deeper_than(max_depth, value):
+    if len(text) > 2 * max_depth and text.count("[") + text.count("{") > max_depth and deeper_than(max_depth, value):
         raise ParseError(f"The frame is nested deeper than {max_depth} levels.")
     return value
 
 
-def _deeper_than(levels: int, value: Any) -> bool:
+def deeper_than(levels: int, value: Any) -> bool:
     """Whether lists and dicts are nested in more than ``levels`` levels; level by level, so without recursion."""
     level = [value]
     for _ in range(levels + 1):

@@ -6,6 +6,7 @@ import inspect
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Final
 
+from routesock.codec import deeper_than
 from routesock.exceptions import Invalid, RouteSetupError
 from routesock.problems import invalid
 
@@ -41,7 +42,7 @@ class SchemaAdapter(ABC):
         """
 
 
-def is_async(function: Any) -> bool:
+def gives_awaitable(function: Any) -> bool:
     """Whether calling ``function`` (a function, a partial, an object with ``__call__``) does not run it to its end."""
     calls = (function, getattr(type(function), "__call__", None))  # noqa: B004
     return any(inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call) for call in calls)
@@ -52,7 +53,7 @@ def refuse_async(function: Any, owner: str, hook: str) -> None:
 
     The hook would seem to pass every time, since a coroutine that nobody awaits raises nothing.
     """
-    if is_async(function):
+    if gives_awaitable(function):
         raise RouteSetupError(
             f"{owner}.{hook} is async, and a schema's hooks are called without await: it would never run. Make it a "
             "plain function (with Blocking(...) around the schema if it queries the database), or do this in hydrate=."
@@ -61,8 +62,4 @@ def refuse_async(function: Any, owner: str, hook: str) -> None:
 
 def too_deep(payload: Any) -> Invalid | None:
     """The refusal for a schema that ran out of stack; ``None`` if ``payload`` is too flat to be the reason."""
-    level = [payload]
-    for _ in range(_SHALLOW_LEVELS):
-        level = [box for box in level if isinstance(box, dict | list)]
-        level = [item for box in level for item in (box.values() if isinstance(box, dict) else box)]
-    return invalid({WHOLE: ["Nested too deeply."]}) if level else None
+    return invalid({WHOLE: ["Nested too deeply."]}) if deeper_than(_SHALLOW_LEVELS, payload) else None

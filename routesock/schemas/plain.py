@@ -9,7 +9,7 @@ from typing import Any, get_origin
 from routesock.exceptions import Invalid, RouteSetupError
 from routesock.problems import invalid
 
-from .base import WHOLE, SchemaAdapter, is_async
+from .base import WHOLE, SchemaAdapter, gives_awaitable
 
 
 def is_plain(schema: Any) -> bool:
@@ -31,7 +31,7 @@ class PlainAdapter(SchemaAdapter):
     """
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
-        if is_async(function) or inspect.isgeneratorfunction(function):
+        if gives_awaitable(function) or inspect.isgeneratorfunction(function):
             raise RouteSetupError(
                 f"{function!r} is async or a generator, and a schema is a plain function. Wrap what it does in "
                 "Blocking(...) if it queries the database, or do it in hydrate=, which may be async."
