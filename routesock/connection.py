@@ -17,7 +17,7 @@ from .exceptions import TooManyInFlight
 from .intake import Decision, Refusal
 from .lane import FAIR_SHARE, HANDED_OVER, READ_ON, Job, Source, uncancel
 from .messages import Request
-from .outgoing import Outgoing
+from .outgoing import Outgoing, means_gone
 from .overrides import Compiled
 from .responder import Responder
 from .typing import UNSET
@@ -101,7 +101,9 @@ class Connection:
         self._lane.in_send = True
         try:
             await self._send(message)
-        except OSError:  # ASGI 2.4: the client has left while this waited for it
+        except Exception as exc:
+            if not means_gone(exc):
+                raise
             logger.debug("A frame could not be sent.", exc_info=True)
         finally:
             self._lane.in_send = False

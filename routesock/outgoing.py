@@ -96,7 +96,14 @@ def spelt(frame: Frame) -> str:
         raise EncodeError(f"A value raised {type(exc).__name__} when it was spelt.") from exc
 
 
+def means_gone(exc: Exception) -> bool:
+    """Whether a server says with ``exc`` that the client has left: an ``OSError`` (ASGI 2.4), or what daphne raises."""
+    return isinstance(exc, OSError) or any(
+        f"{cls.__module__}.{cls.__qualname__}" == "autobahn.exception.Disconnected" for cls in type(exc).__mro__
+    )
+
+
 def _log_not_sent(exc: Exception) -> None:
-    # An OSError is what ASGI 2.4 has servers raise once the client has left: the disconnect that follows says it all.
-    level = logging.DEBUG if isinstance(exc, OSError) else logging.WARNING
+    # The disconnect that follows says all about a client that has left.
+    level = logging.DEBUG if means_gone(exc) else logging.WARNING
     logger.log(level, "A frame could not be sent.", exc_info=exc)

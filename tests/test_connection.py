@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from autobahn.exception import Disconnected
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from channels.layers import InMemoryChannelLayer
 from django.core.exceptions import ImproperlyConfigured
@@ -273,7 +274,9 @@ async def test_an_encoder_that_spells_not_even_the_error_leaves_a_log_and_the_so
     assert caplog.records[-1].getMessage() == "Nor could the error be sent."
 
 
-@pytest.mark.parametrize(("exc", "level"), [(OSError(), logging.DEBUG), (RuntimeError(), logging.WARNING)])
+@pytest.mark.parametrize(
+    ("exc", "level"), [(OSError(), logging.DEBUG), (Disconnected(), logging.DEBUG), (RuntimeError(), logging.WARNING)]
+)
 async def test_a_frame_that_the_server_does_not_take_is_no_fault_of_the_handler(
     exc: Exception, level: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -391,7 +394,8 @@ async def test_no_reply_is_sent_behind_a_close_through_an_own_send_either() -> N
     await asyncio.wait_for(socket.task, 5)
 
 
-async def test_a_handler_goes_on_when_the_client_leaves_while_it_sends() -> None:
+@pytest.mark.parametrize("exc", [ConnectionResetError(), Disconnected()], ids=["ASGI 2.4", "daphne"])
+async def test_a_handler_goes_on_when_the_client_leaves_while_it_sends(exc: Exception) -> None:
     """What it saves and tells others behind that must not be lost."""
     saved: list[str] = []
 
@@ -404,7 +408,7 @@ async def test_a_handler_goes_on_when_the_client_leaves_while_it_sends() -> None
     class Leaving(Sockets):
         async def send(self, message: dict[str, Any]) -> None:
             if message["type"] == "websocket.send":
-                raise ConnectionResetError
+                raise exc
 
     socket = Leaving(Saving.as_asgi())
     await socket.put(

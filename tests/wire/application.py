@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import decimal
+import logging
 import uuid
 from typing import Any
 
@@ -76,6 +77,13 @@ class WireConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     async def slow(self, request: Request) -> str:
         await asyncio.sleep(request.payload)
         return "slept"
+
+    @route("save")
+    async def save(self, request: Request) -> None:
+        """Waits, tells the client, and only then does what must not be lost."""
+        await asyncio.sleep(0.2)
+        await self.send_json({"saving": request.payload})
+        logging.getLogger(__name__).warning("saved %s", request.payload)
 
     @route("late", timeout=0.05)
     async def late(self, request: Request) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from tests.servers import receive, send
+from tests.servers import Server, connect, receive, send
 
 pytestmark = pytest.mark.servers
 
@@ -92,3 +93,16 @@ async def test_pipelined_requests_are_all_answered_in_order(either: ClientConnec
     for number in range(1000):
         await send(either, {"route": "echo", "uuid": number, "payload": number})
     assert [(await receive(either))["uuid"] for _ in range(1000)] == list(range(1000))
+
+
+@pytest.mark.parametrize("leave", ["close", "abort"])
+async def test_who_sends_and_leaves_does_not_lose_the_message(server: Server, leave: str) -> None:
+    async with connect(server, "/ws/") as connection:
+        await send(connection, {"route": "save", "uuid": 1, "payload": leave})
+        if leave == "abort":
+            await send(connection, {"route": "PING"})
+            await receive(connection)  # so the request has been read
+            connection.transport.abort()
+    async with asyncio.timeout(10):
+        while f"saved {leave}" not in server.output():
+            await asyncio.sleep(0.02)
