@@ -115,6 +115,14 @@ class Server:
         size = os.fstat(self._output.fileno()).st_size
         return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
 
+    def wait_for_output(self, text: str) -> None:
+        """Returns when ``text`` has been written. ``TimeoutError`` if that takes too long."""
+        deadline = time.monotonic() + ANSWER_WITHIN
+        while text not in self.output():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self!r} did not write {text!r}.")
+            time.sleep(0.02)
+
     def _accepts(self) -> bool:
         try:
             with closing(socket.create_connection((HOST, self.port), timeout=1)):

@@ -103,6 +103,4 @@ async def test_who_sends_and_leaves_does_not_lose_the_message(server: Server, le
             await send(connection, {"route": "PING"})
             await receive(connection)  # so the request has been read
             connection.transport.abort()
-    async with asyncio.timeout(10):
-        while f"saved {leave}" not in server.output():
-            await asyncio.sleep(0.02)
+    await asyncio.to_thread(server.wait_for_output, f"saved {leave}")
