@@ -78,6 +78,7 @@ class Guard:
         desk = self._desk
         job.entered = True
         desk.forget(job)
+        job.decision = Of.NOBODY  # what stands in its place can be cancelled and has a deadline, not the frame itself
         task = asyncio.current_task()
         assert task is not None
         inner = Job(job.source, message, desk.intake.frame(message), task)
