@@ -62,14 +62,16 @@ class Plan:
             value = call(request, value)
             if awaited:
                 value = await value
-        return value  # type: ignore[no-any-return]
+        reply: Reply = value
+        return reply
 
     async def _run_around(self, request: Request, functions: tuple[Middleware, ...]) -> Reply:
         await _walk(self._before, request, None)
         call: CallNext = partial(_walk, self._handler, value=None)
         for middleware in reversed(functions):
             call = partial(_through, middleware, call, self.route)
-        return await _walk(self._after, request, await call(request))  # type: ignore[no-any-return]
+        reply: Reply = await _walk(self._after, request, await call(request))
+        return reply
 
 
 async def _walk(steps: Sequence[Call], request: Request, value: Any) -> Any:

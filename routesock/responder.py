@@ -91,7 +91,7 @@ class Responder:
         job.settled = True
         if isinstance(job.outcome, Refusal):
             await self.replies.refuse(job.outcome)
-        elif type(job.decision) is Request and job.outcome is not None:
+        elif type(job.decision) is Request:
             await self.replies.reply(job.decision, job.outcome)
 
     def queued(self, job: Job) -> None:

@@ -235,7 +235,8 @@ def _checked_hook(option: str, hook: Any) -> Callable[..., Any] | str | None:
             f"{option}={hook!r} cannot be called with one argument. Of a method, give the name: "
             f"{option}={getattr(hook, '__name__', 'name')!r}."
         )
-    return hook  # type: ignore[no-any-return]
+    function: Callable[..., Any] = hook
+    return function
 
 
 def _checked_status(status: Any) -> int | None:
