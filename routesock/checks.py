@@ -146,7 +146,7 @@ def _check_handlers() -> Iterator[CheckMessage]:
     for cls in _consumers(RouteMixin):
         for attr in _methods_of_routes(cls) if cls._routesock.sync else ():
             definition = id(inspect.getattr_static(cls, attr))
-            if is_async(getattr(cls, attr)) and definition not in seen:
+            if _is_on_loop(getattr(cls, attr)) and definition not in seen:
                 seen.add(definition)  # said once, of the class that has it, and not of each subclass
                 yield Warning(
                     f"{cls.__name__}.{attr} is async on a sync consumer: it runs on the event loop, where self.send(), "
@@ -155,6 +155,10 @@ def _check_handlers() -> Iterator[CheckMessage]:
                     obj=cls,
                     id=Id.ASYNC_ON_SYNC,
                 )
+
+
+def _is_on_loop(function: Any) -> bool:
+    return is_async(function) or inspect.isasyncgenfunction(function)
 
 
 def _consumers(cls: type[RouteMixin]) -> dict[type[RouteMixin], None]:

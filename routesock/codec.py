@@ -98,3 +98,12 @@ encode: Final = _kept_encoder()
 Raises ``TypeError`` for what it cannot spell, ``ValueError`` for NaN and the infinities, ``RecursionError`` for a value
 that contains itself; whatever a value's own methods raise comes through.
 """
+
+
+def size_of(data: str | bytes | None) -> int:
+    """Bytes of a frame's data as it is sent, a text in UTF-8."""
+    if not data:
+        return 0
+    if isinstance(data, bytes) or data.isascii():
+        return len(data)
+    return len(data.encode("utf-8", "surrogatepass"))

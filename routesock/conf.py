@@ -31,11 +31,17 @@ def _is_client_error(value: Any) -> bool:
     return isinstance(value, int) and 400 <= value <= 499  # http.HTTPStatus too
 
 
+OVERFLOW_POLICIES: Final = ("close", "drop")
+
 SETTINGS: Final[dict[str, Setting]] = {
     "MAX_FRAME": Setting(65_536, _is_count, "a positive number of bytes"),
     "MAX_REPLY": Setting(1_000_000, _is_count, "a positive number of bytes"),
     "MAX_DEPTH": Setting(64, _is_count, "a positive number of levels"),
     "MAX_QUEUED": Setting(64, _is_count, "a positive number of requests"),
+    "CONCURRENCY": Setting(15, _is_count, "a positive number of requests"),
+    "MAX_OUTGOING": Setting(256, _is_count, "a positive number of frames"),
+    "MAX_OUTGOING_BYTES": Setting(4_000_000, _is_count, "a positive number of bytes"),
+    "OVERFLOW": Setting("close", lambda value: value in OVERFLOW_POLICIES, '"close" or "drop"'),
     "VALIDATION_STATUS": Setting(422, _is_client_error, "a status from 400 to 499"),
     "TIMEOUT": Setting(30.0, lambda value: value is None or _is_seconds(value), "seconds, or None for no deadline"),
     "DISCONNECT_GRACE": Setting(

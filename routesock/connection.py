@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from itertools import count
 from typing import Any, Final
@@ -15,11 +15,14 @@ from channels.exceptions import StopConsumer
 from . import conf, faults
 from .exceptions import TooManyInFlight
 from .intake import Decision, Refusal
-from .lane import FAIR_SHARE, HANDED_OVER, READ_ON, Job, Source, uncancel
+from .jobs import HANDED_OVER, READ_ON, Job, Source
+from .lane import FAIR_SHARE, uncancel
 from .messages import Request
+from .outbox import REPLY, Kind, Outbox
 from .outgoing import Outgoing, means_gone
 from .overrides import Compiled
 from .responder import Responder
+from .room import Progress, Room
 from .typing import UNSET
 
 logger: Final = logging.getLogger("routesock.socket")
@@ -29,6 +32,9 @@ MAX_QUEUED_EVENTS: Final = 1000
 
 CANCEL_WAIT: Final = 1.0
 """Seconds that a cancelled handler has for its ``finally`` blocks before ``disconnect()`` runs without it."""
+
+CLOSE_WAIT: Final = 1.0
+"""Seconds that a notice of ours has to get past a client that does not read, and a close frame as many again."""
 
 _FIRST_RETRY: Final = 0.1
 _LAST_RETRY: Final = 5.0
@@ -40,6 +46,30 @@ Receive = Callable[[], Awaitable[Any]]
 class Connection:
     """Serves one socket of ``consumer``: reads from the client and the channel layer until either ends it."""
 
+    __slots__ = (
+        "__weakref__",
+        "_channel_receive",
+        "_client",
+        "_closing",
+        "_consumer",
+        "_context",
+        "_ended",
+        "_finishing",
+        "_gone",
+        "_grace",
+        "_grace_over",
+        "_hurried",
+        "_lane",
+        "_layer",
+        "_outbox",
+        "_receive",
+        "_responder",
+        "_send",
+        "_sync",
+        "_taking_leave",
+        "_tasks",
+    )  # fmt: skip
+
     def __init__(
         self,
         consumer: Any,
@@ -49,21 +79,34 @@ class Connection:
         send: Callable[[Any], Awaitable[None]],
     ) -> None:
         self._consumer = consumer
+        self._sync = compiled.sync
         self._receive = receive
         self._channel_receive = channel_receive
         self._send = send
         self._grace: float = conf.get("DISCONNECT_GRACE") if compiled.grace is UNSET else compiled.grace
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._taking_leave = False
         self._gone = False
         self._finishing = False
-        self._hurry = asyncio.Event()
+        self._hurried = False
+        self._grace_over: asyncio.Future[None] | None = None
+        overflow = conf.get("OVERFLOW") if compiled.overflow is UNSET else compiled.overflow
+        self._outbox = Outbox(send, overflow == "drop", self._overflow)
+        progress = Progress(lambda: self._outbox.busy)
         self._responder = Responder(
-            consumer, compiled, Outgoing(consumer, compiled, self.reply, lambda: self._closing), self._spawn, self._end
+            consumer,
+            compiled,
+            Outgoing(consumer, compiled, self.reply, lambda: self._closing),
+            progress,
+            self._spawn,
+            self._spawn_apart,
+            self._end,
         )
         self._lane = self._responder.lane
-        self._client = Source(self._read_client, conf.get("MAX_QUEUED"))
-        self._layer = Source(self._read_layer, MAX_QUEUED_EVENTS)
+        self._client = Source(self._read_client, Room(conf.get("MAX_QUEUED"), progress))
+        events = Room(MAX_QUEUED_EVENTS, progress, weight=conf.get("MAX_OUTGOING_BYTES"))
+        self._layer = Source(self._read_layer, events, weigh)
         self._context: contextvars.Context
         self._ended: asyncio.Future[dict[str, Any] | None]
 
@@ -80,7 +123,7 @@ class Connection:
         except GeneratorExit:  # thrown away with its loop: nothing can be awaited any more
             raise
         except BaseException:  # connect() raised, or the server has no patience
-            self._hurry.set()
+            self._hurry()
             await self._finished(message)
             raise
         await self._finished(message)
@@ -93,31 +136,67 @@ class Connection:
         """
         if self._gone:
             return
-        if message["type"] == "websocket.accept":
+        kind = Kind.OWN
+        if message["type"] != "websocket.send":
+            kind = REPLY
             self._lane.opening = False
-        elif message["type"] == "websocket.close":
-            self._lane.opening = False
-            self._close()
-        self._lane.in_send = True
+            if message["type"] == "websocket.close":
+                self._close()
         try:
-            await self._send(message)
+            await self._write(message, kind)
         except Exception as exc:
             if not means_gone(exc):
                 raise
             logger.debug("A frame could not be sent.", exc_info=True)
-        finally:
-            self._lane.in_send = False
 
-    async def reply(self, message: dict[str, Any]) -> None:
+    async def reply(self, message: dict[str, Any], kind: Kind) -> None:
         """Send a frame of ours, unless a close has begun."""
-        if self._closing:
+        if not self._closing:
+            await self._write(message, kind)
+
+    async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
+        """Send a frame that nobody asked for. Raises what encoding raises."""
+        await self._responder.replies.push(route, payload, headers)
+
+    async def close(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None:
+        """End the socket: a CLOSE notice, the close itself, then all that follows a client's leaving.
+
+        ``reconnect`` tells the client whether to come back, ``retry_after`` in how many seconds. Does nothing on a
+        socket that is being closed, raises nothing, and does not wait for a client that does not read.
+        """
+        if self._closing or self._taking_leave:
             return
+        self._taking_leave = True
+        reason = _fitted(reason)
+        notice: dict[str, Any] = {"code": code, "reason": reason, "reconnect": reconnect}
+        if retry_after is not None:
+            notice["retry_after"] = retry_after
+        try:
+            if not self._lane.opening:
+                await _within(CLOSE_WAIT, self._responder.replies.close_notice(notice))
+            self._close()
+            await _within(CLOSE_WAIT, self._send({"type": "websocket.close", "code": code, "reason": reason}))
+        except Exception:
+            logger.debug("A socket could not be closed.", exc_info=True)
+        finally:
+            self._end({"type": "websocket.disconnect", "code": code, "reason": reason})
+
+    async def _write(self, message: dict[str, Any], kind: Kind) -> None:
         lane = self._lane
+        running = lane.running
+        # Who waits here in the lane's own task holds the reading; what other tasks send holds nothing.
+        if running is None or running.task is not asyncio.current_task():
+            await self._outbox.write(message, kind)
+            return
         lane.in_send = True
         try:
-            await self._send(message)
+            await self._outbox.write(message, kind)
         finally:
             lane.in_send = False
+
+    def _overflow(self) -> None:
+        logger.warning("A client does not read what is sent to it: its socket is closed (1013).")
+        self._spawn(self.close(1013, "too slow", reconnect=True))
 
     async def _read_client(self) -> None:
         task = _this_task()
@@ -130,8 +209,6 @@ class Connection:
                 self._raise_if_closing()
                 continue
             if message["type"] == "websocket.disconnect":
-                self._gone = True
-                self._close()
                 self._end(message)
                 return
             if self._closing:
@@ -139,7 +216,7 @@ class Connection:
             decision = self._decide(message) if message["type"] == "websocket.receive" else None
             if decision is not None and type(decision) is not Request and await self._responder.at_once(decision):
                 continue
-            verdict = await self._lane.submit(Job(self._client, message, decision, task))
+            verdict = await self._responder.submit(Job(self._client, message, decision, task))
             if verdict is READ_ON:
                 continue
             if verdict is HANDED_OVER:
@@ -181,11 +258,15 @@ class Connection:
     def _close(self) -> None:
         """From here on nothing is dispatched and no reply sent."""
         self._closing = True
-        self._lane.close()
+        self._responder.close()
+        self._client.room.release()
+        self._layer.room.release()
 
     def _end(self, outcome: dict[str, Any] | BaseException | None) -> None:
         """Wake ``serve``: with the disconnect, with an exception for the server, or with neither (``StopConsumer``)."""
         self._close()
+        self._gone = True
+        self._outbox.close()
         if self._ended.done():
             if isinstance(outcome, Exception):
                 logger.error("A socket that had ended failed once more.", exc_info=outcome)
@@ -201,15 +282,29 @@ class Connection:
         uncancel(_this_task())
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """A task of this socket, in the context that ``connect()`` ran in, as under Channels."""
-        task = asyncio.get_running_loop().create_task(coroutine, context=self._context)
+        """Start a task of this socket, in the context that ``connect()`` ran in, as under Channels."""
+        _ = self._task(coroutine, self._context)
+
+    def _spawn_apart(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start one in a copy of that context."""
+        return self._task(coroutine, self._context.copy())
+
+    def _task(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             self._end(exc)
+
+    def _hurry(self) -> None:
+        """Cut the grace short."""
+        self._hurried = True
+        if self._grace_over is not None and not self._grace_over.done():
+            self._grace_over.set_result(None)
 
     async def _finished(self, message: dict[str, Any]) -> None:
         """Finish, also if the server cancels us meanwhile: then without the grace."""
@@ -217,25 +312,34 @@ class Connection:
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            self._hurry.set()
+            self._hurry()
             await task
             raise
 
     async def _finish(self, message: dict[str, Any]) -> None:
         self._close()
         self._finishing = True
-        job = self._lane.running
-        if job is not None:
-            # Who sends and leaves must not lose the message: what runs has a grace, all else ends.
-            await self._cancel(self._tasks - {job.task})
-            hurry = asyncio.ensure_future(self._hurry.wait())
-            await asyncio.wait({job.task, hurry}, timeout=self._grace, return_when=asyncio.FIRST_COMPLETED)
-            hurry.cancel()
+        # Who sends and leaves must not lose the message: what runs has a grace, all else ends.
+        graced = {job.task for job in self._responder.running() if not self._responder.give_up(job)}
+        await self._cancel(self._tasks - graced)
+        await self._wait_for(graced)
         self._responder.abandoned = True
         await self._cancel(set(self._tasks))
         if self._responder.connected:
             with suppress(StopConsumer):
                 await self._responder.dispatch(message)
+
+    async def _wait_for(self, tasks: set[asyncio.Task[Any]]) -> None:
+        """Wait until ``tasks`` have ended, but not longer than the grace."""
+        if not tasks or self._hurried:
+            return
+        loop = asyncio.get_running_loop()
+        self._grace_over = loop.create_future()
+        timer = loop.call_later(self._grace, self._hurry)
+        pending: set[asyncio.Future[Any]] = {*tasks, self._grace_over}
+        while self._grace_over in pending and len(pending) > 1:
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        timer.cancel()
 
     async def _cancel(self, tasks: set[asyncio.Task[None]]) -> None:
         for task in tasks:
@@ -250,3 +354,25 @@ def _this_task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
     assert task is not None
     return task
+
+
+def _fitted(reason: str) -> str:
+    """``reason`` cut to what a close frame holds: 125 bytes with the code (RFC 6455, section 5.5)."""
+    return reason.encode("utf-8", "replace")[:123].decode("utf-8", "ignore")
+
+
+async def _within(seconds: float, doing: Awaitable[None]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await doing
+
+
+def weigh(value: Any, levels: int = 4) -> int:
+    """Bytes, about, of the texts in a channel-layer message, which is what makes one large."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if levels and isinstance(value, dict):
+        return sum(weigh(item, levels - 1) for item in value.values())
+    if levels and isinstance(value, list | tuple):
+        return sum(weigh(item, levels - 1) for item in value)
+    return 0

@@ -12,6 +12,7 @@ from channels.layers import get_channel_layer
 from .connection import Connection
 from .dialects import Dialect, Keys
 from .overrides import Compiled, check_bases, compile_consumer
+from .socket import Accessor, give_way
 from .typing import UNSET, Unset
 
 
@@ -38,12 +39,24 @@ class RouteMixin:
     route_disconnect_grace: ClassVar[float | Unset] = UNSET
     """Seconds that a running handler has to end once the client is gone. Without it ``DISCONNECT_GRACE`` holds."""
 
+    route_concurrency: ClassVar[int | Unset] = UNSET
+    """How many requests of ``parallel=True`` routes and streams one socket may run at a time. Without it
+    ``CONCURRENCY`` holds."""
+
+    route_overflow: ClassVar[str | Unset] = UNSET
+    """What happens when too many frames wait for a slow client: ``"close"`` the socket, or ``"drop"`` the oldest push.
+    Without it ``OVERFLOW`` holds."""
+
+    socket: Any = Accessor()
+    """The socket: ``push`` and ``close``, of :class:`~routesock.socket.Socket`; blocking on a sync consumer."""
+
     _routesock: ClassVar[Compiled]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if check_bases(cls, RouteMixin):
             cls._routesock = compile_consumer(cls)
+            give_way(cls)
 
     # The parameters are Any for type checkers' sake: a user's class has Channels' own signature beside this one.
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -65,5 +78,6 @@ class RouteMixin:
             channel_receive = partial(consumer.channel_layer.receive, consumer.channel_name)
             consumer.channel_receive = channel_receive
         connection = Connection(consumer, type(self)._routesock, receive, channel_receive, send)
+        consumer._routesock_connection = connection
         consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
         await connection.serve()

@@ -9,7 +9,8 @@ from typing import Any, Final, Protocol
 from asgiref.sync import async_to_sync
 
 from .intake import Cancel, Decision, Intake, Of, Ping, Refusal
-from .lane import Job, uncancel
+from .jobs import Job
+from .lane import uncancel
 from .messages import Reply, Request
 
 OURS: Final = (Request, Refusal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Coroutine
+from collections.abc import Container, Coroutine, Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -49,6 +49,9 @@ Decision: TypeAlias = Request | Refusal | Ping | Cancel | Of
 
 _CONTROL: Final = ("PING", "CANCEL")
 """Reserved names that are acted upon before anything else."""
+
+TIMEOUT_HEADER: Final = "request-timeout"
+"""In seconds; a client's shorter deadline. Names of headers are compared as HTTP compares them, whatever their case."""
 
 _NOT_TEXT: Final = "A frame is one JSON text; this one is {}."
 
@@ -104,7 +107,15 @@ class Intake:
             return Refusal(self._size_error(), name, id)
         if id is not None and id in self._in_flight:
             return Refusal(DuplicateRequest(), name, id)
-        return Request(name, id, self._dialect.payload(content), headers, self._consumer)
+        request = Request(name, id, self._dialect.payload(content), headers, self._consumer)
+        if headers:
+            try:
+                request.timeout = _timeout_of(headers)
+            except InvalidEnvelope as error:
+                return Refusal(error, name, id)
+        if id is None and self._plans[name].streams:
+            return Refusal(InvalidEnvelope("A stream is asked for with an id, to which its items belong."), name)
+        return request
 
     def _decoded(self, text: str, *, too_large: bool) -> Decision:
         """What a frame is, asked of the consumer's own ``decode_json`` here and now, unless that cannot be."""
@@ -130,9 +141,7 @@ class Intake:
 
     def is_too_large(self, text: str) -> bool:
         """Whether ``text`` has more bytes in UTF-8 than ``MAX_FRAME``."""
-        if len(text) > self._max_frame:
-            return True
-        return not text.isascii() and len(text.encode("utf-8", "surrogatepass")) > self._max_frame
+        return len(text) > self._max_frame or codec.size_of(text) > self._max_frame
 
     def _unregistered(self, frame: Frame, name: Any) -> Decision:
         reserved = self._reserved(frame, name)
@@ -198,6 +207,13 @@ class Intake:
     @staticmethod
     def _readable(name: Any) -> str | None:
         return name if type(name) is str and 0 < len(name) <= MAX_ROUTE_CHARS else None
+
+
+def _timeout_of(headers: Mapping[str, Any]) -> float | None:
+    seconds = next((value for name, value in headers.items() if name.lower() == TIMEOUT_HEADER), None)
+    if seconds is None or (type(seconds) in (int, float) and seconds > 0):
+        return seconds
+    raise InvalidEnvelope("The header Request-Timeout is a positive number of seconds.")
 
 
 def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -9,80 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from enum import Enum
 from types import coroutine
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from .intake import Decision, Refusal
-from .messages import Reply, Request
-
-PATIENCE: Final = 0.02
-"""Seconds for which a reader waits for room behind one running job before it refuses a request."""
-
-_TURNS: Final = 3
-"""Of the loop, for a job that is ready to go on: one to see that, one to step it, one for what it may wake."""
+from .jobs import HANDED_OVER, READ_ON, REFUSED, Job, Jobs, Source, Verdict
+from .messages import Request
+from .room import Progress
 
 FAIR_SHARE: Final = 16
 """Jobs after which a task lets others run, so that one socket's flood cannot hold the loop."""
-
-
-class Source:
-    """Where jobs come from: the client or the channel layer. ``read()`` reads on; ``room`` bounds its queued jobs."""
-
-    __slots__ = ("queued", "read", "room")
-
-    def __init__(self, read: Callable[[], Coroutine[Any, Any, None]], room: int) -> None:
-        self.read = read
-        self.room = room
-        self.queued = 0
-
-
-class Job:
-    """Something to do in a socket's order: an ASGI or channel-layer message, with the decision if it is a frame."""
-
-    # Defaults on the class: most jobs end without one of them being set.
-    entered = False  # the decision was acted upon
-    outcome: Reply | Refusal | None = None
-    settled = False  # the final reply is decided: whatever the handler still gives is dropped
-    revoked = False  # its task was told to cancel it
-    over = False  # its code has ended: there is nothing left to cancel
-    waited = False  # it has suspended: until then nothing else can have happened on the socket
-    watched = False  # it can be cancelled, and its deadline runs
-    timer: asyncio.TimerHandle | None = None
-
-    def __init__(
-        self, source: Source, message: dict[str, Any], decision: Decision | None, task: asyncio.Task[Any]
-    ) -> None:
-        self.task = task  # who does it
-        self.source = source
-        self.message = message
-        self.decision = decision
-
-
-class Jobs(Protocol):
-    """Who does the jobs of a lane."""
-
-    async def run(self, job: Job) -> None:
-        """Do ``job``, with whatever it raises."""
-
-    def queued(self, job: Job) -> None:
-        """``job`` has to wait for its turn."""
-
-    def waits(self, job: Job) -> None:
-        """``job`` waits for the first time; called before anything else can happen on the socket."""
-
-
-class Verdict(Enum):
-    """What became of a submitted job, and so what its reader does next."""
-
-    READ_ON = "done or queued: read on"
-    HANDED_OVER = "done, and another task reads by now: end"
-    REFUSED = "no room"
-
-
-# Looking a member up costs more than the comparison, for each message.
-READ_ON: Final = Verdict.READ_ON
-HANDED_OVER: Final = Verdict.HANDED_OVER
 
 
 class Lane:
@@ -91,18 +26,30 @@ class Lane:
     ``spawn`` starts a task for a new reader; somebody awaits it in the end.
     """
 
-    def __init__(self, jobs: Jobs, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
+    __slots__ = (
+        "_jobs",
+        "_progress",
+        "_queue",
+        "_reader",
+        "_spawn",
+        "_taken",
+        "closed",
+        "in_send",
+        "opening",
+        "running",
+    )
+
+    def __init__(self, jobs: Jobs, progress: Progress, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
         self._jobs = jobs
+        self._progress = progress
         self._spawn = spawn
-        self._queue: deque[Job] = deque()
+        self._queue: deque[Job] | None = None  # most sockets never need one
         self._reader: Source | None = None  # whose reading the running job still holds
-        self._roomy: asyncio.Future[None] | None = None
-        self._watched: Job | None = None
-        self._impatient_at = 0.0
         self._taken = False
         self.running: Job | None = None
         self.in_send = False
-        """Set by the owner while a job waits in ``send()``: that holds the reading, which is the back-pressure."""
+        """Set by the owner while the running job's own task is in ``send()``: a job that waits there holds the reading,
+        which is the back-pressure."""
         self.opening = True
         """Until the owner has seen the socket accepted: there is nothing to read before that, and nothing to answer."""
         self.closed = False
@@ -110,13 +57,14 @@ class Lane:
     async def submit(self, job: Job) -> Verdict:
         """Run ``job`` in this task if the lane is free, else queue it; a request finds room in time or is refused."""
         while self._taken and not self.closed:
-            if job.source.queued < job.source.room:
-                job.source.queued += 1
+            if job.queue():
+                if self._queue is None:
+                    self._queue = deque()
                 self._queue.append(job)
                 self._jobs.queued(job)
                 return READ_ON
-            if not await self._room(refusable=type(job.decision) is Request):
-                return Verdict.REFUSED
+            if not await job.source.room.wait(refusable=type(job.decision) is Request):
+                return REFUSED
         if self.closed:  # while the job waited for room
             return READ_ON
         self._reader = job.source
@@ -126,38 +74,37 @@ class Lane:
         self.running = None
         if not self._taken:
             return READ_ON
+        self._progress.ended += 1
         await self._work_off(job.task)
         self._taken = False
-        self._watched = None
         return READ_ON if self._reader is not None else HANDED_OVER
 
     def drop(self, job: Job) -> bool:
         """Take ``job`` out of the queue; ``False`` if it is not there (any more)."""
-        try:
-            self._queue.remove(job)
-        except ValueError:
+        if self._queue is None or job not in self._queue:
             return False
-        self._left(job)
+        self._queue.remove(job)
+        job.unqueue()
         return True
 
     def close(self) -> None:
         """Drop what is queued and take nothing more; the running job goes on."""
         self.closed = True
         while self._queue:
-            self._left(self._queue.popleft())
-        self._release(self._roomy)
+            self._queue.popleft().unqueue()
 
     async def _work_off(self, task: asyncio.Task[Any]) -> None:
         # The lane stays taken over the yields: a frame that is read meanwhile queues up behind.
         done = 0
         while self._queue:
             job = self._queue.popleft()
-            self._left(job)
+            job.unqueue()
             job.task = task
             self.running = job
             self.in_send = False
             await _stepped(self._jobs.run(job), self._waits)
             self.running = None
+            self._progress.ended += 1
             done += 1
             if done % FAIR_SHARE == 0:
                 await self._turn(task)
@@ -177,10 +124,6 @@ class Lane:
             self._spawn(reader.read())
         return True
 
-    def _left(self, job: Job) -> None:
-        job.source.queued -= 1
-        self._release(self._roomy)
-
     async def _turn(self, task: asyncio.Task[Any]) -> None:
         try:
             await asyncio.sleep(0)
@@ -188,39 +131,6 @@ class Lane:
             if self.closed:
                 raise
             uncancel(task)
-
-    async def _room(self, *, refusable: bool) -> bool:
-        """Wait until there may be room; ``False``: a refusable job has waited long enough behind the running one."""
-        loop = asyncio.get_running_loop()
-        if refusable:
-            # A reply that waits for a slow client is no busy handler: patience begins when it has gone.
-            if self._watched is not self.running or self.in_send:
-                self._watched, self._impatient_at = self.running, loop.time() + PATIENCE
-            if loop.time() >= self._impatient_at:
-                return await self._moved_on()
-        if self._roomy is None or self._roomy.done():
-            self._roomy = loop.create_future()
-        timer = loop.call_at(self._impatient_at, self._release, self._roomy) if refusable else None
-        try:
-            await asyncio.shield(self._roomy)
-        finally:
-            if timer is not None:
-                timer.cancel()
-        return True
-
-    async def _moved_on(self) -> bool:
-        """Whether the running job ends as soon as the loop turns: maybe the process stood still, not the job."""
-        watched = self.running
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
-            if self.running is not watched:
-                return True
-        return False
-
-    @staticmethod
-    def _release(waiter: asyncio.Future[None] | None) -> None:
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
 
 @coroutine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -36,9 +36,13 @@ class Request:
         The consumer instance that answers.
     ``started``
         When the handler began (``time.monotonic()``), where hooks may have waited before it; else ``None``.
+    ``timeout``
+        The deadline in seconds that the client asked for with the header ``Request-Timeout``; else ``None``.
+    ``emit``
+        Of a stream: sends one item. Handlers yield instead.
     """
 
-    __slots__ = ("consumer", "data", "headers", "id", "payload", "route", "started")
+    __slots__ = ("consumer", "data", "emit", "headers", "id", "payload", "route", "started", "timeout")
 
     def __init__(
         self,
@@ -55,6 +59,8 @@ class Request:
         self.headers = headers
         self.consumer = consumer
         self.started: float | None = None
+        self.timeout: float | None = None
+        self.emit: Callable[[Any], Awaitable[None]] | None = None
 
     def __repr__(self) -> str:
         # The payload stays out: a request ends up in logs and tracebacks.

@@ -11,11 +11,12 @@ from typing import Any, Final
 
 from . import codec, conf, db
 from .dialects import Frame
+from .outbox import REPLY, Kind
 from .overrides import Compiled
 
 logger: Final = logging.getLogger("routesock.request")
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Send = Callable[[dict[str, Any], Kind], Awaitable[None]]
 
 
 class FrameTooLarge(ValueError):
@@ -29,6 +30,8 @@ class EncodeError(Exception):
 class Outgoing:
     """Writes the frames of one socket, through those of the consumer's own methods that override Channels'."""
 
+    __slots__ = ("_consumer", "_is_closing", "_max_bytes", "_own", "_plain", "_send")
+
     def __init__(self, consumer: Any, compiled: Compiled, send: Send, is_closing: Callable[[], bool]) -> None:
         self._consumer = consumer
         self._own = compiled
@@ -37,26 +40,26 @@ class Outgoing:
         self._max_bytes: int = conf.get("MAX_REPLY")
         self._plain = not (compiled.encode or compiled.send or compiled.send_json)
 
-    async def write(self, frame: Frame) -> None:
+    async def write(self, frame: Frame, kind: Kind = REPLY) -> None:
         """Encode ``frame`` and send it. Raises what encoding raises, nothing for a socket that takes no more frames."""
         if self._plain:
             text = self._checked(spelt(frame))
             try:
-                await self._send({"type": "websocket.send", "text": text})
+                await self._send({"type": "websocket.send", "text": text}, kind)
             except Exception as exc:
                 _log_not_sent(exc)
             return
         if self._is_closing():
             return
         try:
-            await self._write_own(frame)
+            await self._write_own(frame, kind)
         except (SystemExit, KeyboardInterrupt, asyncio.CancelledError) as exc:
             task = asyncio.current_task()
             if isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise
             raise EncodeError(f"The consumer's own code raised {exc!r}.") from exc
 
-    async def _write_own(self, frame: Frame) -> None:
+    async def _write_own(self, frame: Frame, kind: Kind) -> None:
         if self._own.send_json:
             if not self._own.encode:
                 # What Channels' encode_json will spell then: strict, with dates and the like, and of a bounded size.
@@ -69,7 +72,7 @@ class Outgoing:
             if self._own.send:
                 await self._call(partial(self._consumer.send, text_data=text))
             else:
-                await self._send({"type": "websocket.send", "text": text})
+                await self._send({"type": "websocket.send", "text": text}, kind)
         except Exception as exc:
             _log_not_sent(exc)
 
@@ -80,7 +83,7 @@ class Outgoing:
         return await method()
 
     def _checked(self, text: str) -> str:
-        size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        size = codec.size_of(text)
         if size > self._max_bytes:
             raise FrameTooLarge(f"A frame of {size} bytes is over MAX_REPLY ({self._max_bytes}): send it in parts.")
         return text

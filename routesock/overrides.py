@@ -14,6 +14,7 @@ from channels.generic.websocket import (
     WebsocketConsumer,
 )
 
+from . import conf
 from .dialects import Dialect
 from .exceptions import RouteSetupError
 from .pipeline import Plan, compile_route
@@ -30,6 +31,10 @@ class Compiled:
     plans: Mapping[str, Plan]
     handlers: frozenset[str]
     """The attributes that answer routes: no channel-layer message may call them."""
+    beside: frozenset[str]
+    """The routes that run beside the order."""
+    concurrency: int | Unset
+    overflow: str | Unset
     dialect: Dialect
     grace: float | Unset
     sync: bool
@@ -68,6 +73,9 @@ def compile_consumer(cls: type) -> Compiled:
             for name, route in routes.items()
         },
         handlers=frozenset(route.attr for route in routes.values()),
+        beside=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
+        concurrency=_checked_concurrency(cls),
+        overflow=_checked_overflow(cls),
         dialect=dialect,
         grace=_checked_grace(cls),
         sync=issubclass(cls, SyncConsumer),
@@ -120,3 +128,18 @@ def _checked_grace(cls: type) -> float | Unset:
     if grace is UNSET or (isinstance(grace, int | float) and not isinstance(grace, bool) and grace >= 0):
         return grace
     raise RouteSetupError(f"{cls.__name__}.route_disconnect_grace is a number of seconds, 0 for none; got {grace!r}.")
+
+
+def _checked_concurrency(cls: type) -> int | Unset:
+    count: Any = getattr(cls, "route_concurrency", UNSET)
+    if count is UNSET or (type(count) is int and count > 0):
+        return count
+    raise RouteSetupError(f"{cls.__name__}.route_concurrency is a positive number of requests; got {count!r}.")
+
+
+def _checked_overflow(cls: type) -> str | Unset:
+    policy: Any = getattr(cls, "route_overflow", UNSET)
+    if policy is UNSET or policy in conf.OVERFLOW_POLICIES:
+        return policy  # type: ignore[no-any-return]
+    choice = " or ".join(repr(name) for name in conf.OVERFLOW_POLICIES)
+    raise RouteSetupError(f"{cls.__name__}.route_overflow is {choice}; got {policy!r}.")

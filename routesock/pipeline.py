@@ -1,7 +1,7 @@
 """A route compiled into the steps that it uses: once per class, so that a message pays for nothing else.
 
-The order is schema, hydrate, handler (inside its middleware), dehydrate. Guards have their place in front of the schema
-and, for objects, behind hydrate.
+The order is schema, hydrate, handler (inside its middleware), dehydrate; a stream is dehydrated item by item. Guards
+have their place in front of the schema and, for objects, behind hydrate.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from . import db
 from .messages import Reply, Request
 from .routing import Route
 from .steps import Runs, Step, as_reply, dehydrate, finish, handle, hook_of, hydrate, load, mark_start
+from .streaming import stream
 from .typing import Unset
 
 CallNext = Callable[[Request], Awaitable[Reply]]
@@ -33,7 +34,7 @@ class Plan:
     Errors of any kind come through; the caller is the error boundary.
     """
 
-    __slots__ = ("_after", "_all", "_before", "_handler", "_middleware", "route", "timeout")
+    __slots__ = ("_after", "_all", "_before", "_handler", "_middleware", "route", "streams", "timeout")
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Plan:
     ) -> None:
         self.route = route
         self.timeout = timeout
+        self.streams = route.streams
         self._middleware = middleware
         self._before = _merged(before)
         self._handler = _merged(handler)
@@ -93,13 +95,13 @@ def compile_route(cls: type, route: Route, timeout: float | Unset | None, middle
         before.append(load(route.schema))
     if route.hydrate is not None:
         before.append(hydrate(hook_of(cls, route, "hydrate", route.hydrate)))
-    handler = [handle(cls, route)]
+    handler = [stream(cls, route) if route.streams else handle(cls, route)]
     if handler[0].runs is Runs.IN_THREAD:
         handler.insert(0, Step(Runs.IN_THREAD, mark_start))  # where it may have waited for its turn
     elif any(step.runs is not Runs.ON_LOOP for step in before):
         handler.insert(0, Step(Runs.ON_LOOP, mark_start))
     handler.append(finish(route))
-    after = [dehydrate(cls, route)] if route.dehydrate is not None else []
+    after = [dehydrate(cls, route)] if route.dehydrate is not None and not route.streams else []
     return Plan(route, timeout, before, handler, after, middleware + route.middleware)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from django.conf import settings
@@ -10,7 +11,8 @@ from . import faults, problems
 from .dialects import Dialect, Frame
 from .exceptions import RoutesockError
 from .intake import Ping, Refusal
-from .messages import Reply, Request, RequestId
+from .messages import NO_HEADERS, Reply, Request, RequestId
+from .outbox import Kind
 from .outgoing import Outgoing, spelt
 
 MAX_ERROR_REPLY: Final = 4096
@@ -19,6 +21,8 @@ MAX_ERROR_REPLY: Final = 4096
 
 class Replies:
     """Writes what one socket answers. What cannot be spelt is answered as a 500; nothing is raised."""
+
+    __slots__ = ("_consumer", "_dialect", "_outgoing")
 
     def __init__(self, consumer: Any, dialect: Dialect, outgoing: Outgoing) -> None:
         self._consumer = consumer
@@ -36,6 +40,21 @@ class Replies:
             )
         except Exception as exc:
             await self._fail(exc, request.route, request.id)
+
+    async def item(self, request: Request, payload: Any) -> None:
+        """One item of a stream. Raises what encoding raises."""
+        await self._outgoing.write(self._dialect.reply(request.route, request.id, 206, payload, NO_HEADERS))
+
+    async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
+        """A frame that nobody asked for. Raises what encoding raises."""
+        await self._outgoing.write(self._dialect.push(route, payload, headers), Kind.PUSH)
+
+    async def close_notice(self, payload: dict[str, Any]) -> None:
+        """Say that the socket is about to be closed, and why: some servers do not send a close frame's reason."""
+        try:
+            await self._outgoing.write(self._dialect.push("CLOSE", payload))
+        except Exception as exc:
+            faults.internal_error(exc, "The notice of a close", self._consumer)
 
     async def refuse(self, refusal: Refusal) -> None:
         """Answer an error."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from channels.consumer import SyncConsumer, get_handler_name
@@ -13,14 +13,18 @@ from channels.exceptions import StopConsumer
 from django.utils.module_loading import import_string
 
 from . import conf, db, faults
-from .exceptions import Cancelled, DeadlineExceeded, RoutesockError
+from .exceptions import Cancelled
 from .guard import OURS, Guard, current
+from .inflight import InFlight
 from .intake import Cancel, Decision, Intake, Of, Ping, Refusal
-from .lane import Job, Lane, uncancel
-from .messages import Reply, Request, RequestId
+from .jobs import Job, Verdict
+from .lane import Lane, uncancel
+from .messages import Reply, Request
 from .outgoing import Outgoing
 from .overrides import Compiled
+from .pool import Pool
 from .replies import Replies
+from .room import Progress
 from .typing import UNSET
 
 _DECODER: Final = Of.DECODER
@@ -29,34 +33,77 @@ _dispatch_in_thread: Final = vars(SyncConsumer)["dispatch"].func
 
 
 class Responder:
-    """Does the jobs of one socket's lane. ``end`` ends the socket: with an exception for the server, or without."""
+    """Does the jobs of one socket.
+
+    ``spawn`` starts a task in the socket's context, ``spawn_apart`` one in a copy of it; ``end`` ends the socket: with
+    an exception for the server, or without.
+    """
+
+    __slots__ = (
+        "_beside", "_compiled", "_consumer", "_end", "_guarded", "_middleware", "_plans", "_pool", "_timeout",
+        "abandoned", "connected", "in_flight", "intake", "lane", "replies",
+    )  # fmt: skip
 
     def __init__(
         self,
         consumer: Any,
         compiled: Compiled,
         outgoing: Outgoing,
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        progress: Progress,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn_apart: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         end: Callable[[BaseException | None], None],
     ) -> None:
         self._consumer = consumer
         self._compiled = compiled
         self._guarded = compiled.guarded
         self._plans = compiled.plans
+        self._beside = compiled.beside
         self.replies = Replies(consumer, compiled.dialect, outgoing)
-        self._spawn = spawn
         self._end = end
         self._timeout: float | None = conf.get("TIMEOUT")
         self._middleware = tuple(import_string(path) for path in conf.get("MIDDLEWARE"))
-        self._in_flight: dict[RequestId, Job] = {}
-        self.intake = Intake(consumer, compiled, self._in_flight)
-        self.lane = Lane(self, spawn)
+        self.in_flight = InFlight(self._drop, self.replies.refuse, spawn)
+        self.intake = Intake(consumer, compiled, self.in_flight.ids)
+        self.lane = Lane(self, progress, spawn)
+        self._pool: Pool | None = None
+        if compiled.beside:
+            limit = conf.get("CONCURRENCY") if compiled.concurrency is UNSET else compiled.concurrency
+            self._pool = Pool(self, progress, spawn_apart, limit)
         self.connected = False
         """``connect()`` has returned."""
         self.abandoned = False
         """The socket is at its end: a cancellation is the connection's, no job's."""
         if compiled.guarded:
             Guard(consumer, self, sync=compiled.sync)
+
+    async def submit(self, job: Job) -> Verdict:
+        """Have ``job`` done in the order, or beside it."""
+        if self._beside and type(job.decision) is Request and job.decision.route in self._beside:
+            assert self._pool is not None
+            return await self._pool.submit(job)
+        return await self.lane.submit(job)
+
+    def close(self) -> None:
+        """Start nothing more."""
+        self.lane.close()
+        if self._pool is not None:
+            self._pool.close()
+
+    def running(self) -> set[Job]:
+        """What runs, in the order and beside it."""
+        ordered = set() if self.lane.running is None else {self.lane.running}
+        return ordered if self._pool is None else ordered | self._pool.running
+
+    def give_up(self, job: Job) -> bool:
+        """Write ``job``, which runs, off if its route ends with its client; ``False``: it has a grace to end."""
+        if type(job.decision) is Request:
+            route = self._plans[job.decision.route].route
+            if route.streams or route.cancel_on_disconnect:
+                job.settled = job.revoked = True
+                self.in_flight.forget(job)
+                return True
+        return False
 
     # What the lane asks
 
@@ -71,7 +118,7 @@ class Responder:
             job.over = True
             if job.task.cancelling() and not job.revoked and not self.abandoned:
                 await _absorb_cancellation(job.task)
-            if job.waited or self._in_flight:
+            if job.waited or self.in_flight.ids:
                 self.forget(job)
             await self.answer(job)
         except asyncio.CancelledError:
@@ -95,19 +142,17 @@ class Responder:
             await self.replies.reply(job.decision, job.outcome)
 
     def queued(self, job: Job) -> None:
-        if type(job.decision) is Request and job.decision.id is not None:
-            self._in_flight[job.decision.id] = job
+        self.in_flight.add(job)
 
     def waits(self, job: Job) -> None:
         if type(job.decision) is not Request or job.over:
             return
-        job.watched = True
-        self.queued(job)
         timeout = self._plans[job.decision.route].timeout
         if timeout is UNSET:
             timeout = self._timeout
-        if timeout is not None:
-            job.timer = asyncio.get_running_loop().call_later(timeout, self._deadline, job, timeout)
+        if job.decision.timeout is not None:  # a client may have less patience, never more
+            timeout = job.decision.timeout if timeout is None else min(timeout, job.decision.timeout)
+        self.in_flight.watch(job, timeout)
 
     # What a reader asks
 
@@ -118,39 +163,16 @@ class Responder:
         elif isinstance(decision, Ping):
             await self.replies.pong(decision)
         elif isinstance(decision, Cancel):
-            await self._revoke(self._in_flight.get(decision.id), Cancelled())
+            await self.in_flight.revoke(self.in_flight.ids.get(decision.id), Cancelled())
         else:
             return decision is Of.NOBODY and not self._guarded
         return True
 
-    # Ends that do not come from the handler
-
-    def _deadline(self, job: Job, timeout: float) -> None:
-        assert type(job.decision) is Request
-        started = job.decision.started
-        left = 0.0 if started is None else started + timeout - time.monotonic()
-        if left > 0:  # hooks waited before the handler began
-            job.timer = asyncio.get_running_loop().call_later(left, self._deadline, job, timeout)
-        else:
-            self._spawn(self._revoke(job, DeadlineExceeded()))
-
-    async def _revoke(self, job: Job | None, error: RoutesockError) -> None:
-        """End a queued or running request with ``error``, at once; one that has ended already is left alone."""
-        if job is None or job.settled or job.over or type(job.decision) is not Request:
-            return
-        job.settled = True
-        self.forget(job)
-        if not self.lane.drop(job):
-            job.revoked = True
-            job.task.cancel()
-        await self.replies.refuse(Refusal(error, job.decision.route, job.decision.id))
-
     def forget(self, job: Job) -> None:
-        """Its deadline, and its id: a client may use that again."""
-        if job.timer is not None:
-            job.timer.cancel()
-        if type(job.decision) is Request and self._in_flight.get(job.decision.id) is job:
-            del self._in_flight[job.decision.id]
+        self.in_flight.forget(job)
+
+    def _drop(self, job: Job) -> bool:
+        return self.lane.drop(job) or (self._pool is not None and self._pool.drop(job))
 
     # The error boundary
 
@@ -163,12 +185,25 @@ class Responder:
         assert type(request) is Request
         if job.waited and not job.watched:  # what it asks for was found out on the way
             self.waits(job)
+        plan = self._plans[request.route]
+        if plan.streams:
+            request.emit = partial(self._emit, job)
         try:
-            return await self._plans[request.route].run(request, self._middleware)
+            return await plan.run(request, self._middleware)
         except BaseException as exc:  # a handler may raise SystemExit or a CancelledError of its own: 500 as well
             if self._is_ours(job, exc):
                 raise
             return self._failure(request, exc)
+
+    async def _emit(self, job: Job, item: Any) -> None:
+        """Send one item of a stream. While the client does not read, its generator and its clock stand still."""
+        if job.settled:  # and the generator took no notice of its cancellation
+            raise asyncio.CancelledError
+        assert type(job.decision) is Request
+        self.in_flight.pause(job)
+        await self.replies.item(job.decision, item)
+        job.decision.started = None
+        self.in_flight.restart(job)
 
     async def _consumer_code(self, job: Job) -> None:
         """Hand the message to the consumer as Channels would; a frame of ours comes back through the gate."""

@@ -43,6 +43,10 @@ class Route:
     status: int | None = None
     timeout: float | Unset | None = UNSET
     middleware: tuple[Callable[..., Any], ...] = ()
+    parallel: bool = False
+    cancel_on_disconnect: bool = False
+    streams: bool = False
+    """Its handler yields, so it runs beside the order and ends with the socket, whatever its options say."""
     summary: str = ""
     description: str = ""
     tags: tuple[str, ...] = field(default=(), hash=False)
@@ -58,6 +62,8 @@ def route(
     status: int | None = None,
     timeout: float | Unset | None = UNSET,
     middleware: Sequence[Callable[..., Any]] = (),
+    parallel: bool = False,
+    cancel_on_disconnect: bool = False,
     summary: str = "",
     description: str = "",
     tags: Iterable[str] = (),
@@ -66,7 +72,8 @@ def route(
     """Mark a consumer's method as the handler of frames that name this route; the method itself stays as it is.
 
     The handler takes the :class:`~routesock.Request`. It returns a value (200), ``None`` (204) or a
-    :class:`~routesock.Reply`, or raises an error with a status. Stacked marks give one handler several names.
+    :class:`~routesock.Reply`, or raises an error with a status. One that yields, async or not, streams: each item is a
+    reply with status 206, and a reply with 200 follows the last. Stacked marks give one handler several names.
 
     :param name: What clients write, at most 128 characters; ``route_prefix`` of the class goes in front of it.
     :param schema: Turns the client's payload into ``request.payload`` or refuses it (422): a marshmallow Schema (class
@@ -77,8 +84,12 @@ def route(
         name of a method.
     :param status: The status of a plain result, 200 to 299; otherwise 200, and 204 for ``None``.
     :param timeout: Seconds that the handler may take before the client is answered 504; ``None``: no limit. Without it
-        ``route_timeout`` of the class holds, else the setting ``TIMEOUT``.
+        ``route_timeout`` of the class holds, else the setting ``TIMEOUT``. For a stream: between two items.
     :param middleware: ``async def m(request, call_next)``, called around the handler inside the class's own middleware.
+    :param parallel: Whether the route runs beside the order of the socket's other requests, in a task with its own copy
+        of the context. Streams always do.
+    :param cancel_on_disconnect: Whether the handler is cancelled at once when the client leaves, instead of having
+        ``route_disconnect_grace`` seconds to end. Streams always are.
     :param summary: One line about the route. This and the next three are kept for documents; nothing reads them yet.
     :param description: More than the summary says.
     :param tags: Names that group routes.
@@ -94,6 +105,8 @@ def route(
         status=_checked_status(status),
         timeout=checked_timeout("timeout", timeout),
         middleware=checked_middleware("middleware", middleware),
+        parallel=_checked_flag("parallel", parallel),
+        cancel_on_disconnect=_checked_flag("cancel_on_disconnect", cancel_on_disconnect),
         summary=summary,
         description=description,
         tags=(tags,) if isinstance(tags, str) else tuple(tags),
@@ -130,7 +143,12 @@ def collect(cls: type) -> dict[str, Route]:
                     f"Both {cls.__name__}.{routes[full].attr} and {cls.__name__}.{attr} claim the route {full!r}. "
                     f"Rename one, or remove an inherited one with `{routes[full].attr} = None`."
                 )
-            routes[full] = replace(mark, name=full, attr=attr)
+            streams = yields(getattr(cls, attr))
+            if streams and mark.status is not None:
+                raise RouteSetupError(
+                    f"{cls.__name__}.{attr} yields: its items have status 206 and its end 200. Remove status=."
+                )
+            routes[full] = replace(mark, name=full, attr=attr, streams=streams)
     return routes
 
 
@@ -178,8 +196,6 @@ def _check_handler(cls: type, attr: str) -> None:
         raise RouteSetupError(f"{where} overrides a route with {handler!r}. Write a method; None removes the route.")
     if attr in _CHANNELS_NAMES or attr.startswith("websocket_"):
         raise RouteSetupError(f"{where} cannot be a route: the name {attr} is Channels' own. Rename the handler.")
-    if yields(handler):
-        raise RouteSetupError(f"{where} yields; a handler returns its result.")
     if not takes(handler, 1 if is_bound(cls, attr) else 2):
         raise RouteSetupError(
             f"{where}{inspect.signature(handler)} cannot be called as a handler. Write `def {attr}(self, request)`."
@@ -243,6 +259,12 @@ def _checked_status(status: Any) -> int | None:
     if status is None or (isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 299):
         return None if status is None else int(status)
     raise RouteSetupError(f"status= is that of a success, 200 to 299; got {status!r}. Raise an error for any other.")
+
+
+def _checked_flag(option: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise RouteSetupError(f"{option}= is True or False; got {value!r}.")
 
 
 def checked_timeout(option: str, seconds: Any) -> float | Unset | None:

@@ -88,7 +88,7 @@ def hydrate(hook: Callable[[Request, Any], Any]) -> Step:
     runs = Runs.of(hook)
 
     def set_payload(request: Request, value: Any) -> None:
-        request.payload = _settled(hook(request, request), hook)
+        request.payload = settled(hook(request, request), hook)
 
     async def await_payload(request: Request, value: Any) -> None:
         request.payload = await hook(request, request)
@@ -106,25 +106,19 @@ def handle(cls: type, route: Route) -> Step:
         return getattr(request.consumer, attr)(request)
 
     def call_settled(request: Request, value: Any) -> Any:
-        return _settled(getattr(request.consumer, attr)(request), attr)
+        return settled(getattr(request.consumer, attr)(request), attr)
 
     return Step(runs, call if runs is Runs.AWAITED else call_settled)
 
 
 def dehydrate(cls: type, route: Route) -> Step:
     """The payload of a 2xx reply is turned into what JSON can spell; ``None`` stays."""
-    if isinstance(route.dehydrate, SchemaAdapter):
-        dump = _faulty_dump(route.dehydrate)
-        runs = Runs.IN_THREAD if route.dehydrate.blocking else Runs.ON_LOOP
-        hook: Callable[[Request, Any], Any] = lambda request, value: dump(value)  # noqa: E731
-    else:
-        hook = hook_of(cls, route, "dehydrate", route.dehydrate)
-        runs = Runs.of(hook)
+    runs, hook = spelling(cls, route)
 
     def spell(request: Request, reply: Reply) -> Reply:
         if reply.payload is None or reply.status >= 300:
             return reply
-        return Reply(_settled(hook(request, reply.payload), hook), reply.status, reply.headers)
+        return Reply(settled(hook(request, reply.payload), hook), reply.status, reply.headers)
 
     async def await_spell(request: Request, reply: Reply) -> Reply:
         if reply.payload is None or reply.status >= 300:
@@ -132,6 +126,18 @@ def dehydrate(cls: type, route: Route) -> Step:
         return Reply(await hook(request, reply.payload), reply.status, reply.headers)
 
     return Step(runs, await_spell if runs is Runs.AWAITED else spell)
+
+
+def spelling(cls: type, route: Route) -> Step:
+    """What ``dehydrate=`` does to one result; without it, nothing."""
+    if route.dehydrate is None:
+        return Step(Runs.ON_LOOP, lambda request, value: value)
+    if isinstance(route.dehydrate, SchemaAdapter):
+        dump = _faulty_dump(route.dehydrate)
+        runs = Runs.IN_THREAD if route.dehydrate.blocking else Runs.ON_LOOP
+        return Step(runs, lambda request, value: dump(value))
+    hook = hook_of(cls, route, "dehydrate", route.dehydrate)
+    return Step(Runs.of(hook), hook)
 
 
 def _faulty_dump(schema: SchemaAdapter) -> Callable[[Any], Any]:
@@ -182,10 +188,15 @@ def hook_of(cls: type, route: Route, option: str, hook: Any) -> Callable[[Reques
     return call
 
 
-def _settled(value: Any, source: Any) -> Any:
-    """``value``, unless it is a coroutine that a plain ``def`` returned and that nobody would ever await."""
+def settled(value: Any, source: Any) -> Any:
+    """``value``, unless it is what a plain ``def`` returned of something else and nobody would ever run.
+
+    ``TypeError`` for a coroutine or a generator.
+    """
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()
         raise TypeError(f"{source} returned a coroutine: write it, and what wraps it, as `async def`.")
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+        raise TypeError(f"{source} returned a generator: write what wraps it so that it yields, too.")
     return value

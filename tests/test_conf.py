@@ -22,17 +22,24 @@ DEFAULTS: Final[dict[str, Any]] = {
     "MAX_REPLY": 1_000_000,
     "MAX_DEPTH": 64,
     "MAX_QUEUED": 64,
+    "CONCURRENCY": 15,
+    "MAX_OUTGOING": 256,
+    "MAX_OUTGOING_BYTES": 4_000_000,
+    "OVERFLOW": "close",
     "VALIDATION_STATUS": 422,
     "TIMEOUT": 30.0,
     "DISCONNECT_GRACE": 5.0,
     "MIDDLEWARE": (),
 }
 
-COUNTS: Final = ("MAX_FRAME", "MAX_REPLY", "MAX_DEPTH", "MAX_QUEUED")
+COUNTS: Final = (
+    "MAX_FRAME", "MAX_REPLY", "MAX_DEPTH", "MAX_QUEUED", "CONCURRENCY", "MAX_OUTGOING", "MAX_OUTGOING_BYTES"
+)  # fmt: skip
 NO_COUNTS: Final = (0, -1, 1.0, "1", None, True, math.inf)
 
 ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
     **dict.fromkeys(COUNTS, (1, 10**9)),
+    "OVERFLOW": ("close", "drop"),
     "VALIDATION_STATUS": (400, 422, 499, HTTPStatus.BAD_REQUEST),
     "TIMEOUT": (None, 1, 0.5, 3600.0),
     "DISCONNECT_GRACE": (0, 0.0, 1, 0.5),
@@ -41,6 +48,7 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
 
 REFUSED: Final[dict[str, tuple[Any, ...]]] = {
     **dict.fromkeys(COUNTS, NO_COUNTS),
+    "OVERFLOW": ("", "Close", "drop_oldest", None, True, [], {}),
     "VALIDATION_STATUS": (399, 500, 200, "422", 422.0, None, True, HTTPStatus.OK),
     "TIMEOUT": (0, -1, "30", True, False, math.nan, Decimal(3)),
     "DISCONNECT_GRACE": (-1, None, "5", True, math.nan),

@@ -42,9 +42,11 @@ PUBLIC: Final[dict[str, list[str]]] = {
 }
 
 CLASS_OPTIONS: Final = {
+    "route_concurrency",
     "route_dialect",
     "route_disconnect_grace",
     "route_middleware",
+    "route_overflow",
     "route_prefix",
     "route_timeout",
 }
@@ -89,8 +91,8 @@ def test_every_error_is_explained() -> None:
 
 
 def test_mixin_adds_the_class_options_and_nothing_else() -> None:
-    """What a consumer has already is never hidden by a name of ours."""
-    assert {name for name in names_of(RouteMixin) if not name.startswith("_")} == CLASS_OPTIONS
+    """What a consumer has already is never hidden by a name of ours: ``socket`` gives way to a consumer's own."""
+    assert {name for name in names_of(RouteMixin) if not name.startswith("_")} == {*CLASS_OPTIONS, "socket"}
 
 
 def test_private_names_of_the_mixin_are_routesocks() -> None:

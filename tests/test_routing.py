@@ -489,8 +489,8 @@ class TestHandlers:
 
         assert attrs_of(consumer_with(route("send")(Hidden())))
 
-    def test_generators_are_refused(self) -> None:
-        """A handler returns its result; what it yields would go nowhere."""
+    def test_generators_stream(self) -> None:
+        """A handler that yields runs beside the order, without being asked to; a status of its own it has not."""
 
         async def stream(self: Any, request: Request) -> Any:
             yield 1
@@ -498,9 +498,18 @@ class TestHandlers:
         def items(self: Any, request: Request) -> Any:
             yield 1
 
-        for handler in (stream, items, staticmethod(items)):
-            message = refusal(lambda handler=handler: consumer_with(route("send")(handler)))  # type: ignore[misc]
-            assert message == "Chat.handler yields; a handler returns its result."
+        for handler in (stream, items):
+            (found,) = routes_of(consumer_with(route("send")(handler))).values()
+            assert (found.streams, found.parallel) == (True, False)
+        message = refusal(lambda: consumer_with(route("send.status", status=201)(stream)))
+        assert message == "Chat.handler yields: its items have status 206 and its end 200. Remove status=."
+
+    @pytest.mark.parametrize("option", ["parallel", "cancel_on_disconnect"])
+    @pytest.mark.parametrize("value", [1, 0, None, "yes"])
+    def test_a_flag_is_a_bool(self, option: str, value: Any) -> None:
+        """``parallel="no"`` would be true."""
+        message = refusal(lambda: route("send", **{option: value}))
+        assert message == f"{option}= is True or False; got {value!r}."
 
     CHANNELS_NAMES = """
         connect disconnect receive receive_json send send_json accept close dispatch groups as_asgi encode_json
@@ -568,7 +577,7 @@ class TestOptions:
         kept = routes_of(cls)["send"]
         assert {option: getattr(kept, option) for option in options} == options
 
-    @pytest.mark.parametrize("option", ["permissions", "throttle", "parallel", "public", "name2", "serializer"])
+    @pytest.mark.parametrize("option", ["permissions", "throttle", "public", "name2", "serializer"])
     def test_unknown_option_is_a_type_error(self, option: str) -> None:
         """An option that routesock does not have is never ignored: it might have been a permission."""
         with pytest.raises(TypeError, match=option):

@@ -1,0 +1,145 @@
+"""Frames of one socket on their way to the server: one after the other, and a bounded number of those that wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Any, Final
+
+from . import conf
+from .codec import size_of
+
+logger: Final = logging.getLogger("routesock.socket")
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Kind(Enum):
+    """What becomes of a frame where too many wait."""
+
+    REPLY = "waits: somebody asked for it, and how many ask is bounded"
+    OWN = "the consumer's own: counts, and is never dropped while the socket lives"
+    PUSH = "counts, and may be dropped"
+
+
+REPLY: Final = Kind.REPLY
+
+
+class _Waiting:
+    __slots__ = ("kind", "size", "turn")
+
+    def __init__(self, turn: asyncio.Future[bool], kind: Kind, size: int) -> None:
+        self.turn = turn  # True: send it; False: it was dropped
+        self.kind = kind
+        self.size = size
+
+
+class Outbox:
+    """Hands frames to the server's ``send``, which waits while the client does not read: one at a time, in order.
+
+    So the frames that wait do so here, where they can be counted. When those that nobody asked for come to more than
+    ``MAX_OUTGOING`` frames or ``MAX_OUTGOING_BYTES`` bytes, the oldest push is dropped if ``drops`` says so; where that
+    is not wanted or does not help, ``overflow()`` is called, once, and has to end the socket.
+    """
+
+    __slots__ = (
+        "_bytes", "_dropped", "_drops", "_frames", "_max_bytes", "_max_frames", "_overflow", "_send", "_waiting", "busy"
+    )  # fmt: skip
+
+    def __init__(self, send: Send, drops: bool, overflow: Callable[[], None]) -> None:
+        self._send = send
+        self._drops = drops
+        self._overflow: Callable[[], None] | None = overflow
+        self._max_frames: int = conf.get("MAX_OUTGOING")
+        self._max_bytes: int = conf.get("MAX_OUTGOING_BYTES")
+        self._frames = 0
+        self._bytes = 0
+        self._dropped = 0
+        self._waiting: deque[_Waiting] | None = None  # most sockets never need one
+        self.busy = False
+        """A frame is with the server, whose ``send`` has not returned."""
+
+    async def write(self, message: dict[str, Any], kind: Kind) -> None:
+        """Send ``message`` when the frames in front of it are sent; with what the server's ``send`` raises.
+
+        Returns without having sent a frame that was dropped.
+        """
+        if self.busy and not await self._turn(message, kind):
+            return
+        self.busy = True
+        try:
+            await self._send(message)
+        finally:
+            self._next()
+
+    def close(self) -> None:
+        """Drop what waits: the socket has ended."""
+        while self._waiting:
+            self._drop(self._waiting[0])
+
+    async def _turn(self, message: dict[str, Any], kind: Kind) -> bool:
+        size = size_of(message.get("text") or message.get("bytes"))
+        if kind is not REPLY and not self._has_room(size, kind):
+            return False
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), kind, size)
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append(waiting)
+        self._count(waiting, 1)
+        try:
+            return await waiting.turn
+        except asyncio.CancelledError:
+            if waiting in self._waiting:
+                self._remove(waiting)
+            elif not waiting.turn.cancelled() and waiting.turn.result():
+                self._next()
+            raise
+
+    def _next(self) -> None:
+        while self._waiting:
+            waiting = self._waiting[0]
+            self._remove(waiting)
+            if not waiting.turn.done():
+                waiting.turn.set_result(True)
+                return
+        self.busy = False
+        if self._dropped:
+            logger.warning("%s pushes to a client that reads too slowly were dropped.", self._dropped)
+            self._dropped = 0
+
+    def _has_room(self, size: int, kind: Kind) -> bool:
+        while self._frames >= self._max_frames or (self._frames and self._bytes + size > self._max_bytes):
+            oldest = self._oldest_push() if self._drops else None
+            if oldest is not None:
+                self._drop(oldest)
+            elif self._drops and kind is Kind.PUSH:
+                self._dropped += 1
+                return False
+            else:
+                overflow, self._overflow = self._overflow, None
+                if overflow is not None:
+                    overflow()
+                return False
+        return True
+
+    def _oldest_push(self) -> _Waiting | None:
+        return next((waiting for waiting in self._waiting or () if waiting.kind is Kind.PUSH), None)
+
+    def _drop(self, waiting: _Waiting) -> None:
+        self._remove(waiting)
+        self._dropped += waiting.kind is Kind.PUSH
+        if not waiting.turn.done():
+            waiting.turn.set_result(False)
+
+    def _remove(self, waiting: _Waiting) -> None:
+        assert self._waiting is not None
+        self._waiting.remove(waiting)
+        self._count(waiting, -1)
+
+    def _count(self, waiting: _Waiting, sign: int) -> None:
+        if waiting.kind is not REPLY:
+            self._frames += sign
+            self._bytes += sign * waiting.size

@@ -1,0 +1,82 @@
+"""The requests of one socket that run beside the order: those of ``parallel=True`` routes, and streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from .jobs import READ_ON, REFUSED, Job, Jobs, Verdict
+from .room import Progress
+
+
+class Pool:
+    """Runs each job in a task of its own, at most ``limit`` of them at a time.
+
+    What comes meanwhile waits in the room that it shares with the requests that wait for the order. ``spawn`` starts a
+    task in a context of its own.
+    """
+
+    __slots__ = ("_jobs", "_limit", "_progress", "_queue", "_spawn", "closed", "running")
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        progress: Progress,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        limit: int,
+    ) -> None:
+        self._jobs = jobs
+        self._progress = progress
+        self._spawn = spawn
+        self._limit = limit
+        self._queue: deque[Job] = deque()
+        self.running: set[Job] = set()
+        self.closed = False
+
+    async def submit(self, job: Job) -> Verdict:
+        """Start ``job`` or queue it; one that finds no room in time is refused."""
+        while not self.closed:
+            if len(self.running) < self._limit:
+                self._start(job)
+                return READ_ON
+            if job.queue():
+                self._queue.append(job)
+                self._jobs.queued(job)
+                return READ_ON
+            if not await job.source.room.wait(refusable=True):
+                return REFUSED
+        return READ_ON
+
+    def drop(self, job: Job) -> bool:
+        """Take ``job`` out of the queue; ``False`` if it is not there (any more)."""
+        if job not in self._queue:
+            return False
+        self._queue.remove(job)
+        job.unqueue()
+        return True
+
+    def close(self) -> None:
+        """Drop what is queued and take nothing more; what runs goes on."""
+        self.closed = True
+        while self._queue:
+            self._queue.popleft().unqueue()
+
+    def _start(self, job: Job) -> None:
+        job.waited = True
+        job.task = self._spawn(self._jobs.run(job))
+        self.running.add(job)
+        # A task that is cancelled before its first step runs nothing, so its end cannot be told from inside.
+        job.task.add_done_callback(lambda _: self._ended(job))
+        self._jobs.waits(job)
+
+    def _ended(self, job: Job) -> None:
+        self.running.discard(job)
+        self._progress.ended += 1
+        if self._queue:
+            following = self._queue.popleft()
+            following.unqueue()
+            self._start(following)
+        else:
+            job.source.room.release()

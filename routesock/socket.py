@@ -1,0 +1,89 @@
+"""``self.socket`` on a consumer: what its code does with the socket that no request asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from asgiref.sync import async_to_sync
+
+from .messages import NO_HEADERS
+from .routing import RESERVED
+
+_MAY_COME_BACK: Final = (408, 429)
+"""Statuses below 500 after which the same client may succeed with nothing but time."""
+
+
+class Peer(Protocol):
+    """The connection behind a socket."""
+
+    async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None: ...
+
+    async def close(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None: ...
+
+
+class Socket:
+    """The socket of one client, as ``self.socket`` of an async consumer."""
+
+    __slots__ = ("_peer",)
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    async def push(self, route: str, payload: Any = None, *, headers: Mapping[str, Any] = NO_HEADERS) -> None:
+        """Send a frame that nobody asked for: ``route``, ``payload``, and ``headers`` if there are any.
+
+        Waits while the client does not read what was sent before; what happens when too much waits is said by
+        ``route_overflow``. Does nothing once the socket is being closed.
+
+        Raises ``ValueError`` for a reserved name or a frame over ``MAX_REPLY`` bytes, and what encoding the payload
+        raises.
+        """
+        if route in RESERVED:
+            raise ValueError(f"The route {route!r} is reserved for the protocol.")
+        await self._peer.push(route, payload, headers)
+
+    async def close(
+        self, status: int, reason: str = "", *, reconnect: bool | None = None, retry_after: float | None = None
+    ) -> None:
+        """Close the socket with the code 4000 + ``status``, an HTTP status, after a CLOSE notice that says the same.
+
+        ``reconnect`` tells the client whether to come back; as it comes, after 408, 429 and 5xx. ``retry_after`` are
+        the seconds in which. ``disconnect()`` runs as if the client had left. ``ValueError`` for any other status.
+        """
+        if not isinstance(status, int) or not 100 <= status <= 599:
+            raise ValueError(f"A socket is closed with an HTTP status, such as 403; got {status!r}.")
+        if reconnect is None:
+            reconnect = status >= 500 or status in _MAY_COME_BACK
+        await self._peer.close(4000 + status, reason, reconnect=reconnect, retry_after=retry_after)
+
+
+class SyncSocket:
+    """The same for a sync consumer, whose code runs in a thread: the methods of :class:`Socket`, blocking."""
+
+    __slots__ = ("close", "push")
+
+    def __init__(self, socket: Socket) -> None:
+        self.push = async_to_sync(socket.push)
+        self.close = async_to_sync(socket.close)
+
+
+class Accessor:
+    """The attribute ``socket`` of a consumer, made when it is first asked for; one that a consumer sets replaces it."""
+
+    def __get__(self, consumer: Any, owner: type) -> Any:
+        if consumer is None:
+            return self
+        peer = vars(consumer).get("_routesock_connection")
+        if peer is None:
+            raise AttributeError(f"{owner.__name__} has no socket: it serves none.")
+        socket = Socket(peer)
+        consumer.socket = SyncSocket(socket) if consumer._sync else socket
+        return consumer.socket
+
+
+def give_way(cls: type) -> None:
+    """An attribute ``socket`` that ``cls`` inherits from a class behind the mixin stays what it was without it."""
+    found = [vars(base)["socket"] for base in cls.__mro__ if "socket" in vars(base)]
+    if isinstance(found[0], Accessor) and len(found) > 1:
+        cls.socket = found[1]  # type: ignore[attr-defined]
