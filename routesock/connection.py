@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from channels.exceptions import StopConsumer
 
-from . import conf, faults
+from . import conf, db, faults
 from .exceptions import TooManyInFlight
 from .intake import Decision, Refusal
 from .jobs import HANDED_OVER, READ_ON, Job, Source
@@ -167,7 +167,7 @@ class Connection:
         if self._closing or self._taking_leave:
             return
         self._taking_leave = True
-        reason = _fitted(reason)
+        reason = fitted(reason)
         notice: dict[str, Any] = {"code": code, "reason": reason, "reconnect": reconnect}
         if retry_after is not None:
             notice["retry_after"] = retry_after
@@ -286,8 +286,10 @@ class Connection:
         _ = self._task(coroutine, self._context)
 
     def _spawn_apart(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start one in a copy of that context."""
-        return self._task(coroutine, self._context.copy())
+        """Start one in a copy of that context, which another task may have left while it waits for the thread."""
+        context = self._context.copy()
+        context.run(db.forget_waiting)
+        return self._task(coroutine, context)
 
     def _task(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine, context=context)
@@ -356,7 +358,7 @@ def _this_task() -> asyncio.Task[Any]:
     return task
 
 
-def _fitted(reason: str) -> str:
+def fitted(reason: str) -> str:
     """``reason`` cut to what a close frame holds: 125 bytes with the code (RFC 6455, section 5.5)."""
     return reason.encode("utf-8", "replace")[:123].decode("utf-8", "ignore")
 

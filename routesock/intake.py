@@ -53,6 +53,9 @@ _CONTROL: Final = ("PING", "CANCEL")
 TIMEOUT_HEADER: Final = "request-timeout"
 """In seconds; a client's shorter deadline. Names of headers are compared as HTTP compares them, whatever their case."""
 
+_LONGEST: Final = 10**9
+"""Seconds: an integer of a client's may be larger than any float, and so than any clock."""
+
 _NOT_TEXT: Final = "A frame is one JSON text; this one is {}."
 
 
@@ -211,8 +214,10 @@ class Intake:
 
 def _timeout_of(headers: Mapping[str, Any]) -> float | None:
     seconds = next((value for name, value in headers.items() if name.lower() == TIMEOUT_HEADER), None)
-    if seconds is None or (type(seconds) in (int, float) and seconds > 0):
-        return seconds
+    if seconds is None:
+        return None
+    if type(seconds) in (int, float) and seconds > 0:
+        return float(min(seconds, _LONGEST))
     raise InvalidEnvelope("The header Request-Timeout is a positive number of seconds.")
 
 

@@ -78,7 +78,7 @@ class Outbox:
     def close(self) -> None:
         """Drop what waits: the socket has ended."""
         while self._waiting:
-            self._drop(self._waiting[0])
+            self._leave_out(self._waiting[0])
 
     async def _turn(self, message: dict[str, Any], kind: Kind) -> bool:
         size = size_of(message.get("text") or message.get("bytes"))
@@ -114,7 +114,8 @@ class Outbox:
         while self._frames >= self._max_frames or (self._frames and self._bytes + size > self._max_bytes):
             oldest = self._oldest_push() if self._drops else None
             if oldest is not None:
-                self._drop(oldest)
+                self._dropped += 1
+                self._leave_out(oldest)
             elif self._drops and kind is Kind.PUSH:
                 self._dropped += 1
                 return False
@@ -128,9 +129,8 @@ class Outbox:
     def _oldest_push(self) -> _Waiting | None:
         return next((waiting for waiting in self._waiting or () if waiting.kind is Kind.PUSH), None)
 
-    def _drop(self, waiting: _Waiting) -> None:
+    def _leave_out(self, waiting: _Waiting) -> None:
         self._remove(waiting)
-        self._dropped += waiting.kind is Kind.PUSH
         if not waiting.turn.done():
             waiting.turn.set_result(False)
 

@@ -1,0 +1,326 @@
+"""``self.socket``: pushes, closes with a notice, and a name that gives way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
+from django.test import override_settings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routesock import Keys, Request, RouteMixin, route
+from routesock.connection import fitted
+from routesock.testing import RouteClient
+from tests.takeover.driver import Socket, turns, until
+
+
+class Door(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("push")
+    async def push(self, request: Request) -> str:
+        await self.socket.push(*request.payload["args"], **request.payload.get("kwargs", {}))
+        return "pushed"
+
+    @route("push.object")
+    async def push_object(self, request: Request) -> str:
+        with pytest.raises(TypeError, match="not JSON serializable"):
+            await self.socket.push("object", object())
+        with pytest.raises(ValueError, match="over MAX_REPLY"):
+            await self.socket.push("large", "x" * 1_000_001)
+        return "raised"
+
+    @route("close")
+    async def close_it(self, request: Request) -> str:
+        await self.socket.close(*request.payload["args"], **request.payload.get("kwargs", {}))
+        await self.socket.close(500, "once more")
+        await self.socket.push("late")
+        return "closed"
+
+    @route("slow")
+    async def slow(self, request: Request) -> None:
+        await asyncio.sleep(0.01)
+        self.scope["log"].append(("slow", "ended"))
+
+    async def disconnect(self, code: int) -> None:
+        self.scope["log"].append(("disconnect", code))
+
+
+class SyncDoor(RouteMixin, JsonWebsocketConsumer):
+    @route("push")
+    def push(self, request: Request) -> str:
+        self.socket.push(*request.payload["args"], **request.payload.get("kwargs", {}))
+        return "pushed"
+
+    @route("close")
+    def close_it(self, request: Request) -> str:
+        self.socket.close(*request.payload["args"], **request.payload.get("kwargs", {}))
+        self.socket.close(500, "once more")
+        self.socket.push("late")
+        return "closed"
+
+    def disconnect(self, code: int) -> None:
+        self.scope["log"].append(("disconnect", code))
+
+
+class OwnSend(Door):
+    """Overrides both methods through which Channels sends a frame."""
+
+    async def encode_json(self, content: Any) -> str:
+        return (await super().encode_json(content)).upper()
+
+    async def send(self, text_data: Any = None, bytes_data: Any = None, close: Any = False) -> None:
+        await super().send(f"[{text_data}]", bytes_data, close)
+
+
+class SyncOwnSend(SyncDoor):
+    def send(self, text_data: Any = None, bytes_data: Any = None, close: Any = False) -> None:
+        super().send(f"[{text_data}]", bytes_data, close)
+
+
+BOTH = pytest.mark.parametrize("consumer", [Door, SyncDoor])
+
+
+def socket(consumer: type) -> Socket:
+    return Socket(consumer.as_asgi(), log=[])  # type: ignore[attr-defined]
+
+
+@BOTH
+async def test_a_push_has_neither_id_nor_status(consumer: type) -> None:
+    async with socket(consumer) as client:
+        await client.call("push", 1, {"args": ["news", {"a": [1]}]})
+        await client.call("push", 2, {"args": ["news"], "kwargs": {"headers": {"X": 1}}})
+        assert [frame for frame in client.frames if "status" not in frame] == [
+            {"route": "news", "payload": {"a": [1]}},
+            {"route": "news", "headers": {"X": 1}, "payload": None},
+        ]
+
+
+async def test_a_push_is_spelt_in_the_dialect_of_the_class() -> None:
+    class Action(Door):
+        route_dialect = Keys(route="action", id="ref", payload=None)
+
+    async with socket(Action) as client:
+        client.json({"action": "push", "ref": 1, "args": ["news", {"a": 1}]})
+        await client.read(2)
+        assert client.frames[0] == {"action": "news", "a": 1}
+
+
+async def test_a_push_goes_through_what_the_consumer_overrides() -> None:
+    async with socket(OwnSend) as client:
+        client.request("push", 1, {"args": ["news"]})
+        await until(lambda: len(client.texts) == 2)
+        assert client.texts[0] == '[{"ROUTE": "NEWS", "PAYLOAD": NULL}]'
+    async with socket(SyncOwnSend) as client:
+        client.request("push", 1, {"args": ["news"]})
+        await until(lambda: len(client.texts) == 2)
+        assert client.texts[0] == '[{"route": "news", "payload": null}]'
+
+
+async def test_what_cannot_be_pushed_raises_to_its_caller() -> None:
+    async with socket(Door) as client:
+        assert (await client.call("push.object", 1))["payload"] == "raised"
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["PING", "CLOSE", "PONG"])
+async def test_a_reserved_name_is_not_pushed(consumer: type, name: str) -> None:
+    async with RouteClient(consumer, scope={"log": []}) as client:
+        with pytest.raises(ValueError, match=f"{name}' is reserved for the protocol"):
+            await client.call("push", {"args": [name]})
+
+
+@BOTH
+async def test_a_close_is_announced_and_ends_the_socket(consumer: type) -> None:
+    client = socket(consumer)
+    async with client:
+        client.request("close", 1, {"args": [403, "go away"]})
+        client.request("push", 2, {"args": ["news"]})
+        await client.ending()
+    assert client.sent[1:] == [
+        {
+            "type": "websocket.send",
+            "text": '{"route": "CLOSE", "payload": {"code": 4403, "reason": "go away", "reconnect": false}}',
+        },
+        {"type": "websocket.close", "code": 4403, "reason": "go away"},
+    ]
+    assert client.late == []
+    assert client.disconnects == [("disconnect", 4403)]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "payload"),
+    [
+        ([503], {}, {"code": 4503, "reason": "", "reconnect": True}),
+        ([429, "slow down"], {"retry_after": 7}, {"reconnect": True, "retry_after": 7, "code": 4429, "reason": "slow down"}),
+        ([408], {}, {"code": 4408, "reason": "", "reconnect": True}),
+        ([401], {}, {"code": 4401, "reason": "", "reconnect": False}),
+        ([401], {"reconnect": True}, {"code": 4401, "reason": "", "reconnect": True}),
+        ([500], {"reconnect": False}, {"code": 4500, "reason": "", "reconnect": False}),
+    ],
+)  # fmt: skip
+async def test_the_notice_says_whether_to_come_back(args: Any, kwargs: Any, payload: Any) -> None:
+    client = socket(Door)
+    async with client:
+        client.request("close", 1, {"args": args, "kwargs": kwargs})
+        await client.ending()
+    assert client.frames == [{"route": "CLOSE", "payload": payload}]
+
+
+@pytest.mark.parametrize("status", [99, 600, 4403, "403", None, 403.0])
+async def test_a_close_has_an_http_status(status: Any) -> None:
+    async with RouteClient(Door, scope={"log": []}) as client:
+        with pytest.raises(ValueError, match="A socket is closed with an HTTP status, such as 403; got"):
+            await client.call("close", {"args": [status]})
+
+
+async def test_a_request_that_runs_beside_has_its_grace() -> None:
+    class Beside(Door):
+        @route("slow.beside", parallel=True)
+        async def slow_beside(self, request: Request) -> None:
+            await self.slow(request)
+
+    client = socket(Beside)
+    async with client:
+        client.request("slow.beside", 1)
+        client.request("close", 2, {"args": [403]})
+        await client.ending()
+    assert client.log == [("slow", "ended"), ("disconnect", 4403)]
+    assert client.statuses() == []
+
+
+async def test_a_refusal_in_connect_needs_no_notice() -> None:
+    """Nothing can be sent before the accept: servers make it an HTTP 403."""
+
+    class Refusing(Door):
+        async def connect(self) -> None:
+            await self.socket.close(401)
+
+    client = socket(Refusing)
+    async with client:
+        await client.ending()
+    assert client.sent == [{"type": "websocket.close", "code": 4401, "reason": ""}]
+
+
+async def test_an_accepted_socket_can_be_closed_in_connect() -> None:
+    class Leaving(Door):
+        async def connect(self) -> None:
+            await self.accept()
+            await self.socket.close(401)
+
+    client = socket(Leaving)
+    async with client:
+        await client.ending()
+    assert [message["type"] for message in client.sent] == ["websocket.accept", "websocket.send", "websocket.close"]
+    assert client.disconnects == [("disconnect", 4401)]
+
+
+@given(reason=st.text())
+def test_a_reason_fits_into_a_close_frame(reason: str) -> None:
+    """RFC 6455, section 5.5: 125 bytes, two of them the code's."""
+    cut = fitted(reason)
+    assert len(cut.encode()) <= 123
+    if len(reason.encode("utf-8", "replace")) <= 123:
+        assert cut.encode() == reason.encode("utf-8", "replace")
+
+
+async def test_a_consumers_own_attribute_of_that_name_stays() -> None:
+    class Own(AsyncJsonWebsocketConsumer):
+        socket = "class's"
+
+    class Inheriting(RouteMixin, Own):
+        @route("own")
+        async def own(self, request: Request) -> Any:
+            return self.socket
+
+    class Setting(Inheriting):
+        async def connect(self) -> None:
+            self.socket = "connect's"
+            await self.accept()
+
+    class Defining(RouteMixin, AsyncJsonWebsocketConsumer):
+        def socket(self) -> str:
+            return "method's"
+
+        @route("own")
+        async def own(self, request: Request) -> Any:
+            return self.socket()
+
+    for consumer, expected in ((Inheriting, "class's"), (Setting, "connect's"), (Defining, "method's")):
+        async with RouteClient(consumer) as client:
+            assert (await client.call("own")).payload == expected
+
+
+def test_a_consumer_that_serves_nobody_has_no_socket() -> None:
+    with pytest.raises(AttributeError, match="Door has no socket: it serves none"):
+        _ = Door().socket
+
+
+async def test_pushes_of_a_handler_that_goes_on_after_the_client_left_raise_nothing() -> None:
+    class Telling(Door):
+        @route("tell")
+        async def tell(self, request: Request) -> None:
+            await asyncio.sleep(0.01)
+            await self.socket.push("told")
+            self.scope["log"].append(("tell", "ended"))
+
+    client = socket(Telling)
+    async with client:
+        client.request("tell", 1)
+        await turns()
+        client.disconnect()
+        await client.ending()
+    assert client.log[0] == ("tell", "ended")
+
+
+TIMES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(),
+    st.lists(st.none()),
+)
+
+
+@given(value=TIMES, name=st.sampled_from(["Request-Timeout", "request-timeout", "REQUEST-TIMEOUT"]))
+def test_a_clients_deadline_is_a_positive_number_of_seconds(value: Any, name: str) -> None:
+    """``null`` is none at all; whatever else it sends is a 400 with its id, before anything runs."""
+
+    async def status() -> Any:
+        async with RouteClient(Quick) as client:
+            return (await client.call("yielding", headers={name: value})).status
+
+    valid = value is None or (type(value) in (int, float) and value > 0)
+    assert asyncio.run(status()) == (200 if valid else 400)
+
+
+class Quick(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("quick")
+    async def quick(self, request: Request) -> str:
+        return "quick"
+
+    @route("hang")
+    async def hang(self, request: Request) -> None:
+        await asyncio.sleep(60)
+
+    @route("hang.briefly", timeout=0.02)
+    async def hang_briefly(self, request: Request) -> None:
+        await asyncio.sleep(60)
+
+
+async def test_a_client_may_have_less_patience_than_the_route() -> None:
+    async with RouteClient(Quick) as client:
+        assert (await client.call("hang", headers={"Request-Timeout": 0.02})).status == 504
+
+
+async def test_and_has_a_deadline_where_the_route_has_none() -> None:
+    with override_settings(ROUTESOCK={"TIMEOUT": None}):
+        async with RouteClient(Quick) as client:
+            assert (await client.call("hang", headers={"Request-Timeout": 0.02})).status == 504
+
+
+async def test_but_never_more() -> None:
+    async with RouteClient(Quick) as client:
+        assert (await client.call("hang.briefly", headers={"Request-Timeout": 30})).status == 504
