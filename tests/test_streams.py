@@ -200,8 +200,7 @@ class Guarded(Streams):
 class SyncStreams(RouteMixin, JsonWebsocketConsumer):
     @route("sync")
     def sync(self, request: Request) -> Iterator[Any]:
-        for number in range(request.payload):
-            yield number
+        yield from range(request.payload)
 
 
 def socket(consumer: type = Streams) -> Socket:
