@@ -16,11 +16,12 @@ from . import conf, db, faults
 from .exceptions import TooManyInFlight
 from .intake import Decision, Refusal
 from .jobs import HANDED_OVER, READ_ON, Job, Source
-from .lane import FAIR_SHARE, uncancel
+from .lane import FAIR_SHARE, Lane, uncancel
 from .messages import Request
-from .outbox import REPLY, Kind, Outbox
+from .outbox import Kind, Outbox
 from .outgoing import Outgoing, means_gone
 from .overrides import Compiled
+from .pool import Pool
 from .responder import Responder
 from .room import Progress, Room
 from .typing import UNSET
@@ -92,12 +93,12 @@ class Connection:
         self._hurried = False
         self._grace_over: asyncio.Future[None] | None = None
         overflow = conf.get("OVERFLOW") if compiled.overflow is UNSET else compiled.overflow
-        self._outbox = Outbox(send, overflow == "drop", self._overflow)
-        progress = Progress(lambda: self._outbox.busy)
+        progress = Progress()
+        self._outbox = Outbox(send, progress, overflow == "drop", self._overflow)
         self._responder = Responder(
             consumer,
             compiled,
-            Outgoing(consumer, compiled, self.reply, lambda: self._closing),
+            Outgoing(consumer, compiled, self._outbox),
             progress,
             self._spawn,
             self._spawn_apart,
@@ -138,21 +139,16 @@ class Connection:
             return
         kind = Kind.OWN
         if message["type"] != "websocket.send":
-            kind = REPLY
+            kind = Kind.CONTROL
             self._lane.opening = False
             if message["type"] == "websocket.close":
                 self._close()
         try:
-            await self._write(message, kind)
+            await self._outbox.write(message, kind)
         except Exception as exc:
             if not means_gone(exc):
                 raise
             logger.debug("A frame could not be sent.", exc_info=True)
-
-    async def reply(self, message: dict[str, Any], kind: Kind) -> None:
-        """Send a frame of ours, unless a close has begun."""
-        if not self._closing:
-            await self._write(message, kind)
 
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
         """Send a frame that nobody asked for. Raises what encoding raises."""
@@ -181,25 +177,13 @@ class Connection:
         finally:
             self._end({"type": "websocket.disconnect", "code": code, "reason": reason})
 
-    async def _write(self, message: dict[str, Any], kind: Kind) -> None:
-        lane = self._lane
-        running = lane.running
-        # Who waits here in the lane's own task holds the reading; what other tasks send holds nothing.
-        if running is None or running.task is not asyncio.current_task():
-            await self._outbox.write(message, kind)
-            return
-        lane.in_send = True
-        try:
-            await self._outbox.write(message, kind)
-        finally:
-            lane.in_send = False
-
     def _overflow(self) -> None:
         logger.warning("A client does not read what is sent to it: its socket is closed (1013).")
         self._spawn(self.close(1013, "too slow", reconnect=True))
 
     async def _read_client(self) -> None:
         task = _this_task()
+        beside = self._responder.pool
         for taken in count(1):
             try:
                 if taken % FAIR_SHARE == 0:
@@ -216,7 +200,11 @@ class Connection:
             decision = self._decide(message) if message["type"] == "websocket.receive" else None
             if decision is not None and type(decision) is not Request and await self._responder.at_once(decision):
                 continue
-            verdict = await self._responder.submit(Job(self._client, message, decision, task))
+            job = Job(self._client, message, decision, task)
+            order: Lane | Pool = self._lane
+            if beside is not None and type(decision) is Request and decision.route in beside.routes:
+                order = beside
+            verdict = await order.submit(job)
             if verdict is READ_ON:
                 continue
             if verdict is HANDED_OVER:
@@ -257,7 +245,7 @@ class Connection:
 
     def _close(self) -> None:
         """From here on nothing is dispatched and no reply sent."""
-        self._closing = True
+        self._closing = self._outbox.closing = True
         self._responder.close()
         self._client.room.release()
         self._layer.room.release()

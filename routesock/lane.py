@@ -34,7 +34,6 @@ class Lane:
         "_spawn",
         "_taken",
         "closed",
-        "in_send",
         "opening",
         "running",
     )
@@ -47,9 +46,6 @@ class Lane:
         self._reader: Source | None = None  # whose reading the running job still holds
         self._taken = False
         self.running: Job | None = None
-        self.in_send = False
-        """Set by the owner while the running job's own task is in ``send()``: a job that waits there holds the reading,
-        which is the back-pressure."""
         self.opening = True
         """Until the owner has seen the socket accepted: there is nothing to read before that, and nothing to answer."""
         self.closed = False
@@ -69,9 +65,9 @@ class Lane:
             return READ_ON
         self._reader = job.source
         self.running = job
-        self.in_send = False
+        self._progress.task = job.task
         await _stepped(self._jobs.run(job), self._waits)
-        self.running = None
+        self._progress.task = self.running = None
         if not self._taken:
             return READ_ON
         self._progress.ended += 1
@@ -101,9 +97,9 @@ class Lane:
             job.unqueue()
             job.task = task
             self.running = job
-            self.in_send = False
+            self._progress.task = task
             await _stepped(self._jobs.run(job), self._waits)
-            self.running = None
+            self._progress.task = self.running = None
             self._progress.ended += 1
             done += 1
             if done % FAIR_SHARE == 0:
@@ -118,7 +114,7 @@ class Lane:
             self._taken = True
             self._jobs.waits(job)
         if self._reader is not None:
-            if self.in_send or self.opening:
+            if self._progress.in_send or self.opening:
                 return False
             reader, self._reader = self._reader, None
             self._spawn(reader.read())

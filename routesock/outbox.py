@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from . import conf
 from .codec import size_of
+from .room import Progress
 
 logger: Final = logging.getLogger("routesock.socket")
 
@@ -20,12 +21,20 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 class Kind(Enum):
     """What becomes of a frame where too many wait."""
 
+    ANSWER = "the reply to the request whose turn it is: waits, and the reading with it"
     REPLY = "waits: somebody asked for it, and how many ask is bounded"
     OWN = "the consumer's own: counts, and is never dropped while the socket lives"
     PUSH = "counts, and may be dropped"
+    CONTROL = "no frame, but what opens or closes the socket: waits"
 
 
+# Looking a member up costs more than the comparison, for each message.
+ANSWER: Final = Kind.ANSWER
 REPLY: Final = Kind.REPLY
+PUSH: Final = Kind.PUSH
+
+_OURS: Final = (ANSWER, REPLY, PUSH)
+_COUNTED: Final = (Kind.OWN, Kind.PUSH)
 
 
 class _Waiting:
@@ -46,11 +55,13 @@ class Outbox:
     """
 
     __slots__ = (
-        "_bytes", "_dropped", "_drops", "_frames", "_max_bytes", "_max_frames", "_overflow", "_send", "_waiting", "busy"
+        "_bytes", "_dropped", "_drops", "_frames", "_max_bytes", "_max_frames", "_overflow", "_progress", "_send",
+        "_waiting", "closing",
     )  # fmt: skip
 
-    def __init__(self, send: Send, drops: bool, overflow: Callable[[], None]) -> None:
+    def __init__(self, send: Send, progress: Progress, drops: bool, overflow: Callable[[], None]) -> None:
         self._send = send
+        self._progress = progress
         self._drops = drops
         self._overflow: Callable[[], None] | None = overflow
         self._max_frames: int = conf.get("MAX_OUTGOING")
@@ -59,21 +70,35 @@ class Outbox:
         self._bytes = 0
         self._dropped = 0
         self._waiting: deque[_Waiting] | None = None  # most sockets never need one
-        self.busy = False
-        """A frame is with the server, whose ``send`` has not returned."""
+        self.closing = False
+        """A close has begun: no frame of ours is sent any more."""
 
     async def write(self, message: dict[str, Any], kind: Kind) -> None:
         """Send ``message`` when the frames in front of it are sent; with what the server's ``send`` raises.
 
-        Returns without having sent a frame that was dropped.
+        Returns without having sent a frame that was dropped, or one of ours when a close has begun.
         """
-        if self.busy and not await self._turn(message, kind):
+        if self.closing and kind in _OURS:
             return
-        self.busy = True
+        progress = self._progress
+        # Who waits here in the task of the job whose turn it is holds the reading; what other tasks send holds nothing.
+        holds = kind is ANSWER or (kind is not REPLY and progress.task is asyncio.current_task())
+        if holds:
+            progress.in_send = True
         try:
-            await self._send(message)
+            if progress.sending and not await self._turn(message, kind):
+                return
+            progress.sending = True
+            try:
+                await self._send(message)
+            finally:
+                if self._waiting or self._dropped:
+                    self._next()
+                else:
+                    progress.sending = False
         finally:
-            self._next()
+            if holds:
+                progress.in_send = False
 
     def close(self) -> None:
         """Drop what waits: the socket has ended."""
@@ -82,7 +107,7 @@ class Outbox:
 
     async def _turn(self, message: dict[str, Any], kind: Kind) -> bool:
         size = size_of(message.get("text") or message.get("bytes"))
-        if kind is not REPLY and not self._has_room(size, kind):
+        if kind in _COUNTED and not self._has_room(size, kind):
             return False
         waiting = _Waiting(asyncio.get_running_loop().create_future(), kind, size)
         if self._waiting is None:
@@ -105,7 +130,7 @@ class Outbox:
             if not waiting.turn.done():
                 waiting.turn.set_result(True)
                 return
-        self.busy = False
+        self._progress.sending = False
         if self._dropped:
             logger.warning("%s pushes to a client that reads too slowly were dropped.", self._dropped)
             self._dropped = 0
@@ -116,7 +141,7 @@ class Outbox:
             if oldest is not None:
                 self._dropped += 1
                 self._leave_out(oldest)
-            elif self._drops and kind is Kind.PUSH:
+            elif self._drops and kind is PUSH:
                 self._dropped += 1
                 return False
             else:
@@ -127,7 +152,7 @@ class Outbox:
         return True
 
     def _oldest_push(self) -> _Waiting | None:
-        return next((waiting for waiting in self._waiting or () if waiting.kind is Kind.PUSH), None)
+        return next((waiting for waiting in self._waiting or () if waiting.kind is PUSH), None)
 
     def _leave_out(self, waiting: _Waiting) -> None:
         self._remove(waiting)
@@ -140,6 +165,6 @@ class Outbox:
         self._count(waiting, -1)
 
     def _count(self, waiting: _Waiting, sign: int) -> None:
-        if waiting.kind is not REPLY:
+        if waiting.kind in _COUNTED:
             self._frames += sign
             self._bytes += sign * waiting.size

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 from . import codec, conf, db
 from .dialects import Frame
-from .outbox import REPLY, Kind
+from .outbox import REPLY, Kind, Outbox
 from .overrides import Compiled
 
 logger: Final = logging.getLogger("routesock.request")
-
-Send = Callable[[dict[str, Any], Kind], Awaitable[None]]
 
 
 class FrameTooLarge(ValueError):
@@ -30,13 +28,12 @@ class EncodeError(Exception):
 class Outgoing:
     """Writes the frames of one socket, through those of the consumer's own methods that override Channels'."""
 
-    __slots__ = ("_consumer", "_is_closing", "_max_bytes", "_own", "_plain", "_send")
+    __slots__ = ("_consumer", "_max_bytes", "_outbox", "_own", "_plain")
 
-    def __init__(self, consumer: Any, compiled: Compiled, send: Send, is_closing: Callable[[], bool]) -> None:
+    def __init__(self, consumer: Any, compiled: Compiled, outbox: Outbox) -> None:
         self._consumer = consumer
         self._own = compiled
-        self._send = send
-        self._is_closing = is_closing
+        self._outbox = outbox
         self._max_bytes: int = conf.get("MAX_REPLY")
         self._plain = not (compiled.encode or compiled.send or compiled.send_json)
 
@@ -45,11 +42,11 @@ class Outgoing:
         if self._plain:
             text = self._checked(spelt(frame))
             try:
-                await self._send({"type": "websocket.send", "text": text}, kind)
+                await self._outbox.write({"type": "websocket.send", "text": text}, kind)
             except Exception as exc:
                 _log_not_sent(exc)
             return
-        if self._is_closing():
+        if self._outbox.closing:
             return
         try:
             await self._write_own(frame, kind)
@@ -72,7 +69,7 @@ class Outgoing:
             if self._own.send:
                 await self._call(partial(self._consumer.send, text_data=text))
             else:
-                await self._send({"type": "websocket.send", "text": text}, kind)
+                await self._outbox.write({"type": "websocket.send", "text": text}, kind)
         except Exception as exc:
             _log_not_sent(exc)
 

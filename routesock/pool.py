@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Container, Coroutine
 from typing import Any
 
 from .jobs import READ_ON, REFUSED, Job, Jobs, Verdict
@@ -18,15 +18,18 @@ class Pool:
     task in a context of its own.
     """
 
-    __slots__ = ("_jobs", "_limit", "_progress", "_queue", "_spawn", "closed", "running")
+    __slots__ = ("_jobs", "_limit", "_progress", "_queue", "_spawn", "closed", "routes", "running")
 
     def __init__(
         self,
         jobs: Jobs,
         progress: Progress,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        routes: Container[str],
         limit: int,
     ) -> None:
+        self.routes = routes
+        """The names of the routes whose requests belong here."""
         self._jobs = jobs
         self._progress = progress
         self._spawn = spawn

@@ -12,7 +12,7 @@ from .dialects import Dialect, Frame
 from .exceptions import RoutesockError
 from .intake import Ping, Refusal
 from .messages import NO_HEADERS, Reply, Request, RequestId
-from .outbox import Kind
+from .outbox import REPLY, Kind
 from .outgoing import Outgoing, spelt
 
 MAX_ERROR_REPLY: Final = 4096
@@ -29,17 +29,17 @@ class Replies:
         self._dialect = dialect
         self._outgoing = outgoing
 
-    async def reply(self, request: Request, reply: Reply) -> None:
+    async def reply(self, request: Request, reply: Reply, kind: Kind) -> None:
         """Answer ``request``, unless it is a notification that succeeded."""
         if request.id is None and reply.status < 400:
             return
         payload = None if reply.status == 204 else reply.payload
         try:
             await self._outgoing.write(
-                self._dialect.reply(request.route, request.id, reply.status, payload, reply.headers)
+                self._dialect.reply(request.route, request.id, reply.status, payload, reply.headers), kind
             )
         except Exception as exc:
-            await self._fail(exc, request.route, request.id)
+            await self._fail(exc, request.route, request.id, kind)
 
     async def item(self, request: Request, payload: Any) -> None:
         """One item of a stream. Raises what encoding raises."""
@@ -56,12 +56,12 @@ class Replies:
         except Exception as exc:
             faults.internal_error(exc, "The notice of a close", self._consumer)
 
-    async def refuse(self, refusal: Refusal) -> None:
+    async def refuse(self, refusal: Refusal, kind: Kind = REPLY) -> None:
         """Answer an error."""
         try:
-            await self._outgoing.write(self._error_frame(*refusal))
+            await self._outgoing.write(self._error_frame(*refusal), kind)
         except Exception as exc:
-            await self._fail(exc, refusal.route, refusal.id)
+            await self._fail(exc, refusal.route, refusal.id, kind)
 
     async def pong(self, ping: Ping) -> None:
         """Answer a heartbeat."""
@@ -70,10 +70,10 @@ class Replies:
         except Exception as exc:
             await self._fail(exc, None, ping.id)
 
-    async def _fail(self, exc: Exception, route: str | None, id: RequestId) -> None:
+    async def _fail(self, exc: Exception, route: str | None, id: RequestId, kind: Kind = REPLY) -> None:
         error = faults.internal_error(exc, f"The reply of route {faults.printable(route)}", self._consumer, id)
         try:
-            await self._outgoing.write(self._error_frame(error, route, id))
+            await self._outgoing.write(self._error_frame(error, route, id), kind)
         except Exception:
             faults.logger.exception("Nor could the error be sent.")
 

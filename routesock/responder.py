@@ -17,9 +17,10 @@ from .exceptions import Cancelled
 from .guard import OURS, Guard, current
 from .inflight import InFlight
 from .intake import Cancel, Decision, Intake, Of, Ping, Refusal
-from .jobs import Job, Verdict
+from .jobs import Job
 from .lane import Lane, uncancel
 from .messages import Reply, Request
+from .outbox import ANSWER, REPLY
 from .outgoing import Outgoing
 from .overrides import Compiled
 from .pool import Pool
@@ -40,8 +41,8 @@ class Responder:
     """
 
     __slots__ = (
-        "_beside", "_compiled", "_consumer", "_end", "_guarded", "_middleware", "_plans", "_pool", "_timeout",
-        "abandoned", "connected", "in_flight", "intake", "lane", "replies",
+        "_compiled", "_consumer", "_end", "_guarded", "_middleware", "_plans", "_progress", "_timeout",
+        "abandoned", "connected", "in_flight", "intake", "lane", "pool", "replies",
     )  # fmt: skip
 
     def __init__(
@@ -57,8 +58,8 @@ class Responder:
         self._consumer = consumer
         self._compiled = compiled
         self._guarded = compiled.guarded
+        self._progress = progress
         self._plans = compiled.plans
-        self._beside = compiled.beside
         self.replies = Replies(consumer, compiled.dialect, outgoing)
         self._end = end
         self._timeout: float | None = conf.get("TIMEOUT")
@@ -66,10 +67,10 @@ class Responder:
         self.in_flight = InFlight(self._drop, self.replies.refuse, spawn)
         self.intake = Intake(consumer, compiled, self.in_flight.ids)
         self.lane = Lane(self, progress, spawn)
-        self._pool: Pool | None = None
+        self.pool: Pool | None = None
         if compiled.beside:
             limit = conf.get("CONCURRENCY") if compiled.concurrency is UNSET else compiled.concurrency
-            self._pool = Pool(self, progress, spawn_apart, limit)
+            self.pool = Pool(self, progress, spawn_apart, compiled.beside, limit)
         self.connected = False
         """``connect()`` has returned."""
         self.abandoned = False
@@ -77,23 +78,16 @@ class Responder:
         if compiled.guarded:
             Guard(consumer, self, sync=compiled.sync)
 
-    async def submit(self, job: Job) -> Verdict:
-        """Have ``job`` done in the order, or beside it."""
-        if self._beside and type(job.decision) is Request and job.decision.route in self._beside:
-            assert self._pool is not None
-            return await self._pool.submit(job)
-        return await self.lane.submit(job)
-
     def close(self) -> None:
         """Start nothing more."""
         self.lane.close()
-        if self._pool is not None:
-            self._pool.close()
+        if self.pool is not None:
+            self.pool.close()
 
     def running(self) -> set[Job]:
         """What runs, in the order and beside it."""
         ordered = set() if self.lane.running is None else {self.lane.running}
-        return ordered if self._pool is None else ordered | self._pool.running
+        return ordered if self.pool is None else ordered | self.pool.running
 
     def give_up(self, job: Job) -> bool:
         """Write ``job``, which runs, off if its route ends with its client; ``False``: it has a grace to end."""
@@ -136,10 +130,11 @@ class Responder:
         if job.settled or job.outcome is None:
             return
         job.settled = True
+        kind = ANSWER if job.task is self._progress.task else REPLY
         if isinstance(job.outcome, Refusal):
-            await self.replies.refuse(job.outcome)
+            await self.replies.refuse(job.outcome, kind)
         elif type(job.decision) is Request:
-            await self.replies.reply(job.decision, job.outcome)
+            await self.replies.reply(job.decision, job.outcome, kind)
 
     def queued(self, job: Job) -> None:
         self.in_flight.add(job)
@@ -172,7 +167,7 @@ class Responder:
         self.in_flight.forget(job)
 
     def _drop(self, job: Job) -> bool:
-        return self.lane.drop(job) or (self._pool is not None and self._pool.drop(job))
+        return self.lane.drop(job) or (self.pool is not None and self.pool.drop(job))
 
     # The error boundary
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 PATIENCE: Final = 0.02
 """Seconds for which a reader waits for room behind one running job before it refuses a request."""
@@ -14,16 +13,19 @@ _TURNS: Final = 3
 
 
 class Progress:
-    """What the jobs of one socket have come to: patience begins anew whenever one has ended.
+    """What the jobs and the frames of one socket have come to, for those who wait for them."""
 
-    ``sending()`` tells whether a frame waits for the client: a reply that waits for a slow client is no busy handler.
-    """
+    __slots__ = ("ended", "in_send", "sending", "task")
 
-    __slots__ = ("ended", "sending")
-
-    def __init__(self, sending: Callable[[], bool]) -> None:
+    def __init__(self) -> None:
         self.ended = 0
-        self.sending = sending
+        """Counts the jobs that have ended: patience begins anew with each."""
+        self.task: asyncio.Task[Any] | None = None
+        """Who does the job whose turn it is."""
+        self.in_send = False
+        """That task is in ``send()``: a job that waits there holds the reading, which is the back-pressure."""
+        self.sending = False
+        """Some frame is with the server: a reply that waits for a slow client is no busy handler."""
 
 
 class Room:
@@ -63,7 +65,7 @@ class Room:
         """Wait until there may be room; ``False``: a refusable job has waited long enough behind a running one."""
         loop = asyncio.get_running_loop()
         if refusable:
-            if self._seen != self._progress.ended or self._progress.sending():
+            if self._seen != self._progress.ended or self._progress.sending:
                 self._seen, self._impatient_at = self._progress.ended, loop.time() + PATIENCE
             if loop.time() >= self._impatient_at:
                 return await self._moved_on()

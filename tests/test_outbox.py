@@ -12,6 +12,7 @@ from django.test import override_settings
 
 from routesock import Request, RouteMixin, RouteSetupError, route
 from routesock.outbox import Kind, Outbox
+from routesock.room import Progress
 from tests.takeover.driver import Socket, turns, until
 
 
@@ -33,7 +34,8 @@ class Writers:
     def __init__(self, *, drops: bool = False) -> None:
         self.server = Server()
         self.overflows = 0
-        self.outbox = Outbox(self.server.send, drops, self.overflow)
+        self.progress = Progress()
+        self.outbox = Outbox(self.server.send, self.progress, drops, self.overflow)
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     def overflow(self) -> None:
@@ -62,7 +64,7 @@ async def test_frames_leave_one_at_a_time_and_in_their_order() -> None:
         await writers.write(text)
     assert writers.done() == []
     assert await writers.drain() == [*"abcde"]
-    assert not writers.outbox.busy
+    assert not writers.progress.sending
 
 
 @override_settings(ROUTESOCK=SMALL)
@@ -153,7 +155,7 @@ async def test_one_cancelled_when_its_turn_has_come_passes_it_on() -> None:
     writers.tasks["b"].cancel()
     await turns()
     assert "c" in writers.server.sent
-    assert not writers.outbox.busy
+    assert not writers.progress.sending
 
 
 async def test_what_the_server_raises_reaches_its_writer_and_no_other() -> None:
