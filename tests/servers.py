@@ -115,6 +115,12 @@ class Server:
         size = os.fstat(self._output.fileno()).st_size
         return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
 
+    def memory(self) -> int:
+        """Bytes of memory that the process has at the moment (Linux)."""
+        assert self._process is not None
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
     def wait_for_output(self, text: str) -> None:
         """Returns when ``text`` has been written. ``TimeoutError`` if that takes too long."""
         deadline = time.monotonic() + ANSWER_WITHIN

@@ -20,6 +20,8 @@ from marshmallow import Schema, fields, validate
 from routesock import Reply, Request, RouteMixin, route
 from routesock.exceptions import Conflict, NotAuthenticated, Throttled
 
+from .life import LifeConsumer
+
 
 class TextSchema(Schema):
     text = fields.Str(required=True, validate=validate.Length(min=1, max=1000))
@@ -153,5 +155,13 @@ RESULTS: dict[str, Any] = {
 }
 
 application = ProtocolTypeRouter(
-    {"websocket": URLRouter([path("ws/", WireConsumer.as_asgi()), path("sync/", SyncWireConsumer.as_asgi())])}
+    {
+        "websocket": URLRouter(
+            [
+                path("ws/", WireConsumer.as_asgi()),
+                path("sync/", SyncWireConsumer.as_asgi()),
+                path("life/", LifeConsumer.as_asgi()),
+            ]
+        )
+    }
 )
