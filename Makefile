@@ -52,7 +52,7 @@ clean:
 
 .PHONY: system-packages
 system-packages:
-	@.ci/system-packages venv redis-server chromium
+	@.ci/system-packages venv redis-server postgresql chromium
 
 .venv/bin/python:
 	.ci/system-packages venv

@@ -111,9 +111,12 @@ class Connection:
         self._context: contextvars.Context
         self._ended: asyncio.Future[dict[str, Any] | None]
 
-    async def serve(self) -> None:
-        """Read until the socket ends, then let ``disconnect()`` run, once, behind everything else."""
-        self._context = contextvars.copy_context()
+    async def serve(self, context: contextvars.Context) -> None:
+        """Read until the socket ends, then let ``disconnect()`` run, once, behind everything else.
+
+        ``context`` is that of all the socket's tasks.
+        """
+        self._context = context
         self._ended = asyncio.get_running_loop().create_future()
         self._spawn(self._read_client())
         if self._channel_receive is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
+from . import isolation
 from .connection import Connection
 from .dialects import Dialect, Keys
 from .overrides import Compiled, check_bases, compile_consumer
@@ -47,6 +49,9 @@ class RouteMixin:
     """What happens when too many frames wait for a slow client: ``"close"`` the socket, or ``"drop"`` the oldest push.
     Without it ``OVERFLOW`` holds."""
 
+    route_db_isolation: ClassVar[bool] = False
+    """Whether sync work, that of the ORM above all, of each socket runs in one of ``DB_THREADS`` threads of its own."""
+
     socket: Any = Accessor()
     """The socket: ``push`` and ``close``, of :class:`~routesock.socket.Socket`; blocking on a sync consumer."""
 
@@ -80,4 +85,10 @@ class RouteMixin:
         connection = Connection(consumer, type(self)._routesock, receive, channel_receive, send)
         consumer._routesock_connection = connection
         consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
-        await connection.serve()
+        context = contextvars.copy_context()
+        thread = isolation.take(context) if type(self)._routesock.isolated else None
+        try:
+            await connection.serve(context)
+        finally:
+            if thread is not None:
+                isolation.give_back(thread)

@@ -1,4 +1,4 @@
-"""Django's database thread, and the connections there that are due to be closed.
+"""The threads of the ORM's work, and the connections there that are due to be closed.
 
 Channels hops to that thread and back in front of every message, only to close stale connections. Whether there is one
 can be read from the event loop; and where there is one, closing it only has to come before that thread's next work, and
@@ -20,32 +20,30 @@ from django.db import close_old_connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+# A plain dict: its values can be listed while another thread adds one; those of a WeakSet cannot.
+Opened = dict[int, weakref.ref[BaseDatabaseWrapper]]
+"""Connections by their ``id()``."""
 
-class _DatabaseThread:
-    """The one thread in which a server runs thread-sensitive work, and the connections that it opened."""
 
-    def __init__(self) -> None:
-        # A plain dict: its values can be listed while another thread adds one; those of a WeakSet cannot.
-        self._wrappers: dict[int, weakref.ref[BaseDatabaseWrapper]] = {}
+class DatabaseThread:
+    """A thread that does its work in order, and the connections that it opened. ``submit`` gives it something to do."""
+
+    def __init__(self, submit: Callable[[Callable[[], None]], Future[None]], opened: Opened) -> None:
+        self._submit = submit
+        self._opened = opened
         self._ident: int | None = None
         self._cleaning: Future[None] | None = None
 
-    def remember(self, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-        """Receives ``connection_created``, from whichever thread."""
-        key = id(connection)
-        if key not in self._wrappers:
-            self._wrappers[key] = weakref.ref(connection, lambda _: self._wrappers.pop(key, None))
-
     def refresh(self) -> None:
         """Have what is due closed in front of the thread's next work; return at once."""
-        if not self._wrappers or not self._any_due():
+        if not self._opened or not self._any_due():
             return
         if self._cleaning is None or self._cleaning.running() or self._cleaning.done():
-            self._cleaning = SyncToAsync.single_thread_executor.submit(self._clean)
+            self._cleaning = self._submit(self._clean)
 
     def _any_due(self) -> bool:
         now = time.monotonic()
-        for reference in list(self._wrappers.values()):
+        for reference in list(self._opened.values()):
             wrapper = reference()
             # Other threads look after their connections themselves.
             if wrapper is not None and is_due(wrapper, now) and self._ident in (None, _thread_of(wrapper)):
@@ -73,11 +71,37 @@ def _thread_of(wrapper: BaseDatabaseWrapper) -> int | None:
     return getattr(wrapper, "_thread_ident", None)
 
 
-_thread: Final = _DatabaseThread()
-connection_created.connect(_thread.remember, dispatch_uid="routesock.db")
+_everywhere: Final[Opened] = {}
+_here: Final = threading.local()
+
+
+def remember_in(opened: Opened) -> None:
+    """From now on, keep what this thread opens in ``opened``, apart from the connections of other threads."""
+    _here.opened = opened
+
+
+def _remember(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+    """Receives ``connection_created``, in the thread that has opened it."""
+    opened: Opened = getattr(_here, "opened", _everywhere)
+    key = id(connection)
+    if key not in opened:
+        opened[key] = weakref.ref(connection, lambda _: opened.pop(key, None))
+
+
+connection_created.connect(_remember, dispatch_uid="routesock.db")
+
+
+def in_test_case() -> bool:
+    """Whether a transaction of a ``TestCase`` is open, on a connection of whichever thread but the isolated ones."""
+    wrappers = [reference() for reference in list(_everywhere.values())]
+    blocks: list[list[Any]] = [wrapper.atomic_blocks for wrapper in wrappers if wrapper is not None]
+    return any(outer[0]._from_testcase for outer in blocks if outer)
+
+
+_thread: Final = DatabaseThread(lambda work: SyncToAsync.single_thread_executor.submit(work), _everywhere)
 
 refresh: Final = _thread.refresh
-"""Have stale connections closed before whatever the database thread does next; nothing waits for it."""
+"""Have stale connections closed before whatever the shared database thread does next; nothing waits for it."""
 
 
 def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
@@ -100,7 +124,7 @@ def forget_waiting() -> None:
 
 
 async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
-    """``function(*args)`` in Django's database thread, with stale connections closed before and after.
+    """``function(*args)`` in the context's database thread, with stale connections closed before and after.
 
     What it raises is raised here. It crosses the thread as a value, because a future never resolves with a
     ``StopIteration``, and a ``SystemExit`` there must not reach the event loop. A cancelled caller goes on at once; the

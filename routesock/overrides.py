@@ -37,6 +37,8 @@ class Compiled:
     overflow: str | Unset
     dialect: Dialect
     grace: float | Unset
+    isolated: bool
+    """Each of its sockets has its sync work done in a thread beside the shared one."""
     sync: bool
     dispatch: bool
     guarded: bool
@@ -63,13 +65,16 @@ def compile_consumer(cls: type) -> Compiled:
         )
     timeout = checked_timeout(f"{cls.__name__}.route_timeout", getattr(cls, "route_timeout", UNSET))
     middleware = checked_middleware(f"{cls.__name__}.route_middleware", getattr(cls, "route_middleware", ()))
+    isolated = _checked_isolation(cls)
     routes = collect(cls)
     is_json = issubclass(cls, AsyncJsonWebsocketConsumer | JsonWebsocketConsumer)
     own = {name: _is_own(cls, name) for name in ("dispatch", "websocket_receive", "receive", "send")}
     own |= {name: is_json and _is_own(cls, name) for name in _JSON_METHODS}
     return Compiled(
         plans={
-            name: compile_route(cls, route, timeout if route.timeout is UNSET else route.timeout, middleware)
+            name: compile_route(
+                cls, route, timeout if route.timeout is UNSET else route.timeout, middleware, isolated=isolated
+            )
             for name, route in routes.items()
         },
         handlers=frozenset(route.attr for route in routes.values()),
@@ -78,6 +83,7 @@ def compile_consumer(cls: type) -> Compiled:
         overflow=_checked_overflow(cls),
         dialect=dialect,
         grace=_checked_grace(cls),
+        isolated=isolated,
         sync=issubclass(cls, SyncConsumer),
         dispatch=own["dispatch"],
         guarded=own["dispatch"] or own["websocket_receive"],
@@ -143,3 +149,13 @@ def _checked_overflow(cls: type) -> str | Unset:
         return policy  # type: ignore[no-any-return]
     choice = " or ".join(repr(name) for name in conf.OVERFLOW_POLICIES)
     raise RouteSetupError(f"{cls.__name__}.route_overflow is {choice}; got {policy!r}.")
+
+
+def _checked_isolation(cls: type) -> bool:
+    isolated: Any = getattr(cls, "route_db_isolation", False)
+    if isinstance(isolated, bool):
+        return isolated
+    raise RouteSetupError(
+        f"{cls.__name__}.route_db_isolation is True or False; got {isolated!r}. "
+        'How many threads there are is a setting: ROUTESOCK = {"DB_THREADS": 8}.'
+    )

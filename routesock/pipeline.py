@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from . import db
+from . import db, isolation
 from .messages import Reply, Request
 from .routing import Route
 from .steps import Runs, Step, as_reply, dehydrate, finish, handle, hook_of, hydrate, load, mark_start
@@ -34,7 +34,7 @@ class Plan:
     Errors of any kind come through; the caller is the error boundary.
     """
 
-    __slots__ = ("_after", "_all", "_before", "_handler", "_middleware", "route", "streams", "timeout")
+    __slots__ = ("_after", "_all", "_before", "_handler", "_middleware", "_refresh", "route", "streams", "timeout")
 
     def __init__(
         self,
@@ -44,11 +44,14 @@ class Plan:
         handler: Sequence[Step],
         after: Sequence[Step],
         middleware: tuple[Middleware, ...],
+        *,
+        isolated: bool,
     ) -> None:
         self.route = route
         self.timeout = timeout
         self.streams = route.streams
         self._middleware = middleware
+        self._refresh = isolation.refresh if isolated else db.refresh
         self._before = _merged(before)
         self._handler = _merged(handler)
         self._after = _merged(after)
@@ -56,7 +59,7 @@ class Plan:
 
     async def run(self, request: Request, outer: tuple[Middleware, ...]) -> Reply:
         """The reply to ``request``; ``outer`` is the settings' middleware, which is called first."""
-        db.refresh()
+        self._refresh()
         if outer or self._middleware:
             return await self._run_around(request, outer + self._middleware)
         value: Any = None
@@ -88,7 +91,14 @@ async def _through(middleware: Middleware, call: CallNext, route: Route, request
     return as_reply(route, await middleware(request, call))
 
 
-def compile_route(cls: type, route: Route, timeout: float | Unset | None, middleware: tuple[Middleware, ...]) -> Plan:
+def compile_route(
+    cls: type,
+    route: Route,
+    timeout: float | Unset | None,
+    middleware: tuple[Middleware, ...],
+    *,
+    isolated: bool,
+) -> Plan:
     """The plan of ``route`` on ``cls``. :class:`RouteSetupError` for the name of a method that the class has not."""
     before: list[Step] = []
     if route.schema is not None:
@@ -102,7 +112,7 @@ def compile_route(cls: type, route: Route, timeout: float | Unset | None, middle
         handler.insert(0, Step(Runs.ON_LOOP, mark_start))
     handler.append(finish(route))
     after = [dehydrate(cls, route)] if route.dehydrate is not None and not route.streams else []
-    return Plan(route, timeout, before, handler, after, middleware + route.middleware)
+    return Plan(route, timeout, before, handler, after, middleware + route.middleware, isolated=isolated)
 
 
 def _merged(steps: Sequence[Step]) -> tuple[Call, ...]:

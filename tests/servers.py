@@ -1,4 +1,4 @@
-"""Real servers for tests: daphne, uvicorn and Redis in processes of their own, and clients to talk to them.
+"""Real servers for tests: daphne, uvicorn, Redis and PostgreSQL in processes of their own, and clients to talk to them.
 
 A test directory gets the fixtures by importing them into its ``conftest.py``::
 
@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -22,10 +23,11 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
+import psycopg
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket_connect
@@ -51,13 +53,18 @@ def free_port() -> int:
 
 
 class Server:
-    """A server process on a port of its own, which it keeps over a restart."""
+    """A server process on a port of its own, which it keeps over a restart; ``user`` is who runs it, else we do."""
 
-    def __init__(self, command: Sequence[str], *, port: int, env: Mapping[str, str], cwd: Path = ROOT) -> None:
+    stop_signal: ClassVar = signal.SIGTERM
+
+    def __init__(
+        self, command: Sequence[str], *, port: int, env: Mapping[str, str], cwd: Path = ROOT, user: str | None = None
+    ) -> None:
         self.command = [*command]
         self.port = port
         self.env = {**env}
         self.cwd = cwd
+        self.user = user
         self._process: subprocess.Popen[bytes] | None = None
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  (close() closes it)
 
@@ -81,6 +88,7 @@ class Server:
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
+            **_as_user(self.user),
         )
         deadline = time.monotonic() + START_WITHIN
         while not self._accepts():
@@ -92,7 +100,7 @@ class Server:
         """Asks it to end, then makes it; does nothing to a server that has ended."""
         if self._process is None:
             return
-        self._process.terminate()
+        self._process.send_signal(self.stop_signal)
         if not self._exits_within(STOP_WITHIN):
             self._process.kill()
             self._process.wait()
@@ -176,6 +184,66 @@ def run_redis() -> Iterator[str]:
     with closing(server):
         server.start()
         yield f"redis://{HOST}:{port}/0"
+
+
+class Postgres(Server):
+    """A PostgreSQL whose only role is ``postgres``, without a password."""
+
+    stop_signal = signal.SIGINT  # at SIGTERM it waits for its clients to leave
+
+    @property
+    def conninfo(self) -> str:
+        return f"host={HOST} port={self.port} user=postgres dbname=postgres"
+
+    def _accepts(self) -> bool:
+        try:
+            psycopg.connect(self.conninfo, connect_timeout=2).close()
+        except psycopg.OperationalError:  # it listens before it is ready
+            return False
+        return True
+
+
+@contextmanager
+def run_postgres() -> Iterator[Postgres]:
+    """An empty PostgreSQL of one's own. A restart keeps its data, and nothing else does."""
+    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root; the user comes with its package
+    with tempfile.TemporaryDirectory() as folder:
+        if user is not None:
+            shutil.chown(folder, user)
+        data = f"{folder}/data"
+        options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        done = subprocess.run(
+            [_postgres_program("initdb"), *options, data],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **_as_user(user),
+        )
+        if done.returncode:
+            raise RuntimeError(f"initdb failed:\n{done.stdout}")
+        port = free_port()
+        # No socket but that of the port; -F: nothing of this has to outlive a power failure.
+        command = [_postgres_program("postgres"), "-D", data, "-h", HOST, "-p", f"{port}", "-k", "", "-F"]
+        server = Postgres(command, port=port, env=os.environ, cwd=Path(folder), user=user)
+        with closing(server):
+            server.start()
+            yield server
+
+
+def _postgres_program(name: str) -> str:
+    # Debian keeps the programs of each version in a folder of its own.
+    folders = Path("/usr/lib/postgresql").glob("*/bin")
+    newest_first = sorted(folders, key=lambda folder: float(folder.parent.name), reverse=True)
+    program = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *map(str, newest_first)]))
+    if program is None:
+        raise RuntimeError(f"These tests need {name} of PostgreSQL (Debian: apt-get install postgresql).")
+    return program
+
+
+def _as_user(name: str | None) -> dict[str, Any]:
+    """What makes :mod:`subprocess` run a program as ``name``."""
+    return {} if name is None else {"user": name, "group": name, "extra_groups": []}
 
 
 def run_example(kind: str, database: Path, **env: str) -> AbstractContextManager[Server]:

@@ -29,11 +29,13 @@ DEFAULTS: Final[dict[str, Any]] = {
     "VALIDATION_STATUS": 422,
     "TIMEOUT": 30.0,
     "DISCONNECT_GRACE": 5.0,
+    "DB_THREADS": 8,
     "MIDDLEWARE": (),
 }
 
 COUNTS: Final = (
-    "MAX_FRAME", "MAX_REPLY", "MAX_DEPTH", "MAX_QUEUED", "CONCURRENCY", "MAX_OUTGOING", "MAX_OUTGOING_BYTES"
+    "MAX_FRAME", "MAX_REPLY", "MAX_DEPTH", "MAX_QUEUED", "CONCURRENCY", "MAX_OUTGOING", "MAX_OUTGOING_BYTES",
+    "DB_THREADS",
 )  # fmt: skip
 NO_COUNTS: Final = (0, -1, 1.0, "1", None, True, math.inf)
 

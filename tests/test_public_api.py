@@ -43,6 +43,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
 
 CLASS_OPTIONS: Final = {
     "route_concurrency",
+    "route_db_isolation",
     "route_dialect",
     "route_disconnect_grace",
     "route_middleware",

@@ -628,6 +628,12 @@ class TestOptions:
         """``None`` is refused too: a socket has an end."""
         assert "Chat.route_disconnect_grace is a number" in refusal(lambda: consumer(route_disconnect_grace=grace))
 
+    @pytest.mark.parametrize("isolation", [None, 1, "yes", 8])
+    def test_isolation_is_true_or_false(self, isolation: Any) -> None:
+        """Who writes a number means the setting."""
+        consumer(route_db_isolation=True)
+        assert "DB_THREADS" in refusal(lambda: consumer(route_db_isolation=isolation))
+
     @pytest.mark.parametrize("dialect", [None, Keys, "keys", {}])
     def test_dialect_is_an_instance(self, dialect: Any) -> None:
         """A class in its place is refused with an instance as an example."""
