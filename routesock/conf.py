@@ -47,6 +47,7 @@ SETTINGS: Final[dict[str, Setting]] = {
     "DISCONNECT_GRACE": Setting(
         5.0, lambda value: type(value) in (int, float) and value >= 0, "seconds, 0 for no grace"
     ),
+    "DRAIN_ON_SIGTERM": Setting(True, lambda value: type(value) is bool, "True or False"),
     "MIDDLEWARE": Setting(
         (),
         lambda value: isinstance(value, list | tuple) and all(isinstance(item, str) for item in value),

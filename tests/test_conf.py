@@ -29,6 +29,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "VALIDATION_STATUS": 422,
     "TIMEOUT": 30.0,
     "DISCONNECT_GRACE": 5.0,
+    "DRAIN_ON_SIGTERM": True,
     "MIDDLEWARE": (),
 }
 
@@ -43,6 +44,7 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
     "VALIDATION_STATUS": (400, 422, 499, HTTPStatus.BAD_REQUEST),
     "TIMEOUT": (None, 1, 0.5, 3600.0),
     "DISCONNECT_GRACE": (0, 0.0, 1, 0.5),
+    "DRAIN_ON_SIGTERM": (True, False),
     "MIDDLEWARE": ([], (), ["shop.middleware.timing"], ("a.b", "c.d")),
 }
 
@@ -52,6 +54,7 @@ REFUSED: Final[dict[str, tuple[Any, ...]]] = {
     "VALIDATION_STATUS": (399, 500, 200, "422", 422.0, None, True, HTTPStatus.OK),
     "TIMEOUT": (0, -1, "30", True, False, math.nan, Decimal(3)),
     "DISCONNECT_GRACE": (-1, None, "5", True, math.nan),
+    "DRAIN_ON_SIGTERM": (0, 1, None, "False", "no"),
     "MIDDLEWARE": ("shop.middleware.timing", [print], {"a.b"}, {"a.b": 1}, None, [None]),
 }
 
