@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
+from . import shutdown
 from .connection import Connection
 from .dialects import Dialect, Keys
 from .overrides import Compiled, check_bases, compile_consumer
@@ -80,4 +81,12 @@ class RouteMixin:
         connection = Connection(consumer, type(self)._routesock, receive, channel_receive, send)
         consumer._routesock_connection = connection
         consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
-        await connection.serve()
+        sockets = shutdown.sockets()
+        if sockets.draining:
+            await connection.turn_away(sockets.retry_after())
+            return
+        sockets.add(connection)
+        try:
+            await connection.serve()
+        finally:
+            sockets.discard(connection)

@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextvars import Context
 from types import FrameType
 from typing import Any, Final, Protocol
 
@@ -117,7 +116,7 @@ class StandIn:
         elif not self._sockets.draining:
             self._sockets.draining = True
             self._since = time.monotonic()
-            self._loop.call_soon_threadsafe(self._begin, signum, context=Context())
+            self._loop.call_soon_threadsafe(self._begin, signum)
         elif time.monotonic() - self._since > SAME_SIGNAL:
             self._loop.call_soon_threadsafe(self._sockets.hurry)
 

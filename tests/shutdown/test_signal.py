@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.test import override_settings
 
 from routesock import shutdown
+from tests.shutdown.conftest import Calls, sigterm, turns, until
 
 
 class Member:
@@ -38,36 +38,6 @@ class Member:
 
     def leave(self) -> None:
         self.sockets.discard(self)
-
-
-Calls = list[tuple[Any, ...]]
-
-
-@pytest.fixture
-def calls() -> Iterator[Calls]:
-    """What the server's own handler of SIGTERM has been called with."""
-    calls: Calls = []
-    before = signal.signal(signal.SIGTERM, lambda *args: calls.append(args))
-    yield calls
-    signal.signal(signal.SIGTERM, before)
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    for _ in range(5000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise TimeoutError
-
-
-async def turns() -> None:
-    """Long enough for whatever does not wait to have happened."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-def sigterm() -> None:
-    signal.raise_signal(signal.SIGTERM)
 
 
 class TestWhoGetsTheSignal:
@@ -178,7 +148,11 @@ class TestWhoGetsTheSignal:
             await turns()
             return member
 
+        server = signal.getsignal(signal.SIGTERM)
         members = [asyncio.run(serve()) for _ in range(3)]
+        handler = signal.getsignal(signal.SIGTERM)
+        assert isinstance(handler, shutdown.StandIn)
+        assert handler.server is server
         assert len(calls) == 3
         assert all(member.retry_after for member in members)
 
