@@ -48,6 +48,7 @@ SETTINGS: Final[dict[str, Setting]] = {
         5.0, lambda value: type(value) in (int, float) and value >= 0, "seconds, 0 for no grace"
     ),
     "DB_THREADS": Setting(8, _is_count, "a positive number of threads"),
+    "DRAIN_ON_SIGTERM": Setting(True, lambda value: type(value) is bool, "True or False"),
     "MIDDLEWARE": Setting(
         (),
         lambda value: isinstance(value, list | tuple) and all(isinstance(item, str) for item in value),

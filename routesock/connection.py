@@ -13,7 +13,7 @@ from typing import Any, Final
 from channels.exceptions import StopConsumer
 
 from . import conf, db, faults
-from .exceptions import TooManyInFlight
+from .exceptions import TooManyInFlight, Unavailable
 from .intake import Decision, Refusal
 from .jobs import HANDED_OVER, READ_ON, Job, Source
 from .lane import FAIR_SHARE, Lane, uncancel
@@ -37,6 +37,14 @@ CANCEL_WAIT: Final = 1.0
 CLOSE_WAIT: Final = 1.0
 """Seconds that a notice of ours has to get past a client that does not read, and a close frame as many again."""
 
+RESTART: Final = 1012
+"""Service Restart, the close code when the process ends (IANA's registry of RFC 6455, section 11.7)."""
+
+_RESTARTS: Final = "The server restarts."
+
+_SENDABLE: Final = 4503
+"""Instead of a registered code, for a server that sends none; daphne's autobahn takes 1000 and 3000 to 4999 only."""
+
 _FIRST_RETRY: Final = 0.1
 _LAST_RETRY: Final = 5.0
 """Seconds between two tries of a channel layer that fails; each wait is twice the last."""
@@ -57,7 +65,6 @@ class Connection:
         "_ended",
         "_finishing",
         "_gone",
-        "_grace",
         "_grace_over",
         "_hurried",
         "_lane",
@@ -69,6 +76,7 @@ class Connection:
         "_sync",
         "_taking_leave",
         "_tasks",
+        "grace",
     )  # fmt: skip
 
     def __init__(
@@ -84,7 +92,7 @@ class Connection:
         self._receive = receive
         self._channel_receive = channel_receive
         self._send = send
-        self._grace: float = conf.get("DISCONNECT_GRACE") if compiled.grace is UNSET else compiled.grace
+        self.grace: float = conf.get("DISCONNECT_GRACE") if compiled.grace is UNSET else compiled.grace
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
         self._taking_leave = False
@@ -127,7 +135,7 @@ class Connection:
         except GeneratorExit:  # thrown away with its loop: nothing can be awaited any more
             raise
         except BaseException:  # connect() raised, or the server has no patience
-            self._hurry()
+            self.hurry()
             await self._finished(message)
             raise
         await self._finished(message)
@@ -174,11 +182,40 @@ class Connection:
             if not self._lane.opening:
                 await _within(CLOSE_WAIT, self._responder.replies.close_notice(notice))
             self._close()
-            await _within(CLOSE_WAIT, self._send({"type": "websocket.close", "code": code, "reason": reason}))
+            await _within(CLOSE_WAIT, self._send_close(code, reason))
         except Exception:
             logger.debug("A socket could not be closed.", exc_info=True)
         finally:
             self._end({"type": "websocket.disconnect", "code": code, "reason": reason})
+
+    def drain(self, retry_after: float) -> None:
+        """Begin to end, since the process does: what runs has its grace, then the client is told when to come back."""
+        if not self._closing:
+            self._spawn(self._drain(retry_after))
+
+    async def turn_away(self, retry_after: float) -> None:
+        """In place of :meth:`serve`, while the process ends: tell the client when to come back."""
+        self._context = contextvars.copy_context()
+        self._ended = asyncio.get_running_loop().create_future()
+        offered = self._consumer.scope.get("subprotocols")
+        await self._receive()
+        # Browsers take no connection with none of the subprotocols that they offer.
+        await self.send({"type": "websocket.accept", "subprotocol": offered[0] if offered else None})
+        await self.close(RESTART, _RESTARTS, reconnect=True, retry_after=retry_after)
+
+    async def _drain(self, retry_after: float) -> None:
+        error = Unavailable(_RESTARTS, wait=retry_after)
+        await self._wait_for({self._spawn_apart(self._responder.drain(error))})
+        await _within(CLOSE_WAIT, self._responder.revoke_all(error))
+        await self.close(RESTART, _RESTARTS, reconnect=True, retry_after=retry_after)
+
+    async def _send_close(self, code: int, reason: str) -> None:
+        try:
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        except Exception as exc:
+            if means_gone(exc) or code >= 3000:
+                raise
+            await self._send({"type": "websocket.close", "code": _SENDABLE, "reason": reason})
 
     def _overflow(self) -> None:
         logger.warning("A client does not read what is sent to it: its socket is closed (1013).")
@@ -213,7 +250,8 @@ class Connection:
             if verdict is HANDED_OVER:
                 return
             if type(decision) is Request:
-                await self._responder.replies.refuse(Refusal(TooManyInFlight(), decision.route, decision.id))
+                error = self._responder.draining or TooManyInFlight()
+                await self._responder.replies.refuse(Refusal(error, decision.route, decision.id))
 
     def _decide(self, message: dict[str, Any]) -> Decision:
         try:
@@ -293,7 +331,7 @@ class Connection:
         if not task.cancelled() and (exc := task.exception()) is not None:
             self._end(exc)
 
-    def _hurry(self) -> None:
+    def hurry(self) -> None:
         """Cut the grace short."""
         self._hurried = True
         if self._grace_over is not None and not self._grace_over.done():
@@ -305,7 +343,7 @@ class Connection:
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            self._hurry()
+            self.hurry()
             await task
             raise
 
@@ -328,7 +366,7 @@ class Connection:
             return
         loop = asyncio.get_running_loop()
         self._grace_over = loop.create_future()
-        timer = loop.call_later(self._grace, self._hurry)
+        timer = loop.call_later(self.grace, self.hurry)
         pending: set[asyncio.Future[Any]] = {*tasks, self._grace_over}
         while self._grace_over in pending and len(pending) > 1:
             _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
-from . import isolation
+from . import isolation, shutdown
 from .connection import Connection
 from .dialects import Dialect, Keys
 from .overrides import Compiled, check_bases, compile_consumer
@@ -85,10 +85,16 @@ class RouteMixin:
         connection = Connection(consumer, type(self)._routesock, receive, channel_receive, send)
         consumer._routesock_connection = connection
         consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
+        sockets = shutdown.sockets()
+        if sockets.draining:
+            await connection.turn_away(sockets.retry_after())
+            return
         context = contextvars.copy_context()
         thread = isolation.take(context) if type(self)._routesock.isolated else None
+        sockets.add(connection)
         try:
             await connection.serve(context)
         finally:
+            sockets.discard(connection)
             if thread is not None:
                 isolation.give_back(thread)

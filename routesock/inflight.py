@@ -65,12 +65,17 @@ class InFlight:
         """End a queued or running request with ``error``, at once; one that has ended already is left alone."""
         if job is None or job.settled or job.over or type(job.decision) is not Request:
             return
-        job.settled = True
-        self.forget(job)
         if not self._drop(job):
             job.revoked = True
             job.task.cancel()
-        await self._refuse(Refusal(error, job.decision.route, job.decision.id))
+        await self.refuse(job, error)
+
+    async def refuse(self, job: Job, error: RoutesockError) -> None:
+        """Answer ``job``, which is in no queue any more, with ``error``, if it is a request."""
+        if type(job.decision) is Request:
+            job.settled = True
+            self.forget(job)
+            await self._refuse(Refusal(error, job.decision.route, job.decision.id))
 
     def _deadline(self, job: Job) -> None:
         assert type(job.decision) is Request

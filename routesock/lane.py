@@ -61,8 +61,8 @@ class Lane:
                 return READ_ON
             if not await job.source.room.wait(refusable=type(job.decision) is Request):
                 return REFUSED
-        if self.closed:  # while the job waited for room
-            return READ_ON
+        if self.closed:  # before the job came, or while it waited for room
+            return REFUSED
         self._reader = job.source
         self.running = job
         self._progress.task = job.task
@@ -70,7 +70,7 @@ class Lane:
         self._progress.task = self.running = None
         if not self._taken:
             return READ_ON
-        self._progress.ended += 1
+        self._progress.end()
         await self._work_off(job.task)
         self._taken = False
         return READ_ON if self._reader is not None else HANDED_OVER
@@ -83,11 +83,14 @@ class Lane:
         job.unqueue()
         return True
 
-    def close(self) -> None:
-        """Drop what is queued and take nothing more; the running job goes on."""
+    def close(self) -> list[Job]:
+        """Take nothing more, and give back what is queued; the running job goes on."""
         self.closed = True
-        while self._queue:
-            self._queue.popleft().unqueue()
+        dropped = [*self._queue] if self._queue else []
+        self._queue = None
+        for job in dropped:
+            job.unqueue()
+        return dropped
 
     async def _work_off(self, task: asyncio.Task[Any]) -> None:
         # The lane stays taken over the yields: a frame that is read meanwhile queues up behind.
@@ -100,7 +103,7 @@ class Lane:
             self._progress.task = task
             await _stepped(self._jobs.run(job), self._waits)
             self._progress.task = self.running = None
-            self._progress.ended += 1
+            self._progress.end()
             done += 1
             if done % FAIR_SHARE == 0:
                 await self._turn(task)

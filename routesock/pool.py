@@ -50,7 +50,7 @@ class Pool:
                 return READ_ON
             if not await job.source.room.wait(refusable=True):
                 return REFUSED
-        return READ_ON
+        return REFUSED
 
     def drop(self, job: Job) -> bool:
         """Take ``job`` out of the queue; ``False`` if it is not there (any more)."""
@@ -60,11 +60,14 @@ class Pool:
         job.unqueue()
         return True
 
-    def close(self) -> None:
-        """Drop what is queued and take nothing more; what runs goes on."""
+    def close(self) -> list[Job]:
+        """Take nothing more, and give back what is queued; what runs goes on."""
         self.closed = True
-        while self._queue:
-            self._queue.popleft().unqueue()
+        dropped = [*self._queue]
+        self._queue.clear()
+        for job in dropped:
+            job.unqueue()
+        return dropped
 
     def _start(self, job: Job) -> None:
         job.waited = True
@@ -76,7 +79,7 @@ class Pool:
 
     def _ended(self, job: Job) -> None:
         self.running.discard(job)
-        self._progress.ended += 1
+        self._progress.end()
         if self._queue:
             following = self._queue.popleft()
             following.unqueue()

@@ -13,7 +13,7 @@ from channels.exceptions import StopConsumer
 from django.utils.module_loading import import_string
 
 from . import conf, db, faults
-from .exceptions import Cancelled
+from .exceptions import Cancelled, RoutesockError
 from .guard import OURS, Guard, current
 from .inflight import InFlight
 from .intake import Cancel, Decision, Intake, Of, Ping, Refusal
@@ -42,7 +42,7 @@ class Responder:
 
     __slots__ = (
         "_compiled", "_consumer", "_end", "_guarded", "_middleware", "_plans", "_progress", "_timeout",
-        "abandoned", "connected", "in_flight", "intake", "lane", "pool", "replies",
+        "abandoned", "connected", "draining", "in_flight", "intake", "lane", "pool", "replies",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +71,8 @@ class Responder:
         if compiled.beside:
             limit = conf.get("CONCURRENCY") if compiled.concurrency is UNSET else compiled.concurrency
             self.pool = Pool(self, progress, spawn_apart, compiled.beside, limit)
+        self.draining: RoutesockError | None = None
+        """What answers requests that come once :meth:`drain` has begun."""
         self.connected = False
         """``connect()`` has returned."""
         self.abandoned = False
@@ -78,11 +80,23 @@ class Responder:
         if compiled.guarded:
             Guard(consumer, self, sync=compiled.sync)
 
-    def close(self) -> None:
-        """Start nothing more."""
-        self.lane.close()
-        if self.pool is not None:
-            self.pool.close()
+    def close(self) -> list[Job]:
+        """Start nothing more, and give back what waits."""
+        dropped = self.lane.close()
+        return dropped if self.pool is None else dropped + self.pool.close()
+
+    async def drain(self, error: RoutesockError) -> None:
+        """Start nothing more, and wait for what runs; what waits, and what still comes, is answered ``error``."""
+        self.draining = error
+        for job in self.close():
+            await self.in_flight.refuse(job, error)
+        while self.running():
+            await self._progress.next()
+
+    async def revoke_all(self, error: RoutesockError) -> None:
+        """End every request that still runs with ``error``."""
+        for job in self.running() | {*self.in_flight.ids.values()}:
+            await self.in_flight.revoke(job, error)
 
     def running(self) -> set[Job]:
         """What runs, in the order and beside it."""

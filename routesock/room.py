@@ -15,7 +15,7 @@ _TURNS: Final = 3
 class Progress:
     """What the jobs and the frames of one socket have come to, for those who wait for them."""
 
-    __slots__ = ("ended", "in_send", "sending", "task")
+    __slots__ = ("_waiter", "ended", "in_send", "sending", "task")
 
     def __init__(self) -> None:
         self.ended = 0
@@ -26,6 +26,18 @@ class Progress:
         """That task is in ``send()``: a job that waits there holds the reading, which is the back-pressure."""
         self.sending = False
         """Some frame is with the server: a reply that waits for a slow client is no busy handler."""
+        self._waiter: asyncio.Future[None] | None = None
+
+    def end(self) -> None:
+        """A job that had waited has ended."""
+        self.ended += 1
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def next(self) -> None:
+        """Wait for the next such end; one at a time may."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
 
 
 class Room:

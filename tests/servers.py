@@ -106,6 +106,19 @@ class Server:
             self._process.wait()
         self._process = None
 
+    def terminate(self) -> None:
+        """Asks it to end, and does not wait for that."""
+        assert self._process is not None
+        self._process.terminate()
+
+    def ended(self, *, within: float = ANSWER_WITHIN) -> int:
+        """Its exit status (negative: the signal that ended it). ``TimeoutError`` if it goes on."""
+        assert self._process is not None
+        if not self._exits_within(within):
+            raise TimeoutError(f"{self!r} has not ended.")
+        status: int = self._process.returncode
+        return status
+
     def kill(self) -> None:
         """Ends it without a word to its clients, as a crash does."""
         if self._process is not None:

@@ -30,6 +30,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "TIMEOUT": 30.0,
     "DISCONNECT_GRACE": 5.0,
     "DB_THREADS": 8,
+    "DRAIN_ON_SIGTERM": True,
     "MIDDLEWARE": (),
 }
 
@@ -45,6 +46,7 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
     "VALIDATION_STATUS": (400, 422, 499, HTTPStatus.BAD_REQUEST),
     "TIMEOUT": (None, 1, 0.5, 3600.0),
     "DISCONNECT_GRACE": (0, 0.0, 1, 0.5),
+    "DRAIN_ON_SIGTERM": (True, False),
     "MIDDLEWARE": ([], (), ["shop.middleware.timing"], ("a.b", "c.d")),
 }
 
@@ -54,6 +56,7 @@ REFUSED: Final[dict[str, tuple[Any, ...]]] = {
     "VALIDATION_STATUS": (399, 500, 200, "422", 422.0, None, True, HTTPStatus.OK),
     "TIMEOUT": (0, -1, "30", True, False, math.nan, Decimal(3)),
     "DISCONNECT_GRACE": (-1, None, "5", True, math.nan),
+    "DRAIN_ON_SIGTERM": (0, 1, None, "False", "no"),
     "MIDDLEWARE": ("shop.middleware.timing", [print], {"a.b"}, {"a.b": 1}, None, [None]),
 }
 
