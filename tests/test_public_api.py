@@ -37,6 +37,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "ConnectionRefused",
         "NoReply",
         "Push",
+        "ReplyStream",
         "RouteClient",
     ],
 }

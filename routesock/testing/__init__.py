@@ -4,6 +4,7 @@ from .blocking import BlockingRouteClient
 from .client import RouteClient
 from .errors import ClientTimeout, ConnectionClosed, ConnectionRefused, NoReply
 from .frames import ClientReply, Close, Push
+from .stream import ReplyStream
 
 __all__ = [
     "BlockingRouteClient",
@@ -14,5 +15,6 @@ __all__ = [
     "ConnectionRefused",
     "NoReply",
     "Push",
+    "ReplyStream",
     "RouteClient",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Generator, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,6 +14,7 @@ from routesock.typing import UNSET, Unset
 from .application import let_run
 from .conversation import Conversation
 from .frames import ClientReply, Close, Push
+from .stream import ReplyStream
 from .thread import LoopThread
 
 T = TypeVar("T")
@@ -98,6 +99,18 @@ class BlockingRouteClient:
         """As :meth:`Conversation.call`."""
         return self._run(self._conversation.call(route, payload, headers=headers, id=id, timeout=timeout))
 
+    def stream(
+        self,
+        route: str,
+        payload: Any = None,
+        *,
+        headers: Mapping[str, Any] | None = None,
+        id: str | int | Unset = UNSET,
+        timeout: float | None = None,
+    ) -> Generator[ClientReply, None, None]:
+        """As :meth:`Conversation.stream`: ``for reply in client.stream(...)``. A time-out leaves the stream."""
+        return self._each(self._conversation.stream(route, payload, headers=headers, id=id, timeout=timeout))
+
     def send(
         self, route: str, payload: Any = None, *, headers: Mapping[str, Any] | None = None, id: RequestId = None
     ) -> None:
@@ -144,6 +157,21 @@ class BlockingRouteClient:
         """As :meth:`Conversation.expect_close`."""
         return self._run(self._conversation.expect_close(timeout=timeout))
 
+    def _each(self, replies: ReplyStream) -> Generator[ClientReply, None, None]:
+        try:
+            while True:
+                try:
+                    yield self._run(replies.__anext__())
+                except StopAsyncIteration:
+                    return
+        finally:
+            if replies.open and self._thread is not None:
+                self._thread.run(self._leave(replies))
+
+    async def _leave(self, replies: ReplyStream) -> None:
+        replies.leave()
+        await self._settle()  # without the failures: nobody would see what is raised where a generator is let go
+
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if self._thread is None:
             coroutine.close()
@@ -152,11 +180,14 @@ class BlockingRouteClient:
 
     async def _settled(self, coroutine: Coroutine[Any, Any, T]) -> T:
         result = await coroutine
+        await self._settle()
+        self._conversation.raise_failures()
+        return result
+
+    async def _settle(self) -> None:
         with suppress(TimeoutError):  # an application that never stands still goes on in the next call
             async with asyncio.timeout(self._timeout):
                 await self._conversation.settle()
-        self._conversation.raise_failures()
-        return result
 
     def _close(self, thread: LoopThread) -> None:
         self._thread = None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from routesock import codec
 from routesock.dialects import Dialect, Keys
@@ -15,11 +15,11 @@ from routesock.typing import UNSET, Unset
 
 from .application import Application, ASGIApplication, let_run
 from .database import kept_connections
-from .errors import ClientTimeout, ConnectionClosed, NoReply
-from .frames import ClientReply, Close, Push
+from .errors import ClientTimeout, ConnectionClosed
+from .frames import ClientReply, Close, Push, tells_items
 from .inbox import Inbox
-
-T = TypeVar("T")
+from .line import Line
+from .stream import ReplyStream
 
 
 class Conversation:
@@ -46,7 +46,7 @@ class Conversation:
         self._timeout = timeout
         self._raise_exceptions = raise_exceptions
         self._ids = itertools.count(1)
-        self._socket: Application | None = None
+        self._line: Line | None = None
         self._on_exit = ExitStack()
         self.settle: Callable[[], Awaitable[None]] = let_run
         """Lets the application run as far as it goes without time passing."""
@@ -62,16 +62,16 @@ class Conversation:
     @property
     def connected(self) -> bool:
         """Whether the client is between connect and disconnect; the application may have closed by itself."""
-        return self._socket is not None
+        return self._line is not None
 
     @property
     def closed(self) -> Close | None:
         """How the application closed the socket, ``None`` if it did not."""
-        return None if self._socket is None else self._socket.closed
+        return None if self._line is None else self._line.socket.closed
 
     async def connect(self) -> None:
         """Opens the socket. Raises :class:`ConnectionRefused`, or what the application raised."""
-        if self._socket is not None:
+        if self._line is not None:
             raise RuntimeError("The client is connected already.")
         self._reset()
         scope = dict(self._scope)
@@ -82,7 +82,7 @@ class Conversation:
             stack.enter_context(kept_connections())
             accept = await socket.connect(self._timeout)
             self._on_exit = stack.pop_all()
-        self._socket = socket
+        self._line = Line(socket, self._inbox, self._timeout)
         self.subprotocol = accept.get("subprotocol")
         self.accept_headers = list(accept.get("headers", ()))
 
@@ -91,10 +91,10 @@ class Conversation:
 
         An application that has not ended in time is cancelled, and :class:`ClientTimeout` says so.
         """
-        socket, self._socket = self._socket, None
-        if socket is not None:
+        line, self._line = self._line, None
+        if line is not None:
             with self._on_exit:
-                await socket.leave(code, self._timeout)
+                await line.socket.leave(code, self._timeout)
             self._inbox.raise_failure()
 
     async def call(
@@ -106,15 +106,44 @@ class Conversation:
         id: str | int | Unset = UNSET,
         timeout: float | None = None,
     ) -> ClientReply:
-        """Sends a request and returns its reply, whatever the status.
+        """Sends a request and returns its reply, whatever the status; of a stream, the reply that ends it.
 
         Raises :class:`NoReply`, :class:`ConnectionClosed`, or the exception of the handler (its 500 is not returned
         then). ``id`` is made up unless it is given; ``ValueError`` for one that another call is waiting for.
         """
-        request_id = f"call-{next(self._ids)}" if id is UNSET else id
-        with self._inbox.claim(request_id):
+        request_id = self._id_of(id)
+        with self._inbox.claimed(request_id):
             await self.send(route, payload, headers=headers, id=request_id)
             return await self._reply_to(request_id, f"reply to {route!r} (id {request_id!r})", timeout)
+
+    def stream(
+        self,
+        route: str,
+        payload: Any = None,
+        *,
+        headers: Mapping[str, Any] | None = None,
+        id: str | int | Unset = UNSET,
+        timeout: float | None = None,
+    ) -> ReplyStream:
+        """Sends a request and gives each frame that answers it: ``async for reply in client.stream(...)``.
+
+        The items of a stream have the status 206; the reply that ends them comes last. ``timeout`` is for each of them.
+        Raises what :meth:`call` raises, and ``ValueError`` where replies have no status.
+        """
+        if not tells_items(self._dialect):
+            raise ValueError(
+                f"{self._dialect!r} has no status, so an item cannot be told from the end of its stream. "
+                "Use send(), and receive() for each frame."
+            )
+        request_id = self._id_of(id)
+        return ReplyStream(
+            self._connection(),
+            request_id,
+            f"{route!r} (id {request_id!r})",
+            request=self._dialect.request(route, request_id, payload, headers or NO_HEADERS),
+            cancel=self._dialect.request("CANCEL", request_id, None),
+            timeout=timeout,
+        )
 
     async def send(
         self, route: str, payload: Any = None, *, headers: Mapping[str, Any] | None = None, id: RequestId = None
@@ -128,11 +157,11 @@ class Conversation:
 
     async def send_text(self, text: str) -> None:
         """Sends a text frame as it is."""
-        self._feed({"type": "websocket.receive", "text": text})
+        self._connection().write(text)
 
     async def send_bytes(self, data: bytes) -> None:
         """Sends a binary frame."""
-        self._feed({"type": "websocket.receive", "bytes": data})
+        self._connection().write(data)
 
     async def cancel(self, id: str | int) -> None:
         """Cancels the request of that id; its reply (499) comes to whoever waits for it."""
@@ -143,8 +172,8 @@ class Conversation:
         return (await self.call("PING", payload, timeout=timeout)).payload
 
     async def expect_reply(self, id: str | int, *, timeout: float | None = None) -> ClientReply:
-        """The reply to a request that was sent with this ``id``; raises what :meth:`call` raises."""
-        with self._inbox.claim(id):
+        """The reply to a request that was sent with this ``id``, as :meth:`call` returns and raises it."""
+        with self._inbox.claimed(id):
             return await self._reply_to(id, f"reply to id {id!r}", timeout)
 
     async def expect_push(self, route: str | None = None, *, timeout: float | None = None, **match: Any) -> Push:
@@ -154,7 +183,7 @@ class Conversation:
         """
         members = f" with {match!r}" if match else ""
         what = f"push{'' if route is None else f' of {route!r}'}{members}"
-        return await self._unasked(lambda: self._inbox.take_push(route, match), what, timeout)
+        return await self._connection().unasked(lambda: self._inbox.take_push(route, match), what, timeout)
 
     async def refute_push(self, route: str | None = None, *, within: float = 0.05, **match: Any) -> None:
         """Fails with an ``AssertionError`` if such a push is there or comes ``within`` so many seconds."""
@@ -170,65 +199,34 @@ class Conversation:
 
         Raises :class:`ClientTimeout`.
         """
-        return (await self._unasked(self._inbox.take_any, "frame", timeout)).raw
+        return (await self._connection().unasked(self._inbox.take_any, "frame", timeout)).raw
 
     async def expect_close(self, *, timeout: float | None = None) -> Close:
         """Waits until the application closes the socket: ``(code, reason)``. Raises :class:`ClientTimeout`."""
-        return await self._unasked(lambda: self.closed, "close", timeout)
+        return await self._connection().unasked(lambda: self.closed, "close", timeout)
 
     def raise_failures(self) -> None:
         """Raises what no call has raised yet, without waiting for anything."""
         self._inbox.raise_failure()
-        if self._socket is not None:
-            self._socket.raise_error()
+        if self._line is not None:
+            self._line.socket.raise_error()
 
     def _collect(self, id: RequestId, error: BaseException) -> None:
         """Routesock answers a 500: called before that reply is sent."""
         self._inbox.fail(id, error)
-        if self._socket is not None:
-            self._socket.notify()
+        if self._line is not None:
+            self._line.socket.notify()
 
-    def _connection(self) -> Application:
-        if self._socket is None:
+    def _connection(self) -> Line:
+        if self._line is None:
             raise RuntimeError("The client is not connected: use `with RouteClient(...)` or `async with`.")
-        return self._socket
+        return self._line
 
-    def _feed(self, message: Mapping[str, Any]) -> None:
-        socket = self._connection()
-        self._inbox.raise_failure()
-        socket.raise_if_over()
-        socket.feed(message)
+    def _id_of(self, id: str | int | Unset) -> str | int:
+        return f"call-{next(self._ids)}" if id is UNSET else id
 
     async def _reply_to(self, id: str | int, what: str, timeout: float | None) -> ClientReply:
-        try:
-            frame = await self._wait(lambda: self._inbox.take_reply(id), what, timeout, NoReply)
-        except (ClientTimeout, ConnectionClosed):
-            self._inbox.raise_failure(id)
-            self._inbox.raise_failure()
-            raise
+        frame = await self._connection().answer(id, partial(self._inbox.take_reply, id), what, timeout)
         # Not before: the 500 that follows a failure would stay behind, and answer the next request of that id.
         self._inbox.raise_failure(id)
         return frame.reply()
-
-    async def _unasked(self, take: Callable[[], T | None], what: str, timeout: float | None) -> T:
-        """Waits for what is no reply; a failure that is no call's own is raised instead."""
-
-        def take_or_raise() -> T | None:
-            self._inbox.raise_failure()
-            return take()
-
-        return await self._wait(take_or_raise, what, timeout, ClientTimeout)
-
-    async def _wait(
-        self, take: Callable[[], T | None], what: str, timeout: float | None, error: type[ClientTimeout]
-    ) -> T:
-        socket = self._connection()
-        seconds = self._timeout if timeout is None else timeout
-        deadline = asyncio.get_running_loop().time() + seconds
-        in_time = True
-        while (found := take()) is None:
-            socket.raise_if_over()
-            if not in_time:
-                raise error(f"No {what} within {seconds:g} s. {self._inbox.summary()}")
-            in_time = await socket.news(deadline)
-        return found

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from routesock.dialects import Dialect, Incoming
-from routesock.messages import RequestId
+from routesock.messages import NO_HEADERS, RequestId
 
 RawFrame = dict[str, Any] | str | bytes
 """A frame as it came: a JSON object as a dict, any other text as it is, and bytes."""
+
+ITEM: Final = 206
+"""The status of a stream's items; any other is that of the reply with which it ends."""
 
 
 class Close(NamedTuple):
@@ -23,7 +26,7 @@ class Close(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClientReply:
-    """The reply to one request; ``status`` is ``None`` where the dialect sends none."""
+    """The reply to one request, or an item of its stream (206); ``status`` is ``None`` where the dialect sends none."""
 
     status: int | None
     payload: Any
@@ -71,6 +74,11 @@ class Frame:
         id = None if self.read is None else self.read.id
         return id if type(id) in (str, int) else None  # True is no answer to request 1
 
+    @property
+    def is_item(self) -> bool:
+        """Whether more frames follow for the same request."""
+        return self.read is not None and self.read.status == ITEM
+
     def reply(self) -> ClientReply:
         """The frame as a reply; only for one with an ``id``."""
         assert self.read is not None
@@ -82,3 +90,9 @@ class Frame:
         if read is None or not isinstance(read.route, str) or read.id is not None or read.status is not None:
             return None
         return Push(read.route, read.payload, read.headers)
+
+
+def tells_items(dialect: Dialect) -> bool:
+    """Whether a client of that dialect can tell an item of a stream from the reply that ends it."""
+    item = dialect.reply("stream", 1, ITEM, None, NO_HEADERS)
+    return dialect.incoming(item).status == ITEM
