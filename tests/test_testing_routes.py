@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -63,6 +66,35 @@ class Groups(RouteMixin, AsyncJsonWebsocketConsumer):
         raise Broken
 
 
+class Streams(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("names")
+    def names(self, request: Request) -> Iterator[str]:
+        yield from Group.objects.order_by("name").values_list("name", flat=True)
+
+    @route("ticks")
+    async def ticks(self, request: Request) -> AsyncIterator[int]:
+        try:
+            for number in itertools.count():
+                yield number
+        finally:
+            self.scope["closed"].append(request.id)
+
+    @route("fail")
+    async def fail(self, request: Request) -> AsyncIterator[object]:
+        yield 1
+        raise Broken
+
+    @route("unencodable")
+    async def unencodable(self, request: Request) -> AsyncIterator[object]:
+        yield 1
+        yield object()
+
+    @route("hang", timeout=0.01)
+    async def hang(self, request: Request) -> AsyncIterator[int]:
+        yield 1
+        await asyncio.Event().wait()
+
+
 class SyncGroups(RouteMixin, JsonWebsocketConsumer):
     route_dialect = Keys(route="action", id="ref", payload=None, status=None)
 
@@ -97,6 +129,20 @@ class InTestCase(TestCase):
         with RouteClient(Groups) as one, RouteClient(Groups) as two:
             one.call("create", {"name": "a"})
             assert two.expect_push("created").payload == {"name": "a"}
+
+    def test_a_stream_in_a_sync_test(self) -> None:
+        """A sync generator reads what the transaction holds."""
+        Group.objects.create(name="a")
+        Group.objects.create(name="b")
+        with RouteClient(Streams) as client:
+            assert [reply.payload for reply in client.stream("names")] == ["a", "b", None]
+            assert client.call("names").status == 200
+
+    async def test_a_stream_in_an_async_test(self) -> None:
+        """The same in async code."""
+        await Group.objects.acreate(name="a")
+        async with RouteClient(Streams) as client:
+            assert [reply.status async for reply in client.stream("names")] == [206, 200]
 
     async def test_an_async_test(self) -> None:
         """The same in async code."""
@@ -178,3 +224,48 @@ async def test_a_handler_that_outlives_its_client_is_reported() -> None:
         async with RouteClient(Groups, timeout=0.5) as client:
             await client.send("wait")
             await client.ping()
+
+
+async def test_leaving_a_stream_closes_its_generator() -> None:
+    """Its ``finally`` blocks run, though it never waits by itself, and the client goes on."""
+    closed: list[Any] = []
+    async with RouteClient(Streams, scope={"closed": closed}) as client:
+        async with aclosing(client.stream("ticks", id="t")) as stream:
+            assert [(await anext(stream)).payload for _ in range(20)] == list(range(20))
+        await client.settle()
+        assert closed == ["t"]
+        async for reply in client.stream("ticks", id="u"):
+            if reply.payload == 20:
+                await client.cancel("u")
+        assert reply.status == 499
+        async for _ in client.stream("ticks", id="v"):
+            break
+        assert await client.ping(1) == 1
+    assert closed == ["t", "u", "v"]
+
+
+def test_leaving_a_blocking_stream_closes_its_generator() -> None:
+    """When the loop has ended with ``break``, it is done."""
+    closed: list[Any] = []
+    with RouteClient(Streams, scope={"closed": closed}) as client:
+        for reply in client.stream("ticks", id="t"):
+            if reply.payload == 20:
+                break
+        assert closed == ["t"]
+        assert client.ping(1) == 1
+
+
+async def test_the_end_of_a_stream_is_raised_or_read() -> None:
+    """What its handler and its encoder raise is raised behind the items; a deadline is a reply."""
+    async with RouteClient(Streams) as client:
+        for route, error in (("fail", Broken), ("unencodable", TypeError)):
+            stream = client.stream(route)
+            assert (await anext(stream)).payload == 1
+            with pytest.raises(error):
+                await anext(stream)
+            with pytest.raises(error):
+                await client.call(route)
+        assert [reply.status async for reply in client.stream("hang")] == [206, 504]
+        assert (await client.call("hang")).status == 504
+    async with RouteClient(Streams, raise_exceptions=False) as client:
+        assert [reply.status async for reply in client.stream("fail")] == [206, 500]
