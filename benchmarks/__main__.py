@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import django
 
-from . import json_codecs, measuring
+from . import database, json_codecs, latency, measuring, memory
 from .contenders import MORE_ROUTES_TARGET, Target, groups
 from .measuring import Race
+from .tables import Table
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 ABOVE = "!"
@@ -20,6 +22,7 @@ ABOVE = "!"
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks", description="routesock beside hand-written consumers.")
     parser.add_argument("--quick", action="store_true", help="a few seconds: whether it runs, not how fast it is")
+    parser.add_argument("--full", action="store_true", help="queries of 500 ms instead of 100 ms")
     parser.add_argument("--rounds", type=int, help="how often each contender runs (50; quick: 3)")
     parser.add_argument("--slot", type=float, help="seconds of one contender in one round (0.01; quick: 0.002)")
     parser.add_argument("--only", default="", help="the groups whose name contains this")
@@ -37,29 +40,53 @@ def main(argv: Sequence[str] | None = None) -> None:
     slot = options.slot or (0.002 if options.quick else 0.01)
     clock = CLOCKS[options.clock]
     chosen = [group for group in groups() if options.only in group.name]
-    print(f"{options.clock} time, {rounds} rounds; a ratio is the median of the rounds' (least-most)")
-    print_row("", ["     frames ready", "  through a queue"], None)
+    if chosen:
+        print(f"{options.clock} time, {rounds} rounds; a ratio is the median of the rounds' (least-most)")
+        print_row("", ["     frames ready", "  through a queue"])
     for pair in measuring.run(chosen, rounds=rounds, slot=slot, clock=clock):
         print_group(*pair)
     for title, ways in (("decode JSON", json_codecs.decoders()), ("encode JSON", json_codecs.encoders())):
-        print(f"\n{title}")
-        for way in json_codecs.measure(ways, rounds=rounds, slot=slot, clock=clock):
-            print(f"  {way.name:28}{way.microseconds:8.2f} us{way.ratio:8.2f}")
-    print(f"\n{ABOVE} above its target (last two columns: frames ready, through a queue)")
+        if options.only in title:
+            print(f"\n{title}")
+            for way in json_codecs.measure(ways, rounds=rounds, slot=slot, clock=clock):
+                print(f"  {way.name:28}{way.microseconds:8.2f} us{way.ratio:8.2f}")
+    for title, measured in others(quick=options.quick, full=options.full).items():
+        if options.only in title:
+            print_table(title, measured())
+    print(f"\n{ABOVE} above its target (last two columns)")
+
+
+def others(*, quick: bool, full: bool) -> dict[str, Callable[[], Table]]:
+    """What is not measured per message, by title: in wall time, whatever the clock, since it is about waiting."""
+    sockets, seconds = (2, 0.1) if quick else (20, 4.0)
+    query = 0.01 if quick else (0.5 if full else 0.1)
+    return {
+        f"PING while {latency.BUSY_SOCKETS} other sockets block the database thread, "
+        f"{latency.BLOCKED_FOR * 1000:g} ms at a time": partial(
+            latency.beside_blocking_sockets, sockets=sockets, seconds=seconds
+        ),
+        f"PING while a handler of its socket waits, {latency.HANDLER_WAITS * 1000:g} ms": partial(
+            latency.behind_a_handler, sockets=sockets, seconds=seconds
+        ),
+        f"one sync query on each of {database.SOCKETS} sockets, {query * 1000:g} ms each": partial(
+            database.together, seconds=query, rounds=1 if quick else 3
+        ),
+        "memory of an idle socket": partial(memory.idle, sockets=20 if quick else 500),
+    }
 
 
 def print_group(ready: Race, queue: Race) -> None:
     group = ready.group
     first = group.contenders[0].name
     print(f"\n{group.name}")
-    print_row(first, [f"{race.microseconds(first):7.1f} us       1" for race in (ready, queue)], None)
+    print_row(first, [f"{race.microseconds(first):7.1f} us       1" for race in (ready, queue)])
     for contender in group.contenders[1:]:
         name, target = contender.name, contender.target
-        print_row(name, cells(ready, queue, name, first, target, with_time=True), target)
+        print_row(name, cells(ready, queue, name, first, target, with_time=True), aim(target))
         if contender.beside:
             target = MORE_ROUTES_TARGET
             label = f"  to {contender.beside}"
-            print_row(label, cells(ready, queue, name, contender.beside, target, with_time=False), target)
+            print_row(label, cells(ready, queue, name, contender.beside, target, with_time=False), aim(target))
 
 
 def cells(ready: Race, queue: Race, name: str, other: str, target: Target | None, *, with_time: bool) -> list[str]:
@@ -74,9 +101,24 @@ def cell(race: Race, most: float | None, name: str, other: str, with_time: bool)
     return f"{time_taken:10}{ratio.median:8.3f}{mark}({ratio.least:.2f}-{ratio.most:.2f})"
 
 
-def print_row(label: str, columns: list[str], target: Target | None) -> None:
-    aim = f"{target.ready} {target.queue}" if target else ""
-    print(f"  {label:28}{columns[0]:34}{columns[1]:34}{aim}".rstrip())
+def aim(target: Target | None) -> str:
+    return f"{target.ready} {target.queue}" if target else ""
+
+
+def print_table(title: str, table: Table) -> None:
+    print(f"\n{title}")
+    print_row("", [f"{column:>10}" for column in table.columns])
+    for number, (name, figures) in enumerate(table.rows.items()):
+        columns = []
+        for column, figure in enumerate(figures):
+            ratio = f"{table.ratio(name, column):8.3g}" if number else f"{1:8}"
+            mark = ABOVE if number and table.is_above(name, column) else ""
+            columns.append(f"{figure:7.2f} {table.unit:3}{ratio}{mark}")
+        print_row(name, columns, table.aim() if number else "")
+
+
+def print_row(label: str, columns: Sequence[str], aim: str = "") -> None:
+    print(f"  {label:28}{''.join(f'{column:34}' for column in columns)}{aim}".rstrip())
 
 
 if __name__ == "__main__":

@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks import json_codecs
+from benchmarks import database, json_codecs, latency
+from benchmarks.__main__ import others
+from benchmarks.clients import connected
 from benchmarks.contenders import Contender, Group, groups
-from benchmarks.driving import PAYLOAD, Arrival, Peer, Traffic, WrongReplyError
+from benchmarks.driving import PAYLOAD, Application, Arrival, Peer, Traffic, WrongReplyError
+from benchmarks.tables import Most, Table, percentile
 
 GROUPS = groups()
 
@@ -67,6 +70,51 @@ def test_json_codecs_agree(ways: dict[str, Any]) -> None:
     assert texts == texts[:1] * len(texts)
 
 
+def ways(of: dict[str, Application]) -> Any:
+    return pytest.mark.parametrize("way", [pytest.param(way, id=name) for name, way in of.items()])
+
+
+@ways(latency.WAYS)
+async def test_each_way_answers_what_its_latency_is_measured_of(way: Application) -> None:
+    async with connected(way, 2) as clients:
+        for client in clients:
+            assert await client.ask("wait", 0.01) >= 0.01
+            assert await client.ask("PING") > 0
+
+
+@pytest.mark.django_db
+def test_the_query_takes_its_time() -> None:
+    begun = time.perf_counter()
+    database.query(0.01)
+    assert time.perf_counter() - begun >= 0.01
+
+
+def test_isolation_is_what_separates_the_ways() -> None:
+    isolated = {cls for cls in vars(database).values() if getattr(cls, "route_db_isolation", False)}
+    assert isolated == {database.SyncIsolated, database.AsyncIsolated}
+
+
+async def test_an_error_is_no_answer() -> None:
+    async with connected(latency.WAYS["1 route"], 1) as (client,):
+        with pytest.raises(WrongReplyError, match="404"):
+            await client.ask("no such route")
+
+
+def test_a_figure_is_held_against_its_target() -> None:
+    """In its own unit, or as a part of the first way's."""
+    table = Table("ms", ("a", "b", "c"), {"first": (10, 4, 9), "other": (9, 5, 9)}, (Most(8), Most(1.2, True), None))
+    assert [table.is_above("other", column) for column in range(3)] == [True, True, False]
+    assert [table.ratio("other", column) for column in range(2)] == [0.9, 1.25]
+    assert table.aim() == "8 ms 1.2 -"
+    assert Table("ms", ("a",), {"first": (1,), "other": (9,)}).is_above("other", 0) is False
+
+
+def test_percentiles_are_values_that_were_measured() -> None:
+    values = [float(value) for value in range(200, 0, -1)]
+    assert [percentile(values, percent) for percent in (50, 99, 100)] == [100.0, 198.0, 200.0]
+    assert percentile([7.0], 99) == 7.0
+
+
 def test_quick_run() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "1", "--slot", "0.0001"],
@@ -76,5 +124,5 @@ def test_quick_run() -> None:
         timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    for group in GROUPS:
-        assert f"\n{group.name}\n" in done.stdout
+    for title in [*(group.name for group in GROUPS), *others(quick=True, full=False)]:
+        assert f"\n{title}\n" in done.stdout
