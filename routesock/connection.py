@@ -156,6 +156,8 @@ class Connection:
                 self._close()
         try:
             await self._outbox.write(message, kind)
+            if message["type"] == "websocket.accept":
+                self._responder.life.accepted()
         except Exception as exc:
             if not means_gone(exc):
                 raise
@@ -251,7 +253,7 @@ class Connection:
                 return
             if type(decision) is Request:
                 error = self._responder.draining or TooManyInFlight()
-                await self._responder.replies.refuse(Refusal(error, decision.route, decision.id))
+                await self._responder.replies.refuse(Refusal(error, decision.route, decision.id), decision)
 
     def _decide(self, message: dict[str, Any]) -> Decision:
         try:
@@ -287,7 +289,8 @@ class Connection:
     def _close(self) -> None:
         """From here on nothing is dispatched and no reply sent."""
         self._closing = self._outbox.closing = True
-        self._responder.close()
+        for job in self._responder.close():
+            self._responder.write_off(job)
         self._client.room.release()
         self._layer.room.release()
 
@@ -355,10 +358,16 @@ class Connection:
         await self._cancel(self._tasks - graced)
         await self._wait_for(graced)
         self._responder.abandoned = True
+        left = self._responder.running()
         await self._cancel(set(self._tasks))
-        if self._responder.connected:
-            with suppress(StopConsumer):
-                await self._responder.dispatch(message)
+        for job in left:
+            self._responder.write_off(job)
+        try:
+            if self._responder.connected:
+                with suppress(StopConsumer):
+                    await self._responder.dispatch(message)
+        finally:
+            self._responder.life.closed(message.get("code", 1005))
 
     async def _wait_for(self, tasks: set[asyncio.Task[Any]]) -> None:
         """Wait until ``tasks`` have ended, but not longer than the grace."""

@@ -30,6 +30,7 @@ class Desk(Protocol):
     async def outcome(self, job: Job) -> Reply | Refusal: ...
     async def answer(self, job: Job) -> None: ...
     def forget(self, job: Job) -> None: ...
+    def write_off(self, job: Job) -> None: ...
 
 
 class Guard:
@@ -95,6 +96,7 @@ class Guard:
                 await desk.answer(inner)
             except asyncio.CancelledError:
                 if not inner.revoked:
+                    desk.write_off(inner)
                     raise
                 uncancel(task)
             finally:

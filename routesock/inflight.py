@@ -24,7 +24,7 @@ class InFlight:
     def __init__(
         self,
         drop: Callable[[Job], bool],
-        refuse: Callable[[Refusal], Awaitable[None]],
+        refuse: Callable[[Refusal, Request], Awaitable[None]],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._drop = drop
@@ -75,7 +75,7 @@ class InFlight:
         if type(job.decision) is Request:
             job.settled = True
             self.forget(job)
-            await self._refuse(Refusal(error, job.decision.route, job.decision.id))
+            await self._refuse(Refusal(error, job.decision.route, job.decision.id), job.decision)
 
     def _deadline(self, job: Job) -> None:
         assert type(job.decision) is Request

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from .tracing import trace_id_for
+
 if TYPE_CHECKING:
     from channels.consumer import AsyncConsumer
 
@@ -42,7 +44,24 @@ class Request:
         Of a stream: sends one item. Handlers yield instead.
     """
 
-    __slots__ = ("consumer", "data", "emit", "headers", "id", "payload", "route", "started", "timeout")
+    # The private ones are set where they are needed: most requests end without them.
+    __slots__ = (
+        "_began",
+        "_logged",
+        "_trace_id",
+        "consumer",
+        "data",
+        "emit",
+        "headers",
+        "id",
+        "payload",
+        "route",
+        "started",
+        "timeout",
+    )
+    _began: float | None
+    _logged: bool
+    _trace_id: str
 
     def __init__(
         self,
@@ -81,6 +100,19 @@ class Request:
 
             return AnonymousUser()
         return user
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that the request belongs to, 32 hexadecimal digits (W3C Trace Context).
+
+        That of the header ``traceparent`` of the request, else of the handshake, else one that is made when it is first
+        asked for.
+        """
+        try:
+            return self._trace_id
+        except AttributeError:
+            self._trace_id = trace_id_for(self.headers, self.scope)
+            return self._trace_id
 
 
 class Reply:

@@ -7,14 +7,12 @@ import json
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
-from . import codec, conf, db
+from . import codec, conf, db, faults
 from .dialects import Frame
 from .outbox import REPLY, Kind, Outbox
 from .overrides import Compiled
-
-logger: Final = logging.getLogger("routesock.request")
 
 
 class FrameTooLarge(ValueError):
@@ -37,6 +35,11 @@ class Outgoing:
         self._max_bytes: int = conf.get("MAX_REPLY")
         self._plain = not (compiled.encode or compiled.send or compiled.send_json)
 
+    @property
+    def closing(self) -> bool:
+        """A close has begun: nothing is sent any more."""
+        return self._outbox.closing
+
     async def write(self, frame: Frame, kind: Kind = REPLY) -> None:
         """Encode ``frame`` and send it. Raises what encoding raises, nothing for a socket that takes no more frames."""
         if self._plain:
@@ -44,7 +47,7 @@ class Outgoing:
             try:
                 await self._outbox.write({"type": "websocket.send", "text": text}, kind)
             except Exception as exc:
-                _log_not_sent(exc)
+                self._log_not_sent(exc)
             return
         if self._outbox.closing:
             return
@@ -71,7 +74,7 @@ class Outgoing:
             else:
                 await self._outbox.write({"type": "websocket.send", "text": text}, kind)
         except Exception as exc:
-            _log_not_sent(exc)
+            self._log_not_sent(exc)
 
     async def _call(self, method: Callable[[], Any]) -> Any:
         if self._own.sync:
@@ -84,6 +87,11 @@ class Outgoing:
         if size > self._max_bytes:
             raise FrameTooLarge(f"A frame of {size} bytes is over MAX_REPLY ({self._max_bytes}): send it in parts.")
         return text
+
+    def _log_not_sent(self, exc: Exception) -> None:
+        # The disconnect that follows says all about a client that has left.
+        level = logging.DEBUG if means_gone(exc) else logging.WARNING
+        faults.logger.log(level, "A frame could not be sent.", exc_info=exc, extra=faults.extras(self._consumer))
 
 
 def spelt(frame: Frame) -> str:
@@ -101,9 +109,3 @@ def means_gone(exc: Exception) -> bool:
     return isinstance(exc, OSError) or any(
         f"{cls.__module__}.{cls.__qualname__}" == "autobahn.exception.Disconnected" for cls in type(exc).__mro__
     )
-
-
-def _log_not_sent(exc: Exception) -> None:
-    # The disconnect that follows says all about a client that has left.
-    level = logging.DEBUG if means_gone(exc) else logging.WARNING
-    logger.log(level, "A frame could not be sent.", exc_info=exc)

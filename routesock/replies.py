@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from logging import INFO
 from typing import Any, Final
 
 from django.conf import settings
 
-from . import faults, problems
+from . import faults, observing, problems
 from .dialects import Dialect, Frame
 from .exceptions import RoutesockError
 from .intake import Ping, Refusal
 from .messages import NO_HEADERS, Reply, Request, RequestId
 from .outbox import REPLY, Kind
 from .outgoing import Outgoing, spelt
+from .signals import request_finished
 
 MAX_ERROR_REPLY: Final = 4096
 """Bytes of an error's reply, whatever the client sent."""
@@ -31,15 +33,19 @@ class Replies:
 
     async def reply(self, request: Request, reply: Reply, kind: Kind) -> None:
         """Answer ``request``, unless it is a notification that succeeded."""
-        if request.id is None and reply.status < 400:
-            return
-        payload = None if reply.status == 204 else reply.payload
+        status = reply.status
         try:
-            await self._outgoing.write(
-                self._dialect.reply(request.route, request.id, reply.status, payload, reply.headers), kind
-            )
+            if request.id is not None or status >= 400:
+                payload = None if status == 204 else reply.payload
+                await self._outgoing.write(
+                    self._dialect.reply(request.route, request.id, status, payload, reply.headers), kind
+                )
         except Exception as exc:
-            await self._fail(exc, request.route, request.id, kind)
+            status = 500
+            await self._fail(exc, request.route, request.id, kind, request)
+        finally:
+            if status >= 400 or request_finished.receivers or faults.logger.isEnabledFor(INFO):
+                self._finished(request, status)
 
     async def item(self, request: Request, payload: Any) -> None:
         """One item of a stream. Raises what encoding raises."""
@@ -56,12 +62,19 @@ class Replies:
         except Exception as exc:
             faults.internal_error(exc, "The notice of a close", self._consumer)
 
-    async def refuse(self, refusal: Refusal, kind: Kind = REPLY) -> None:
-        """Answer an error."""
+    async def refuse(self, refusal: Refusal, request: Request | None = None, kind: Kind = REPLY) -> None:
+        """Answer an error; ``request`` is what it ends, ``None`` for a frame that is none."""
+        status = refusal.error.status
         try:
             await self._outgoing.write(self._error_frame(*refusal), kind)
         except Exception as exc:
-            await self._fail(exc, refusal.route, refusal.id, kind)
+            status = 500
+            await self._fail(exc, refusal.route, refusal.id, kind, request)
+        finally:
+            if request is not None:
+                self._finished(request, status)
+            else:
+                observing.refused(self._consumer, *refusal)
 
     async def pong(self, ping: Ping) -> None:
         """Answer a heartbeat."""
@@ -70,12 +83,24 @@ class Replies:
         except Exception as exc:
             await self._fail(exc, None, ping.id)
 
-    async def _fail(self, exc: Exception, route: str | None, id: RequestId, kind: Kind = REPLY) -> None:
-        error = faults.internal_error(exc, f"The reply of route {faults.printable(route)}", self._consumer, id)
+    def _finished(self, request: Request, status: int) -> None:
+        observing.finished(request, None if self._outgoing.closing else status)
+
+    async def _fail(
+        self,
+        exc: Exception,
+        route: str | None,
+        id: RequestId,
+        kind: Kind = REPLY,
+        request: Request | None = None,
+    ) -> None:
+        what = f"The reply of route {faults.printable(route)}"
+        error = faults.internal_error(exc, what, self._consumer, id, request)
         try:
             await self._outgoing.write(self._error_frame(error, route, id), kind)
         except Exception:
-            faults.logger.exception("Nor could the error be sent.")
+            about = faults.extras(self._consumer, request, route=route, id=id)
+            faults.logger.exception("Nor could the error be sent.", extra=about)
 
     def _error_frame(self, error: RoutesockError, route: str | None, id: RequestId) -> Frame:
         problem = error.problem()

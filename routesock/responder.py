@@ -12,7 +12,7 @@ from channels.consumer import SyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer
 from django.utils.module_loading import import_string
 
-from . import conf, db, faults
+from . import conf, db, faults, observing
 from .exceptions import Cancelled, RoutesockError
 from .guard import OURS, Guard, current
 from .inflight import InFlight
@@ -42,7 +42,7 @@ class Responder:
 
     __slots__ = (
         "_compiled", "_consumer", "_end", "_guarded", "_middleware", "_plans", "_progress", "_timeout",
-        "abandoned", "connected", "draining", "in_flight", "intake", "lane", "pool", "replies",
+        "abandoned", "connected", "draining", "in_flight", "intake", "lane", "life", "pool", "replies",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +75,7 @@ class Responder:
         """What answers requests that come once :meth:`drain` has begun."""
         self.connected = False
         """``connect()`` has returned."""
+        self.life = observing.Life(consumer)
         self.abandoned = False
         """The socket is at its end: a cancellation is the connection's, no job's."""
         if compiled.guarded:
@@ -110,8 +111,14 @@ class Responder:
             if route.streams or route.cancel_on_disconnect:
                 job.settled = job.revoked = True
                 self.in_flight.forget(job)
+                self.write_off(job)
                 return True
         return False
+
+    def write_off(self, job: Job) -> None:
+        """There will be no reply to ``job`` any more, if it is a request that has none yet."""
+        if type(job.decision) is Request:
+            observing.finished(job.decision, None)
 
     # What the lane asks
 
@@ -146,7 +153,7 @@ class Responder:
         job.settled = True
         kind = ANSWER if job.task is self._progress.task else REPLY
         if isinstance(job.outcome, Refusal):
-            await self.replies.refuse(job.outcome, kind)
+            await self.replies.refuse(job.outcome, job.decision if type(job.decision) is Request else None, kind)
         elif type(job.decision) is Request:
             await self.replies.reply(job.decision, job.outcome, kind)
 
@@ -197,6 +204,8 @@ class Responder:
         plan = self._plans[request.route]
         if plan.streams:
             request.emit = partial(self._emit, job)
+        if not job.settled:
+            observing.started(request)
         try:
             return await plan.run(request, self._middleware)
         except BaseException as exc:  # a handler may raise SystemExit or a CancelledError of its own: 500 as well
@@ -231,6 +240,7 @@ class Responder:
         else:
             if job.message["type"] == "websocket.connect":
                 self.connected = True
+                self.life.connected()
         finally:
             current.reset(token)
 

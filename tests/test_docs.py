@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import override_settings
 
 import routesock
-from routesock import checks, conf, exceptions
+from routesock import checks, conf, exceptions, faults
 from routesock.pytest_plugin import route_client  # noqa: F401  (a page uses it; a mere checkout registers no plugin)
 from routesock.routing import RESERVED
 from tests.docs_pages import ROOT, Page, blocks_of
@@ -96,6 +96,11 @@ def test_the_errors_page_has_every_status_and_code() -> None:
 def test_the_wire_page_has_every_reserved_name() -> None:
     names = next(line for line in text_of("wire.rst").splitlines() if line.startswith("``PING``, "))
     assert set(names.replace("``", "").rstrip(".").split(", ")) == RESERVED
+
+
+def test_the_observing_page_has_every_extra_of_the_log() -> None:
+    documented = [row[0] for row in rows("observing.rst") if row[0].startswith("routesock_")]
+    assert documented == list(faults.extras(None))
 
 
 def test_the_reference_has_every_public_name() -> None:

@@ -28,6 +28,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "route",
     ],
     "routesock.schemas": ["Blocking", "SchemaAdapter", "library_adapter", "resolve"],
+    "routesock.signals": ["request_finished", "request_started", "socket_closed", "socket_opened"],
     "routesock.testing": [
         "BlockingRouteClient",
         "ClientReply",
