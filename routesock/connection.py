@@ -230,6 +230,7 @@ class Connection:
             try:
                 if taken % FAIR_SHARE == 0:
                     await asyncio.sleep(0)
+                message = decision = job = None  # an idle socket keeps nothing of its last frame
                 message = await self._receive()
             except asyncio.CancelledError:
                 self._raise_if_closing()
@@ -270,6 +271,7 @@ class Connection:
             try:
                 if taken % FAIR_SHARE == 0:
                     await asyncio.sleep(0)
+                message = None
                 message = await receive()
             except asyncio.CancelledError:
                 self._raise_if_closing()

@@ -13,11 +13,9 @@ from .signals import request_finished, request_started, socket_closed, socket_op
 from .status import CLIENT_CLOSED_REQUEST
 
 
-def started(request: Request) -> None:
-    """The turn of ``request`` has come."""
-    request._began = perf_counter()
-    if request_started.receivers:
-        request_started.tell(type(request.consumer), request=request, trace_id=request.trace_id)
+def announce(request: Request) -> None:
+    """The turn of ``request`` has come, and ``request_started`` has receivers."""
+    request_started.tell(type(request.consumer), request=request, trace_id=request.trace_id)
 
 
 def finished(request: Request, status: int | None) -> None:
@@ -27,7 +25,9 @@ def finished(request: Request, status: int | None) -> None:
     not be passed where ``request_finished`` has no receivers and the logger is not enabled for ``INFO``.
     """
     if not hasattr(request, "_began"):
-        started(request)
+        request._began = perf_counter()
+        if request_started.receivers:
+            announce(request)
     if request._began is None:
         return
     duration = perf_counter() - request._began

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from time import perf_counter
 from typing import Any, Final
 
 from channels.consumer import SyncConsumer, get_handler_name
@@ -26,6 +27,7 @@ from .overrides import Compiled
 from .pool import Pool
 from .replies import Replies
 from .room import Progress
+from .signals import request_started
 from .typing import UNSET
 
 _DECODER: Final = Of.DECODER
@@ -205,7 +207,9 @@ class Responder:
         if plan.streams:
             request.emit = partial(self._emit, job)
         if not job.settled:
-            observing.started(request)
+            request._began = perf_counter()
+            if request_started.receivers:
+                observing.announce(request)
         try:
             return await plan.run(request, self._middleware)
         except BaseException as exc:  # a handler may raise SystemExit or a CancelledError of its own: 500 as well

@@ -256,9 +256,11 @@ def _checked_hook(option: str, hook: Any) -> Callable[..., Any] | str | None:
 
 
 def _checked_status(status: Any) -> int | None:
-    if status is None or (isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 299):
-        return None if status is None else int(status)
-    raise RouteSetupError(f"status= is that of a success, 200 to 299; got {status!r}. Raise an error for any other.")
+    if status is None:
+        return None
+    if isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 299 and status != 206:
+        return int(status)
+    raise RouteSetupError(f"status= is that of a success, 200 to 299 but not 206, a stream item's; got {status!r}.")
 
 
 def _checked_flag(option: str, value: Any) -> bool:

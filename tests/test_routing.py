@@ -600,7 +600,7 @@ class TestOptions:
         marked = route("send", status=status)(lambda self, request: None)
         assert routes_of(consumer_with(marked))["send"].status == status
 
-    @pytest.mark.parametrize("status", [199, 300, 404, 0, -1, "200", 200.0, True, "created"])
+    @pytest.mark.parametrize("status", [199, 206, 300, 404, 0, -1, "200", 200.0, True, "created"])
     def test_any_other_status_is_refused(self, status: Any) -> None:
         """An error has its status from the exception."""
         assert "status= is that of a success" in refusal(lambda: route("send", status=status))
