@@ -93,7 +93,7 @@ class Life:
 
 
 def _level(status: int | None) -> int:
-    """As Django logs its responses, but for what a client does not wait for any more."""
+    """As Django logs its responses, but for what a client does not wait for any more, and what it is to try again."""
     if status is None or status < 400 or status == CLIENT_CLOSED_REQUEST:
         return INFO
-    return WARNING if status < 500 else ERROR
+    return WARNING if status < 500 or status == 503 else ERROR

@@ -113,7 +113,7 @@ def log() -> Iterator[list[logging.LogRecord]]:
         ("status", 302, logging.INFO, 302),
         ("status", 418, logging.WARNING, 418),
         ("raise", "conflict", logging.WARNING, 409),
-        ("raise", "unavailable", logging.ERROR, 503),
+        ("raise", "unavailable", logging.WARNING, 503),
         ("late", None, logging.ERROR, 504),
     ],
 )
