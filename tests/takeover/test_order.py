@@ -86,8 +86,11 @@ async def test_ten_thousand_quick_requests_are_ten_thousand_answers(route: str, 
 
 
 @pytest.mark.parametrize("consumer", [InThread, Mixed])
-async def test_many_quick_sync_requests_are_as_many_answers(consumer: type, gate: Gate) -> None:
+async def test_many_quick_sync_requests_are_as_many_answers(
+    consumer: type, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Requests whose handlers run in the database thread are quick ones too."""
+    monkeypatch.setattr("routesock.room.PATIENCE", 1.0)  # a busy machine may not run that thread for 20 ms
     async with connected(consumer, gate) as socket:
         socket.requests("quick", *range(1000))
         await until(lambda: len(socket.sent) >= 1001, "1,000 replies", 30)
@@ -203,15 +206,18 @@ async def test_back_pressure_of_the_client_holds_the_reader(gate: Gate) -> None:
 
 @pytest.mark.parametrize("consumer", FLAVOURS)
 @pytest.mark.parametrize("route", ["quick", "call.later"])
-async def test_client_that_reads_slowly_is_refused_nothing(consumer: type, route: str, gate: Gate) -> None:
+async def test_client_that_reads_slowly_is_refused_nothing(
+    consumer: type, route: str, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A reply that waits in ``send()`` is back-pressure, no busy handler: quick requests behind it are not refused."""
+    monkeypatch.setattr("routesock.room.PATIENCE", 0.09)  # a busy machine may not run a thread for 20 ms
     async with connected(consumer, gate) as socket:
         socket.scope["nothing"] = lambda consumer: 1
         socket.writable.clear()
         for number in range(200):
             socket.request(route, number, "nothing")
         await until(lambda: socket.log, "the first handler")
-        await asyncio.sleep(0.1)  # five times the patience with a handler
+        await asyncio.sleep(0.1)  # longer than the patience with a handler
         socket.writable.set()
         await socket.read(200)
         assert socket.statuses() == [(number, 200) for number in range(200)]
