@@ -147,6 +147,7 @@ class Connection:
 
     async def turn_away(self, ending: Ending) -> None:
         """In place of :meth:`serve`: accept the socket, since a browser cannot tell why it is refused, and close it."""
+        logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
         self._context = contextvars.copy_context()
         self._ended = asyncio.get_running_loop().create_future()
         offered = self._consumer.scope.get("subprotocols")
@@ -337,6 +338,7 @@ class Connection:
         self._liveness.pinged(asyncio.get_running_loop().time())
 
     def end(self, ending: Ending) -> None:
+        logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
         self._spawn(self.close(ending.code, ending.reason, reconnect=ending.reconnect))
 
     def is_busy(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, Final
 
 import pytest
@@ -476,6 +477,15 @@ async def test_nobody_signs_in() -> None:
         await advance(2)
         notice = await ending_of(client)
     assert (notice["code"], notice["reconnect"]) == (4401, False)
+
+
+@shifted
+async def test_the_log_tells_why_a_socket_was_closed(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "routesock.socket")
+    async with RouteClient(Nobody) as client:
+        await advance(11)
+        await ending_of(client)
+    assert [record.getMessage() for record in caplog.records] == ["A socket is closed with 4401: Nobody has signed in."]
 
 
 @shifted
