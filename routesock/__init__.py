@@ -3,6 +3,7 @@
 from .consumers import RouteMixin
 from .dialects import Dialect, Keys
 from .exceptions import RouteSetupError, RoutesockError
+from .heartbeat import Heartbeat
 from .messages import Reply, Request
 from .routing import route
 from .steps import nonblocking
@@ -11,6 +12,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Dialect",
+    "Heartbeat",
     "Keys",
     "Reply",
     "Request",

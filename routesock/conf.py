@@ -27,6 +27,10 @@ def _is_seconds(value: Any) -> bool:
     return type(value) in (int, float) and value > 0
 
 
+def _is_none_or(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or accepts(value)
+
+
 def _is_client_error(value: Any) -> bool:
     return isinstance(value, int) and 400 <= value <= 499  # http.HTTPStatus too
 
@@ -43,12 +47,18 @@ SETTINGS: Final[dict[str, Setting]] = {
     "MAX_OUTGOING_BYTES": Setting(4_000_000, _is_count, "a positive number of bytes"),
     "OVERFLOW": Setting("close", lambda value: value in OVERFLOW_POLICIES, '"close" or "drop"'),
     "VALIDATION_STATUS": Setting(422, _is_client_error, "a status from 400 to 499"),
-    "TIMEOUT": Setting(30.0, lambda value: value is None or _is_seconds(value), "seconds, or None for no deadline"),
+    "TIMEOUT": Setting(30.0, _is_none_or(_is_seconds), "seconds, or None for no deadline"),
     "DISCONNECT_GRACE": Setting(
         5.0, lambda value: type(value) in (int, float) and value >= 0, "seconds, 0 for no grace"
     ),
     "DB_THREADS": Setting(8, _is_count, "a positive number of threads"),
     "DRAIN_ON_SIGTERM": Setting(True, lambda value: type(value) is bool, "True or False"),
+    "IDLE_TIMEOUT": Setting(None, _is_none_or(_is_seconds), "seconds, or None for no limit"),
+    "ANONYMOUS_TIMEOUT": Setting(None, _is_none_or(_is_seconds), "seconds, or None for no limit"),
+    "MAX_SOCKETS_PER_USER": Setting(None, _is_none_or(_is_count), "a positive number of sockets, or None for no limit"),
+    "MAX_SOCKETS_PER_ADDRESS": Setting(
+        None, _is_none_or(_is_count), "a positive number of sockets, or None for no limit"
+    ),
     "MIDDLEWARE": Setting(
         (),
         lambda value: isinstance(value, list | tuple) and all(isinstance(item, str) for item in value),

@@ -13,10 +13,12 @@ from typing import Any, Final
 from channels.exceptions import StopConsumer
 
 from . import conf, db, faults
+from .caps import is_signed_in
 from .exceptions import TooManyInFlight, Unavailable
-from .intake import Decision, Refusal
+from .intake import Decision, Of, Ping, Refusal
 from .jobs import HANDED_OVER, READ_ON, Job, Source
 from .lane import FAIR_SHARE, Lane, uncancel
+from .liveness import watched
 from .messages import Request
 from .outbox import Kind, Outbox
 from .outgoing import Outgoing, means_gone
@@ -24,6 +26,7 @@ from .overrides import Compiled
 from .pool import Pool
 from .responder import Responder
 from .room import Progress, Room
+from .status import Ending
 from .typing import UNSET
 
 logger: Final = logging.getLogger("routesock.socket")
@@ -69,6 +72,7 @@ class Connection:
         "_hurried",
         "_lane",
         "_layer",
+        "_liveness",
         "_outbox",
         "_receive",
         "_responder",
@@ -116,6 +120,7 @@ class Connection:
         self._client = Source(self._read_client, Room(conf.get("MAX_QUEUED"), progress))
         events = Room(MAX_QUEUED_EVENTS, progress, weight=conf.get("MAX_OUTGOING_BYTES"))
         self._layer = Source(self._read_layer, events, weigh)
+        self._liveness = watched(self, compiled.limits)
         self._context: contextvars.Context
         self._ended: asyncio.Future[dict[str, Any] | None]
 
@@ -140,6 +145,20 @@ class Connection:
             raise
         await self._finished(message)
 
+    async def turn_away(self, ending: Ending) -> None:
+        """In place of :meth:`serve`: accept the socket, since a browser cannot tell why it is refused, and close it."""
+        logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
+        self._context = contextvars.copy_context()
+        self._ended = asyncio.get_running_loop().create_future()
+        offered = self._consumer.scope.get("subprotocols")
+        try:
+            await self._receive()
+            # Browsers take no connection with none of the subprotocols that they offer.
+            await self.send({"type": "websocket.accept", "subprotocol": offered[0] if offered else None})
+            await self.close(ending.code, ending.reason, reconnect=ending.reconnect, retry_after=ending.retry_after)
+        finally:
+            self._close()
+
     async def send(self, message: dict[str, Any]) -> None:
         """The consumer's ``base_send``: passes everything on, and sees when a close begins.
 
@@ -154,6 +173,8 @@ class Connection:
             self._lane.opening = False
             if message["type"] == "websocket.close":
                 self._close()
+            elif self._liveness is not None:
+                self._liveness.accepted(asyncio.get_running_loop().time())
         try:
             await self._outbox.write(message, kind)
             if message["type"] == "websocket.accept":
@@ -195,16 +216,6 @@ class Connection:
         if not self._closing:
             self._spawn(self._drain(retry_after))
 
-    async def turn_away(self, retry_after: float) -> None:
-        """In place of :meth:`serve`, while the process ends: tell the client when to come back."""
-        self._context = contextvars.copy_context()
-        self._ended = asyncio.get_running_loop().create_future()
-        offered = self._consumer.scope.get("subprotocols")
-        await self._receive()
-        # Browsers take no connection with none of the subprotocols that they offer.
-        await self.send({"type": "websocket.accept", "subprotocol": offered[0] if offered else None})
-        await self.close(RESTART, _RESTARTS, reconnect=True, retry_after=retry_after)
-
     async def _drain(self, retry_after: float) -> None:
         error = Unavailable(_RESTARTS, wait=retry_after)
         await self._wait_for({self._spawn_apart(self._responder.drain(error))})
@@ -226,11 +237,14 @@ class Connection:
     async def _read_client(self) -> None:
         task = _this_task()
         beside = self._responder.pool
+        liveness = self._liveness
         for taken in count(1):
             try:
                 if taken % FAIR_SHARE == 0:
                     await asyncio.sleep(0)
                 message = decision = job = None  # an idle socket keeps nothing of its last frame
+                if liveness is not None:
+                    liveness.listens(task.get_loop().time())
                 message = await self._receive()
             except asyncio.CancelledError:
                 self._raise_if_closing()
@@ -241,6 +255,8 @@ class Connection:
             if self._closing:
                 continue
             decision = self._decide(message) if message["type"] == "websocket.receive" else None
+            if liveness is not None:
+                liveness.heard(heartbeat=type(decision) is Ping or decision is Of.PONG)
             if decision is not None and type(decision) is not Request and await self._responder.at_once(decision):
                 continue
             job = Job(self._client, message, decision, task)
@@ -291,6 +307,8 @@ class Connection:
     def _close(self) -> None:
         """From here on nothing is dispatched and no reply sent."""
         self._closing = self._outbox.closing = True
+        if self._liveness is not None:
+            self._liveness.end()
         for job in self._responder.close():
             self._responder.write_off(job)
         self._client.room.release()
@@ -308,6 +326,26 @@ class Connection:
             self._ended.set_exception(outcome)
         else:
             self._ended.set_result(outcome)
+
+    # What its liveness asks
+
+    def ping(self) -> None:
+        self._spawn(self._ping())
+
+    async def _ping(self) -> None:
+        assert self._liveness is not None
+        await self._responder.replies.ping()
+        self._liveness.pinged(asyncio.get_running_loop().time())
+
+    def end(self, ending: Ending) -> None:
+        logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
+        self._spawn(self.close(ending.code, ending.reason, reconnect=ending.reconnect))
+
+    def is_busy(self) -> bool:
+        return bool(self._responder.running())
+
+    def is_signed_in(self) -> bool:
+        return is_signed_in(self._consumer.scope)
 
     def _raise_if_closing(self) -> None:
         """Re-raise the cancellation being handled if it ends the socket; else a handler cancelled its own task."""
@@ -390,6 +428,11 @@ class Connection:
             _, stuck = await asyncio.wait(tasks, timeout=CANCEL_WAIT)
             for task in stuck:
                 logger.error("A task of a closed socket does not end when it is cancelled: %r.", task)
+
+
+def restarting(retry_after: float) -> Ending:
+    """How a socket is closed when the process ends."""
+    return Ending(RESTART, _RESTARTS, reconnect=True, retry_after=retry_after)
 
 
 def _this_task() -> asyncio.Task[Any]:

@@ -11,8 +11,10 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
 from . import isolation, shutdown
-from .connection import Connection
+from .caps import TOO_MANY, take_place
+from .connection import Connection, restarting
 from .dialects import Dialect, Keys
+from .heartbeat import Heartbeat
 from .overrides import Compiled, check_bases, compile_consumer
 from .socket import Accessor, give_way
 from .typing import UNSET, Unset
@@ -51,6 +53,15 @@ class RouteMixin:
 
     route_db_isolation: ClassVar[bool] = False
     """Whether sync work, that of the ORM above all, of each socket runs in one of ``DB_THREADS`` threads of its own."""
+    route_heartbeat: ClassVar[Heartbeat | None] = None
+    """When the server sends a PING, and how long it waits for an answer; ``None``: it sends none."""
+
+    route_idle_timeout: ClassVar[float | Unset | None] = UNSET
+    """Seconds for which a client may send nothing but PING and PONG; ``None``: no limit. Without it ``IDLE_TIMEOUT``
+    holds."""
+
+    route_anonymous_timeout: ClassVar[float | Unset | None] = UNSET
+    """Seconds that a client has to sign in; ``None``: no limit. Without it ``ANONYMOUS_TIMEOUT`` holds."""
 
     socket: Any = Accessor()
     """The socket: ``push`` and ``close``, of :class:`~routesock.socket.Socket`; blocking on a sync consumer."""
@@ -77,24 +88,39 @@ class RouteMixin:
             )
         consumer.scope = scope
         consumer.channel_layer = get_channel_layer(consumer.channel_layer_alias)
-        channel_receive = None
-        if consumer.channel_layer is not None:
-            consumer.channel_name = await consumer.channel_layer.new_channel()
-            channel_receive = partial(consumer.channel_layer.receive, consumer.channel_name)
-            consumer.channel_receive = channel_receive
-        connection = Connection(consumer, type(self)._routesock, receive, channel_receive, send)
-        consumer._routesock_connection = connection
-        consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
-        sockets = shutdown.sockets()
-        if sockets.draining:
-            await connection.turn_away(sockets.retry_after())
+        place = take_place(scope)
+        if place is None:
+            await _connection(consumer, receive, None, send).turn_away(TOO_MANY)
             return
-        context = contextvars.copy_context()
-        thread = isolation.take(context) if type(self)._routesock.isolated else None
-        sockets.add(connection)
         try:
-            await connection.serve(context)
+            channel_receive = None
+            if consumer.channel_layer is not None:
+                consumer.channel_name = await consumer.channel_layer.new_channel()
+                channel_receive = partial(consumer.channel_layer.receive, consumer.channel_name)
+                consumer.channel_receive = channel_receive
+            await _serve(consumer, _connection(consumer, receive, channel_receive, send))
         finally:
-            sockets.discard(connection)
-            if thread is not None:
-                isolation.give_back(thread)
+            place.give_back()
+
+
+async def _serve(consumer: Any, connection: Connection) -> None:
+    sockets = shutdown.sockets()
+    if sockets.draining:
+        await connection.turn_away(restarting(sockets.retry_after()))
+        return
+    context = contextvars.copy_context()
+    thread = isolation.take(context) if consumer._routesock.isolated else None
+    sockets.add(connection)
+    try:
+        await connection.serve(context)
+    finally:
+        sockets.discard(connection)
+        if thread is not None:
+            isolation.give_back(thread)
+
+
+def _connection(consumer: Any, receive: Any, channel_receive: Any, send: Any) -> Connection:
+    connection = Connection(consumer, type(consumer)._routesock, receive, channel_receive, send)
+    consumer._routesock_connection = connection
+    consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
+    return connection

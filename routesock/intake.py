@@ -21,6 +21,7 @@ class Of(Enum):
 
     CONSUMER = "foreign: the consumer's own code answers"
     NOBODY = "ignored"
+    PONG = "an answer to a PING of ours: that it came says all"
     DECODER = "only the consumer's own decode_json can tell, and that waits"
 
 
@@ -48,7 +49,7 @@ class Cancel(NamedTuple):
 Decision: TypeAlias = Request | Refusal | Ping | Cancel | Of
 
 _CONTROL: Final = ("PING", "CANCEL")
-"""Reserved names that are acted upon before anything else."""
+"""Reserved names that are acted upon before anything else, and with a heartbeat of ours PONG."""
 
 TIMEOUT_HEADER: Final = "request-timeout"
 """In seconds; a client's shorter deadline. Names of headers are compared as HTTP compares them, whatever their case."""
@@ -75,6 +76,7 @@ class Intake:
         self._max_frame: int = conf.get("MAX_FRAME")
         self._max_depth: int = conf.get("MAX_DEPTH")
         self._decoder_waits = False
+        self._control_names = _CONTROL if compiled.limits.heartbeat is None else (*_CONTROL, "PONG")
 
     def frame(self, message: dict[str, Any]) -> Decision:
         """What the ``websocket.receive`` event ``message`` carries."""
@@ -170,13 +172,15 @@ class Intake:
                 return Cancel(self._dialect.id(frame))
             except InvalidEnvelope:
                 return Of.NOBODY
-        if name == "PONG" and not self._has_own_code:
-            return Of.NOBODY
+        if name == "PONG":
+            if name in self._control_names:
+                return Of.PONG
+            return None if self._has_own_code else Of.NOBODY
         return None
 
     def _control(self, text: str) -> Decision | None:
-        """A PING or CANCEL in a frame whose decoding belongs to the consumer; they come before its code."""
-        if any(name in text for name in _CONTROL):
+        """A control frame whose decoding belongs to the consumer; such frames come before its code."""
+        if any(name in text for name in self._control_names):
             try:
                 content = codec.decode(text, self._max_depth)
             except ParseError:
@@ -193,7 +197,7 @@ class Intake:
             except (ValueError, RecursionError):
                 return Refusal(error)
             name = self._dialect.route(content) if type(content) is dict else None
-            ours = type(name) is str and (name in self._plans or name in _CONTROL)
+            ours = type(name) is str and (name in self._plans or name in self._control_names)
             return Refusal(error, name) if ours else Of.CONSUMER
         return self._not_ours(Refusal(error))
 

@@ -17,6 +17,8 @@ from channels.generic.websocket import (
 from . import conf
 from .dialects import Dialect
 from .exceptions import RouteSetupError
+from .heartbeat import Heartbeat
+from .liveness import Limits
 from .pipeline import Plan, compile_route
 from .routing import checked_middleware, checked_timeout, collect
 from .typing import UNSET, Unset
@@ -39,6 +41,7 @@ class Compiled:
     grace: float | Unset
     isolated: bool
     """Each of its sockets has its sync work done in a thread beside the shared one."""
+    limits: Limits
     sync: bool
     dispatch: bool
     guarded: bool
@@ -84,6 +87,7 @@ def compile_consumer(cls: type) -> Compiled:
         dialect=dialect,
         grace=_checked_grace(cls),
         isolated=isolated,
+        limits=_checked_limits(cls),
         sync=issubclass(cls, SyncConsumer),
         dispatch=own["dispatch"],
         guarded=own["dispatch"] or own["websocket_receive"],
@@ -134,6 +138,20 @@ def _checked_grace(cls: type) -> float | Unset:
     if grace is UNSET or (isinstance(grace, int | float) and not isinstance(grace, bool) and grace >= 0):
         return grace
     raise RouteSetupError(f"{cls.__name__}.route_disconnect_grace is a number of seconds, 0 for none; got {grace!r}.")
+
+
+def _checked_limits(cls: type) -> Limits:
+    heartbeat: Any = getattr(cls, "route_heartbeat", None)
+    if heartbeat is not None and not isinstance(heartbeat, Heartbeat):
+        raise RouteSetupError(
+            f"{cls.__name__}.route_heartbeat is a Heartbeat(interval=25, timeout=10), or None for none; "
+            f"got {heartbeat!r}."
+        )
+    idle, anonymous = (
+        checked_timeout(f"{cls.__name__}.{option}", getattr(cls, option, UNSET))
+        for option in ("route_idle_timeout", "route_anonymous_timeout")
+    )
+    return Limits(heartbeat, idle, anonymous)
 
 
 def _checked_concurrency(cls: type) -> int | Unset:

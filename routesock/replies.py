@@ -83,6 +83,13 @@ class Replies:
         except Exception as exc:
             await self._fail(exc, None, ping.id)
 
+    async def ping(self) -> None:
+        """Ask whether the client is there."""
+        try:
+            await self._outgoing.write(self._dialect.push("PING", None))
+        except Exception as exc:
+            faults.internal_error(exc, "A PING", self._consumer)
+
     def _finished(self, request: Request, status: int) -> None:
         observing.finished(request, None if self._outgoing.closing else status)
 

@@ -183,7 +183,7 @@ class Responder:
         elif isinstance(decision, Cancel):
             await self.in_flight.revoke(self.in_flight.ids.get(decision.id), Cancelled())
         else:
-            return decision is Of.NOBODY and not self._guarded
+            return decision is Of.PONG or (decision is Of.NOBODY and not self._guarded)
         return True
 
     def forget(self, job: Job) -> None:
@@ -293,7 +293,7 @@ class Responder:
             job.decision = self.intake.undecodable()
             return
         decision = self.intake.content(content, too_large=self.intake.is_too_large(text))
-        if type(decision) in (Ping, Cancel) and await self.at_once(decision):
+        if (type(decision) in (Ping, Cancel) or decision is Of.PONG) and await self.at_once(decision):
             decision = Of.NOBODY
             job.entered = True
         job.decision = decision

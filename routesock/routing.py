@@ -275,7 +275,7 @@ def checked_timeout(option: str, seconds: Any) -> float | Unset | None:
         return seconds
     if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0:
         return float(seconds)
-    raise RouteSetupError(f"{option} is a positive number of seconds, or None for no deadline; got {seconds!r}.")
+    raise RouteSetupError(f"{option} is a positive number of seconds, or None for none; got {seconds!r}.")
 
 
 def checked_middleware(option: str, middleware: Any) -> tuple[Callable[..., Any], ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 CLIENT_CLOSED_REQUEST: Final = 499
 """The client cancelled the request: nginx's number, which no RFC defines."""
@@ -66,6 +66,15 @@ TITLES: Final[dict[int, str]] = {
     511: "Network Authentication Required",
 }
 """RFC 9110 titles. Our own table: ``http.HTTPStatus`` words them differently in each Python."""
+
+
+class Ending(NamedTuple):
+    """How a socket is closed: the CLOSE notice, whose code the close itself has, too."""
+
+    code: int
+    reason: str
+    reconnect: bool
+    retry_after: float | None = None
 
 
 def title_of(status: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 
@@ -24,3 +25,4 @@ INSTALLED_APPS = [
     "channels",
 ]
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+ROUTESOCK = json.loads(os.environ.get("ROUTESOCK", "{}"))  # of a server that a test starts

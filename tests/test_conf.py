@@ -31,6 +31,10 @@ DEFAULTS: Final[dict[str, Any]] = {
     "DISCONNECT_GRACE": 5.0,
     "DB_THREADS": 8,
     "DRAIN_ON_SIGTERM": True,
+    "IDLE_TIMEOUT": None,
+    "ANONYMOUS_TIMEOUT": None,
+    "MAX_SOCKETS_PER_USER": None,
+    "MAX_SOCKETS_PER_ADDRESS": None,
     "MIDDLEWARE": (),
 }
 
@@ -39,12 +43,15 @@ COUNTS: Final = (
     "DB_THREADS",
 )  # fmt: skip
 NO_COUNTS: Final = (0, -1, 1.0, "1", None, True, math.inf)
+CAPS: Final = ("MAX_SOCKETS_PER_USER", "MAX_SOCKETS_PER_ADDRESS")
+TIMEOUTS: Final = ("TIMEOUT", "IDLE_TIMEOUT", "ANONYMOUS_TIMEOUT")
 
 ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
     **dict.fromkeys(COUNTS, (1, 10**9)),
     "OVERFLOW": ("close", "drop"),
     "VALIDATION_STATUS": (400, 422, 499, HTTPStatus.BAD_REQUEST),
-    "TIMEOUT": (None, 1, 0.5, 3600.0),
+    **dict.fromkeys(CAPS, (None, 1, 10**6)),
+    **dict.fromkeys(TIMEOUTS, (None, 1, 0.5, 3600.0)),
     "DISCONNECT_GRACE": (0, 0.0, 1, 0.5),
     "DRAIN_ON_SIGTERM": (True, False),
     "MIDDLEWARE": ([], (), ["shop.middleware.timing"], ("a.b", "c.d")),
@@ -54,7 +61,8 @@ REFUSED: Final[dict[str, tuple[Any, ...]]] = {
     **dict.fromkeys(COUNTS, NO_COUNTS),
     "OVERFLOW": ("", "Close", "drop_oldest", None, True, [], {}),
     "VALIDATION_STATUS": (399, 500, 200, "422", 422.0, None, True, HTTPStatus.OK),
-    "TIMEOUT": (0, -1, "30", True, False, math.nan, Decimal(3)),
+    **dict.fromkeys(CAPS, (0, -1, 1.0, "1", True, math.inf)),
+    **dict.fromkeys(TIMEOUTS, (0, -1, "30", True, False, math.nan, Decimal(3))),
     "DISCONNECT_GRACE": (-1, None, "5", True, math.nan),
     "DRAIN_ON_SIGTERM": (0, 1, None, "False", "no"),
     "MIDDLEWARE": ("shop.middleware.timing", [print], {"a.b"}, {"a.b": 1}, None, [None]),

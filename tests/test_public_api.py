@@ -18,6 +18,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 PUBLIC: Final[dict[str, list[str]]] = {
     "routesock": [
         "Dialect",
+        "Heartbeat",
         "Keys",
         "Reply",
         "Request",
@@ -44,6 +45,9 @@ PUBLIC: Final[dict[str, list[str]]] = {
 }
 
 CLASS_OPTIONS: Final = {
+    "route_anonymous_timeout",
+    "route_heartbeat",
+    "route_idle_timeout",
     "route_concurrency",
     "route_db_isolation",
     "route_dialect",

@@ -17,7 +17,7 @@ from django.http import Http404
 from django.urls import path
 from marshmallow import Schema, fields, validate
 
-from routesock import Reply, Request, RouteMixin, route
+from routesock import Heartbeat, Reply, Request, RouteMixin, route
 from routesock.exceptions import Conflict, NotAuthenticated, Throttled
 
 from .life import LifeConsumer
@@ -113,6 +113,19 @@ class SyncWireConsumer(RouteMixin, JsonWebsocketConsumer):
         return RESULTS[request.payload]()
 
 
+class HeartbeatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
+    """Closes a client that is silent for a little more than two seconds."""
+
+    route_heartbeat = Heartbeat(interval=0.2, timeout=2)
+
+    @route("echo")
+    async def echo(self, request: Request) -> Any:
+        return request.payload
+
+    async def disconnect(self, code: int) -> None:
+        logging.getLogger(__name__).warning("left with %s", code)
+
+
 class Unprintable(Exception):
     def __str__(self) -> str:
         raise RuntimeError("not even this")
@@ -161,6 +174,7 @@ application = ProtocolTypeRouter(
                 path("ws/", WireConsumer.as_asgi()),
                 path("sync/", SyncWireConsumer.as_asgi()),
                 path("life/", LifeConsumer.as_asgi()),
+                path("heartbeat/", HeartbeatConsumer.as_asgi()),
             ]
         )
     }

@@ -1,0 +1,86 @@
+"""Time that a test sets: for modules that only ask a loop when to call, and for whole sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+class Handle:
+    """What :meth:`Hours.call_at` gives."""
+
+    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+        self._when = when
+        self.callback = callback
+        self.cancelled = False
+
+    def when(self) -> float:
+        return self._when
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Hours:
+    """As much of a loop as a timer needs."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.scheduled: list[Handle] = []
+        self.turns = 0
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(
+        self, when: float, callback: Callable[[], None], *, context: contextvars.Context | None = None
+    ) -> Handle:
+        handle = Handle(when, callback)
+        self.scheduled.append(handle)
+        return handle
+
+    def pending(self) -> list[Handle]:
+        return [handle for handle in self.scheduled if not handle.cancelled]
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and call what is due meanwhile: each at its time, and what it schedules in another turn."""
+        end = self.now + seconds
+        while due := [handle for handle in self.pending() if handle.when() <= end]:
+            handle = min(due, key=Handle.when)
+            self.scheduled.remove(handle)
+            self.now = max(self.now, handle.when())
+            self.turns += 1
+            handle.callback()
+        self.now = end
+
+
+class ShiftedLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock a test puts forward. It goes on by itself, too: threads and sockets take their time."""
+
+    shift = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.shift
+
+
+async def advance(seconds: float) -> None:
+    """Put the running :class:`ShiftedLoop` forward, and let run what is due then."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, ShiftedLoop)
+    loop.shift += seconds
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+def shifted(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Runs an async test in a :class:`ShiftedLoop`."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        with asyncio.Runner(loop_factory=ShiftedLoop) as runner:
+            runner.run(test(*args, **kwargs))
+
+    return run
