@@ -67,7 +67,7 @@ class Streaming(AsyncJsonWebsocketConsumer):
             while True:
                 await self.answer(id, 206, number)
                 number += 1
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)
         finally:
             await asyncio.sleep(0)
             await self.answer(id, 499, {"code": "cancelled"})
