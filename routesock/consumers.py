@@ -90,7 +90,7 @@ class RouteMixin:
         consumer.channel_layer = get_channel_layer(consumer.channel_layer_alias)
         place = take_place(scope)
         if place is None:
-            await _connection(consumer, receive, None, send).turn_away(TOO_MANY)
+            await _connection(consumer, receive, None, send, contextvars.copy_context()).turn_away(TOO_MANY)
             return
         try:
             channel_receive = None
@@ -98,29 +98,32 @@ class RouteMixin:
                 consumer.channel_name = await consumer.channel_layer.new_channel()
                 channel_receive = partial(consumer.channel_layer.receive, consumer.channel_name)
                 consumer.channel_receive = channel_receive
-            await _serve(consumer, _connection(consumer, receive, channel_receive, send))
+            await _serve(consumer, receive, channel_receive, send)
         finally:
             place.give_back()
 
 
-async def _serve(consumer: Any, connection: Connection) -> None:
+async def _serve(consumer: Any, receive: Any, channel_receive: Any, send: Any) -> None:
+    context = contextvars.copy_context()
+    connection = _connection(consumer, receive, channel_receive, send, context)
     sockets = shutdown.sockets()
     if sockets.draining:
         await connection.turn_away(restarting(sockets.retry_after()))
         return
-    context = contextvars.copy_context()
     thread = isolation.take(context) if consumer._routesock.isolated else None
     sockets.add(connection)
     try:
-        await connection.serve(context)
+        await connection.serve()
     finally:
         sockets.discard(connection)
         if thread is not None:
             isolation.give_back(thread)
 
 
-def _connection(consumer: Any, receive: Any, channel_receive: Any, send: Any) -> Connection:
-    connection = Connection(consumer, type(consumer)._routesock, receive, channel_receive, send)
+def _connection(
+    consumer: Any, receive: Any, channel_receive: Any, send: Any, context: contextvars.Context
+) -> Connection:
+    connection = Connection(consumer, consumer._routesock, receive, channel_receive, send, context)
     consumer._routesock_connection = connection
     consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
     return connection

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from enum import Enum
 from typing import Any, Final, Protocol
 
@@ -13,20 +12,18 @@ from .room import Room
 
 
 class Source:
-    """Where jobs come from: the client or the channel layer.
+    """Where jobs come from: the client or the channel layer. ``room`` bounds those that wait."""
 
-    ``read()`` reads on; ``room`` bounds its queued jobs; ``weigh`` tells the bytes of a message, if they
-    count there.
-    """
+    __slots__ = ()
+    room: Room
 
-    __slots__ = ("read", "room", "weigh")
+    async def read(self) -> None:
+        """Read until the socket closes, or until another task does."""
+        raise NotImplementedError
 
-    def __init__(
-        self, read: Callable[[], Coroutine[Any, Any, None]], room: Room, weigh: Callable[[Any], int] | None = None
-    ) -> None:
-        self.read = read
-        self.room = room
-        self.weigh = weigh
+    def weight_of(self, message: dict[str, Any]) -> int:
+        """Bytes that ``message`` takes from the room, where those count."""
+        return 0
 
 
 class Job:
@@ -54,8 +51,7 @@ class Job:
 
     def queue(self) -> bool:
         """Take a place in the room of its source; ``False`` if there is none."""
-        if self.source.weigh is not None:
-            self.weight = self.source.weigh(self.message)
+        self.weight = self.source.weight_of(self.message)
         return self.source.room.take(self.weight)
 
     def unqueue(self) -> None:

@@ -56,7 +56,7 @@ class Outbox:
 
     __slots__ = (
         "_bytes", "_dropped", "_drops", "_frames", "_max_bytes", "_max_frames", "_overflow", "_progress", "_send",
-        "_waiting", "closing",
+        "_waiting",
     )  # fmt: skip
 
     def __init__(self, send: Send, progress: Progress, drops: bool, overflow: Callable[[], None]) -> None:
@@ -70,17 +70,15 @@ class Outbox:
         self._bytes = 0
         self._dropped = 0
         self._waiting: deque[_Waiting] | None = None  # most sockets never need one
-        self.closing = False
-        """A close has begun: no frame of ours is sent any more."""
 
     async def write(self, message: dict[str, Any], kind: Kind) -> None:
         """Send ``message`` when the frames in front of it are sent; with what the server's ``send`` raises.
 
         Returns without having sent a frame that was dropped, or one of ours when a close has begun.
         """
-        if self.closing and kind in _OURS:
-            return
         progress = self._progress
+        if progress.closing and kind in _OURS:
+            return
         # Who waits here in the task of the job whose turn it is holds the reading; what other tasks send holds nothing.
         holds = kind is ANSWER or (kind is not REPLY and progress.task is asyncio.current_task())
         if holds:

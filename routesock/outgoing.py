@@ -13,6 +13,7 @@ from . import codec, conf, db, faults
 from .dialects import Frame
 from .outbox import REPLY, Kind, Outbox
 from .overrides import Compiled
+from .room import Progress
 
 
 class FrameTooLarge(ValueError):
@@ -26,19 +27,15 @@ class EncodeError(Exception):
 class Outgoing:
     """Writes the frames of one socket, through those of the consumer's own methods that override Channels'."""
 
-    __slots__ = ("_consumer", "_max_bytes", "_outbox", "_own", "_plain")
+    __slots__ = ("_consumer", "_max_bytes", "_outbox", "_own", "_plain", "_progress")
 
-    def __init__(self, consumer: Any, compiled: Compiled, outbox: Outbox) -> None:
+    def __init__(self, consumer: Any, compiled: Compiled, outbox: Outbox, progress: Progress) -> None:
         self._consumer = consumer
         self._own = compiled
         self._outbox = outbox
+        self._progress = progress
         self._max_bytes: int = conf.get("MAX_REPLY")
         self._plain = not (compiled.encode or compiled.send or compiled.send_json)
-
-    @property
-    def closing(self) -> bool:
-        """A close has begun: nothing is sent any more."""
-        return self._outbox.closing
 
     async def write(self, frame: Frame, kind: Kind = REPLY) -> None:
         """Encode ``frame`` and send it. Raises what encoding raises, nothing for a socket that takes no more frames."""
@@ -49,7 +46,7 @@ class Outgoing:
             except Exception as exc:
                 self._log_not_sent(exc)
             return
-        if self._outbox.closing:
+        if self._progress.closing:
             return
         try:
             await self._write_own(frame, kind)

@@ -15,6 +15,7 @@ from .intake import Ping, Refusal
 from .messages import NO_HEADERS, Reply, Request, RequestId
 from .outbox import REPLY, Kind
 from .outgoing import Outgoing, spelt
+from .room import Progress
 from .signals import request_finished
 
 MAX_ERROR_REPLY: Final = 4096
@@ -24,12 +25,13 @@ MAX_ERROR_REPLY: Final = 4096
 class Replies:
     """Writes what one socket answers. What cannot be spelt is answered as a 500; nothing is raised."""
 
-    __slots__ = ("_consumer", "_dialect", "_outgoing")
+    __slots__ = ("_consumer", "_dialect", "_outgoing", "_progress")
 
-    def __init__(self, consumer: Any, dialect: Dialect, outgoing: Outgoing) -> None:
+    def __init__(self, consumer: Any, dialect: Dialect, outgoing: Outgoing, progress: Progress) -> None:
         self._consumer = consumer
         self._dialect = dialect
         self._outgoing = outgoing
+        self._progress = progress
 
     async def reply(self, request: Request, reply: Reply, kind: Kind) -> None:
         """Answer ``request``, unless it is a notification that succeeded."""
@@ -91,7 +93,7 @@ class Replies:
             faults.internal_error(exc, "A PING", self._consumer)
 
     def _finished(self, request: Request, status: int) -> None:
-        observing.finished(request, None if self._outgoing.closing else status)
+        observing.finished(request, None if self._progress.closing else status)
 
     async def _fail(
         self,

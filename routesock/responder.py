@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
@@ -28,6 +28,7 @@ from .pool import Pool
 from .replies import Replies
 from .room import Progress
 from .signals import request_started
+from .tasks import Tasks
 from .typing import UNSET
 
 _DECODER: Final = Of.DECODER
@@ -36,11 +37,7 @@ _dispatch_in_thread: Final = vars(SyncConsumer)["dispatch"].func
 
 
 class Responder:
-    """Does the jobs of one socket.
-
-    ``spawn`` starts a task in the socket's context, ``spawn_apart`` one in a copy of it; ``end`` ends the socket: with
-    an exception for the server, or without.
-    """
+    """Does the jobs of one socket. ``end`` ends it: with an exception for the server, or without."""
 
     __slots__ = (
         "_compiled", "_consumer", "_end", "_guarded", "_middleware", "_plans", "_progress", "_timeout",
@@ -53,8 +50,7 @@ class Responder:
         compiled: Compiled,
         outgoing: Outgoing,
         progress: Progress,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
-        spawn_apart: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        tasks: Tasks,
         end: Callable[[BaseException | None], None],
     ) -> None:
         self._consumer = consumer
@@ -62,17 +58,17 @@ class Responder:
         self._guarded = compiled.guarded
         self._progress = progress
         self._plans = compiled.plans
-        self.replies = Replies(consumer, compiled.dialect, outgoing)
+        self.replies = Replies(consumer, compiled.dialect, outgoing, progress)
         self._end = end
         self._timeout: float | None = conf.get("TIMEOUT")
         self._middleware = tuple(import_string(path) for path in conf.get("MIDDLEWARE"))
-        self.in_flight = InFlight(self._drop, self.replies.refuse, spawn)
+        self.in_flight = InFlight(self._drop, self.replies.refuse, tasks.start)
         self.intake = Intake(consumer, compiled, self.in_flight.ids)
-        self.lane = Lane(self, progress, spawn)
+        self.lane = Lane(self, progress, tasks.start)
         self.pool: Pool | None = None
         if compiled.beside:
             limit = conf.get("CONCURRENCY") if compiled.concurrency is UNSET else compiled.concurrency
-            self.pool = Pool(self, progress, spawn_apart, compiled.beside, limit)
+            self.pool = Pool(self, progress, tasks.start_apart, compiled.beside, limit)
         self.draining: RoutesockError | None = None
         """What answers requests that come once :meth:`drain` has begun."""
         self.connected = False

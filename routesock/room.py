@@ -15,9 +15,11 @@ _TURNS: Final = 3
 class Progress:
     """What the jobs and the frames of one socket have come to, for those who wait for them."""
 
-    __slots__ = ("_waiter", "ended", "in_send", "sending", "task")
+    __slots__ = ("_waiter", "closing", "ended", "in_send", "sending", "task")
 
     def __init__(self) -> None:
+        self.closing = False
+        """A close has begun: nothing more is dispatched, and no frame of ours is sent."""
         self.ended = 0
         """Counts the jobs that have ended: patience begins anew with each."""
         self.task: asyncio.Task[Any] | None = None

@@ -237,7 +237,7 @@ async def test_a_channel_layer_that_fails_does_not_end_the_socket(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Requests go on meanwhile, and events come again once it is back."""
-    monkeypatch.setattr("routesock.connection._FIRST_RETRY", 0.01)
+    monkeypatch.setattr("routesock.readers._FIRST_RETRY", 0.01)
     layer = FailingLayer()
     monkeypatch.setattr("routesock.consumers.get_channel_layer", lambda alias: layer)
     async with RouteClient(Evented) as client:

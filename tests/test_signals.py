@@ -309,7 +309,7 @@ class TestRequests:
 
     async def test_nor_has_one_that_no_cancellation_ends(self, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nobody waits for it any more, and it is not told when it ends after all."""
-        monkeypatch.setattr("routesock.connection.CANCEL_WAIT", 0.01)
+        monkeypatch.setattr("routesock.tasks.CANCEL_WAIT", 0.01)
         async with RouteClient(Desk) as client:
             await client.send("deaf", id=1)
             await heard.begun(1)

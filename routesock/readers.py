@@ -1,0 +1,177 @@
+"""Who reads for a socket: frames from its client, and messages from the channel layer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Any, Final
+
+from . import conf, faults
+from .exceptions import TooManyInFlight
+from .intake import Decision, Of, Ping, Refusal
+from .jobs import HANDED_OVER, READ_ON, Job, Source
+from .lane import FAIR_SHARE, Lane, uncancel
+from .liveness import Liveness
+from .messages import Request
+from .pool import Pool
+from .responder import Responder
+from .room import Progress, Room
+from .tasks import Tasks
+
+logger: Final = logging.getLogger("routesock.socket")
+
+MAX_QUEUED_EVENTS: Final = 1000
+"""Channel-layer messages that wait for their turn. More stay in the layer, which drops what it has no room for."""
+
+_FIRST_RETRY: Final = 0.1
+_LAST_RETRY: Final = 5.0
+"""Seconds between two tries of a channel layer that fails; each wait is twice the last."""
+
+Receive = Callable[[], Awaitable[Any]]
+
+
+class Reader(Source):
+    """Reads in a task until the socket closes, or until it has handed the reading to another task.
+
+    A cancellation that is not the socket's own is that of a handler which had its own task cancelled: the reading goes
+    on.
+    """
+
+    __slots__ = ("_progress", "_receive", "_responder", "_tasks", "room")
+
+    def __init__(self, receive: Receive, responder: Responder, tasks: Tasks, progress: Progress, room: Room) -> None:
+        self._receive = receive
+        self._progress = progress
+        self._responder = responder
+        self._tasks = tasks
+        self.room = room
+
+    def _this_task(self) -> asyncio.Task[Any]:
+        task = asyncio.current_task()
+        assert task is not None
+        return task
+
+    def _raise_if_finishing(self, task: asyncio.Task[Any]) -> None:
+        """Re-raise the cancellation that is being handled if it ends the socket."""
+        if self._tasks.finishing:
+            raise
+        uncancel(task)
+
+
+class ClientReader(Reader):
+    """Reads frames. ``end`` is called with the client's disconnect."""
+
+    __slots__ = ("_consumer", "_end", "_liveness")
+
+    def __init__(
+        self,
+        receive: Receive,
+        responder: Responder,
+        tasks: Tasks,
+        progress: Progress,
+        consumer: Any,
+        liveness: Liveness | None,
+        end: Callable[[dict[str, Any]], None],
+    ) -> None:
+        super().__init__(receive, responder, tasks, progress, Room(conf.get("MAX_QUEUED"), progress))
+        self._consumer = consumer
+        self._liveness = liveness
+        self._end = end
+
+    async def read(self) -> None:
+        task = self._this_task()
+        responder = self._responder
+        beside = responder.pool
+        liveness = self._liveness
+        for taken in count(1):
+            try:
+                if taken % FAIR_SHARE == 0:
+                    await asyncio.sleep(0)
+                message = decision = job = None  # an idle socket keeps nothing of its last frame
+                if liveness is not None:
+                    liveness.listens(task.get_loop().time())
+                message = await self._receive()
+            except asyncio.CancelledError:
+                self._raise_if_finishing(task)
+                continue
+            if message["type"] == "websocket.disconnect":
+                self._end(message)
+                return
+            if self._progress.closing:
+                continue
+            decision = self._decide(message) if message["type"] == "websocket.receive" else None
+            if liveness is not None:
+                liveness.heard(heartbeat=type(decision) is Ping or decision is Of.PONG)
+            if decision is not None and type(decision) is not Request and await responder.at_once(decision):
+                continue
+            job = Job(self, message, decision, task)
+            order: Lane | Pool = responder.lane
+            if beside is not None and type(decision) is Request and decision.route in beside.routes:
+                order = beside
+            verdict = await order.submit(job)
+            if verdict is READ_ON:
+                continue
+            if verdict is HANDED_OVER:
+                return
+            if type(decision) is Request:
+                error = responder.draining or TooManyInFlight()
+                await responder.replies.refuse(Refusal(error, decision.route, decision.id), decision)
+
+    def _decide(self, message: dict[str, Any]) -> Decision:
+        try:
+            return self._responder.intake.frame(message)
+        except Exception as exc:  # of a dialect that did not expect such a frame
+            return Refusal(faults.internal_error(exc, "Reading a frame", self._consumer))
+
+
+class LayerReader(Reader):
+    """Reads messages of the channel layer. A layer that is down says nothing about the socket: requests go on."""
+
+    __slots__ = ()
+
+    def __init__(self, receive: Receive, responder: Responder, tasks: Tasks, progress: Progress) -> None:
+        room = Room(MAX_QUEUED_EVENTS, progress, weight=conf.get("MAX_OUTGOING_BYTES"))
+        super().__init__(receive, responder, tasks, progress, room)
+
+    async def read(self) -> None:
+        task = self._this_task()
+        responder = self._responder
+        delay = _FIRST_RETRY
+        for taken in count(1):
+            try:
+                if taken % FAIR_SHARE == 0:
+                    await asyncio.sleep(0)
+                message = None
+                message = await self._receive()
+            except asyncio.CancelledError:
+                self._raise_if_finishing(task)
+                continue
+            except Exception:
+                logger.exception("The channel layer failed; the next try is in %s s.", delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, _LAST_RETRY)
+                continue
+            delay = _FIRST_RETRY
+            if (
+                not self._progress.closing
+                and await responder.lane.submit(Job(self, message, None, task)) is HANDED_OVER
+            ):
+                return
+            if self._tasks.finishing:
+                return
+
+    def weight_of(self, message: dict[str, Any]) -> int:
+        return _weigh(message)
+
+
+def _weigh(value: Any, levels: int = 4) -> int:
+    """Bytes, about, of the texts in a message, which is what makes one large."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if levels and isinstance(value, dict):
+        return sum(_weigh(item, levels - 1) for item in value.values())
+    if levels and isinstance(value, list | tuple):
+        return sum(_weigh(item, levels - 1) for item in value)
+    return 0

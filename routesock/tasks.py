@@ -1,0 +1,91 @@
+"""The tasks of one socket: all of them end before it does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final
+
+from . import db
+
+logger: Final = logging.getLogger("routesock.socket")
+
+CANCEL_WAIT: Final = 1.0
+"""Seconds that a cancelled handler has for its ``finally`` blocks before ``disconnect()`` runs without it."""
+
+
+class Tasks:
+    """Starts tasks in ``context``, and waits for their end. ``failed`` is told what one of them raises."""
+
+    __slots__ = ("_context", "_failed", "_hurried", "_over", "_tasks", "finishing")
+
+    def __init__(self, context: contextvars.Context, failed: Callable[[BaseException], None]) -> None:
+        self._context = context
+        self._failed = failed
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over: asyncio.Future[None] | None = None
+        self._hurried = False
+        self.finishing = False
+        """The socket is at its end: a cancellation ends its task."""
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """A task in the context that ``connect()`` runs in, as under Channels."""
+        _ = self._start(coroutine, self._context)
+
+    def start_apart(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """One in a copy of that context, which another task may have left while it waits for the thread."""
+        context = self._context.copy()
+        context.run(db.forget_waiting)
+        return self._start(coroutine, context)
+
+    async def shielded(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Await ``coroutine`` to its end, in a task that is none of these; a cancellation cuts every grace short."""
+        task = asyncio.get_running_loop().create_task(coroutine, context=self._context)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self.hurry()
+            await task
+            raise
+
+    async def wait(self, tasks: Iterable[asyncio.Task[Any]], seconds: float) -> None:
+        """Wait until ``tasks`` have ended, but not longer than ``seconds``, nor than :meth:`hurry` says."""
+        pending: set[asyncio.Future[Any]] = {*tasks}
+        if not pending or self._hurried:
+            return
+        loop = asyncio.get_running_loop()
+        self._over = loop.create_future()
+        pending.add(self._over)
+        timer = loop.call_later(seconds, self.hurry)
+        while self._over in pending and len(pending) > 1:
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        timer.cancel()
+
+    def hurry(self) -> None:
+        """Cut every grace short."""
+        self._hurried = True
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
+
+    async def cancel(self, *, keep: Iterable[asyncio.Task[Any]] = ()) -> None:
+        """Cancel all but those to ``keep``, and wait for their end."""
+        tasks = self._tasks.difference(keep)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=CANCEL_WAIT)
+            for task in stuck:
+                logger.error("A task of a closed socket does not end when it is cancelled: %r.", task)
+
+    def _start(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            self._failed(exc)
