@@ -63,14 +63,15 @@ class Connection:
         self._taking_leave = False
         self._gone = False
         self._ended: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
-        self._tasks = tasks = Tasks(context, self._end)
+        end = self._end
+        self._tasks = tasks = Tasks(context, end)
         overflow = conf.get("OVERFLOW") if compiled.overflow is UNSET else compiled.overflow
         self._progress = progress = Progress()
         self._outbox = Outbox(send, progress, overflow == "drop", self._overflow)
         outgoing = Outgoing(consumer, compiled, self._outbox, progress)
-        self._responder = responder = Responder(consumer, compiled, outgoing, progress, tasks, self._end)
+        self._responder = responder = Responder(consumer, compiled, outgoing, progress, tasks, end)
         self._liveness = watched(self, compiled.limits)
-        self._reader = ClientReader(receive, responder, tasks, progress, consumer, self._liveness, self._end)
+        self._reader = ClientReader(receive, responder, tasks, progress, consumer, self._liveness, end)
         self._layer: LayerReader | None = None
         if channel_receive is not None:
             self._layer = LayerReader(channel_receive, responder, tasks, progress)

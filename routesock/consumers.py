@@ -87,43 +87,30 @@ class RouteMixin:
                 f"Route to {type(self).__name__}.as_asgi(), which makes one for each."
             )
         consumer.scope = scope
-        consumer.channel_layer = get_channel_layer(consumer.channel_layer_alias)
+        consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
+        context = contextvars.copy_context()
+        sockets = shutdown.sockets()
         place = take_place(scope)
-        if place is None:
-            await _connection(consumer, receive, None, send, contextvars.copy_context()).turn_away(TOO_MANY)
-            return
+        connection = thread = None
         try:
             channel_receive = None
-            if consumer.channel_layer is not None:
-                consumer.channel_name = await consumer.channel_layer.new_channel()
-                channel_receive = partial(consumer.channel_layer.receive, consumer.channel_name)
-                consumer.channel_receive = channel_receive
-            await _serve(consumer, receive, channel_receive, send)
+            if layer is not None and place is not None:
+                consumer.channel_name = await layer.new_channel()
+                consumer.channel_receive = channel_receive = partial(layer.receive, consumer.channel_name)
+            compiled = type(self)._routesock
+            connection = Connection(consumer, compiled, receive, channel_receive, send, context)
+            consumer._routesock_connection = connection
+            consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
+            if place is None or sockets.draining:
+                await connection.turn_away(TOO_MANY if place is None else restarting(sockets.retry_after()))
+                return
+            thread = isolation.take(context) if compiled.isolated else None
+            sockets.add(connection)
+            await connection.serve()
         finally:
-            place.give_back()
-
-
-async def _serve(consumer: Any, receive: Any, channel_receive: Any, send: Any) -> None:
-    context = contextvars.copy_context()
-    connection = _connection(consumer, receive, channel_receive, send, context)
-    sockets = shutdown.sockets()
-    if sockets.draining:
-        await connection.turn_away(restarting(sockets.retry_after()))
-        return
-    thread = isolation.take(context) if consumer._routesock.isolated else None
-    sockets.add(connection)
-    try:
-        await connection.serve()
-    finally:
-        sockets.discard(connection)
-        if thread is not None:
-            isolation.give_back(thread)
-
-
-def _connection(
-    consumer: Any, receive: Any, channel_receive: Any, send: Any, context: contextvars.Context
-) -> Connection:
-    connection = Connection(consumer, consumer._routesock, receive, channel_receive, send, context)
-    consumer._routesock_connection = connection
-    consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
-    return connection
+            if connection is not None:
+                sockets.discard(connection)
+            if thread is not None:
+                isolation.give_back(thread)
+            if place is not None:
+                place.give_back()

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Protocol
 
 from .exceptions import DeadlineExceeded, RoutesockError
 from .intake import Refusal
 from .jobs import Job
 from .messages import Request, RequestId
+from .tasks import Tasks
+
+
+class Desk(Protocol):
+    """Who does the jobs and answers them."""
+
+    tasks: Tasks
+
+    def drop(self, job: Job) -> bool:
+        """Take ``job`` out of its queue, if it is still in one."""
+
+    async def refuse(self, refusal: Refusal, request: Request) -> None:
+        """Answer ``request`` with an error."""
 
 
 class InFlight:
-    """Knows the jobs that can be cancelled. ``drop`` takes a job out of its queue, if it is still in one.
+    """Knows the jobs of ``desk`` that can be cancelled."""
 
-    ``refuse`` answers an error, in a task that ``spawn`` starts where a deadline has passed.
-    """
+    __slots__ = ("_desk", "ids")
 
-    __slots__ = ("_drop", "_refuse", "_spawn", "ids")
-
-    def __init__(
-        self,
-        drop: Callable[[Job], bool],
-        refuse: Callable[[Refusal, Request], Awaitable[None]],
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
-    ) -> None:
-        self._drop = drop
-        self._refuse = refuse
-        self._spawn = spawn
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
         self.ids: dict[RequestId, Job] = {}
 
     def add(self, job: Job) -> None:
@@ -65,7 +67,7 @@ class InFlight:
         """End a queued or running request with ``error``, at once; one that has ended already is left alone."""
         if job is None or job.settled or job.over or type(job.decision) is not Request:
             return
-        if not self._drop(job):
+        if not self._desk.drop(job):
             job.revoked = True
             job.task.cancel()
         await self.refuse(job, error)
@@ -75,7 +77,7 @@ class InFlight:
         if type(job.decision) is Request:
             job.settled = True
             self.forget(job)
-            await self._refuse(Refusal(error, job.decision.route, job.decision.id), job.decision)
+            await self._desk.refuse(Refusal(error, job.decision.route, job.decision.id), job.decision)
 
     def _deadline(self, job: Job) -> None:
         assert type(job.decision) is Request
@@ -85,4 +87,4 @@ class InFlight:
         if left > 0:  # hooks waited before the handler began
             job.timer = asyncio.get_running_loop().call_later(left, self._deadline, job)
         else:
-            self._spawn(self.revoke(job, DeadlineExceeded()))
+            self._desk.tasks.start(self.revoke(job, DeadlineExceeded()))

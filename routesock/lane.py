@@ -15,6 +15,7 @@ from typing import Any, Final
 from .jobs import HANDED_OVER, READ_ON, REFUSED, Job, Jobs, Source, Verdict
 from .messages import Request
 from .room import Progress
+from .tasks import Tasks
 
 FAIR_SHARE: Final = 16
 """Jobs after which a task lets others run, so that one socket's flood cannot hold the loop."""
@@ -23,7 +24,7 @@ FAIR_SHARE: Final = 16
 class Lane:
     """Runs jobs in order, at most one at a time, and queues those that come meanwhile.
 
-    ``spawn`` starts a task for a new reader; somebody awaits it in the end.
+    ``tasks`` starts a new reader.
     """
 
     __slots__ = (
@@ -31,17 +32,17 @@ class Lane:
         "_progress",
         "_queue",
         "_reader",
-        "_spawn",
         "_taken",
+        "_tasks",
         "closed",
         "opening",
         "running",
     )
 
-    def __init__(self, jobs: Jobs, progress: Progress, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
+    def __init__(self, jobs: Jobs, progress: Progress, tasks: Tasks) -> None:
         self._jobs = jobs
         self._progress = progress
-        self._spawn = spawn
+        self._tasks = tasks
         self._queue: deque[Job] | None = None  # most sockets never need one
         self._reader: Source | None = None  # whose reading the running job still holds
         self._taken = False
@@ -120,7 +121,7 @@ class Lane:
             if self._progress.in_send or self.opening:
                 return False
             reader, self._reader = self._reader, None
-            self._spawn(reader.read())
+            self._tasks.start(reader.read())
         return True
 
     async def _turn(self, task: asyncio.Task[Any]) -> None:

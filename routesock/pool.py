@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Callable, Container, Coroutine
-from typing import Any
+from collections.abc import Container
 
 from .jobs import READ_ON, REFUSED, Job, Jobs, Verdict
 from .room import Progress
+from .tasks import Tasks
 
 
 class Pool:
-    """Runs each job in a task of its own, at most ``limit`` of them at a time.
+    """Runs each job in a task and a context of its own, at most ``limit`` of them at a time.
 
-    What comes meanwhile waits in the room that it shares with the requests that wait for the order. ``spawn`` starts a
-    task in a context of its own.
+    What comes meanwhile waits in the room that it shares with the requests that wait for the order.
     """
 
-    __slots__ = ("_jobs", "_limit", "_progress", "_queue", "_spawn", "closed", "routes", "running")
+    __slots__ = ("_jobs", "_limit", "_progress", "_queue", "_tasks", "closed", "routes", "running")
 
     def __init__(
         self,
         jobs: Jobs,
         progress: Progress,
-        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        tasks: Tasks,
         routes: Container[str],
         limit: int,
     ) -> None:
@@ -32,7 +30,7 @@ class Pool:
         """The names of the routes whose requests belong here."""
         self._jobs = jobs
         self._progress = progress
-        self._spawn = spawn
+        self._tasks = tasks
         self._limit = limit
         self._queue: deque[Job] = deque()
         self.running: set[Job] = set()
@@ -71,7 +69,7 @@ class Pool:
 
     def _start(self, job: Job) -> None:
         job.waited = True
-        job.task = self._spawn(self._jobs.run(job))
+        job.task = self._tasks.start_apart(self._jobs.run(job))
         self.running.add(job)
         # A task that is cancelled before its first step runs nothing, so its end cannot be told from inside.
         job.task.add_done_callback(lambda _: self._ended(job))

@@ -41,7 +41,7 @@ class Responder:
 
     __slots__ = (
         "_compiled", "_consumer", "_end", "_guarded", "_middleware", "_plans", "_progress", "_timeout",
-        "abandoned", "connected", "draining", "in_flight", "intake", "lane", "life", "pool", "replies",
+        "abandoned", "connected", "draining", "in_flight", "intake", "lane", "life", "pool", "replies", "tasks",
     )  # fmt: skip
 
     def __init__(
@@ -62,13 +62,14 @@ class Responder:
         self._end = end
         self._timeout: float | None = conf.get("TIMEOUT")
         self._middleware = tuple(import_string(path) for path in conf.get("MIDDLEWARE"))
-        self.in_flight = InFlight(self._drop, self.replies.refuse, tasks.start)
+        self.tasks = tasks
+        self.in_flight = InFlight(self)
         self.intake = Intake(consumer, compiled, self.in_flight.ids)
-        self.lane = Lane(self, progress, tasks.start)
+        self.lane = Lane(self, progress, tasks)
         self.pool: Pool | None = None
         if compiled.beside:
             limit = conf.get("CONCURRENCY") if compiled.concurrency is UNSET else compiled.concurrency
-            self.pool = Pool(self, progress, tasks.start_apart, compiled.beside, limit)
+            self.pool = Pool(self, progress, tasks, compiled.beside, limit)
         self.draining: RoutesockError | None = None
         """What answers requests that come once :meth:`drain` has begun."""
         self.connected = False
@@ -185,7 +186,10 @@ class Responder:
     def forget(self, job: Job) -> None:
         self.in_flight.forget(job)
 
-    def _drop(self, job: Job) -> bool:
+    async def refuse(self, refusal: Refusal, request: Request) -> None:
+        await self.replies.refuse(refusal, request)
+
+    def drop(self, job: Job) -> bool:
         return self.lane.drop(job) or (self.pool is not None and self.pool.drop(job))
 
     # The error boundary
