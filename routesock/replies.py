@@ -18,6 +18,8 @@ from .outgoing import Outgoing, spelt
 from .room import Progress
 from .signals import request_finished
 
+_is_logged: Final = faults.logger.isEnabledFor
+
 MAX_ERROR_REPLY: Final = 4096
 """Bytes of an error's reply, whatever the client sent."""
 
@@ -46,7 +48,7 @@ class Replies:
             status = 500
             await self._fail(exc, request.route, request.id, kind, request)
         finally:
-            if status >= 400 or request_finished.receivers or faults.logger.isEnabledFor(INFO):
+            if status >= 400 or request_finished.receivers or _is_logged(INFO):
                 self._finished(request, status)
 
     async def item(self, request: Request, payload: Any) -> None:
