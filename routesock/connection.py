@@ -16,6 +16,7 @@ from . import conf, faults
 from .exceptions import TooManyInFlight
 from .intake import Decision, Refusal
 from .lane import FAIR_SHARE, HANDED_OVER, READ_ON, Job, Source, uncancel
+from .membership import Membership
 from .messages import Request
 from .outgoing import Outgoing, means_gone
 from .overrides import Compiled
@@ -30,10 +31,6 @@ MAX_QUEUED_EVENTS: Final = 1000
 CANCEL_WAIT: Final = 1.0
 """Seconds that a cancelled handler has for its ``finally`` blocks before ``disconnect()`` runs without it."""
 
-_FIRST_RETRY: Final = 0.1
-_LAST_RETRY: Final = 5.0
-"""Seconds between two tries of a channel layer that fails; each wait is twice the last."""
-
 Receive = Callable[[], Awaitable[Any]]
 
 
@@ -45,12 +42,12 @@ class Connection:
         consumer: Any,
         compiled: Compiled,
         receive: Receive,
-        channel_receive: Receive | None,
+        membership: Membership | None,
         send: Callable[[Any], Awaitable[None]],
     ) -> None:
         self._consumer = consumer
         self._receive = receive
-        self._channel_receive = channel_receive
+        self._membership = membership
         self._send = send
         self._grace: float = conf.get("DISCONNECT_GRACE") if compiled.grace is UNSET else compiled.grace
         self._tasks: set[asyncio.Task[None]] = set()
@@ -72,7 +69,7 @@ class Connection:
         self._context = contextvars.copy_context()
         self._ended = asyncio.get_running_loop().create_future()
         self._spawn(self._read_client())
-        if self._channel_receive is not None:
+        if self._membership is not None:
             self._spawn(self._read_layer())
         message = {"type": "websocket.disconnect", "code": 1006}
         try:
@@ -154,10 +151,9 @@ class Connection:
             return Refusal(faults.internal_error(exc, "Reading a frame", self._consumer))
 
     async def _read_layer(self) -> None:
-        receive = self._channel_receive
-        assert receive is not None
+        assert self._membership is not None
+        receive = self._membership.receive
         task = _this_task()
-        delay = _FIRST_RETRY
         for taken in count(1):
             try:
                 if taken % FAIR_SHARE == 0:
@@ -166,13 +162,6 @@ class Connection:
             except asyncio.CancelledError:
                 self._raise_if_closing()
                 continue
-            except Exception:
-                # A layer that is down says nothing about this socket: requests go on.
-                logger.exception("The channel layer failed; the next try is in %s s.", delay)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, _LAST_RETRY)
-                continue
-            delay = _FIRST_RETRY
             if not self._closing and await self._lane.submit(Job(self._layer, message, None, task)) is HANDED_OVER:
                 return
             if self._finishing:
@@ -224,6 +213,8 @@ class Connection:
     async def _finish(self, message: dict[str, Any]) -> None:
         self._close()
         self._finishing = True
+        if self._membership is not None:
+            self._membership.leaving()
         job = self._lane.running
         if job is not None:
             # Who sends and leaves must not lose the message: what runs has a grace, all else ends.
@@ -233,9 +224,13 @@ class Connection:
             hurry.cancel()
         self._responder.abandoned = True
         await self._cancel(set(self._tasks))
-        if self._responder.connected:
-            with suppress(StopConsumer):
-                await self._responder.dispatch(message)
+        try:
+            if self._responder.connected:
+                with suppress(StopConsumer):
+                    await self._responder.dispatch(message)
+        finally:
+            if self._membership is not None:
+                await self._membership.leave_all()
 
     async def _cancel(self, tasks: set[asyncio.Task[None]]) -> None:
         for task in tasks:

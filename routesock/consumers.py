@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 from asgiref.sync import async_to_sync
@@ -11,6 +10,7 @@ from channels.layers import get_channel_layer
 
 from .connection import Connection
 from .dialects import Dialect, Keys
+from .membership import Membership, RememberingLayer
 from .overrides import Compiled, check_bases, compile_consumer
 from .typing import UNSET, Unset
 
@@ -59,11 +59,12 @@ class RouteMixin:
             )
         consumer.scope = scope
         consumer.channel_layer = get_channel_layer(consumer.channel_layer_alias)
-        channel_receive = None
+        membership = None
         if consumer.channel_layer is not None:
             consumer.channel_name = await consumer.channel_layer.new_channel()
-            channel_receive = partial(consumer.channel_layer.receive, consumer.channel_name)
-            consumer.channel_receive = channel_receive
-        connection = Connection(consumer, type(self)._routesock, receive, channel_receive, send)
+            membership = Membership(consumer.channel_layer, consumer.channel_name)
+            consumer.channel_layer = RememberingLayer(membership)
+            consumer.channel_receive = membership.receive
+        connection = Connection(consumer, type(self)._routesock, receive, membership, send)
         consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
         await connection.serve()
