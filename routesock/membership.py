@@ -138,7 +138,6 @@ class Membership:
         self._leaving = self._ended = True
         if self._recovery is None:
             return
-        self._groups = dict.fromkeys(self._groups, False)
         _, exc = await each(self.unsettled(), self.settle)
         if exc is not None:
             self._recovery.report(exc)
@@ -152,7 +151,7 @@ class Membership:
     async def settle(self, group: str) -> None:
         told = None if group in self._groups else False
         # The consumer's own calls may overtake each of these: what counts is what it wants when they have ended.
-        while told is not (wanted := self._groups.get(group, False)):
+        while told is not (wanted := self._groups.get(group, False) and not self._leaving):
             call = self.layer.group_add if wanted else self.layer.group_discard
             try:
                 async with asyncio.timeout(CALL_LIMIT):

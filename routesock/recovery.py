@@ -7,7 +7,7 @@ import contextvars
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar
 
@@ -15,7 +15,7 @@ logger: Final = logging.getLogger("routesock.socket")
 
 FIRST_RETRY: Final = 0.1
 LAST_RETRY: Final = 2.0
-"""Seconds between two tries of a channel layer that fails; each wait is up to twice the last."""
+"""Seconds at most between the first two tries of a channel layer that fails, and between the last ones."""
 
 QUIET: Final = 1.0
 """Seconds without a failure after which a layer that joins groups again is held to work."""
@@ -58,7 +58,7 @@ class Recovery:
         self._members: dict[Member, None] = {}
         self._left_behind: deque[Member] = deque(maxlen=MAX_LEFT_BEHIND)
         self._lost = False  # the layer may have forgotten every group
-        self._settling = False
+        self._idle = asyncio.Event()  # nothing is being told to the layer
         self._failed = asyncio.Event()
         self._answers = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -81,8 +81,10 @@ class Recovery:
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
-            # What it is joining for a socket that has ended, it leaves again, unless it is cancelled between the two.
-            await asyncio.wait({self._task}, timeout=CALL_LIMIT if self._settling else 0)
+            # What it is joining for a socket that has ended it leaves again, unless it is cancelled in between.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CALL_LIMIT):
+                    await self._idle.wait()
             self._task.cancel()
             await asyncio.wait({self._task})
 
@@ -113,11 +115,11 @@ class Recovery:
             self._task = self.loop.create_task(self._run(), context=contextvars.Context())
 
     async def _run(self) -> None:
-        delay = FIRST_RETRY
         try:
-            while not await self._recovers():
-                await asyncio.sleep(delay * random.uniform(0.5, 1))
-                delay = min(delay * 2, LAST_RETRY)
+            for wait in waits():
+                if await self._recovers():
+                    break
+                await asyncio.sleep(wait)
             if self.failing:
                 logger.info(
                     "The channel layer %s works again; its groups were joined again.", type(self._layer).__name__
@@ -133,9 +135,9 @@ class Recovery:
         if not self._lost:
             del keys[1:]  # one is enough to see whether the layer answers
         self._lost = False
-        self._settling = True
+        self._idle.clear()
         settled, exc = await each(keys, self._settle)
-        self._settling = False
+        self._idle.set()
         if settled or not keys:
             self._answers.set()
         if exc is not None:
@@ -145,7 +147,7 @@ class Recovery:
             return False
         self._left_behind = deque((member for member in self._left_behind if member.unsettled()), MAX_LEFT_BEHIND)
         with suppress(TimeoutError):
-            async with asyncio.timeout(QUIET if self._members else 0):
+            async with asyncio.timeout(QUIET):
                 await self._failed.wait()
         return not self._failed.is_set()
 
@@ -196,6 +198,14 @@ def recovery_of(layer: Any, loop: asyncio.AbstractEventLoop) -> Recovery:
                 del _recoveries[other]
         _recoveries[key] = Recovery(layer, loop)
     return _recoveries[key]
+
+
+def waits() -> Iterator[float]:
+    """Seconds between the tries, each up to twice as long as the last: processes that fail together return apart."""
+    longest = FIRST_RETRY
+    while True:
+        yield longest * random.uniform(0.5, 1)
+        longest = min(longest * 2, LAST_RETRY)
 
 
 async def each(keys: list[Key], do: Callable[[Key], Awaitable[None]]) -> tuple[int, Exception | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -165,6 +166,8 @@ async def test_groups_of_other_channels_are_the_consumers_own_business(layer: Fl
         layer.broken.add("kept")
         with pytest.raises(ConnectionError):
             await seen.group_discard("kept", "other")
+        layer.calls.clear()
+    assert {group for _, group in layer.calls} == {*ALL}
     assert layer.groups.keys() == {"kept"}
 
 
@@ -187,6 +190,18 @@ async def test_disconnect_runs_to_its_end_whatever_the_layer_does(
         assert await socket.ending() is None
     assert socket.scope["log"] == ["begin", "end"]
     assert [record.levelname for record in caplog.records] == ([] if fault == "works" else ["ERROR"])
+
+
+async def test_a_layer_that_hangs_holds_the_end_up_once_and_not_for_each_group(
+    layer: FlakyLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync consumer would keep the database thread from others for so long."""
+    monkeypatch.setattr("routesock.recovery.FIRST_RETRY", 60)
+    async with socket_of(OnLoop):
+        layer.pause()
+        layer.calls.clear()
+    # In front of disconnect(), the first alone; then all at a time, by the recovery and in the end.
+    assert Counter(layer.calls) == {("group_discard", group): 3 if group == "declared" else 2 for group in ALL}
 
 
 @EITHER
@@ -294,20 +309,24 @@ async def test_a_group_whose_joining_was_given_up_is_left_too(layer: FlakyLayer)
     assert layer.groups == {}
 
 
-@EITHER
-async def test_a_group_that_is_joined_behind_the_end_is_left(consumer: Any, layer: FlakyLayer) -> None:
+@pytest.mark.parametrize("fault", ["works", "down"])
+async def test_a_group_that_is_joined_behind_the_end_is_left(fault: str, layer: FlakyLayer) -> None:
     """A thread, or a task of the consumer's own, may go on after its socket."""
-    socket = socket_of(consumer)
-    async with socket:
+    async with socket_of(OnLoop) as socket:
         seen, channel = socket.scope["consumer"].channel_layer, socket.scope["consumer"].channel_name
         layer.held.add(("group_add", "late"))
         joining = asyncio.ensure_future(seen.group_add("late", channel))
         await asyncio.sleep(0)
         await left(socket)
+        if fault == "down":
+            layer.broken.add("late")
+        before = asyncio.all_tasks()
         layer.release(("group_add", "late"))
         await joining
+        assert asyncio.all_tasks() <= before
+        assert layer.members("late") == (fault == "down")
         await seen.group_add("later", channel)
-        assert layer.groups == {}
+        assert layer.members("later") == 0
         with pytest.raises(TypeError):
             await seen.group_discard("no spaces", channel)
 

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from contextvars import ContextVar
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import channel_layers
 
 from routesock import Request, RouteMixin, route
-from routesock.recovery import _recoveries
+from routesock.recovery import WORKERS, _recoveries, recovery_of, waits
 from tests.layers.flaky import FlakyLayer
 from tests.takeover.driver import Socket, turns, until
 
@@ -189,6 +191,8 @@ async def test_a_receive_that_waited_in_vain_is_no_outage(
     layer.fail(error("Timeout reading"), channel_of(members[0]))
     await until(lambda: layer.calls)
     await hears(layer, "all", *members)
+    (recovery,) = _recoveries.values()
+    await until(lambda: recovery._task is None)
     assert len(layer.calls) == 1
     assert levels(caplog) == []
 
@@ -242,6 +246,70 @@ async def test_many_members_come_back(sockets: Sockets, layer: FlakyLayer) -> No
     layer.start()
     await until(lambda: len(layer.groups) == 42)
     assert (layer.members("all"), layer.members("own")) == (40, 40)
+
+
+async def test_a_layer_that_is_down_is_not_asked_for_every_group_at_each_try(
+    sockets: Sockets, layer: FlakyLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2 * WORKERS):
+        await sockets.add("own")
+    monkeypatch.setattr("routesock.recovery.FIRST_RETRY", 60)
+    layer.calls.clear()
+    layer.stop()
+    await until(lambda: layer.calls)
+    await turns()
+    assert len(layer.calls) == WORKERS
+
+
+def test_the_waits_grow_to_two_seconds_and_are_not_the_same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    first, second = ([*islice(waits(), 20)] for _ in range(2))
+    assert first != second
+    for wait in (first, second):
+        assert wait[0] <= 0.1
+        assert all(1 <= seconds <= 2 for seconds in wait[5:])
+
+
+in_connect: ContextVar[str] = ContextVar("in_connect", default="nothing")
+
+
+async def test_the_recovery_keeps_nothing_of_the_socket_that_began_it(layer: FlakyLayer) -> None:
+    """It may run for longer."""
+    seen = set()
+
+    class Seeing(FlakyLayer):
+        async def group_add(self, group: str, channel: str) -> None:
+            seen.add(in_connect.get())
+            await super().group_add(group, channel)
+
+    class Setting(Member):
+        async def websocket_connect(self, message: Any) -> None:
+            in_connect.set("something")
+            await super().websocket_connect(message)
+
+    layer = Seeing()
+    channel_layers.set("default", layer)
+    async with Socket(Setting.as_asgi(), joining=()):
+        assert seen == {"something"}
+        seen.clear()
+        layer.stop()
+        layer.start()
+        await until(lambda: seen)
+    assert seen == {"nothing"}
+
+
+def test_a_loop_that_was_thrown_away_is_forgotten() -> None:
+    """Its sockets had no time to leave."""
+    loop = asyncio.new_event_loop()
+    recovery_of("layer", loop)
+    loop.close()
+    other = asyncio.new_event_loop()
+    try:
+        recovery = recovery_of("layer", other)
+        assert [*_recoveries.values()] == [recovery]
+    finally:
+        other.close()
+        _recoveries.clear()
 
 
 # Groups that were left, and sockets that have ended
@@ -299,13 +367,27 @@ async def test_a_group_that_is_left_and_joined_while_it_is_joined_again_is_joine
 
 
 async def test_a_joining_that_was_given_up_and_comes_late_is_undone(sockets: Sockets, layer: FlakyLayer) -> None:
-    """The layer hung while the group was joined again, and does it when the consumer has left the group."""
+    """The layer hung while the group was joined again, and comes to it when the consumer has left the group."""
     socket = await sockets.add("own")
     layer.held.add(("group_add", "own"))
     layer.stop()
     layer.start()
-    await until(lambda: layer.calls.count(("group_add", "own")) > 2)
+    await until(lambda: layer.given_up)
     await layer_of(socket).group_discard("own", channel_of(socket))
+    layer.release(("group_add", "own"))
+    assert layer.members("own") == 1
+    await until(lambda: layer.members("own") == 0)
+
+
+async def test_a_joining_that_comes_when_its_socket_has_ended_is_undone(sockets: Sockets, layer: FlakyLayer) -> None:
+    socket, _ = await sockets.add("own"), await sockets.add()
+    layer.held.add(("group_add", "own"))
+    layer.stop()
+    layer.calls.clear()
+    layer.start()
+    await until(lambda: ("group_add", "own") in layer.calls)
+    await sockets.leave(socket)
+    await until(lambda: layer.given_up)
     layer.release(("group_add", "own"))
     assert layer.members("own") == 1
     await until(lambda: layer.members("own") == 0)
@@ -364,9 +446,13 @@ async def test_an_outage_outlives_no_socket(sockets: Sockets, layer: FlakyLayer)
 
 async def test_membership_outlives_the_layers_expiry(sockets: Sockets, layer: FlakyLayer) -> None:
     layer.group_expiry = 0.2  # type: ignore[assignment]
-    await sockets.add("own")
+    socket = await sockets.add("own")
     joined = [*layer.groups["own"].values()]
     await until(lambda: [*layer.groups["own"].values()] > joined)
     again = [*layer.groups["own"].values()]
     await until(lambda: [*layer.groups["own"].values()] > again)
     assert layer.members("all") == 1
+    (recovery,) = _recoveries.values()
+    await sockets.leave(socket)
+    assert recovery._timer is not None
+    assert recovery._timer.cancelled()
