@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Any, Final
 
-from .recovery import CALL_LIMIT, Recovery, each, recovery_of
+from .recovery import CALL_LIMIT, FIRST_RETRY, Recovery, each, recovery_of
 
 logger: Final = logging.getLogger("routesock.socket")
 
@@ -120,8 +120,9 @@ class Membership:
                     if task.cancelling():  # the layer failed in letting go
                         raise asyncio.CancelledError from exc
                     recovery = self._enter()
-                    recovery.report(exc, certain=not _timed_out(exc))
-                    await recovery.answers()
+                    if not (_timed_out(exc) and await self._still_answers()):
+                        recovery.report(exc)
+                        await recovery.answers()
                 else:
                     return message
         finally:
@@ -163,6 +164,16 @@ class Membership:
         if not told:
             self._groups.pop(group, None)
 
+    async def _still_answers(self) -> bool:
+        """Whether the layer takes the channel into a group of its own, if it has any; a moment later if it does."""
+        try:
+            for group in self.unsettled()[:1]:
+                await self.settle(group)
+        except Exception:
+            return False
+        await asyncio.sleep(FIRST_RETRY)  # in case that its ``receive()`` times out at once
+        return True
+
     def _is_ours(self, group: object, channel: object) -> bool:
         return channel == self.channel and isinstance(group, str)
 
@@ -200,6 +211,6 @@ class Membership:
 def _timed_out(exc: Exception) -> bool:
     """Whether the layer gave up waiting for an answer. redis-py 8 does so in a ``receive()`` that is idle for 5 s.
 
-    Nothing is lost by that yet, so it is no reason to join every group again.
+    Nothing need be lost by that: one group is asked for before all of them are joined again.
     """
     return any(cls.__name__ == "TimeoutError" for cls in type(exc).__mro__)

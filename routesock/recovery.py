@@ -57,7 +57,6 @@ class Recovery:
         self._layer = layer
         self._members: dict[Member, None] = {}
         self._left_behind: deque[Member] = deque(maxlen=MAX_LEFT_BEHIND)
-        self._lost = False  # the layer may have forgotten every group
         self._idle = asyncio.Event()  # nothing is being told to the layer
         self._failed = asyncio.Event()
         self._answers = asyncio.Event()
@@ -74,7 +73,6 @@ class Recovery:
         self._members.pop(member, None)
         if member.unsettled():
             self._left_behind.append(member)
-            self._lost = True
         if self._members:
             return
         _recoveries.pop((id(self._layer), id(self.loop)), None)
@@ -88,23 +86,19 @@ class Recovery:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    def report(self, exc: Exception, *, certain: bool = True) -> None:
-        """The layer has failed with ``exc``, so begin to bring it back; else it only might have."""
-        if asyncio.get_running_loop() is not self.loop:  # the socket's own code called it from a thread of its own
-            self.loop.call_soon_threadsafe(self._begin, exc, certain)
+    def report(self, exc: Exception) -> None:
+        """The layer has failed with ``exc``: begin to bring it back."""
+        if asyncio.get_running_loop() is not self.loop:  # the socket's own code called it in a thread of its own
+            self.loop.call_soon_threadsafe(self._begin, exc)
         else:
-            self._begin(exc, certain)
+            self._begin(exc)
 
     async def answers(self) -> None:
         """Wait until a try has shown that the layer does again what it is asked for."""
         await self._answers.wait()
 
-    def _begin(self, exc: Exception, certain: bool) -> None:
-        if certain:
-            self._lost = True
-            self._log(exc)
-        else:
-            logger.debug("The channel layer may have failed.", exc_info=exc)
+    def _begin(self, exc: Exception) -> None:
+        self._log(exc)
         self._answers.clear()
         self._start()
 
@@ -131,18 +125,13 @@ class Recovery:
     async def _recovers(self) -> bool:
         """One try; ``False`` if it failed, or if the layer failed once more soon after."""
         self._failed.clear()
-        keys = self._unsettled()
-        if not self._lost:
-            del keys[1:]  # one is enough to see whether the layer answers
-        self._lost = False
+        keys = [(member, group) for member in (*self._left_behind, *self._members) for group in member.unsettled()]
         self._idle.clear()
         settled, exc = await each(keys, self._settle)
         self._idle.set()
         if settled or not keys:
             self._answers.set()
         if exc is not None:
-            # Whatever made this call fail may have undone those before it.
-            self._lost = True
             self._log(exc)
             return False
         self._left_behind = deque((member for member in self._left_behind if member.unsettled()), MAX_LEFT_BEHIND)
@@ -150,9 +139,6 @@ class Recovery:
             async with asyncio.timeout(QUIET):
                 await self._failed.wait()
         return not self._failed.is_set()
-
-    def _unsettled(self) -> list[tuple[Member, str]]:
-        return [(member, group) for member in (*self._left_behind, *self._members) for group in member.unsettled()]
 
     async def _settle(self, key: tuple[Member, str]) -> None:
         member, group = key
@@ -170,7 +156,6 @@ class Recovery:
             self._timer = self.loop.call_later(expiry / 2, self._refresh)
 
     def _refresh(self) -> None:
-        self._lost = True
         self._start()
         self._refresh_later()
 

@@ -13,9 +13,6 @@ from tests.servers import (  # noqa: F401  (a hook, which pytest finds by name)
     run_server,
 )
 
-CORE = "channels_redis.core.RedisChannelLayer"
-PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
-
 
 @dataclass
 class Stack:
@@ -25,12 +22,9 @@ class Stack:
     redis: RedisServer
 
 
-@pytest.fixture(
-    scope="module",
-    params=[("uvicorn", CORE), ("uvicorn", PUBSUB), ("daphne", CORE)],
-    ids=["uvicorn-core", "uvicorn-pubsub", "daphne-core"],
-)
+@pytest.fixture(scope="module")
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """The server and the layer that the test asks for."""
     kind, layer = request.param
     with (
         run_redis_server() as redis,

@@ -9,14 +9,28 @@ from itertools import count
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection
 
 from tests.servers import RedisServer, Server, connect, receive, send
+from tests.takeover.driver import until
 
 pytestmark = pytest.mark.servers
 
+CORE = pytest.param(("uvicorn", "channels_redis.core.RedisChannelLayer"), id="core")
+PUBSUB = pytest.param(("uvicorn", "channels_redis.pubsub.RedisPubSubChannelLayer"), id="pubsub")
+DAPHNE = pytest.param(("daphne", "channels_redis.core.RedisChannelLayer"), id="daphne")
+
+
+def on(*stacks: Any) -> Any:
+    return pytest.mark.parametrize("stack", stacks, indirect=True, scope="module")
+
+
 BACK_WITHIN = 15.0
 """Seconds. What is promised is 5, on a machine that has nothing else to do."""
+
+FAILS = "The channel layer RedisChannelLayer fails"
+WORKS = "The channel layer RedisChannelLayer works again"
 
 numbers = count(1)
 
@@ -73,6 +87,7 @@ async def party(server: Server, redis: RedisServer) -> AsyncIterator[Party]:
         yield party
 
 
+@on(CORE, PUBSUB, DAPHNE)
 async def test_members_come_back_when_redis_does(party: Party, redis: RedisServer) -> None:
     redis.stop()
     assert await party.broadcast("declared", 0) == 500
@@ -82,14 +97,21 @@ async def test_members_come_back_when_redis_does(party: Party, redis: RedisServe
     await party.all_answer()
 
 
-async def test_a_restart_that_nobody_had_time_to_notice_costs_no_membership(party: Party, redis: RedisServer) -> None:
-    """Only the one socket that was reading sees it."""
+@on(CORE)
+async def test_a_restart_that_nobody_had_time_to_notice_costs_no_membership(
+    party: Party, redis: RedisServer, server: Server
+) -> None:
+    """Only the one socket that was reading sees it, and for all of them it is logged once."""
+    before = len(server.output())
     redis.kill()
     redis.start()
     await party.all_hear()
     await party.all_answer()
+    await until(lambda: WORKS in server.output()[before:], "the end of the outage in the log", BACK_WITHIN)
+    assert server.output()[before:].count(FAILS) <= 1
 
 
+@on(CORE, PUBSUB)
 async def test_a_redis_that_hangs_keeps_no_request_waiting_and_costs_no_membership(
     party: Party, redis: RedisServer
 ) -> None:
@@ -103,6 +125,22 @@ async def test_a_redis_that_hangs_keeps_no_request_waiting_and_costs_no_membersh
     await party.all_answer()
 
 
+@on(CORE)
+async def test_who_leaves_while_redis_hangs_is_in_no_group_afterwards(
+    party: Party, redis: RedisServer, server: Server
+) -> None:
+    before = len(server.output())
+    redis.pause()
+    await asyncio.gather(*(party.members.pop().close() for _ in range(2)))
+    await until(lambda: FAILS in server.output()[before:], "the outage in the log", BACK_WITHIN)
+    redis.resume()
+    await party.all_hear()
+    await until(lambda: WORKS in server.output()[before:], "the end of the outage in the log", BACK_WITHIN)
+    async with Redis.from_url(redis.url) as client:
+        assert [await client.zcard(f"asgi:group:{name}") for name in ("declared", "joined")] == [2, 2]
+
+
+@on(CORE, PUBSUB)
 async def test_a_member_that_is_busy_gets_every_broadcast(party: Party) -> None:
     busy = party.members[0]
     await send(busy, {"route": "busy", "uuid": "busy"})
