@@ -164,10 +164,10 @@ async def test_a_layer_that_joins_groups_but_does_not_give_messages_is_one_outag
     """As one with two servers, of which one is down."""
     caplog.set_level(logging.INFO, "routesock")
     socket = await sockets.add()
-    layer.mute = True
+    layer.mute = ConnectionError("The other server is down.")
     layer.fail()
     await until(lambda: len(layer.calls) > 20)
-    layer.mute = False
+    layer.mute = None
     await hears(layer, "all", socket)
     await until(lambda: "INFO" in levels(caplog))
     assert levels(caplog) == ["ERROR", "INFO"]
@@ -195,6 +195,16 @@ async def test_a_receive_that_waited_in_vain_is_no_outage(
     await until(lambda: recovery._task is None)
     assert len(layer.calls) == 1
     assert levels(caplog) == []
+
+
+async def test_a_receive_that_gives_up_at_once_is_not_called_all_the_time(sockets: Sockets, layer: FlakyLayer) -> None:
+    await sockets.add()
+    layer.mute = TimeoutError("at once")
+    layer.received = 0
+    layer.fail()
+    await until(lambda: layer.received)
+    await turns()
+    assert layer.received == 1
 
 
 async def test_a_layer_that_hangs_is_an_outage_too(

@@ -24,8 +24,10 @@ class FlakyLayer(InMemoryChannelLayer):
         """The calls that hang, by name and group, until they are released."""
         self.broken: set[str] = set()
         """The groups for which every call fails."""
-        self.mute = False
-        """Nothing can be received, but all else works."""
+        self.mute: Exception | None = None
+        """What every ``receive`` raises, while all else works."""
+        self.received = 0
+        """How often ``receive`` was called."""
         self._down = False
         self._hangs = False
         self._pending: list[tuple[tuple[str, str], Call, asyncio.Future[None]]] = []
@@ -75,9 +77,10 @@ class FlakyLayer(InMemoryChannelLayer):
         return len(self.groups.get(group, ()))
 
     async def receive(self, channel: str) -> Any:
+        self.received += 1
         self._check()
-        if self.mute:
-            raise ConnectionError("The layer is mute.")
+        if self.mute is not None:
+            raise self.mute
         self._reading[channel] = failing = asyncio.get_running_loop().create_future()
         receiving = asyncio.ensure_future(super().receive(channel))
         try:

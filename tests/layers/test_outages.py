@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import InvalidStatus
 
 from tests.servers import RedisServer, Server, connect, receive, send
 from tests.takeover.driver import until
@@ -88,10 +89,12 @@ async def party(server: Server, redis: RedisServer) -> AsyncIterator[Party]:
 
 
 @on(CORE, PUBSUB, DAPHNE)
-async def test_members_come_back_when_redis_does(party: Party, redis: RedisServer) -> None:
+async def test_members_come_back_when_redis_does(party: Party, redis: RedisServer, server: Server) -> None:
     redis.stop()
     assert await party.broadcast("declared", 0) == 500
     await party.all_answer()
+    with pytest.raises(InvalidStatus, match="500"):
+        await connect(server, "/ws/")
     redis.start()
     await party.all_hear()
     await party.all_answer()
