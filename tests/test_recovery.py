@@ -440,6 +440,8 @@ async def test_groups_that_an_ended_socket_could_not_leave_are_left_after_the_ou
     layer.resume(lost=True)
     await until(lambda: (layer.members("own"), layer.members("all")) == (1, 1))
     await hears(layer, "own", other)
+    (recovery,) = _recoveries.values()
+    await until(lambda: not recovery._left_behind)
 
 
 async def test_an_outage_outlives_no_socket(sockets: Sockets, layer: FlakyLayer) -> None:
@@ -454,7 +456,10 @@ async def test_an_outage_outlives_no_socket(sockets: Sockets, layer: FlakyLayer)
 # What layers forget without failing
 
 
-async def test_membership_outlives_the_layers_expiry(sockets: Sockets, layer: FlakyLayer) -> None:
+async def test_membership_outlives_the_layers_expiry(
+    sockets: Sockets, layer: FlakyLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "routesock")
     layer.group_expiry = 0.2  # type: ignore[assignment]
     socket = await sockets.add("own")
     joined = [*layer.groups["own"].values()]
@@ -466,3 +471,4 @@ async def test_membership_outlives_the_layers_expiry(sockets: Sockets, layer: Fl
     await sockets.leave(socket)
     assert recovery._timer is not None
     assert recovery._timer.cancelled()
+    assert levels(caplog) == []
