@@ -15,6 +15,7 @@ from . import conf
 from .caps import is_signed_in
 from .exceptions import Unavailable
 from .liveness import watched
+from .membership import Membership
 from .outbox import Kind, Outbox
 from .outgoing import Outgoing, means_gone
 from .overrides import Compiled
@@ -43,8 +44,8 @@ class Connection:
     """Serves one socket of ``consumer``: reads from the client and the channel layer until either ends it."""
 
     __slots__ = (
-        "__weakref__", "_consumer", "_ended", "_gone", "_layer", "_liveness", "_outbox", "_progress", "_reader",
-        "_receive", "_responder", "_send", "_taking_leave", "_tasks", "grace",
+        "__weakref__", "_consumer", "_ended", "_gone", "_layer", "_liveness", "_membership", "_outbox", "_progress",
+        "_reader", "_receive", "_responder", "_send", "_taking_leave", "_tasks", "grace",
     )  # fmt: skip
 
     def __init__(
@@ -52,7 +53,7 @@ class Connection:
         consumer: Any,
         compiled: Compiled,
         receive: Receive,
-        channel_receive: Receive | None,
+        membership: Membership | None,
         send: Callable[[Any], Awaitable[None]],
         context: contextvars.Context,
     ) -> None:
@@ -72,9 +73,10 @@ class Connection:
         self._responder = responder = Responder(consumer, compiled, outgoing, progress, tasks, end)
         self._liveness = watched(self, compiled.limits)
         self._reader = ClientReader(receive, responder, tasks, progress, consumer, self._liveness, end)
+        self._membership = membership
         self._layer: LayerReader | None = None
-        if channel_receive is not None:
-            self._layer = LayerReader(channel_receive, responder, tasks, progress)
+        if membership is not None:
+            self._layer = LayerReader(membership.receive, responder, tasks, progress)
 
     async def serve(self) -> None:
         """Read until the socket ends, then let ``disconnect()`` run, once, behind everything else."""
@@ -231,6 +233,8 @@ class Connection:
         self._close()
         tasks, responder = self._tasks, self._responder
         tasks.finishing = True
+        if self._membership is not None:
+            self._membership.leaving()
         # Who sends and leaves must not lose the message: what runs has a grace, all else ends.
         graced = {job.task for job in responder.running() if not responder.give_up(job)}
         await tasks.cancel(keep=graced)
@@ -245,6 +249,8 @@ class Connection:
                 with suppress(StopConsumer):
                     await responder.dispatch(message)
         finally:
+            if self._membership is not None:
+                await self._membership.leave_all()
             responder.life.closed(message.get("code", 1005))
 
 

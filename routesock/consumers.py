@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 from asgiref.sync import async_to_sync
@@ -15,6 +14,7 @@ from .caps import TOO_MANY, take_place
 from .connection import Connection, restarting
 from .dialects import Dialect, Keys
 from .heartbeat import Heartbeat
+from .membership import Membership, RememberingLayer
 from .overrides import Compiled, check_bases, compile_consumer
 from .socket import Accessor, give_way
 from .typing import UNSET, Unset
@@ -93,12 +93,14 @@ class RouteMixin:
         place = take_place(scope)
         connection = thread = None
         try:
-            channel_receive = None
+            membership = None
             if layer is not None and place is not None:
                 consumer.channel_name = await layer.new_channel()
-                consumer.channel_receive = channel_receive = partial(layer.receive, consumer.channel_name)
+                membership = Membership(layer, consumer.channel_name)
+                consumer.channel_layer = RememberingLayer(membership)
+                consumer.channel_receive = membership.receive
             compiled = type(self)._routesock
-            connection = Connection(consumer, compiled, receive, channel_receive, send, context)
+            connection = Connection(consumer, compiled, receive, membership, send, context)
             consumer._routesock_connection = connection
             consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
             if place is None or sockets.draining:

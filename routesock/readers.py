@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any, Final
@@ -20,14 +19,8 @@ from .responder import Responder
 from .room import Progress, Room
 from .tasks import Tasks
 
-logger: Final = logging.getLogger("routesock.socket")
-
 MAX_QUEUED_EVENTS: Final = 1000
 """Channel-layer messages that wait for their turn. More stay in the layer, which drops what it has no room for."""
-
-_FIRST_RETRY: Final = 0.1
-_LAST_RETRY: Final = 5.0
-"""Seconds between two tries of a channel layer that fails; each wait is twice the last."""
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -127,7 +120,7 @@ class ClientReader(Reader):
 
 
 class LayerReader(Reader):
-    """Reads messages of the channel layer. A layer that is down says nothing about the socket: requests go on."""
+    """Reads messages of the channel layer. ``receive`` waits while the layer is down, and the socket lives on."""
 
     __slots__ = ()
 
@@ -138,7 +131,6 @@ class LayerReader(Reader):
     async def read(self) -> None:
         task = self._this_task()
         responder = self._responder
-        delay = _FIRST_RETRY
         for taken in count(1):
             try:
                 if taken % FAIR_SHARE == 0:
@@ -148,12 +140,6 @@ class LayerReader(Reader):
             except asyncio.CancelledError:
                 self._raise_if_finishing(task)
                 continue
-            except Exception:
-                logger.exception("The channel layer failed; the next try is in %s s.", delay)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, _LAST_RETRY)
-                continue
-            delay = _FIRST_RETRY
             if (
                 not self._progress.closing
                 and await responder.lane.submit(Job(self, message, None, task)) is HANDED_OVER
