@@ -76,7 +76,7 @@ class Connection:
         self._membership = membership
         self._layer: LayerReader | None = None
         if membership is not None:
-            self._layer = LayerReader(membership.receive, responder, tasks, progress)
+            self._layer = LayerReader(consumer.channel_receive, responder, tasks, progress, membership)
 
     async def serve(self) -> None:
         """Read until the socket ends, then let ``disconnect()`` run, once, behind everything else."""

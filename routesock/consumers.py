@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from asgiref.sync import async_to_sync
@@ -98,7 +99,7 @@ class RouteMixin:
                 consumer.channel_name = await layer.new_channel()
                 membership = Membership(layer, consumer.channel_name)
                 consumer.channel_layer = RememberingLayer(membership)
-                consumer.channel_receive = membership.receive
+                consumer.channel_receive = partial(layer.receive, consumer.channel_name)
             compiled = type(self)._routesock
             connection = Connection(consumer, compiled, receive, membership, send, context)
             consumer._routesock_connection = connection

@@ -58,7 +58,7 @@ class RememberingLayer:
 class Membership:
     """What ``channel``, a socket's own, has joined of the groups of ``layer``; a :class:`~.recovery.Member`."""
 
-    __slots__ = ("_ended", "_groups", "_leaving", "_loop", "_receiving", "_recovery", "channel", "layer")
+    __slots__ = ("_ended", "_groups", "_leaving", "_loop", "_recovery", "channel", "layer", "receiving")
 
     def __init__(self, layer: Any, channel: str) -> None:
         self.layer = layer
@@ -68,7 +68,8 @@ class Membership:
         self._ended = False
         self._loop = asyncio.get_running_loop()
         self._recovery: Recovery | None = None
-        self._receiving: asyncio.Task[Any] | None = None
+        self.receiving: asyncio.Task[Any] | None = None
+        """Who waits in the layer's ``receive()`` for a message of the channel."""
 
     # What the consumer calls
 
@@ -108,30 +109,19 @@ class Membership:
 
     # What the connection calls
 
-    async def receive(self) -> dict[str, Any]:
-        """The channel's next message; while the layer fails, the first one after that."""
-        self._receiving = task = asyncio.current_task()
-        assert task is not None
-        try:
-            while True:
-                try:
-                    message: dict[str, Any] = await self.layer.receive(self.channel)
-                except Exception as exc:
-                    if task.cancelling():  # the layer failed in letting go
-                        raise asyncio.CancelledError from exc
-                    recovery = self._enter()
-                    if not (_timed_out(exc) and await self._still_answers()):
-                        recovery.report(exc)
-                        await recovery.answers()
-                else:
-                    return message
-        finally:
-            self._receiving = None
+    async def failed(self, exc: Exception, task: asyncio.Task[Any]) -> None:
+        """``receive()``, which ``task`` called, has failed: return when the layer answers again."""
+        if task.cancelling():  # the layer failed in letting go
+            raise asyncio.CancelledError from exc
+        recovery = self._enter()
+        if not (_timed_out(exc) and await self._still_answers()):
+            recovery.report(exc)
+            await recovery.answers()
 
     def leaving(self) -> None:
         """The socket is at its end: it joins nothing any more, and a layer that fails keeps it from nothing."""
         self._leaving = True
-        if self._receiving is not None:
+        if self.receiving is not None:
             self._loop.call_later(_CANCEL_AGAIN, self._cancel_again)
 
     async def leave_all(self) -> None:
@@ -202,9 +192,9 @@ class Membership:
             del self._groups[group]
 
     def _cancel_again(self) -> None:
-        if self._receiving is not None:
-            if self._receiving.cancelling():
-                self._receiving.cancel()
+        if self.receiving is not None:
+            if self.receiving.cancelling():
+                self.receiving.cancel()
             self._loop.call_later(_CANCEL_AGAIN, self._cancel_again)
 
 

@@ -13,6 +13,7 @@ from .intake import Decision, Of, Ping, Refusal
 from .jobs import HANDED_OVER, READ_ON, Job, Source
 from .lane import FAIR_SHARE, Lane, uncancel
 from .liveness import Liveness
+from .membership import Membership
 from .messages import Request
 from .pool import Pool
 from .responder import Responder
@@ -120,31 +121,43 @@ class ClientReader(Reader):
 
 
 class LayerReader(Reader):
-    """Reads messages of the channel layer. ``receive`` waits while the layer is down, and the socket lives on."""
+    """Reads messages of the channel layer. A layer that is down says nothing about the socket, which lives on."""
 
-    __slots__ = ()
+    __slots__ = ("_membership",)
 
-    def __init__(self, receive: Receive, responder: Responder, tasks: Tasks, progress: Progress) -> None:
+    def __init__(
+        self, receive: Receive, responder: Responder, tasks: Tasks, progress: Progress, membership: Membership
+    ) -> None:
         room = Room(MAX_QUEUED_EVENTS, progress, weight=conf.get("MAX_OUTGOING_BYTES"))
         super().__init__(receive, responder, tasks, progress, room)
+        self._membership = membership
 
     async def read(self) -> None:
         task = self._this_task()
-        responder = self._responder
+        membership, lane = self._membership, self._responder.lane
+        failure: Exception | None = None
         for taken in count(1):
             try:
                 if taken % FAIR_SHARE == 0:
                     await asyncio.sleep(0)
                 message = None
+                membership.receiving = task
+                if failure is not None:
+                    await membership.failed(failure, task)
+                    failure = None
                 message = await self._receive()
             except asyncio.CancelledError:
                 self._raise_if_finishing(task)
                 continue
-            if (
-                not self._progress.closing
-                and await responder.lane.submit(Job(self, message, None, task)) is HANDED_OVER
-            ):
+            except Exception as exc:
+                failure = exc
+                continue
+            finally:
+                membership.receiving = None
+            job = Job(self, message, None, task)
+            if not self._progress.closing and await lane.submit(job) is HANDED_OVER:
                 return
+            del job
             if self._tasks.finishing:
                 return
 

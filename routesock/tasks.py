@@ -24,7 +24,7 @@ class Tasks:
     def __init__(self, context: contextvars.Context, failed: Callable[[BaseException], None]) -> None:
         self._context = context
         self._failed = failed
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []  # few, and smaller than a set
         self._over: asyncio.Future[None] | None = None
         self._hurried = False
         self.finishing = False
@@ -71,7 +71,7 @@ class Tasks:
 
     async def cancel(self, *, keep: Iterable[asyncio.Task[Any]] = ()) -> None:
         """Cancel all but those to ``keep``, and wait for their end."""
-        tasks = self._tasks.difference(keep)
+        tasks = {*self._tasks}.difference(keep)
         for task in tasks:
             task.cancel()
         if tasks:
@@ -81,11 +81,11 @@ class Tasks:
 
     def _start(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine, context=context)
-        self._tasks.add(task)
+        self._tasks.append(task)
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.remove(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             self._failed(exc)

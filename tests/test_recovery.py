@@ -105,7 +105,9 @@ async def hears(layer: FlakyLayer, group: str, *members: Socket) -> None:
 
 
 def levels(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.levelname for record in caplog.records if record.levelno > logging.DEBUG]
+    """What is told of the layer, above ``DEBUG``."""
+    told = [record for record in caplog.records if record.name == "routesock.socket"]
+    return [record.levelname for record in told if record.levelno > logging.DEBUG]
 
 
 async def test_members_are_in_their_groups_again_after_an_outage(sockets: Sockets, layer: FlakyLayer) -> None:
