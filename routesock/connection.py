@@ -68,7 +68,7 @@ class Connection:
         self._tasks = tasks = Tasks(context, end)
         overflow = conf.get("OVERFLOW") if compiled.overflow is UNSET else compiled.overflow
         self._progress = progress = Progress()
-        self._outbox = Outbox(send, progress, overflow == "drop", self._overflow)
+        self._outbox = Outbox(send, progress, overflow == "drop", self)
         outgoing = Outgoing(consumer, compiled, self._outbox, progress)
         self._responder = responder = Responder(consumer, compiled, outgoing, progress, tasks, end)
         self._liveness = watched(self, compiled.limits)
@@ -177,7 +177,8 @@ class Connection:
                 raise
             await self._send({"type": "websocket.close", "code": _SENDABLE, "reason": reason})
 
-    def _overflow(self) -> None:
+    def overflow(self) -> None:
+        """End a socket whose client does not read."""
         logger.warning("A client does not read what is sent to it: its socket is closed (1013).")
         self._tasks.start(self.close(1013, "too slow", reconnect=True))
 
