@@ -89,6 +89,7 @@ class Membership:
                 self._groups[group] = False
                 if before is None and isinstance(exc, _REFUSED):
                     del self._groups[group]
+            self._seen_to_fail(exc)
             raise
         if self._ended:
             await self._leave(group)
@@ -103,8 +104,12 @@ class Membership:
         if self._leaving:
             await self._leave(group)
             return None
-        result = await self.layer.group_discard(group, channel)
-        self._left(group)
+        try:
+            result = await self.layer.group_discard(group, channel)
+        except BaseException as exc:
+            self._seen_to_fail(exc)
+            raise
+        self._forget(group)
         return result
 
     # What the connection calls
@@ -139,6 +144,9 @@ class Membership:
     def unsettled(self) -> list[str]:
         return [*self._groups]
 
+    def left(self) -> list[str]:
+        return [group for group, wanted in self._groups.items() if self._leaving or not wanted]
+
     async def settle(self, group: str) -> None:
         told = None if group in self._groups else False
         # The consumer's own calls may overtake each of these: what counts is what it wants when they have ended.
@@ -152,7 +160,7 @@ class Membership:
                 raise
             told = wanted
         if not told:
-            self._groups.pop(group, None)
+            self._forget(group)
 
     async def _still_answers(self) -> bool:
         """Whether the layer takes the channel into a group of its own, if it has any; a moment later if it does."""
@@ -173,6 +181,11 @@ class Membership:
             self._recovery.enter(self)
         return self._recovery
 
+    def _seen_to_fail(self, exc: BaseException) -> None:
+        """A call of the consumer failed: it may have met a restart that no ``receive()`` will meet any more."""
+        if isinstance(exc, Exception) and not isinstance(exc, _REFUSED) and not _timed_out(exc) and not self._ended:
+            self._enter().report(exc)
+
     async def _leave(self, group: str) -> None:
         if self._recovery is not None and self._recovery.failing:
             return  # leave_all() tries all of them at a time, and the recovery after it
@@ -184,12 +197,13 @@ class Membership:
         except Exception as exc:
             self._enter().report(exc)
         else:
-            self._left(group)
+            self._forget(group)
 
-    def _left(self, group: str) -> None:
+    def _forget(self, group: str) -> None:
         """The layer has let it leave. One that fails may yet act on an earlier call, so it is told once more later."""
-        if not (self._groups.get(group, True) or (self._recovery is not None and self._recovery.failing)):
-            del self._groups[group]
+        failing = self._recovery is not None and self._recovery.failing
+        if not failing and (self._leaving or not self._groups.get(group)):
+            self._groups.pop(group, None)
 
     def _cancel_again(self) -> None:
         if self.receiving is not None:

@@ -38,6 +38,9 @@ class Member(Protocol):
     def unsettled(self) -> list[str]:
         """The groups that a layer which has lost everything has to be told of."""
 
+    def left(self) -> list[str]:
+        """Those of them that it is not to be in."""
+
     async def settle(self, group: str) -> None:
         """Tell the layer whether the channel is in ``group``. Raises what the layer raises, within ``CALL_LIMIT``."""
 
@@ -78,13 +81,14 @@ class Recovery:
         _recoveries.pop((id(self._layer), id(self.loop)), None)
         if self._timer is not None:
             self._timer.cancel()
-        if self._task is not None:
+        task = self._task
+        if task is not None:
             # What it is joining for a socket that has ended it leaves again, unless it is cancelled in between.
             with suppress(TimeoutError):
                 async with asyncio.timeout(CALL_LIMIT):
                     await self._idle.wait()
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            task.cancel()
+            await asyncio.wait({task})
 
     def report(self, exc: Exception) -> None:
         """The layer has failed with ``exc``: begin to bring it back."""
@@ -111,34 +115,47 @@ class Recovery:
     async def _run(self) -> None:
         try:
             for wait in waits():
-                if await self._recovers():
+                if await self._joined() and await self._left():
                     break
                 await asyncio.sleep(wait)
-            if self.failing:
-                logger.info(
-                    "The channel layer %s works again; its groups were joined again.", type(self._layer).__name__
-                )
         finally:
             self.failing = False
             self._task = None
 
-    async def _recovers(self) -> bool:
-        """One try; ``False`` if it failed, or if the layer failed once more soon after."""
+    async def _joined(self) -> bool:
+        """One try to join every group; ``False`` if it failed, or if the layer failed once more soon after."""
         self._failed.clear()
-        keys = [(member, group) for member in (*self._left_behind, *self._members) for group in member.unsettled()]
-        self._idle.clear()
-        settled, exc = await each(keys, self._settle)
-        self._idle.set()
+        keys = [(member, group) for member in self._all() for group in member.unsettled()]
+        settled, exc = await self._settle_each(keys)
         if settled or not keys:
             self._answers.set()
         if exc is not None:
             self._log(exc)
             return False
-        self._left_behind = deque((member for member in self._left_behind if member.unsettled()), MAX_LEFT_BEHIND)
         with suppress(TimeoutError):
             async with asyncio.timeout(QUIET):
                 await self._failed.wait()
         return not self._failed.is_set()
+
+    async def _left(self) -> bool:
+        """Leave once more what was left in the outage, since a call that was given up then may have come behind it."""
+        if self.failing:
+            logger.info("The channel layer %s works again; its groups were joined again.", type(self._layer).__name__)
+        self.failing = False
+        _, exc = await self._settle_each([(member, group) for member in self._all() for group in member.left()])
+        self._left_behind = deque((member for member in self._left_behind if member.unsettled()), MAX_LEFT_BEHIND)
+        if exc is not None:
+            self._log(exc)
+        return exc is None and not self._failed.is_set()
+
+    def _all(self) -> list[Member]:
+        return [*self._left_behind, *self._members]
+
+    async def _settle_each(self, keys: list[tuple[Member, str]]) -> tuple[int, Exception | None]:
+        self._idle.clear()
+        result = await each(keys, self._settle)
+        self._idle.set()
+        return result
 
     async def _settle(self, key: tuple[Member, str]) -> None:
         member, group = key

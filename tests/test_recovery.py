@@ -133,6 +133,31 @@ async def test_all_come_back_although_only_one_has_noticed(sockets: Sockets, lay
     await hears(layer, "all", first, second)
 
 
+@pytest.mark.parametrize("method", ["group_add", "group_discard"])
+async def test_a_call_of_a_consumer_that_fails_is_a_sign_too(method: str, sockets: Sockets, layer: FlakyLayer) -> None:
+    """It may be the only one to meet a restart."""
+    first, second = await sockets.add("own"), await sockets.add("own")
+    layer.groups.clear()
+    layer.broken.add("unlucky")
+    with pytest.raises(ConnectionError):
+        await getattr(layer_of(first), method)("unlucky", channel_of(first))
+    layer.broken.clear()
+    await until(lambda: (layer.members("all"), layer.members("own"), layer.members("unlucky")) == (2, 2, 0))
+    await hears(layer, "all", first, second)
+
+
+async def test_a_call_of_a_consumer_that_takes_too_long_is_none(sockets: Sockets, layer: FlakyLayer) -> None:
+    """To join every group once more would be no help to a layer that has too much to do."""
+    socket = await sockets.add("own")
+    layer.calls.clear()
+    layer.slow.add("slow")
+    with pytest.raises(TimeoutError):
+        await layer_of(socket).group_add("slow", channel_of(socket))
+    (recovery,) = _recoveries.values()
+    assert recovery._task is None
+    layer.slow.clear()
+
+
 async def test_an_outage_is_logged_once_and_so_is_its_end(
     sockets: Sockets, layer: FlakyLayer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -403,6 +428,26 @@ async def test_a_joining_that_comes_when_its_socket_has_ended_is_undone(sockets:
     layer.release(("group_add", "own"))
     assert layer.members("own") == 1
     await until(lambda: layer.members("own") == 0)
+
+
+async def test_a_joining_that_comes_when_the_layer_answers_again_is_undone(
+    sockets: Sockets, layer: FlakyLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was left by then is left once more when the outage is over: connections overtake each other."""
+    monkeypatch.setattr("routesock.recovery.QUIET", 0.2)
+    socket, _ = await sockets.add("own"), await sockets.add()
+    layer.held.add(("group_add", "own"))
+    layer.stop()
+    layer.start()
+    await until(lambda: layer.given_up)
+    await sockets.leave(socket)
+    (recovery,) = _recoveries.values()
+    await until(recovery._answers.is_set)
+    await turns()
+    layer.release(("group_add", "own"))
+    assert layer.members("own") == 1
+    await until(lambda: layer.members("own") == 0)
+    await until(lambda: not recovery._left_behind)
 
 
 @pytest.mark.parametrize("alone", [True, False])

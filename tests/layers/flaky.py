@@ -24,6 +24,8 @@ class FlakyLayer(InMemoryChannelLayer):
         """The calls that hang, by name and group, until they are released."""
         self.broken: set[str] = set()
         """The groups for which every call fails."""
+        self.slow: set[str] = set()
+        """The groups for which every call times out."""
         self.mute: Exception | None = None
         """What every ``receive`` raises, while all else works."""
         self.received = 0
@@ -103,6 +105,8 @@ class FlakyLayer(InMemoryChannelLayer):
     async def _call(self, key: tuple[str, str], call: Call) -> None:
         self.calls.append(key)
         self._check(key[1])
+        if key[1] in [*self.slow]:
+            raise TimeoutError("The layer did not answer in time.")
         if self._hangs or key in [*self.held]:  # a name may be unhashable
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._pending.append((key, call, done))
