@@ -25,13 +25,14 @@ class Kind(Enum):
     REPLY = "waits: somebody asked for it, and how many ask is bounded"
     OWN = "the consumer's own: counts, and is never dropped while the socket lives"
     PUSH = "counts, and may be dropped"
-    CONTROL = "no frame, but what opens or closes the socket: waits"
+    CONTROL = "what opens or closes the socket, and the notice of a close: waits"
 
 
 # Looking a member up costs more than the comparison, for each message.
 ANSWER: Final = Kind.ANSWER
 REPLY: Final = Kind.REPLY
 PUSH: Final = Kind.PUSH
+CONTROL: Final = Kind.CONTROL
 
 _OURS: Final = (ANSWER, REPLY, PUSH)
 _COUNTED: Final = (Kind.OWN, Kind.PUSH)
