@@ -45,7 +45,7 @@ class Connection:
 
     __slots__ = (
         "__weakref__", "_consumer", "_ended", "_gone", "_layer", "_liveness", "_membership", "_outbox", "_progress",
-        "_reader", "_receive", "_responder", "_send", "_taking_leave", "_tasks", "grace",
+        "_reader", "_receive", "_responder", "_send", "_tasks", "grace",
     )  # fmt: skip
 
     def __init__(
@@ -61,7 +61,6 @@ class Connection:
         self._receive = receive
         self._send = send
         self.grace: float = conf.get("DISCONNECT_GRACE") if compiled.grace is UNSET else compiled.grace
-        self._taking_leave = False
         self._gone = False
         self._ended: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
         end = self._end
@@ -141,9 +140,9 @@ class Connection:
         ``reconnect`` tells the client whether to come back, ``retry_after`` in how many seconds. Does nothing on a
         socket that is being closed, raises nothing, and does not wait for a client that does not read.
         """
-        if self._progress.closing or self._taking_leave:
+        if self._progress.closing:
             return
-        self._taking_leave = True
+        self._close()
         reason = fitted(reason)
         notice: dict[str, Any] = {"code": code, "reason": reason, "reconnect": reconnect}
         if retry_after is not None:
@@ -151,7 +150,6 @@ class Connection:
         try:
             if not self._responder.lane.opening:
                 await _within(CLOSE_WAIT, self._responder.replies.close_notice(notice))
-            self._close()
             await _within(CLOSE_WAIT, self._send_close(code, reason))
         except Exception:
             logger.debug("A socket could not be closed.", exc_info=True)

@@ -131,6 +131,35 @@ async def test_a_reserved_name_is_not_pushed(consumer: type, name: str) -> None:
             await client.call("push", {"args": [name]})
 
 
+async def test_nothing_is_dispatched_once_a_close_has_begun() -> None:
+    """Not even while the notice of it waits for a client that does not read."""
+
+    class Refusing(Door):
+        @route("refuse", parallel=True)
+        async def refuse(self, request: Request) -> None:
+            await self.socket.close(403)
+
+        @route("order")
+        async def order(self, request: Request) -> None:
+            self.scope["log"].append(("ran", "order"))
+
+        @route("beside", parallel=True)
+        async def beside(self, request: Request) -> None:
+            self.scope["log"].append(("ran", "beside"))
+
+    async with socket(Refusing) as client:
+        client.writable.clear()
+        client.request("refuse", 1)
+        await turns()
+        client.requests("order", 2)
+        client.requests("beside", 3)
+        await turns()
+        client.writable.set()
+        await client.ending()
+    assert client.log == [("disconnect", 4403)]
+    assert [frame["route"] for frame in client.frames] == ["CLOSE"]
+
+
 @BOTH
 async def test_a_close_is_announced_and_ends_the_socket(consumer: type) -> None:
     client = socket(consumer)
