@@ -231,7 +231,6 @@ class Connection:
     async def _finish(self, message: dict[str, Any]) -> None:
         self._close()
         tasks, responder = self._tasks, self._responder
-        tasks.finishing = True
         if self._membership is not None:
             self._membership.leaving()
         # Who sends and leaves must not lose the message: what runs has a grace, all else ends.

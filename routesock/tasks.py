@@ -41,7 +41,11 @@ class Tasks:
         return self._start(coroutine, context)
 
     async def shielded(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Await ``coroutine`` to its end, in a task that is none of these; a cancellation cuts every grace short."""
+        """Await ``coroutine``, all that the socket's end brings with it, in a task that is none of these.
+
+        A cancellation cuts every grace short.
+        """
+        self.finishing = True  # before the task's first step, which a loop that stops may keep it from taking
         task = asyncio.get_running_loop().create_task(coroutine, context=self._context)
         try:
             await asyncio.shield(task)

@@ -214,6 +214,17 @@ async def test_loop_that_stops_cancels_everything_at_once(busy: bool, gate: Gate
     assert len(socket.disconnects) == 1
 
 
+async def test_loop_that_stops_just_behind_a_cancellation_is_not_held_up(gate: Gate) -> None:
+    """As under ``asyncio.run``, when a server cancels its applications and returns without waiting for them."""
+    before = asyncio.all_tasks()
+    async with connected(OnLoop, gate) as socket:
+        socket.stop()
+        await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - before:
+            task.cancel()
+        assert isinstance(await socket.ending(), asyncio.CancelledError)
+
+
 @pytest.mark.parametrize("consumer", FLAVOURS)
 async def test_receive_that_fails_goes_to_the_server(consumer: type, gate: Gate) -> None:
     """An exception of the server's own ``receive()`` ends the application with it, after ``disconnect()``."""
