@@ -105,10 +105,10 @@ class ClientReader(Reader):
             if beside is not None and type(decision) is Request and decision.route in beside.routes:
                 order = beside
             verdict = await order.submit(job)
+            if verdict is HANDED_OVER or self._tasks.finishing:  # which may wait for this task since the job is done
+                return
             if verdict is READ_ON:
                 continue
-            if verdict is HANDED_OVER:
-                return
             if type(decision) is Request:
                 error = responder.draining or TooManyInFlight()
                 await responder.replies.refuse(Refusal(error, decision.route, decision.id), decision)
