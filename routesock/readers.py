@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from . import conf, faults
 from .exceptions import TooManyInFlight
-from .intake import Decision, Of, Ping, Refusal
+from .intake import OURS, Decision, Of, Ping, Refusal
 from .jobs import HANDED_OVER, READ_ON, Job, Source
 from .lane import FAIR_SHARE, Lane, uncancel
 from .liveness import Liveness
@@ -109,9 +109,9 @@ class ClientReader(Reader):
                 return
             if verdict is READ_ON:
                 continue
-            if type(decision) is Request:
-                error = responder.draining or TooManyInFlight()
-                await responder.replies.refuse(Refusal(error, decision.route, decision.id), decision)
+            if isinstance(decision, OURS):
+                refusal = Refusal(responder.draining or TooManyInFlight(), decision.route, decision.id)
+                await responder.replies.refuse(refusal, decision if type(decision) is Request else None)
 
     def _decide(self, message: dict[str, Any]) -> Decision:
         try:
