@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from channels.exceptions import StopConsumer
 
-from . import conf
+from . import conf, db
 from .caps import is_signed_in
 from .exceptions import Unavailable
 from .liveness import watched
@@ -200,7 +200,7 @@ class Connection:
             if isinstance(outcome, Exception):
                 logger.error("A socket that had ended failed once more.", exc_info=outcome)
         elif isinstance(outcome, BaseException):
-            self._ended.set_exception(outcome)
+            self._ended.set_exception(_bearable(outcome))
         else:
             self._ended.set_result(outcome)
 
@@ -244,17 +244,34 @@ class Connection:
             responder.write_off(job)
         try:
             if responder.connected:
-                with suppress(StopConsumer):
-                    await responder.dispatch(message)
+                # With a context of its own: a task that took no notice of its cancellation may go on in the socket's.
+                await asyncio.get_running_loop().create_task(self._disconnect(message))
         finally:
             if self._membership is not None:
                 await self._membership.leave_all()
             responder.life.closed(message.get("code", 1005))
 
+    async def _disconnect(self, message: dict[str, Any]) -> None:
+        db.forget_waiting()
+        try:
+            with suppress(StopConsumer):
+                await self._responder.dispatch(message)
+        except (SystemExit, KeyboardInterrupt) as exc:
+            raise _bearable(exc) from exc
+
 
 def restarting(retry_after: float) -> Ending:
     """How a socket is closed when the process ends."""
     return Ending(RESTART, _RESTARTS, reconnect=True, retry_after=retry_after)
+
+
+def _bearable(exc: BaseException) -> BaseException:
+    """``exc`` for the server; in place of what would end the whole process, an error with that as its cause."""
+    if isinstance(exc, Exception | asyncio.CancelledError):
+        return exc
+    error = RuntimeError(f"A consumer raised {exc!r}.")
+    error.__cause__ = exc
+    return error
 
 
 def fitted(reason: str) -> str:
