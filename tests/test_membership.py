@@ -15,6 +15,7 @@ from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_la
 
 from routesock import Request, RouteMixin, route
 from routesock.membership import Membership, RememberingLayer
+from routesock.recovery import _recoveries
 from tests.layers.flaky import FlakyLayer
 from tests.takeover.driver import Socket, until
 
@@ -146,7 +147,9 @@ async def test_a_layer_without_groups_is_named_as_ever(consumer: Any, layer: Fla
     assert not hasattr(RememberingLayer(Membership(Groupless(), "channel")), "group_add")
 
 
-async def test_what_the_layer_refuses_is_raised_and_not_remembered(layer: FlakyLayer) -> None:
+async def test_what_the_layer_refuses_is_raised_and_not_remembered(
+    layer: FlakyLayer, caplog: pytest.LogCaptureFixture
+) -> None:
     async with socket_of(OnLoop) as socket:
         seen, channel = socket.scope["consumer"].channel_layer, socket.scope["consumer"].channel_name
         for name in ("no spaces", ["unhashable"], b"bytes", None):
@@ -154,6 +157,7 @@ async def test_what_the_layer_refuses_is_raised_and_not_remembered(layer: FlakyL
                 with pytest.raises(TypeError, match="must be a valid unicode string"):
                     await method(name, channel)
         layer.calls.clear()
+        assert caplog.records == []  # the layer works
     assert {group for _, group in layer.calls} == {*ALL}
 
 
@@ -329,6 +333,40 @@ async def test_a_group_that_is_joined_behind_the_end_is_left(fault: str, layer: 
         assert layer.members("later") == 0
         with pytest.raises(TypeError):
             await seen.group_discard("no spaces", channel)
+
+
+class FailsLate(FlakyLayer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing = asyncio.Event()
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        await self.failing.wait()
+        raise ConnectionError("The layer is down.")
+
+
+async def test_a_call_that_fails_behind_the_end_is_no_business_of_other_sockets(layer: FlakyLayer) -> None:
+    class Stranger(OnLoop):
+        groups = []
+
+        async def connect(self) -> None:
+            self.scope["consumer"] = self
+            await self.accept()
+
+        async def disconnect(self, code: int) -> None:
+            pass
+
+    layer = FailsLate()
+    channel_layers.set("default", layer)
+    async with socket_of(Stranger) as socket:
+        seen, channel = socket.scope["consumer"].channel_layer, socket.scope["consumer"].channel_name
+        leaving = asyncio.ensure_future(seen.group_discard("own", channel))
+        await asyncio.sleep(0)
+        await left(socket)
+        layer.failing.set()
+        with pytest.raises(ConnectionError):
+            await leaving
+        assert not _recoveries
 
 
 async def test_in_its_grace_a_handler_joins_no_group_any_more(layer: FlakyLayer) -> None:

@@ -450,6 +450,41 @@ async def test_a_joining_that_comes_when_the_layer_answers_again_is_undone(
     await until(lambda: not recovery._left_behind)
 
 
+async def test_a_group_that_is_joined_while_it_is_still_being_left_is_remembered(
+    sockets: Sockets, layer: FlakyLayer
+) -> None:
+    socket = await sockets.add("own")
+    layer.held.add(("group_discard", "own"))
+    leaving = asyncio.ensure_future(layer_of(socket).group_discard("own", channel_of(socket)))
+    await turns()
+    await layer_of(socket).group_add("own", channel_of(socket))
+    layer.release(("group_discard", "own"))
+    await leaving
+    layer.stop()
+    layer.start()
+    await until(lambda: layer.members("own") == 1)
+
+
+async def test_a_failure_while_groups_are_left_once_more_is_recovered_from(
+    sockets: Sockets, layer: FlakyLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("routesock.membership.CALL_LIMIT", 5)
+    socket, other = await sockets.add("own"), await sockets.add()
+    layer.broken.add("own")
+    await sockets.leave(socket)
+    layer.broken.clear()
+    await until(lambda: layer.members("own") == 0)
+    layer.calls.clear()
+    layer.held.add(("group_discard", "own"))
+    await until(lambda: layer.calls)  # once more
+    layer.fail()
+    layer.groups.clear()
+    await turns()
+    layer.release(("group_discard", "own"))
+    await until(lambda: layer.members("all") == 1)
+    await hears(layer, "all", other)
+
+
 @pytest.mark.parametrize("alone", [True, False])
 async def test_a_socket_that_ends_while_it_is_joining_again_is_in_no_group(
     alone: bool, sockets: Sockets, layer: FlakyLayer

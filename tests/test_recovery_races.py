@@ -118,8 +118,13 @@ class Visitor:
         await self.membership.leave_all()
 
     async def _read(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         while True:
-            await self.membership.receive()
+            try:
+                await self.membership.layer.receive(self.membership.channel)
+            except ConnectionError as exc:
+                await self.membership.failed(exc, task)
 
 
 async def spoil(layer: Remote) -> None:
