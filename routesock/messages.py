@@ -49,6 +49,7 @@ class Request:
         "_began",
         "_logged",
         "_trace_id",
+        "_view",
         "consumer",
         "data",
         "emit",
@@ -62,6 +63,7 @@ class Request:
     _began: float | None
     _logged: bool
     _trace_id: str
+    _view: Any
 
     def __init__(
         self,
