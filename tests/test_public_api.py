@@ -28,6 +28,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "nonblocking",
         "route",
     ],
+    "routesock.permissions": ["AllowAny", "BasePermission", "HasPerm", "IsAuthenticated", "IsStaff"],
     "routesock.schemas": ["Blocking", "SchemaAdapter", "library_adapter", "resolve"],
     "routesock.signals": ["request_finished", "request_started", "socket_closed", "socket_opened"],
     "routesock.testing": [
@@ -54,6 +55,7 @@ CLASS_OPTIONS: Final = {
     "route_disconnect_grace",
     "route_middleware",
     "route_overflow",
+    "route_permissions",
     "route_prefix",
     "route_timeout",
 }
