@@ -7,12 +7,15 @@ import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from channels.exceptions import StopConsumer
 
 from . import conf
-from .caps import is_signed_in
+from .auth.gate import Gate
+from .auth.refusals import can_respond, respond
+from .caps import TOO_MANY, is_signed_in
 from .exceptions import Unavailable
 from .liveness import watched
 from .outbox import Kind, Outbox
@@ -55,6 +58,7 @@ class Connection:
         channel_receive: Receive | None,
         send: Callable[[Any], Awaitable[None]],
         context: contextvars.Context,
+        gate: Gate | None = None,
     ) -> None:
         self._consumer = consumer
         self._receive = receive
@@ -70,6 +74,9 @@ class Connection:
         self._outbox = Outbox(send, progress, overflow == "drop", self._overflow)
         outgoing = Outgoing(consumer, compiled, self._outbox, progress)
         self._responder = responder = Responder(consumer, compiled, outgoing, progress, tasks, end)
+        if gate is not None:  # the socket was accepted in our place
+            responder.lane.opening = False
+            responder.admit = partial(self._admit, gate)
         self._liveness = watched(self, compiled.limits)
         self._reader = ClientReader(receive, responder, tasks, progress, consumer, self._liveness, end)
         self._layer: LayerReader | None = None
@@ -129,6 +136,21 @@ class Connection:
                 raise
             logger.debug("A frame could not be sent.", exc_info=True)
 
+    async def _admit(self, gate: Gate) -> None:
+        """The client has come through ``gate``, so ``connect()`` is next, unless its user has too many sockets."""
+        if not gate.admit(self._consumer.scope):
+            await self.close(
+                TOO_MANY.code, TOO_MANY.reason, reconnect=TOO_MANY.reconnect, retry_after=TOO_MANY.retry_after
+            )
+            raise StopConsumer
+
+    async def reject(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None:
+        """As :meth:`close`, but a socket that is not accepted yet is, first."""
+        if self._responder.lane.opening and not self._progress.closing and not self._taking_leave:
+            offered = self._consumer.scope.get("subprotocols")
+            await self.send({"type": "websocket.accept", "subprotocol": offered[0] if offered else None})
+        await self.close(code, reason, reconnect=reconnect, retry_after=retry_after)
+
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
         """Send a frame that nobody asked for. Raises what encoding raises."""
         await self._responder.replies.push(route, payload, headers)
@@ -150,7 +172,7 @@ class Connection:
             if not self._responder.lane.opening:
                 await _within(CLOSE_WAIT, self._responder.replies.close_notice(notice))
             self._close()
-            await _within(CLOSE_WAIT, self._send_close(code, reason))
+            await _within(CLOSE_WAIT, self._send_close(code, reason, retry_after))
         except Exception:
             logger.debug("A socket could not be closed.", exc_info=True)
         finally:
@@ -167,7 +189,10 @@ class Connection:
         await _within(CLOSE_WAIT, self._responder.revoke_all(error))
         await self.close(RESTART, _RESTARTS, reconnect=True, retry_after=retry_after)
 
-    async def _send_close(self, code: int, reason: str) -> None:
+    async def _send_close(self, code: int, reason: str, retry_after: float | None) -> None:
+        if self._responder.lane.opening and 4300 <= code <= 4599 and can_respond(self._consumer.scope):
+            await respond(self._send, code - 4000, reason, retry_after)
+            return
         try:
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
         except Exception as exc:

@@ -11,6 +11,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
 from . import isolation, shutdown
+from .auth.gate import GATE, Gate
 from .caps import TOO_MANY, take_place
 from .connection import Connection, restarting
 from .dialects import Dialect, Keys
@@ -87,10 +88,15 @@ class RouteMixin:
                 f"Route to {type(self).__name__}.as_asgi(), which makes one for each."
             )
         consumer.scope = scope
+        gate: Gate | None = scope.get(GATE)
+        if gate is not None:
+            gate.enter(scope)
         consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
         context = contextvars.copy_context()
         sockets = shutdown.sockets()
         place = take_place(scope)
+        if gate is not None and place is not None:
+            gate.keep(place)
         connection = thread = None
         try:
             channel_receive = None
@@ -98,7 +104,7 @@ class RouteMixin:
                 consumer.channel_name = await layer.new_channel()
                 consumer.channel_receive = channel_receive = partial(layer.receive, consumer.channel_name)
             compiled = type(self)._routesock
-            connection = Connection(consumer, compiled, receive, channel_receive, send, context)
+            connection = Connection(consumer, compiled, receive, channel_receive, send, context, gate)
             consumer._routesock_connection = connection
             consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
             if place is None or sockets.draining:

@@ -1,5 +1,20 @@
 """Who is there: credentials of a handshake or a frame, and what makes a user of them."""
 
-from .base import Authenticator, Credentials, Identity, resolve
+from .base import Authenticator, Credentials, Identity, Source, resolve
+from .handshake import HandshakeMiddleware
+from .refusals import deny, reject
+from .sessions import SessionKeyAuthentication
+from .token import TokenMiddleware
 
-__all__ = ["Authenticator", "Credentials", "Identity", "resolve"]
+__all__ = [
+    "Authenticator",
+    "Credentials",
+    "HandshakeMiddleware",
+    "Identity",
+    "SessionKeyAuthentication",
+    "Source",
+    "TokenMiddleware",
+    "deny",
+    "reject",
+    "resolve",
+]
