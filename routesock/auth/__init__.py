@@ -3,6 +3,7 @@
 from .base import Authenticator, Credentials, Identity, Source, resolve
 from .handshake import HandshakeMiddleware
 from .refusals import deny, reject
+from .request_middleware import RequestMiddleware
 from .sessions import SessionKeyAuthentication
 from .token import TokenMiddleware
 
@@ -11,6 +12,7 @@ __all__ = [
     "Credentials",
     "HandshakeMiddleware",
     "Identity",
+    "RequestMiddleware",
     "SessionKeyAuthentication",
     "Source",
     "TokenMiddleware",

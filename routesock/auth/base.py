@@ -162,7 +162,7 @@ async def checked(identity: Identity) -> Identity:
     """
     user = identity.user
     if isinstance(user, LazyObject):
-        user = await db.in_thread(_unwrapped, user)
+        user = await db.in_thread(unwrapped, user)
     if getattr(user, "is_authenticated", False) is not True or getattr(user, "is_active", True) is not True:
         raise NotAuthenticated(REFUSED)
     if identity.expires is not None and not (isfinite(identity.expires) and identity.expires > time.time()):
@@ -170,7 +170,7 @@ async def checked(identity: Identity) -> Identity:
     return identity._replace(user=user)
 
 
-def _unwrapped(user: Any) -> Any:
+def unwrapped(user: Any) -> Any:
     """The user inside a lazy one: others may put another user into that, as Channels' AuthMiddleware does."""
     if user._wrapped is empty:
         user._setup()

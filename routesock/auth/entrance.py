@@ -14,6 +14,13 @@ _NO_ROUTE: Final = "No route found for path"
 """How the ``ValueError`` of Channels' URLRouter begins."""
 
 
+class At:
+    """What a record of the log is about where there is no consumer yet."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+
 async def enter(inner: Application, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve ``scope`` with ``inner``; 404 where its URLRouter knows no such path."""
     begun = False

@@ -26,6 +26,9 @@ RESPONSE: Final = "websocket.http.response"
 CLOSE_WAIT: Final = 1.0
 """Seconds that a notice has to get past a client that does not read, and a close frame as many again."""
 
+REFUSALS: Final = ("close", "http")
+"""The two ways: :func:`reject` and :func:`deny`."""
+
 Headers = Iterable[tuple[bytes, bytes]]
 
 

@@ -13,14 +13,12 @@ from ..exceptions import NotAuthenticated, RouteSetupError
 from ..faults import internal_error
 from ..messages import Scope
 from .base import REFUSED, Authenticator, Credentials, Identity, Source, authenticate, fill, resolve_all
-from .entrance import enter, has_odd_origin
-from .refusals import Application, Receive, Send, deny, reject
+from .entrance import At, enter, has_odd_origin
+from .refusals import REFUSALS, Application, Receive, Send, deny, reject
 
 _ENCODED: Final = "base64url."
 """In front of the prefix: what follows is the token in base64url (RFC 4648, section 5), since a subprotocol has only
 the characters of an HTTP token (RFC 9110, section 5.6.2)."""
-
-REFUSALS: Final = ("close", "http")
 
 
 class TokenMiddleware:
@@ -89,7 +87,7 @@ class TokenMiddleware:
             await self._refusal(401, exc.detail)(scope, receive, send)
             return
         except Exception as exc:
-            await self._refusal(500, internal_error(exc, "Authentication", _At(scope)).detail)(scope, receive, send)
+            await self._refusal(500, internal_error(exc, "Authentication", At(scope)).detail)(scope, receive, send)
             return
         if identity is not None:
             scope = {**scope}
@@ -160,13 +158,6 @@ async def _verified(authenticators: Iterable[Authenticator], credentials: Creden
 
 def _is_known(scheme: str, authenticator: Authenticator) -> bool:
     return scheme.lower() in map(str.lower, authenticator.schemes)
-
-
-class _At:
-    """What a record of the log is about where there is no consumer yet."""
-
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
 
 
 def _taken_from_subprotocols(scope: Scope, prefix: str) -> Iterator[tuple[Source, str]]:
