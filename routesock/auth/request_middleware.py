@@ -111,7 +111,7 @@ class RequestMiddleware:
 
 def _chained(paths: Sequence[str]) -> Respond:
     """The middleware of these paths around a view that does nothing, put together as Django does."""
-    adapt = BaseHandler().adapt_method_mode
+    adapt: Any = BaseHandler().adapt_method_mode
     handler: Any = _arrive
     is_async = True
     for path in reversed(paths):

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.models import User
+
+from tests.takeover.conftest import layer  # noqa: F401  (a fixture, which pytest finds by name)
+
+
+@pytest.fixture
+def alice(transactional_db: None) -> Iterator[User]:
+    """In the database that the database thread sees too."""
+    yield User.objects.create_user("alice", password="in wonderland")
