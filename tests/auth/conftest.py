@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from django.contrib.auth.models import User
 
@@ -9,6 +7,6 @@ from tests.takeover.conftest import layer  # noqa: F401  (a fixture, which pytes
 
 
 @pytest.fixture
-def alice(transactional_db: None) -> Iterator[User]:
+def alice(transactional_db: None) -> User:
     """In the database that the database thread sees too."""
-    yield User.objects.create_user("alice", password="in wonderland")
+    return User.objects.create_user("alice", password="in wonderland")

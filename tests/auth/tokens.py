@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+from channels.db import database_sync_to_async
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
@@ -23,12 +24,14 @@ def jwt(user: User, *, seconds: float = 60) -> str:
     return str(token)
 
 
+@database_sync_to_async
 def key(user: User) -> str:
     """The key of DRF's own token."""
     token, _ = Token.objects.get_or_create(user=user)
     return str(token.key)
 
 
+@database_sync_to_async
 def session(user: User) -> str:
     """The key of a session in which ``user`` is signed in."""
     store = SessionStore()
