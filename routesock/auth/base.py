@@ -23,6 +23,9 @@ REFUSED: Final = "The token is not valid."
 IDENTITY: Final = "routesock.identity"
 """The key of the scope that holds the :class:`Identity` of a socket that has authenticated itself."""
 
+AUTHENTICATORS: Final = "routesock.authenticators"
+"""The key of the scope that holds the authenticators which an AUTH on the open socket may use."""
+
 
 class Source(StrEnum):
     """Where a token came from."""

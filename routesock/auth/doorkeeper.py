@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import Any, Final, NamedTuple
 
 from .. import codec, conf
@@ -25,7 +24,7 @@ from ..problems import fitted
 from ..status import Ending
 from ..timers import running_timer
 from .attempts import Attempts, address_of
-from .base import REFUSED, Authenticator, Credentials, Source, authenticate
+from .base import AUTHENTICATORS, REFUSED, Authenticator, Credentials, Source, authenticate
 from .behind import Behind
 from .gate import consumer_at
 from .patience import Patience
@@ -71,7 +70,8 @@ class Doorkeeper:
         compiled = getattr(consumer_at(inner, scope), "_routesock", None)
         self._dialect = terms.dialect or getattr(compiled, "dialect", None) or Keys()
         self._public: frozenset[str] = getattr(compiled, "public", frozenset()) if terms.required else frozenset()
-        self._behind = Behind(inner, scope, receive, send, self._dialect)
+        known = {**scope, AUTHENTICATORS: terms.authenticators}
+        self._behind = Behind(inner, known, receive, send, self._dialect)
 
     async def serve(self) -> None:
         """Accept the socket and serve it to its end."""
@@ -189,7 +189,7 @@ class Doorkeeper:
             return False
         self._behind.gate.identity = identity
         if id is not None:
-            await self._write(self._dialect.reply("AUTH", id, 200, granted(identity.expires), NO_HEADERS))
+            await self._write(self._dialect.reply("AUTH", id, 200, {"expires": identity.expires}, NO_HEADERS))
         return True
 
     async def _fail(self, id: RequestId) -> None:
@@ -246,14 +246,6 @@ class Doorkeeper:
         offered: list[str] = [*(self.scope.get("subprotocols") or ())]
         spoken = self._terms.subprotocols
         return next((name for name in spoken if name in offered), None) if spoken else next(iter(offered), None)
-
-
-def granted(expires: float | None) -> dict[str, Any]:
-    """The payload of the reply to a good AUTH: the seconds for which it holds, ``None`` without an end.
-
-    No point in time, since the clocks of clients differ from ours.
-    """
-    return {"expires_in": None if expires is None else max(int(expires - time.time()), 0)}
 
 
 def _frame(message: dict[str, Any]) -> Frame:

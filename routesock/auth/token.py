@@ -12,7 +12,7 @@ from ..dialects import Dialect
 from ..exceptions import NotAuthenticated, RouteSetupError
 from ..faults import internal_error
 from ..messages import Scope
-from .base import REFUSED, Authenticator, Credentials, Identity, Source, authenticate, fill, resolve_all
+from .base import AUTHENTICATORS, REFUSED, Authenticator, Credentials, Identity, Source, authenticate, fill, resolve_all
 from .entrance import At, enter, has_odd_origin
 from .refusals import REFUSALS, Application, Receive, Send, deny, reject
 
@@ -65,7 +65,8 @@ class TokenMiddleware:
         if query is not None and not (isinstance(query, str) and query):
             raise RouteSetupError(f'query= is the name of a parameter such as "token", or None; got {query!r}.')
         self.inner = app
-        self._authenticators = [each for each in resolve_all(authenticators) if not each.handshake_only]
+        self._all = resolve_all(authenticators)
+        self._authenticators = [each for each in self._all if not each.handshake_only]
         self._prefix = subprotocol_prefix
         self._header = header
         self._query = query
@@ -90,7 +91,7 @@ class TokenMiddleware:
             await self._refusal(500, internal_error(exc, "Authentication", At(scope)).detail)(scope, receive, send)
             return
         if identity is not None:
-            scope = {**scope}
+            scope = {**scope, AUTHENTICATORS: self._all}
             fill(scope, identity)
 
         async def choosing(message: Any) -> None:

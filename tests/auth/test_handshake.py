@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from routesock import Keys, Request, RouteMixin, RouteSetupError, caps, route
-from routesock.auth import Credentials, HandshakeMiddleware, Identity
+from routesock.auth import Credentials, HandshakeMiddleware, Identity, Source
 from routesock.auth.patience import Patience
 from routesock.exceptions import NotAuthenticated
 from routesock.liveness import SECOND_LOOKS
@@ -78,7 +78,7 @@ async def test_a_good_token_connects_the_consumer_as_its_user(path: str) -> None
     async with connected(gate(), path) as socket:
         auth(socket, "carol")
         reply = await socket.reply("a")
-        assert (reply["route"], reply["status"], reply["payload"]) == ("AUTH", 200, {"expires_in": None})
+        assert (reply["route"], reply["status"], reply["payload"]) == ("AUTH", 200, {"expires": None})
         await until(lambda: socket.log, "connect")
         assert socket.log == [("connect", "carol")]
         assert [message["type"] for message in socket.sent].count("websocket.accept") == 1
@@ -105,7 +105,8 @@ async def test_the_scope_tells_who_it_is() -> None:
         assert scope["user"] is carol
         assert scope["auth"] == {"sub": 7}
         assert scope["routesock.identity"] == Identity(carol, 4_000_000_000.5, {"sub": 7})
-        assert (await socket.reply("a"))["payload"]["expires_in"] > 1_000_000
+        assert [await each(Credentials("x", Source.FRAME, scope)) for each in scope["routesock.authenticators"]]
+        assert (await socket.reply("a"))["payload"] == {"expires": 4_000_000_000.5}
         assert "user" not in socket.scope
 
 
