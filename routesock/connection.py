@@ -24,7 +24,7 @@ from .overrides import Compiled
 from .readers import ClientReader, LayerReader, Receive
 from .responder import Responder
 from .room import Progress
-from .status import Ending
+from .status import RESTART, RESTARTS, SENDABLE, Ending
 from .tasks import Tasks
 from .typing import UNSET
 
@@ -32,14 +32,6 @@ logger: Final = logging.getLogger("routesock.socket")
 
 CLOSE_WAIT: Final = 1.0
 """Seconds that a notice of ours has to get past a client that does not read, and a close frame as many again."""
-
-RESTART: Final = 1012
-"""Service Restart, the close code when the process ends (IANA's registry of RFC 6455, section 11.7)."""
-
-_RESTARTS: Final = "The server restarts."
-
-_SENDABLE: Final = 4503
-"""Instead of a registered code, for a server that sends none; daphne's autobahn takes 1000 and 3000 to 4999 only."""
 
 
 class Connection:
@@ -184,10 +176,10 @@ class Connection:
             self._tasks.start(self._drain(retry_after))
 
     async def _drain(self, retry_after: float) -> None:
-        error = Unavailable(_RESTARTS, wait=retry_after)
+        error = Unavailable(RESTARTS, wait=retry_after)
         await self._tasks.wait([self._tasks.start_apart(self._responder.drain(error))], self.grace)
         await _within(CLOSE_WAIT, self._responder.revoke_all(error))
-        await self.close(RESTART, _RESTARTS, reconnect=True, retry_after=retry_after)
+        await self.close(RESTART, RESTARTS, reconnect=True, retry_after=retry_after)
 
     async def _send_close(self, code: int, reason: str, retry_after: float | None) -> None:
         if self._responder.lane.opening and 4300 <= code <= 4599 and can_respond(self._consumer.scope):
@@ -198,7 +190,7 @@ class Connection:
         except Exception as exc:
             if means_gone(exc) or code >= 3000:
                 raise
-            await self._send({"type": "websocket.close", "code": _SENDABLE, "reason": reason})
+            await self._send({"type": "websocket.close", "code": SENDABLE, "reason": reason})
 
     def _overflow(self) -> None:
         logger.warning("A client does not read what is sent to it: its socket is closed (1013).")
@@ -271,11 +263,6 @@ class Connection:
                     await responder.dispatch(message)
         finally:
             responder.life.closed(message.get("code", 1005))
-
-
-def restarting(retry_after: float) -> Ending:
-    """How a socket is closed when the process ends."""
-    return Ending(RESTART, _RESTARTS, reconnect=True, retry_after=retry_after)
 
 
 def fitted(reason: str) -> str:

@@ -13,11 +13,12 @@ from channels.layers import get_channel_layer
 from . import isolation, shutdown
 from .auth.gate import GATE, Gate
 from .caps import TOO_MANY, take_place
-from .connection import Connection, restarting
+from .connection import Connection
 from .dialects import Dialect, Keys
 from .heartbeat import Heartbeat
 from .overrides import Compiled, check_bases, compile_consumer
 from .socket import Accessor, give_way
+from .status import restarting
 from .typing import UNSET, Unset
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Any, Final, NamedTuple
 
-from .. import codec, conf
+from .. import codec, conf, shutdown
 from ..caps import TOO_MANY, take_place
 from ..dialects import MAX_ROUTE_CHARS, Dialect, Frame, Keys
 from ..exceptions import (
@@ -21,7 +21,7 @@ from ..faults import internal_error
 from ..liveness import ANONYMOUS
 from ..messages import NO_HEADERS, RequestId, Scope
 from ..problems import fitted
-from ..status import Ending
+from ..status import Ending, restarting
 from ..timers import running_timer
 from .attempts import Attempts, address_of
 from .base import AUTHENTICATORS, REFUSED, Authenticator, Credentials, Source, authenticate
@@ -67,6 +67,8 @@ class Doorkeeper:
         self._address = address_of(scope)
         self._failed = 0
         self._verifying = False
+        self._patience: Patience | None = None
+        self._restarting: Ending | None = None
         compiled = getattr(consumer_at(inner, scope), "_routesock", None)
         self._dialect = terms.dialect or getattr(compiled, "dialect", None) or Keys()
         self._public: frozenset[str] = getattr(compiled, "public", frozenset()) if terms.required else frozenset()
@@ -80,20 +82,38 @@ class Doorkeeper:
             return
         await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol()})
         passed: list[dict[str, Any]] | None = None
+        sockets = shutdown.sockets()
+        sockets.add(self)
         place = take_place(self.scope)
         try:
+            if sockets.draining:
+                raise _TurnedAway(restarting(sockets.retry_after()))
             if place is None:
                 raise _TurnedAway(TOO_MANY)
             passed = await self._within_time()
         except _TurnedAway as away:
             await self._turn_away(away.ending)
         finally:
+            sockets.discard(self)
             if place is not None:  # whoever is behind has one of its own
                 place.give_back()
             if passed is None:
                 await self._behind.end()
         if passed is not None:
             await self._behind.proceed(opening, passed)
+
+    # What the end of the process asks
+
+    grace: Final = 0.0
+
+    def drain(self, retry_after: float) -> None:
+        """Turn the client away, unless a consumer is there already, which does so itself."""
+        if self._patience is not None and not self._behind.has_begun:
+            self._restarting = restarting(retry_after)
+            self._patience.end()
+
+    def hurry(self) -> None:
+        """There is nothing that could be cut short."""
 
     async def _within_time(self) -> list[dict[str, Any]] | None:
         """The frames that are held for the consumer when somebody is let through; ``None``: the socket has ended."""
@@ -103,7 +123,7 @@ class Doorkeeper:
             raise _TurnedAway(_locked(locked))
         timer = running_timer()
         timeout = asyncio.timeout(None)
-        patience = Patience(timeout, terms.timeout, lambda: self._verifying)
+        self._patience = patience = Patience(timeout, terms.timeout, lambda: self._verifying)
         passed: list[dict[str, Any]] | None = []
         try:
             async with timeout:
@@ -120,6 +140,8 @@ class Doorkeeper:
                 raise
             if self._behind.has_ended:
                 return None
+            if self._restarting is not None:
+                raise _TurnedAway(self._restarting) from None
             if terms.required:
                 raise _TurnedAway(ANONYMOUS) from None
         if passed is not None:

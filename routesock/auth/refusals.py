@@ -12,7 +12,7 @@ from typing import Any, Final
 from .. import codec
 from ..dialects import Dialect, Keys
 from ..messages import Scope
-from ..status import Ending, title_of
+from ..status import SENDABLE, Ending, title_of
 
 logger: Final = logging.getLogger("routesock.socket")
 
@@ -127,9 +127,19 @@ async def say_goodbye(send: Send, ending: Ending, dialect: Dialect) -> None:
     frame = codec.encode(dialect.push("CLOSE", notice_of(ending)))
     try:
         await _within(CLOSE_WAIT, send({"type": "websocket.send", "text": frame}))
-        await _within(CLOSE_WAIT, send({"type": "websocket.close", "code": ending.code, "reason": ending.reason}))
+        await _within(CLOSE_WAIT, _close(send, ending))
     except Exception:
         logger.debug("A socket could not be closed.", exc_info=True)
+
+
+async def _close(send: Send, ending: Ending) -> None:
+    close = {"type": "websocket.close", "code": ending.code, "reason": ending.reason}
+    try:
+        await send(close)
+    except Exception:
+        if ending.code >= 3000:
+            raise
+        await send({**close, "code": SENDABLE})
 
 
 async def _within(seconds: float, doing: Awaitable[None]) -> None:

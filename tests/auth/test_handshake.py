@@ -19,7 +19,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
-from routesock import Keys, Request, RouteMixin, RouteSetupError, caps, route
+from routesock import Keys, Request, RouteMixin, RouteSetupError, caps, route, shutdown
 from routesock.auth import Credentials, HandshakeMiddleware, Identity, Source
 from routesock.auth.patience import Patience
 from routesock.exceptions import NotAuthenticated
@@ -755,3 +755,16 @@ async def test_other_connections_than_websockets_pass() -> None:
 def test_a_wrong_option_is_an_error_at_once(options: dict[str, Any]) -> None:
     with pytest.raises(RouteSetupError):
         gate(**options)
+
+
+# The end of the process
+
+
+async def test_a_client_that_waits_is_told_to_come_back_when_the_process_ends() -> None:
+    async with connected(gate()) as socket:
+        await socket.read(1)
+        await shutdown.sockets().drain()
+        notice, code = await ended(socket)
+        assert (notice["reconnect"], notice["retry_after"] >= 1, code) == (True, True, 1012)
+        assert await socket.ending() is None
+        assert socket.log == []
