@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..dialects import Dialect
 from ..messages import Scope
 from ..status import Ending
-from .base import fill
+from .base import AUTHENTICATORS, Authenticator, fill
 from .entrance import is_unknown_path
 from .gate import GATE, Gate
 from .refusals import RESPONSE, Application, Receive, Send, say_goodbye
@@ -21,21 +22,35 @@ class Behind:
     A close in place of the accept refuses the socket: 4403 for want of a code, after a CLOSE notice.
     """
 
-    def __init__(self, inner: Application, scope: Scope, receive: Receive, send: Send, dialect: Dialect) -> None:
+    __slots__ = (
+        "_accepted", "_dialect", "_held", "_inner", "_mail", "_receive", "_scope", "_send", "_task", "_through",
+        "closing", "ended", "gate",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        inner: Application,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        dialect: Dialect,
+        authenticators: tuple[Authenticator, ...],
+    ) -> None:
         self.gate = Gate()
         self.closing = False
         """A close was sent: nothing more is."""
         self.ended: Callable[[], None] | None = None
         """Called when the application ends before anybody is let through."""
         extensions = {name: value for name, value in (scope.get("extensions") or {}).items() if name != RESPONSE}
-        self._scope: Scope = {**scope, "extensions": extensions, GATE: self.gate}
+        added = {"extensions": extensions, GATE: self.gate, AUTHENTICATORS: authenticators}
+        self._scope: Scope = {**scope, **added}
         self._inner = inner
         self._receive = receive
         self._send = send
         self._dialect = dialect
         self._accepted = False
         self._through = False
-        self._mail: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1)
+        self._mail: asyncio.Queue[dict[str, Any]] | None = None  # most applications are there when it is over
         self._held: list[dict[str, Any]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -51,17 +66,18 @@ class Behind:
 
     async def hand_over(self, frame: dict[str, Any]) -> None:
         """Give a frame to the application, which begins at the first one."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(self._from_mail))
-            self._task.add_done_callback(self._tell)
+        if self._mail is None:
+            self._mail = asyncio.Queue(1)
+            self._task = asyncio.create_task(self._run(partial(self._from_mail, self._mail)))
+            self._task.add_done_callback(partial(self._tell, self._mail))
         await self._mail.put(frame)
 
     def hang_up(self, message: dict[str, Any]) -> None:
         """The socket has ended with this ``websocket.disconnect``: what waits is dropped."""
         self.closing = True
-        while not self._mail.empty():
-            self._mail.get_nowait()
-        self._mail.put_nowait(message)
+        if self._mail is not None:
+            _empty(self._mail)
+            self._mail.put_nowait(message)
 
     async def end(self) -> None:
         """Wait until the application has ended, if it runs; with what it raises. A cancellation is passed on to it."""
@@ -71,17 +87,18 @@ class Behind:
             self._task.cancel()
         await self._wait_for(self._task)
 
-    async def proceed(self, opening: dict[str, Any], held: list[dict[str, Any]]) -> None:
-        """Somebody is let through: connect the consumer, then give it the frames that were ``held`` for it."""
-        self._held = held
+    async def proceed(self, held: list[dict[str, Any]]) -> None:
+        """Somebody is let through: give the application what is ``held`` for it, its ``websocket.connect`` first."""
         if self._task is not None:
-            await self._mail.put(opening)
+            assert self._mail is not None
+            for message in held:
+                await self._mail.put(message)
             self._through = True
             await self._wait_for(self._task)
             return
         if self.gate.identity is not None:
             fill(self._scope, self.gate.identity)
-        self._held = [opening, *held]
+        self._held = held
         await self._run(self._from_client)
 
     async def _wait_for(self, task: asyncio.Task[None]) -> None:
@@ -102,14 +119,13 @@ class Behind:
             self.closing = True
             await say_goodbye(self._send, Ending(4404, "There is nothing here.", reconnect=False), self._dialect)
 
-    def _tell(self, task: asyncio.Task[None]) -> None:
+    def _tell(self, mail: asyncio.Queue[dict[str, Any]], task: asyncio.Task[None]) -> None:
+        _empty(mail)  # nobody waits for room any more
         if self.ended is not None:
             self.ended()
 
-    async def _from_mail(self) -> dict[str, Any]:
-        if self._through and self._mail.empty():
-            return await self._from_client()
-        return await self._mail.get()
+    async def _from_mail(self, mail: asyncio.Queue[dict[str, Any]]) -> dict[str, Any]:
+        return await (self._from_client() if self._through and mail.empty() else mail.get())
 
     async def _from_client(self) -> dict[str, Any]:
         if self._held:
@@ -131,3 +147,8 @@ class Behind:
                 await say_goodbye(self._send, Ending(code, message.get("reason") or "", reconnect=False), self._dialect)
                 return
         await self._send(message)
+
+
+def _empty(mail: asyncio.Queue[dict[str, Any]]) -> None:
+    while not mail.empty():
+        mail.get_nowait()

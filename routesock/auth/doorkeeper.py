@@ -6,34 +6,24 @@ import asyncio
 import logging
 from typing import Any, Final, NamedTuple
 
-from .. import codec, conf, shutdown
-from ..caps import TOO_MANY, take_place
-from ..dialects import MAX_ROUTE_CHARS, Dialect, Frame, Keys
-from ..exceptions import (
-    BadRequest,
-    InvalidEnvelope,
-    NotAuthenticated,
-    ParseError,
-    RoutesockError,
-    TooLarge,
-)
+from .. import shutdown
+from ..caps import TOO_MANY, Place, take_place
+from ..dialects import Dialect, Frame, Keys
+from ..exceptions import BadRequest, InvalidEnvelope, NotAuthenticated, RoutesockError
 from ..faults import internal_error
 from ..liveness import ANONYMOUS
-from ..messages import NO_HEADERS, RequestId, Scope
-from ..problems import fitted
+from ..messages import RequestId, Scope
 from ..status import Ending, restarting
 from ..timers import running_timer
+from .answers import Answers, read
 from .attempts import Attempts, address_of
-from .base import AUTHENTICATORS, REFUSED, Authenticator, Credentials, Source, authenticate
+from .base import REFUSED, Authenticator, Credentials, Source, authenticate
 from .behind import Behind
 from .gate import consumer_at
 from .patience import Patience
 from .refusals import Application, Receive, Send, say_goodbye
 
 logger: Final = logging.getLogger("routesock.socket")
-
-MAX_PROBLEM: Final = 3_500
-"""Bytes of a problem object: with an id and a route an error's frame stays below 4 KiB."""
 
 _TOO_OFTEN: Final = "Too many wrong tokens."
 
@@ -59,6 +49,13 @@ class _TurnedAway(Exception):
 class Doorkeeper:
     """Stands in front of ``inner``, the application of one socket, until its client is let through or turned away."""
 
+    __slots__ = (
+        "_address", "_answers", "_behind", "_dialect", "_failed", "_held", "_patience", "_place", "_public", "_receive",
+        "_restarting", "_send", "_terms", "_verifying", "scope",
+    )  # fmt: skip
+
+    grace: Final = 0.0
+
     def __init__(self, terms: Terms, inner: Application, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self._terms = terms
@@ -66,14 +63,16 @@ class Doorkeeper:
         self._send = send
         self._address = address_of(scope)
         self._failed = 0
+        self._held: list[dict[str, Any]] = []
         self._verifying = False
+        self._place: Place | None = None
         self._patience: Patience | None = None
         self._restarting: Ending | None = None
         compiled = getattr(consumer_at(inner, scope), "_routesock", None)
         self._dialect = terms.dialect or getattr(compiled, "dialect", None) or Keys()
         self._public: frozenset[str] = getattr(compiled, "public", frozenset()) if terms.required else frozenset()
-        known = {**scope, AUTHENTICATORS: terms.authenticators}
-        self._behind = Behind(inner, known, receive, send, self._dialect)
+        self._answers = Answers(self._dialect, send)
+        self._behind = Behind(inner, scope, receive, send, self._dialect, terms.authenticators)
 
     async def serve(self) -> None:
         """Accept the socket and serve it to its end."""
@@ -81,30 +80,27 @@ class Doorkeeper:
         if opening["type"] != "websocket.connect":
             return
         await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol()})
-        passed: list[dict[str, Any]] | None = None
         sockets = shutdown.sockets()
         sockets.add(self)
-        place = take_place(self.scope)
+        passed = False
+        self._place = take_place(self.scope)
         try:
             if sockets.draining:
                 raise _TurnedAway(restarting(sockets.retry_after()))
-            if place is None:
+            if self._place is None:
                 raise _TurnedAway(TOO_MANY)
             passed = await self._within_time()
         except _TurnedAway as away:
             await self._turn_away(away.ending)
         finally:
             sockets.discard(self)
-            if place is not None:  # whoever is behind has one of its own
-                place.give_back()
-            if passed is None:
+            self._leave_place()
+            if not passed:
                 await self._behind.end()
-        if passed is not None:
-            await self._behind.proceed(opening, passed)
+        if passed:
+            await self._behind.proceed([opening, *self._held])
 
     # What the end of the process asks
-
-    grace: Final = 0.0
 
     def drain(self, retry_after: float) -> None:
         """Turn the client away, unless a consumer is there already, which does so itself."""
@@ -115,8 +111,10 @@ class Doorkeeper:
     def hurry(self) -> None:
         """There is nothing that could be cut short."""
 
-    async def _within_time(self) -> list[dict[str, Any]] | None:
-        """The frames that are held for the consumer when somebody is let through; ``None``: the socket has ended."""
+    # Until somebody is let through
+
+    async def _within_time(self) -> bool:
+        """Whether somebody is let through before the time is over; if not, the socket has ended."""
         terms = self._terms
         locked = terms.failures.locked_for(self._address)
         if locked and terms.required:
@@ -124,13 +122,13 @@ class Doorkeeper:
         timer = running_timer()
         timeout = asyncio.timeout(None)
         self._patience = patience = Patience(timeout, terms.timeout, lambda: self._verifying)
-        passed: list[dict[str, Any]] | None = []
+        passed = True
         try:
             async with timeout:
                 alarm = timer.set(patience, timer.now() + terms.timeout)
                 self._behind.ended = patience.end
                 try:
-                    await self._write(self._dialect.push("HELLO", self._hello()))
+                    await self._answers.hello(self._hello())
                     passed = await self._read()
                 finally:
                     alarm.cancel()
@@ -139,62 +137,70 @@ class Doorkeeper:
             if not timeout.expired():
                 raise
             if self._behind.has_ended:
-                return None
+                return False
             if self._restarting is not None:
                 raise _TurnedAway(self._restarting) from None
             if terms.required:
                 raise _TurnedAway(ANONYMOUS) from None
-        if passed is not None:
-            self._behind.gate.is_open = True
+        self._behind.gate.is_open = passed
         return passed
 
-    async def _read(self) -> list[dict[str, Any]] | None:
+    async def _read(self) -> bool:
         while True:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 self._behind.hang_up(message)
-                return None
+                return False
             if self._behind.closing:
                 continue
             try:
-                frame = _frame(message)
-                name = self._dialect.route(frame)
-            except RoutesockError as error:
-                if not self._terms.required:
-                    return [message]
-                await self._refuse(error)
-                continue
+                if await self._take(message):
+                    return True
+            except _TurnedAway:
+                raise
             except Exception as exc:  # of a dialect that did not expect such a frame
-                await self._refuse(internal_error(exc, "Reading a frame", self))
-                continue
-            if name == "AUTH":
-                self._verifying = True
-                if await self._auth(frame):
-                    return []
-                self._verifying = False
-            elif name == "PING":
-                await self._pong(frame)
-            elif type(name) is str and name in self._public:
+                await self._answers.refuse(internal_error(exc, "Reading a frame", self))
+
+    async def _take(self, message: dict[str, Any]) -> bool:
+        """Answer a frame, or hand it over; whether it opens the gate."""
+        try:
+            frame = read(message)
+            name = self._dialect.route(frame)
+        except RoutesockError as error:
+            if not self._terms.required:
+                return self._hold(message)
+            await self._answers.refuse(error)
+            return False
+        if name == "AUTH":
+            self._verifying = True
+            good = await self._auth(frame)
+            self._verifying = good
+            return good
+        if name == "PING":
+            await self._answers.pong(frame)
+        elif type(name) is str and name in self._public:
+            self._leave_place()
+            await self._behind.hand_over(message)
+        elif name in ("CANCEL", "PONG"):
+            if self._behind.has_begun:
                 await self._behind.hand_over(message)
-            elif name in ("CANCEL", "PONG"):
-                if self._behind.has_begun:
-                    await self._behind.hand_over(message)
-            elif self._terms.required:
-                await self._turn_down(frame, name)
-            else:
-                return [message]
+        elif self._terms.required:
+            await self._answers.turn_down(frame, name)
+        else:
+            return self._hold(message)
+        return False
 
     async def _auth(self, frame: Frame) -> bool:
         """Answer an AUTH; whether it was a good one."""
         try:
             id = self._dialect.id(frame)
         except InvalidEnvelope as error:
-            await self._refuse(error, "AUTH", error.id)
+            await self._answers.refuse(error, "AUTH", error.id)
             return False
         payload = self._dialect.payload(frame)
         token = payload.get("token") if isinstance(payload, dict) else None
         if not isinstance(token, str) or not token:
-            await self._refuse(BadRequest('AUTH has the payload {"token": "..."}.'), "AUTH", id)
+            await self._answers.refuse(BadRequest('AUTH has the payload {"token": "..."}.'), "AUTH", id)
             return False
         locked = self._terms.failures.locked_for(self._address)
         if locked:
@@ -207,11 +213,10 @@ class Doorkeeper:
             await self._fail(id)
             return False
         except Exception as exc:
-            await self._refuse(internal_error(exc, "Authentication", self, id), "AUTH", id)
+            await self._answers.refuse(internal_error(exc, "Authentication", self, id), "AUTH", id)
             return False
         self._behind.gate.identity = identity
-        if id is not None:
-            await self._write(self._dialect.reply("AUTH", id, 200, {"expires": identity.expires}, NO_HEADERS))
+        await self._answers.grant(identity, id)
         return True
 
     async def _fail(self, id: RequestId) -> None:
@@ -221,24 +226,9 @@ class Doorkeeper:
         left = max(self._terms.attempts - self._failed, 0)
         if self._terms.failures.locked_for(self._address):
             left = 0
-        await self._refuse(NotAuthenticated(REFUSED, attempts_left=left), "AUTH", id)
+        await self._answers.refuse(NotAuthenticated(REFUSED, attempts_left=left), "AUTH", id)
         if not left:
             raise _TurnedAway(Ending(4401, _TOO_OFTEN, reconnect=False))
-
-    async def _turn_down(self, frame: Frame, name: Any) -> None:
-        readable = name if type(name) is str and 0 < len(name) <= MAX_ROUTE_CHARS else None
-        try:
-            id = self._dialect.id(frame)
-        except InvalidEnvelope as error:
-            await self._refuse(error, readable, error.id)
-            return
-        await self._refuse(NotAuthenticated(), readable, id)
-
-    async def _pong(self, frame: Frame) -> None:
-        try:
-            await self._write(self._dialect.pong(self._dialect.id(frame), self._dialect.payload(frame)))
-        except InvalidEnvelope as error:
-            await self._refuse(error, "PING", error.id)
 
     async def _turn_away(self, ending: Ending) -> None:
         logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
@@ -246,15 +236,15 @@ class Doorkeeper:
         await say_goodbye(self._send, ending, self._dialect)
         self._behind.hang_up({"type": "websocket.disconnect", "code": ending.code, "reason": ending.reason})
 
-    async def _refuse(self, error: RoutesockError, route: str | None = None, id: RequestId = None) -> None:
-        problem = fitted(error.problem(), MAX_PROBLEM)
-        await self._write(self._dialect.reply(route, id, error.status, problem, error.headers))
+    def _hold(self, message: dict[str, Any]) -> bool:
+        """``message`` lets its client through, and is the first that the consumer gets."""
+        self._held.append(message)
+        return True
 
-    async def _write(self, frame: Frame) -> None:
-        try:
-            await self._send({"type": "websocket.send", "text": codec.encode(frame)})
-        except Exception:
-            logger.debug("A frame could not be sent.", exc_info=True)
+    def _leave_place(self) -> None:
+        """Make room: whoever is behind takes a place of its own."""
+        if self._place is not None:
+            self._place.give_back()
 
     def _hello(self) -> dict[str, Any]:
         terms = self._terms
@@ -268,21 +258,6 @@ class Doorkeeper:
         offered: list[str] = [*(self.scope.get("subprotocols") or ())]
         spoken = self._terms.subprotocols
         return next((name for name in spoken if name in offered), None) if spoken else next(iter(offered), None)
-
-
-def _frame(message: dict[str, Any]) -> Frame:
-    """The object that a frame holds. Raises the error that answers one which holds none."""
-    text = message.get("text")
-    if not text:
-        kind = "binary" if message.get("bytes") else "empty"
-        raise ParseError(f"A frame is one JSON text; this one is {kind}.")
-    limit: int = conf.get("MAX_FRAME")
-    if codec.size_of(text) > limit:
-        raise TooLarge(f"A frame has at most {limit} bytes.", limit=limit)
-    frame = codec.decode(text, conf.get("MAX_DEPTH"))
-    if not isinstance(frame, dict):
-        raise InvalidEnvelope("A request is a JSON object.")
-    return frame
 
 
 def _locked(seconds: float) -> Ending:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from channels.auth import AuthMiddlewareStack
+from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.contrib.auth.models import AnonymousUser, User
@@ -544,6 +545,37 @@ async def test_a_public_route_may_close_the_socket() -> None:
         assert await socket.ending() is None
 
 
+async def test_an_application_that_ends_at_the_gate_leaves_nobody_waiting() -> None:
+    """However much its client has sent it, and whoever comes through at that moment."""
+
+    class Stops(RouteMixin, AsyncJsonWebsocketConsumer):
+        @route("stop", public=True)
+        async def stop(self, request: Request) -> None:
+            raise StopConsumer
+
+    async with connected(gate(URLRouter([path("", Stops.as_asgi())])), "/") as socket:
+        socket.requests("stop", *range(200))
+        auth(socket, "carol")
+        await turns()
+        socket.disconnect()
+        assert await socket.ending() is None
+
+
+async def test_a_dialect_that_fails_costs_no_socket() -> None:
+    class Broken(Keys):
+        def id(self, frame: Any) -> Any:
+            if frame.get("uuid") == "break":
+                raise KeyError("uuid")
+            return super().id(frame)
+
+    async with connected(gate(dialect=Broken())) as socket:
+        socket.request("me", "break")
+        socket.json({"route": "AUTH", "uuid": "break", "payload": {"token": "carol"}})
+        auth(socket, "carol")
+        assert (await socket.reply("a"))["status"] == 200
+        assert [status for _, status in socket.statuses()] == [500, 500, 200]
+
+
 async def test_a_public_request_can_be_cancelled() -> None:
     async with connected(gate(URLRouter([path("", Public.as_asgi())])), "/") as socket:
         socket.request("wait", 1)
@@ -576,6 +608,7 @@ async def test_sockets_that_wait_count_for_their_address() -> None:
             await first.read(1)
             async with connected(app, "/routed/") as second:
                 assert (await ended(second))[1] == 4429
+            assert (await first.call("version", 0))["status"] == 200
             auth(first, "carol")
             assert (await first.call("me", 1))["payload"] == "carol"
     with caps._lock:
