@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from channels.exceptions import StopConsumer
 
-from . import conf
+from . import conf, db
 from .auth.gate import Gate
 from .auth.refusals import can_respond, respond
 from .caps import TOO_MANY, is_signed_in
 from .exceptions import Unavailable
 from .liveness import watched
+from .membership import Membership
 from .outbox import Kind, Outbox
 from .outgoing import Outgoing, means_gone
 from .overrides import Compiled
@@ -38,8 +39,8 @@ class Connection:
     """Serves one socket of ``consumer``: reads from the client and the channel layer until either ends it."""
 
     __slots__ = (
-        "__weakref__", "_consumer", "_ended", "_gone", "_layer", "_liveness", "_outbox", "_progress", "_reader",
-        "_receive", "_responder", "_send", "_taking_leave", "_tasks", "grace",
+        "__weakref__", "_consumer", "_ended", "_gone", "_layer", "_liveness", "_membership", "_outbox", "_progress",
+        "_reader", "_receive", "_responder", "_send", "_tasks", "grace",
     )  # fmt: skip
 
     def __init__(
@@ -47,7 +48,7 @@ class Connection:
         consumer: Any,
         compiled: Compiled,
         receive: Receive,
-        channel_receive: Receive | None,
+        membership: Membership | None,
         send: Callable[[Any], Awaitable[None]],
         context: contextvars.Context,
         gate: Gate | None = None,
@@ -56,14 +57,13 @@ class Connection:
         self._receive = receive
         self._send = send
         self.grace: float = conf.get("DISCONNECT_GRACE") if compiled.grace is UNSET else compiled.grace
-        self._taking_leave = False
         self._gone = False
         self._ended: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
         end = self._end
         self._tasks = tasks = Tasks(context, end)
         overflow = conf.get("OVERFLOW") if compiled.overflow is UNSET else compiled.overflow
         self._progress = progress = Progress()
-        self._outbox = Outbox(send, progress, overflow == "drop", self._overflow)
+        self._outbox = Outbox(send, progress, overflow == "drop", self)
         outgoing = Outgoing(consumer, compiled, self._outbox, progress)
         self._responder = responder = Responder(consumer, compiled, outgoing, progress, tasks, end)
         if gate is not None:  # the socket was accepted in our place
@@ -71,9 +71,10 @@ class Connection:
             responder.admit = partial(self._admit, gate)
         self._liveness = watched(self, compiled.limits)
         self._reader = ClientReader(receive, responder, tasks, progress, consumer, self._liveness, end)
+        self._membership = membership
         self._layer: LayerReader | None = None
-        if channel_receive is not None:
-            self._layer = LayerReader(channel_receive, responder, tasks, progress)
+        if membership is not None:
+            self._layer = LayerReader(consumer.channel_receive, responder, tasks, progress, membership)
 
     async def serve(self) -> None:
         """Read until the socket ends, then let ``disconnect()`` run, once, behind everything else."""
@@ -138,7 +139,7 @@ class Connection:
 
     async def reject(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None:
         """As :meth:`close`, but a socket that is not accepted yet is, first."""
-        if self._responder.lane.opening and not self._progress.closing and not self._taking_leave:
+        if self._responder.lane.opening and not self._progress.closing:
             offered = self._consumer.scope.get("subprotocols")
             await self.send({"type": "websocket.accept", "subprotocol": offered[0] if offered else None})
         await self.close(code, reason, reconnect=reconnect, retry_after=retry_after)
@@ -153,9 +154,9 @@ class Connection:
         ``reconnect`` tells the client whether to come back, ``retry_after`` in how many seconds. Does nothing on a
         socket that is being closed, raises nothing, and does not wait for a client that does not read.
         """
-        if self._progress.closing or self._taking_leave:
+        if self._progress.closing:
             return
-        self._taking_leave = True
+        self._close()
         reason = fitted(reason)
         notice: dict[str, Any] = {"code": code, "reason": reason, "reconnect": reconnect}
         if retry_after is not None:
@@ -163,7 +164,6 @@ class Connection:
         try:
             if not self._responder.lane.opening:
                 await _within(CLOSE_WAIT, self._responder.replies.close_notice(notice))
-            self._close()
             await _within(CLOSE_WAIT, self._send_close(code, reason, retry_after))
         except Exception:
             logger.debug("A socket could not be closed.", exc_info=True)
@@ -192,7 +192,8 @@ class Connection:
                 raise
             await self._send({"type": "websocket.close", "code": SENDABLE, "reason": reason})
 
-    def _overflow(self) -> None:
+    def overflow(self) -> None:
+        """End a socket whose client does not read."""
         logger.warning("A client does not read what is sent to it: its socket is closed (1013).")
         self._tasks.start(self.close(1013, "too slow", reconnect=True))
 
@@ -216,7 +217,7 @@ class Connection:
             if isinstance(outcome, Exception):
                 logger.error("A socket that had ended failed once more.", exc_info=outcome)
         elif isinstance(outcome, BaseException):
-            self._ended.set_exception(outcome)
+            self._ended.set_exception(_bearable(outcome))
         else:
             self._ended.set_result(outcome)
 
@@ -247,7 +248,8 @@ class Connection:
     async def _finish(self, message: dict[str, Any]) -> None:
         self._close()
         tasks, responder = self._tasks, self._responder
-        tasks.finishing = True
+        if self._membership is not None:
+            self._membership.leaving()
         # Who sends and leaves must not lose the message: what runs has a grace, all else ends.
         graced = {job.task for job in responder.running() if not responder.give_up(job)}
         await tasks.cancel(keep=graced)
@@ -259,10 +261,29 @@ class Connection:
             responder.write_off(job)
         try:
             if responder.connected:
-                with suppress(StopConsumer):
-                    await responder.dispatch(message)
+                # With a context of its own: a task that took no notice of its cancellation may go on in the socket's.
+                await asyncio.get_running_loop().create_task(self._disconnect(message))
         finally:
+            if self._membership is not None:
+                await self._membership.leave_all()
             responder.life.closed(message.get("code", 1005))
+
+    async def _disconnect(self, message: dict[str, Any]) -> None:
+        db.forget_waiting()
+        try:
+            with suppress(StopConsumer):
+                await self._responder.dispatch(message)
+        except (SystemExit, KeyboardInterrupt) as exc:
+            raise _bearable(exc) from exc
+
+
+def _bearable(exc: BaseException) -> BaseException:
+    """``exc`` for the server; in place of what would end the whole process, an error with that as its cause."""
+    if isinstance(exc, Exception | asyncio.CancelledError):
+        return exc
+    error = RuntimeError(f"A consumer raised {exc!r}.")
+    error.__cause__ = exc
+    return error
 
 
 def fitted(reason: str) -> str:

@@ -16,6 +16,7 @@ from .caps import TOO_MANY, take_place
 from .connection import Connection
 from .dialects import Dialect, Keys
 from .heartbeat import Heartbeat
+from .membership import Membership, RememberingLayer
 from .overrides import Compiled, check_bases, compile_consumer
 from .socket import Accessor, give_way
 from .status import restarting
@@ -100,12 +101,14 @@ class RouteMixin:
             gate.keep(place)
         connection = thread = None
         try:
-            channel_receive = None
+            membership = None
             if layer is not None and place is not None:
                 consumer.channel_name = await layer.new_channel()
-                consumer.channel_receive = channel_receive = partial(layer.receive, consumer.channel_name)
+                membership = Membership(layer, consumer.channel_name)
+                consumer.channel_layer = RememberingLayer(membership)
+                consumer.channel_receive = partial(layer.receive, consumer.channel_name)
             compiled = type(self)._routesock
-            connection = Connection(consumer, compiled, receive, channel_receive, send, context, gate)
+            connection = Connection(consumer, compiled, receive, membership, send, context, gate)
             consumer._routesock_connection = connection
             consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
             if place is None or sockets.draining:

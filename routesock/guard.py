@@ -8,13 +8,10 @@ from typing import Any, Final, Protocol
 
 from asgiref.sync import async_to_sync
 
-from .intake import Cancel, Decision, Intake, Of, Ping, Refusal
+from .intake import OURS, Cancel, Decision, Intake, Of, Ping, Refusal
 from .jobs import Job
 from .lane import uncancel
-from .messages import Reply, Request
-
-OURS: Final = (Request, Refusal)
-"""Decisions that are answered by routesock, not by the consumer's own code."""
+from .messages import Reply
 
 current: Final[ContextVar[Job | None]] = ContextVar("routesock_job", default=None)
 """The job whose message the consumer's own code has at the moment."""

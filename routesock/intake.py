@@ -48,6 +48,9 @@ class Cancel(NamedTuple):
 
 Decision: TypeAlias = Request | Refusal | Ping | Cancel | Of
 
+OURS: Final = (Request, Refusal)
+"""Decisions that are answered by routesock, not by the consumer's own code."""
+
 _CONTROL: Final = ("PING", "CANCEL")
 """Reserved names that are acted upon before anything else, and with a heartbeat of ours PONG."""
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
 from typing import Any, Final
 
+from .intake import OURS
 from .jobs import HANDED_OVER, READ_ON, REFUSED, Job, Jobs, Source, Verdict
-from .messages import Request
 from .room import Progress
 from .tasks import Tasks
 
@@ -52,7 +52,8 @@ class Lane:
         self.closed = False
 
     async def submit(self, job: Job) -> Verdict:
-        """Run ``job`` in this task if the lane is free, else queue it; a request finds room in time or is refused."""
+        """Run ``job`` in this task if the lane is free, else queue it; what is answered by us finds room in time or
+        is refused."""
         while self._taken and not self.closed:
             if job.queue():
                 if self._queue is None:
@@ -60,7 +61,7 @@ class Lane:
                 self._queue.append(job)
                 self._jobs.queued(job)
                 return READ_ON
-            if not await job.source.room.wait(refusable=type(job.decision) is Request):
+            if not await job.source.room.wait(refusable=type(job.decision) in OURS):
                 return REFUSED
         if self.closed:  # before the job came, or while it waited for room
             return REFUSED

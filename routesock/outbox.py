@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from . import conf
 from .codec import size_of
@@ -25,16 +25,24 @@ class Kind(Enum):
     REPLY = "waits: somebody asked for it, and how many ask is bounded"
     OWN = "the consumer's own: counts, and is never dropped while the socket lives"
     PUSH = "counts, and may be dropped"
-    CONTROL = "no frame, but what opens or closes the socket: waits"
+    CONTROL = "what opens or closes the socket, and the notice of a close: waits"
 
 
 # Looking a member up costs more than the comparison, for each message.
 ANSWER: Final = Kind.ANSWER
 REPLY: Final = Kind.REPLY
 PUSH: Final = Kind.PUSH
+CONTROL: Final = Kind.CONTROL
 
 _OURS: Final = (ANSWER, REPLY, PUSH)
 _COUNTED: Final = (Kind.OWN, Kind.PUSH)
+
+
+class Owner(Protocol):
+    """Whose frames these are."""
+
+    def overflow(self) -> None:
+        """Too many wait."""
 
 
 class _Waiting:
@@ -51,19 +59,19 @@ class Outbox:
 
     So the frames that wait do so here, where they can be counted. When those that nobody asked for come to more than
     ``MAX_OUTGOING`` frames or ``MAX_OUTGOING_BYTES`` bytes, the oldest push is dropped if ``drops`` says so; where that
-    is not wanted or does not help, ``overflow()`` is called, once, and has to end the socket.
+    is not wanted or does not help, ``owner.overflow()`` is called, once, and has to end the socket.
     """
 
     __slots__ = (
-        "_bytes", "_dropped", "_drops", "_frames", "_max_bytes", "_max_frames", "_overflow", "_progress", "_send",
+        "_bytes", "_dropped", "_drops", "_frames", "_max_bytes", "_max_frames", "_owner", "_progress", "_send",
         "_waiting",
     )  # fmt: skip
 
-    def __init__(self, send: Send, progress: Progress, drops: bool, overflow: Callable[[], None]) -> None:
+    def __init__(self, send: Send, progress: Progress, drops: bool, owner: Owner) -> None:
         self._send = send
         self._progress = progress
         self._drops = drops
-        self._overflow: Callable[[], None] | None = overflow
+        self._owner: Owner | None = owner
         self._max_frames: int = conf.get("MAX_OUTGOING")
         self._max_bytes: int = conf.get("MAX_OUTGOING_BYTES")
         self._frames = 0
@@ -143,9 +151,9 @@ class Outbox:
                 self._dropped += 1
                 return False
             else:
-                overflow, self._overflow = self._overflow, None
-                if overflow is not None:
-                    overflow()
+                owner, self._owner = self._owner, None
+                if owner is not None:
+                    owner.overflow()
                 return False
         return True
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import codec, conf, db, faults
 from .dialects import Frame
-from .outbox import REPLY, Kind, Outbox
+from .outbox import CONTROL, REPLY, Kind, Outbox
 from .overrides import Compiled
 from .room import Progress
 
@@ -46,17 +46,25 @@ class Outgoing:
             except Exception as exc:
                 self._log_not_sent(exc)
             return
-        if self._progress.closing:
+        if asyncio.current_task() is self._progress.task:
+            await self._write_own(frame, kind)
+        else:
+            # With a context of its own, not that of the job whose turn it is: asgiref takes a call of the thread beside
+            # the job's for one from inside it, and after each call puts back what the context held before.
+            await asyncio.get_running_loop().create_task(self._write_own(frame, kind))
+
+    async def _write_own(self, frame: Frame, kind: Kind) -> None:
+        if self._progress.closing and kind is not CONTROL:
             return
         try:
-            await self._write_own(frame, kind)
+            await self._write_through(frame, kind)
         except (SystemExit, KeyboardInterrupt, asyncio.CancelledError) as exc:
             task = asyncio.current_task()
             if isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise
             raise EncodeError(f"The consumer's own code raised {exc!r}.") from exc
 
-    async def _write_own(self, frame: Frame, kind: Kind) -> None:
+    async def _write_through(self, frame: Frame, kind: Kind) -> None:
         if self._own.send_json:
             if not self._own.encode:
                 # What Channels' encode_json will spell then: strict, with dates and the like, and of a bounded size.

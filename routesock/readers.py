@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any, Final
 
 from . import conf, faults
 from .exceptions import TooManyInFlight
-from .intake import Decision, Of, Ping, Refusal
+from .intake import OURS, Decision, Of, Ping, Refusal
 from .jobs import HANDED_OVER, READ_ON, Job, Source
 from .lane import FAIR_SHARE, Lane, uncancel
 from .liveness import Liveness
+from .membership import Membership
 from .messages import Request
 from .pool import Pool
 from .responder import Responder
 from .room import Progress, Room
 from .tasks import Tasks
 
-logger: Final = logging.getLogger("routesock.socket")
-
 MAX_QUEUED_EVENTS: Final = 1000
 """Channel-layer messages that wait for their turn. More stay in the layer, which drops what it has no room for."""
-
-_FIRST_RETRY: Final = 0.1
-_LAST_RETRY: Final = 5.0
-"""Seconds between two tries of a channel layer that fails; each wait is twice the last."""
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -111,13 +105,13 @@ class ClientReader(Reader):
             if beside is not None and type(decision) is Request and decision.route in beside.routes:
                 order = beside
             verdict = await order.submit(job)
+            if verdict is HANDED_OVER or self._tasks.finishing:  # which may wait for this task since the job is done
+                return
             if verdict is READ_ON:
                 continue
-            if verdict is HANDED_OVER:
-                return
-            if type(decision) is Request:
-                error = responder.draining or TooManyInFlight()
-                await responder.replies.refuse(Refusal(error, decision.route, decision.id), decision)
+            if isinstance(decision, OURS):
+                refusal = Refusal(responder.draining or TooManyInFlight(), decision.route, decision.id)
+                await responder.replies.refuse(refusal, decision if type(decision) is Request else None)
 
     def _decide(self, message: dict[str, Any]) -> Decision:
         try:
@@ -127,38 +121,43 @@ class ClientReader(Reader):
 
 
 class LayerReader(Reader):
-    """Reads messages of the channel layer. A layer that is down says nothing about the socket: requests go on."""
+    """Reads messages of the channel layer. A layer that is down says nothing about the socket, which lives on."""
 
-    __slots__ = ()
+    __slots__ = ("_membership",)
 
-    def __init__(self, receive: Receive, responder: Responder, tasks: Tasks, progress: Progress) -> None:
+    def __init__(
+        self, receive: Receive, responder: Responder, tasks: Tasks, progress: Progress, membership: Membership
+    ) -> None:
         room = Room(MAX_QUEUED_EVENTS, progress, weight=conf.get("MAX_OUTGOING_BYTES"))
         super().__init__(receive, responder, tasks, progress, room)
+        self._membership = membership
 
     async def read(self) -> None:
         task = self._this_task()
-        responder = self._responder
-        delay = _FIRST_RETRY
+        membership, lane = self._membership, self._responder.lane
+        failure: Exception | None = None
         for taken in count(1):
             try:
                 if taken % FAIR_SHARE == 0:
                     await asyncio.sleep(0)
                 message = None
+                membership.receiving = task
+                if failure is not None:
+                    await membership.failed(failure, task)
+                    failure = None
                 message = await self._receive()
             except asyncio.CancelledError:
                 self._raise_if_finishing(task)
                 continue
-            except Exception:
-                logger.exception("The channel layer failed; the next try is in %s s.", delay)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, _LAST_RETRY)
+            except Exception as exc:
+                failure = exc
                 continue
-            delay = _FIRST_RETRY
-            if (
-                not self._progress.closing
-                and await responder.lane.submit(Job(self, message, None, task)) is HANDED_OVER
-            ):
+            finally:
+                membership.receiving = None
+            job = Job(self, message, None, task)
+            if not self._progress.closing and await lane.submit(job) is HANDED_OVER:
                 return
+            del job
             if self._tasks.finishing:
                 return
 

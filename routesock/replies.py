@@ -62,7 +62,7 @@ class Replies:
     async def close_notice(self, payload: dict[str, Any]) -> None:
         """Say that the socket is about to be closed, and why: some servers do not send a close frame's reason."""
         try:
-            await self._outgoing.write(self._dialect.push("CLOSE", payload))
+            await self._outgoing.write(self._dialect.push("CLOSE", payload), Kind.CONTROL)
         except Exception as exc:
             faults.internal_error(exc, "The notice of a close", self._consumer)
 

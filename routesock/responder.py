@@ -15,9 +15,9 @@ from django.utils.module_loading import import_string
 
 from . import conf, db, faults, observing
 from .exceptions import Cancelled, RoutesockError
-from .guard import OURS, Guard, current
+from .guard import Guard, current
 from .inflight import InFlight
-from .intake import Cancel, Decision, Intake, Of, Ping, Refusal
+from .intake import OURS, Cancel, Decision, Intake, Of, Ping, Refusal
 from .jobs import Job
 from .lane import Lane, uncancel
 from .messages import Reply, Request

@@ -24,7 +24,7 @@ class Tasks:
     def __init__(self, context: contextvars.Context, failed: Callable[[BaseException], None]) -> None:
         self._context = context
         self._failed = failed
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []  # few, and smaller than a set
         self._over: asyncio.Future[None] | None = None
         self._hurried = False
         self.finishing = False
@@ -41,7 +41,11 @@ class Tasks:
         return self._start(coroutine, context)
 
     async def shielded(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Await ``coroutine`` to its end, in a task that is none of these; a cancellation cuts every grace short."""
+        """Await ``coroutine``, all that the socket's end brings with it, in a task that is none of these.
+
+        A cancellation cuts every grace short.
+        """
+        self.finishing = True  # before the task's first step, which a loop that stops may keep it from taking
         task = asyncio.get_running_loop().create_task(coroutine, context=self._context)
         try:
             await asyncio.shield(task)
@@ -71,7 +75,7 @@ class Tasks:
 
     async def cancel(self, *, keep: Iterable[asyncio.Task[Any]] = ()) -> None:
         """Cancel all but those to ``keep``, and wait for their end."""
-        tasks = self._tasks.difference(keep)
+        tasks = {*self._tasks}.difference(keep)
         for task in tasks:
             task.cancel()
         if tasks:
@@ -81,11 +85,11 @@ class Tasks:
 
     def _start(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine, context=context)
-        self._tasks.add(task)
+        self._tasks.append(task)
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.remove(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             self._failed(exc)

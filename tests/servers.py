@@ -78,6 +78,10 @@ class Server:
     def socket_url(self, path: str) -> str:
         return f"ws://{HOST}:{self.port}{path}"
 
+    @property
+    def runs(self) -> bool:
+        return self._process is not None
+
     def start(self) -> None:
         """Returns when the port accepts. ``RuntimeError`` with the output if it does not come to that."""
         assert self._process is None, f"{self!r} runs already"
@@ -126,7 +130,18 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def pause(self) -> None:
+        """It hangs from now on: it takes connections, and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It goes on where it was paused; does nothing to a server that runs or has ended."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
+        self.resume()
         self.stop()
         self._output.close()
 
@@ -185,18 +200,33 @@ def run_server(kind: str, application: str, *, cwd: Path = ROOT, **env: str) -> 
         yield server
 
 
+class RedisServer(Server):
+    """A Redis that is empty whenever it starts, and writes nothing to disk."""
+
+    @property
+    def url(self) -> str:
+        return f"redis://{HOST}:{self.port}/0"
+
+
 @contextmanager
-def run_redis() -> Iterator[str]:
-    """The URL of an empty Redis of one's own, which writes nothing to disk."""
+def run_redis_server() -> Iterator[RedisServer]:
+    """A Redis of one's own, to be stopped and started at will."""
     program = shutil.which("redis-server")
     if program is None:
         raise RuntimeError("These tests need redis-server (Debian: apt-get install redis-server).")
     port = free_port()
     command = [program, "--bind", HOST, "--port", f"{port}", "--save", "", "--appendonly", "no"]
-    server = Server(command, port=port, env=os.environ, cwd=Path(tempfile.gettempdir()))
+    server = RedisServer(command, port=port, env=os.environ, cwd=Path(tempfile.gettempdir()))
     with closing(server):
         server.start()
-        yield f"redis://{HOST}:{port}/0"
+        yield server
+
+
+@contextmanager
+def run_redis() -> Iterator[str]:
+    """The URL of a Redis of one's own."""
+    with run_redis_server() as server:
+        yield server.url
 
 
 class Postgres(Server):

@@ -6,9 +6,11 @@ import asyncio
 import gc
 import json
 import logging
+import threading
 import time
 import weakref
 from collections import OrderedDict
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from django.test import override_settings
 
 from routesock import Keys, Request, RouteMixin, route
 from routesock.testing import RouteClient
+from tests.takeover.driver import Socket, until
 
 
 class Echo(RouteMixin, AsyncJsonWebsocketConsumer):
@@ -237,14 +240,13 @@ async def test_a_channel_layer_that_fails_does_not_end_the_socket(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Requests go on meanwhile, and events come again once it is back."""
-    monkeypatch.setattr("routesock.readers._FIRST_RETRY", 0.01)
     layer = FailingLayer()
     monkeypatch.setattr("routesock.consumers.get_channel_layer", lambda alias: layer)
     async with RouteClient(Evented) as client:
         assert (await client.call("echo", 1)).payload == 1
         await layer.send(await asyncio.wait_for(layer.back, 5), {"type": "told", "what": "back"})
         assert await client.receive() == {"told": "back"}
-    assert [record.name for record in caplog.records] == ["routesock.socket"] * 2
+    assert [record.name for record in caplog.records] == ["routesock.socket"]
 
 
 class Exits(Echo):
@@ -381,6 +383,53 @@ async def test_an_own_send_may_use_the_database_thread_while_a_handler_does() ->
         slow = asyncio.ensure_future(client.call("thread", timeout=5))
         assert await client.ping(1) == 1
         assert (await slow).status == 504
+
+
+mine: ContextVar[str] = ContextVar("mine", default="nobody's")
+
+
+class SlowSend(Echo):
+    """Its ``send`` is in the thread until ``release`` is set."""
+
+    async def send(self, text_data: Any = None, bytes_data: Any = None, close: bool = False) -> None:
+        if "PONG" in str(text_data):
+            await sync_to_async(self.wait_for_release)()
+        await super().send(text_data=text_data, bytes_data=bytes_data, close=close)
+
+    def wait_for_release(self) -> None:
+        self.scope["sending"].set()
+        assert self.scope["release"].wait(5)
+
+    @route("thread")
+    async def thread(self, request: Request) -> str:
+        mine.set("before")
+        await until(self.scope["sending"].is_set)
+        mine.set("the handler's")
+        self.scope["release"].set()
+        await sync_to_async(lambda: None)()
+        await until(self.scope["sent"].is_set)
+        return mine.get()
+
+
+class SlowSyncSend(RouteMixin, JsonWebsocketConsumer):
+    thread = SlowSend.thread
+    wait_for_release = SlowSend.wait_for_release
+
+    def send(self, text_data: Any = None, bytes_data: Any = None, close: bool = False) -> None:
+        if "PONG" in str(text_data):
+            self.wait_for_release()
+        super().send(text_data=text_data, bytes_data=bytes_data, close=close)
+
+
+@pytest.mark.parametrize("consumer", [SlowSend, SlowSyncSend])
+async def test_a_handler_may_use_the_database_thread_while_an_own_send_does(consumer: type) -> None:
+    """Nor does the end of that call undo what the handler has set meanwhile in a context variable."""
+    scope = {name: threading.Event() for name in ("sending", "release", "sent")}
+    async with Socket(consumer.as_asgi(), **scope) as client:  # type: ignore[attr-defined]
+        client.request("thread", 1)
+        await client.ping()
+        scope["sent"].set()
+        assert (await client.reply(1))["payload"] == "the handler's"
 
 
 async def test_no_reply_is_sent_behind_a_close_through_an_own_send_either() -> None:

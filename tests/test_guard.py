@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer, JsonWebsocketConsumer
 from channels.layers import get_channel_layer
+from django.test import override_settings
 
 from routesock import Request, RouteMixin, route
 from routesock.testing import RouteClient
+from tests.takeover.driver import Socket, problems
 
 
 class Echo(RouteMixin):
@@ -121,6 +123,26 @@ async def test_each_frame_that_a_guard_unpacks_is_answered() -> None:
 async def test_a_frame_that_a_guard_hands_to_a_task_of_its_own_is_answered() -> None:
     async with RouteClient(Detached) as client:
         assert (await ask(client, route="echo", uuid=1, payload=1))["status"] == 200
+
+
+async def test_refusals_that_wait_for_a_guard_do_not_stop_the_reading() -> None:
+    """They are bounded as requests are: a PING behind them is answered while the handler in front of them runs."""
+
+    class Slow(Copying):
+        @route("hold")
+        async def hold(self, request: Request) -> None:
+            await self.scope["over"].wait()
+
+    over = asyncio.Event()
+    with override_settings(ROUTESOCK={"MAX_QUEUED": 2}):
+        async with Socket(Slow.as_asgi(), over=over) as client:
+            client.request("hold", "held")
+            client.requests("unknown", 1, 2, 3)
+            await client.ping()
+            assert problems(client.frames[:1]) == [(429, "too_many_in_flight", 3)]
+            over.set()
+            await client.reply(2)
+            assert client.statuses()[1:] == [("held", 204), (1, 404), (2, 404)]
 
 
 class Relay(AsyncWebsocketConsumer):

@@ -35,7 +35,7 @@ class Writers:
         self.server = Server()
         self.overflows = 0
         self.progress = Progress()
-        self.outbox = Outbox(self.server.send, self.progress, drops, self.overflow)
+        self.outbox = Outbox(self.server.send, self.progress, drops, self)
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     def overflow(self) -> None:

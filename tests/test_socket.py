@@ -131,6 +131,71 @@ async def test_a_reserved_name_is_not_pushed(consumer: type, name: str) -> None:
             await client.call("push", {"args": [name]})
 
 
+async def test_nothing_is_dispatched_once_a_close_has_begun() -> None:
+    """Not even while the notice of it waits for a client that does not read."""
+
+    class Refusing(Door):
+        @route("refuse", parallel=True)
+        async def refuse(self, request: Request) -> None:
+            await self.socket.close(403)
+
+        @route("order")
+        async def order(self, request: Request) -> None:
+            self.scope["log"].append(("ran", "order"))
+
+        @route("beside", parallel=True)
+        async def beside(self, request: Request) -> None:
+            self.scope["log"].append(("ran", "beside"))
+
+    async with socket(Refusing) as client:
+        client.writable.clear()
+        client.request("refuse", 1)
+        await turns()
+        client.requests("order", 2)
+        client.requests("beside", 3)
+        await turns()
+        client.writable.set()
+        await client.ending()
+    assert client.log == [("disconnect", 4403)]
+    assert [frame["route"] for frame in client.frames] == ["CLOSE"]
+
+
+class Sending(Door):
+    async def connect(self) -> None:
+        self.scope["consumers"].append(self)
+        await self.accept()
+
+    @route("send")
+    async def send_it(self, request: Request) -> None:
+        await self.send_json(1)
+
+    @route("send.once", cancel_on_disconnect=True)
+    async def send_it_once(self, request: Request) -> None:
+        await self.send_json(1)
+
+
+@pytest.mark.parametrize("name", ["send", "send.once"])
+async def test_a_socket_that_ends_waits_for_its_handlers_and_not_for_its_client(
+    name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler that waits in ``send()`` holds the reading, which must not begin again when that handler ends."""
+    monkeypatch.setattr("routesock.connection.CLOSE_WAIT", 0.01)
+    consumers: list[Any] = []
+    ending = type("Ending", (Sending,), {"route_disconnect_grace": 60})
+    client = Socket(ending.as_asgi(), log=[], consumers=consumers)
+    async with client:
+        monkeypatch.setattr(client, "disconnect", lambda code=1000: None)  # the server says nothing of the client
+        client.writable.clear()
+        client.request(name, 1)
+        await turns()
+        await consumers[0].socket.close(503)
+        await turns()
+        client.writable.set()
+        assert await client.ending() is None
+    assert client.log == [("disconnect", 4503)]
+    assert caplog.records == []
+
+
 @BOTH
 async def test_a_close_is_announced_and_ends_the_socket(consumer: type) -> None:
     client = socket(consumer)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from channels.exceptions import AcceptConnection, DenyConnection, InvalidChannelLayerError, StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from channels.layers import channel_layers
 
 from routesock import RouteMixin, route
+from routesock.tasks import CANCEL_WAIT
 
 from .driver import Layer, Socket, turns, until
 from .flavours import FLAVOURS, Gate, InThread, OnLoop, connected, raising
@@ -214,6 +217,17 @@ async def test_loop_that_stops_cancels_everything_at_once(busy: bool, gate: Gate
     assert len(socket.disconnects) == 1
 
 
+async def test_loop_that_stops_just_behind_a_cancellation_is_not_held_up(gate: Gate) -> None:
+    """As under ``asyncio.run``, when a server cancels its applications and returns without waiting for them."""
+    before = asyncio.all_tasks()
+    async with connected(OnLoop, gate) as socket:
+        socket.stop()
+        await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - before:
+            task.cancel()
+        assert isinstance(await socket.ending(), asyncio.CancelledError)
+
+
 @pytest.mark.parametrize("consumer", FLAVOURS)
 async def test_receive_that_fails_goes_to_the_server(consumer: type, gate: Gate) -> None:
     """An exception of the server's own ``receive()`` ends the application with it, after ``disconnect()``."""
@@ -403,6 +417,30 @@ async def test_connect_that_raises_goes_to_the_server(
     assert type(raised) is type(exc)
     assert socket.log == []
     assert socket.texts == []
+
+
+@pytest.mark.parametrize("consumer", FLAVOURS)
+@pytest.mark.parametrize("method", ["connect", "disconnect"])
+@pytest.mark.parametrize("exc", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+async def test_what_would_end_the_process_reaches_the_server_as_an_error(
+    consumer: Any, method: str, exc: BaseException, gate: Gate
+) -> None:
+    """``sys.exit()`` for one client is not for all the others, whose sockets the same loop serves."""
+
+    def fail(self: Any, *args: Any) -> None:
+        raise exc
+
+    async def fail_on_loop(self: Any, *args: Any) -> None:
+        raise exc
+
+    failing = type("Failing", (consumer,), {method: fail if consumer is InThread else fail_on_loop})
+    socket = connected(failing, gate)
+    socket.start()
+    socket.feed({"type": "websocket.connect"})
+    socket.disconnect()
+    raised = await socket.ending()
+    assert isinstance(raised, RuntimeError)
+    assert raised.__cause__ is exc
 
 
 @pytest.mark.parametrize("consumer", FLAVOURS)
@@ -691,6 +729,29 @@ async def test_handler_that_will_not_end_is_reported(gate: Gate, caplog: Any) ->
         assert socket.log == [("call", 1), "swallowed", ("disconnect", 1000)]
         assert len(caplog.records) == 1
         gate.open()
+        await turns()
+        assert await socket.ending() is None
+
+
+async def test_handler_that_will_not_leave_the_thread_keeps_no_disconnect_from_running(gate: Gate) -> None:
+    """To asgiref, which looks at the context that they would share, ``disconnect()`` would wait for the handler."""
+
+    async def stubborn(consumer: Any) -> None:
+        for _ in range(3):
+            with suppress(asyncio.CancelledError):
+                await sync_to_async(consumer.scope["gate"].wait_in_thread)()
+
+    class Consumer(OnLoop):
+        route_disconnect_grace = 0
+
+    async with connected(Consumer, gate, stubborn=stubborn) as socket:
+        socket.request("call", 1, "stubborn")
+        await until(lambda: gate.waiting)
+        socket.disconnect()
+        await asyncio.sleep(CANCEL_WAIT * 1.5)
+        gate.open()
+        await until(lambda: socket.done)
+        assert socket.log == [("call", 1), ("disconnect", 1000)]
         await turns()
         assert await socket.ending() is None
 

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.servers import (  # noqa: F401  (a hook, which pytest finds by name)
+    RedisServer,
+    Server,
+    pytest_runtest_makereport,
+    run_redis_server,
+    run_server,
+)
+
+
+@dataclass
+class Stack:
+    """A server, and the Redis behind its channel layer."""
+
+    server: Server
+    redis: RedisServer
+
+
+@pytest.fixture(scope="module")
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """The server and the layer that the test asks for."""
+    kind, layer = request.param
+    with (
+        run_redis_server() as redis,
+        run_server(kind, "tests.layers.asgi:application", CHANNEL_LAYER=layer, REDIS_URL=redis.url) as server,
+    ):
+        yield Stack(server, redis)
+
+
+@pytest.fixture
+def server(stack: Stack) -> Server:
+    """For the report of a test that fails."""
+    return stack.server
+
+
+@pytest.fixture
+def redis(stack: Stack) -> Iterator[RedisServer]:
+    """The stack's Redis, which runs again when the test has ended."""
+    yield stack.redis
+    stack.redis.resume()
+    if not stack.redis.runs:
+        stack.redis.start()

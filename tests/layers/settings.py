@@ -1,0 +1,25 @@
+"""The settings of the tests, with the channel layer that the environment names."""
+
+from __future__ import annotations
+
+import os
+
+from tests.settings import *  # noqa: F403
+
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": os.environ["CHANNEL_LAYER"],
+        "CONFIG": {
+            # A client that gives up after a second, as redis-py 8 does after five: also on a receive() that is idle.
+            "hosts": [{"address": os.environ["REDIS_URL"], "socket_timeout": 1}],
+            **({"capacity": 1000} if os.environ["CHANNEL_LAYER"].endswith("RedisChannelLayer") else {}),
+        },
+    }
+}
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "{levelname} {name} {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "loggers": {"routesock": {"handlers": ["console"], "level": "INFO"}},
+}
