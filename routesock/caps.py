@@ -35,13 +35,14 @@ class Place:
     def __init__(self, keys: tuple[_Key, ...]) -> None:
         self._keys = keys
 
+    def add(self, key: _Key) -> None:
+        """Count for ``key`` too."""
+        self._keys = (*self._keys, key)
+
     def give_back(self) -> None:
         """Make room for another. Does nothing the second time."""
         keys, self._keys = self._keys, ()
         _given_back.extend(keys)
-
-
-_UNCOUNTED: Final = Place(())
 
 
 def take_place(scope: Scope) -> Place | None:
@@ -53,7 +54,7 @@ def take_place(scope: Scope) -> Place | None:
     of_user: int | None = conf.get("MAX_SOCKETS_PER_USER")
     of_address: int | None = conf.get("MAX_SOCKETS_PER_ADDRESS")
     if of_user is None and of_address is None:
-        return _UNCOUNTED
+        return Place(())
     limits: dict[_Key, int] = {}
     if of_user is not None and is_signed_in(scope) and scope["user"].pk is not None:
         limits["user", scope["user"].pk] = of_user
@@ -66,6 +67,21 @@ def take_place(scope: Scope) -> Place | None:
         for key in limits:
             _counts[key] = _counts.get(key, 0) + 1
     return Place(tuple(limits))
+
+
+def add_user(place: Place, scope: Scope) -> bool:
+    """Count ``place`` for the user of ``scope``, who was not known when it was taken; ``False``: there is no room."""
+    of_user: int | None = conf.get("MAX_SOCKETS_PER_USER")
+    if of_user is None or not is_signed_in(scope) or scope["user"].pk is None:
+        return True
+    key = ("user", scope["user"].pk)
+    with _lock:
+        _settle()
+        if _counts.get(key, 0) >= of_user:
+            return False
+        _counts[key] = _counts.get(key, 0) + 1
+        place.add(key)
+    return True
 
 
 def _settle() -> None:

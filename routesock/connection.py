@@ -7,12 +7,15 @@ import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from channels.exceptions import StopConsumer
 
 from . import conf, db
-from .caps import is_signed_in
+from .auth.gate import Gate
+from .auth.refusals import can_respond, respond
+from .caps import TOO_MANY, is_signed_in
 from .exceptions import Unavailable
 from .liveness import watched
 from .membership import Membership
@@ -22,7 +25,7 @@ from .overrides import Compiled
 from .readers import ClientReader, LayerReader, Receive
 from .responder import Responder
 from .room import Progress
-from .status import Ending
+from .status import RESTART, RESTARTS, SENDABLE, Ending
 from .tasks import Tasks
 from .typing import UNSET
 
@@ -30,14 +33,6 @@ logger: Final = logging.getLogger("routesock.socket")
 
 CLOSE_WAIT: Final = 1.0
 """Seconds that a notice of ours has to get past a client that does not read, and a close frame as many again."""
-
-RESTART: Final = 1012
-"""Service Restart, the close code when the process ends (IANA's registry of RFC 6455, section 11.7)."""
-
-_RESTARTS: Final = "The server restarts."
-
-_SENDABLE: Final = 4503
-"""Instead of a registered code, for a server that sends none; daphne's autobahn takes 1000 and 3000 to 4999 only."""
 
 
 class Connection:
@@ -56,6 +51,7 @@ class Connection:
         membership: Membership | None,
         send: Callable[[Any], Awaitable[None]],
         context: contextvars.Context,
+        gate: Gate | None = None,
     ) -> None:
         self._consumer = consumer
         self._receive = receive
@@ -70,6 +66,9 @@ class Connection:
         self._outbox = Outbox(send, progress, overflow == "drop", self)
         outgoing = Outgoing(consumer, compiled, self._outbox, progress)
         self._responder = responder = Responder(consumer, compiled, outgoing, progress, tasks, end)
+        if gate is not None:  # the socket was accepted in our place
+            responder.lane.opening = False
+            responder.admit = partial(self._admit, gate)
         self._liveness = watched(self, compiled.limits)
         self._reader = ClientReader(receive, responder, tasks, progress, consumer, self._liveness, end)
         self._membership = membership
@@ -130,6 +129,21 @@ class Connection:
                 raise
             logger.debug("A frame could not be sent.", exc_info=True)
 
+    async def _admit(self, gate: Gate) -> None:
+        """The client has come through ``gate``, so ``connect()`` is next, unless its user has too many sockets."""
+        if not gate.admit(self._consumer.scope):
+            await self.close(
+                TOO_MANY.code, TOO_MANY.reason, reconnect=TOO_MANY.reconnect, retry_after=TOO_MANY.retry_after
+            )
+            raise StopConsumer
+
+    async def reject(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None:
+        """As :meth:`close`, but a socket that is not accepted yet is, first."""
+        if self._responder.lane.opening and not self._progress.closing:
+            offered = self._consumer.scope.get("subprotocols")
+            await self.send({"type": "websocket.accept", "subprotocol": offered[0] if offered else None})
+        await self.close(code, reason, reconnect=reconnect, retry_after=retry_after)
+
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
         """Send a frame that nobody asked for. Raises what encoding raises."""
         await self._responder.replies.push(route, payload, headers)
@@ -150,7 +164,7 @@ class Connection:
         try:
             if not self._responder.lane.opening:
                 await _within(CLOSE_WAIT, self._responder.replies.close_notice(notice))
-            await _within(CLOSE_WAIT, self._send_close(code, reason))
+            await _within(CLOSE_WAIT, self._send_close(code, reason, retry_after))
         except Exception:
             logger.debug("A socket could not be closed.", exc_info=True)
         finally:
@@ -162,18 +176,21 @@ class Connection:
             self._tasks.start(self._drain(retry_after))
 
     async def _drain(self, retry_after: float) -> None:
-        error = Unavailable(_RESTARTS, wait=retry_after)
+        error = Unavailable(RESTARTS, wait=retry_after)
         await self._tasks.wait([self._tasks.start_apart(self._responder.drain(error))], self.grace)
         await _within(CLOSE_WAIT, self._responder.revoke_all(error))
-        await self.close(RESTART, _RESTARTS, reconnect=True, retry_after=retry_after)
+        await self.close(RESTART, RESTARTS, reconnect=True, retry_after=retry_after)
 
-    async def _send_close(self, code: int, reason: str) -> None:
+    async def _send_close(self, code: int, reason: str, retry_after: float | None) -> None:
+        if self._responder.lane.opening and 4300 <= code <= 4599 and can_respond(self._consumer.scope):
+            await respond(self._send, code - 4000, reason, retry_after)
+            return
         try:
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
         except Exception as exc:
             if means_gone(exc) or code >= 3000:
                 raise
-            await self._send({"type": "websocket.close", "code": _SENDABLE, "reason": reason})
+            await self._send({"type": "websocket.close", "code": SENDABLE, "reason": reason})
 
     def overflow(self) -> None:
         """End a socket whose client does not read."""
@@ -259,11 +276,6 @@ class Connection:
                 await self._responder.dispatch(message)
         except (SystemExit, KeyboardInterrupt) as exc:
             raise _bearable(exc) from exc
-
-
-def restarting(retry_after: float) -> Ending:
-    """How a socket is closed when the process ends."""
-    return Ending(RESTART, _RESTARTS, reconnect=True, retry_after=retry_after)
 
 
 def _bearable(exc: BaseException) -> BaseException:

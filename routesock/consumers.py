@@ -11,13 +11,15 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
 from . import isolation, shutdown
+from .auth.gate import GATE, Gate
 from .caps import TOO_MANY, take_place
-from .connection import Connection, restarting
+from .connection import Connection
 from .dialects import Dialect, Keys
 from .heartbeat import Heartbeat
 from .membership import Membership, RememberingLayer
 from .overrides import Compiled, check_bases, compile_consumer
 from .socket import Accessor, give_way
+from .status import restarting
 from .typing import UNSET, Unset
 
 
@@ -91,10 +93,15 @@ class RouteMixin:
                 f"Route to {type(self).__name__}.as_asgi(), which makes one for each."
             )
         consumer.scope = scope
+        gate: Gate | None = scope.get(GATE)
+        if gate is not None:
+            gate.enter(scope)
         consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
         context = contextvars.copy_context()
         sockets = shutdown.sockets()
         place = take_place(scope)
+        if gate is not None and place is not None:
+            gate.keep(place)
         connection = thread = None
         try:
             membership = None
@@ -104,7 +111,7 @@ class RouteMixin:
                 consumer.channel_layer = RememberingLayer(membership)
                 consumer.channel_receive = partial(layer.receive, consumer.channel_name)
             compiled = type(self)._routesock
-            connection = Connection(consumer, compiled, receive, membership, send, context)
+            connection = Connection(consumer, compiled, receive, membership, send, context, gate)
             consumer._routesock_connection = connection
             consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
             if place is None or sockets.draining:

@@ -40,6 +40,8 @@ class Compiled:
     """The attributes that answer routes: no channel-layer message may call them."""
     beside: frozenset[str]
     """The routes that run beside the order."""
+    public: frozenset[str]
+    """The routes that are answered before a handshake."""
     concurrency: int | Unset
     overflow: str | Unset
     dialect: Dialect
@@ -100,6 +102,7 @@ def compile_consumer(cls: type) -> Compiled:
         plans_now=_Current(plans, compiled),
         handlers=frozenset(route.attr for route in routes.values()),
         beside=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
+        public=frozenset(name for name, route in routes.items() if route.public),
         concurrency=_checked_concurrency(cls),
         overflow=_checked_overflow(cls),
         dialect=dialect,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
@@ -40,8 +40,8 @@ class Responder:
     """Does the jobs of one socket. ``end`` ends it: with an exception for the server, or without."""
 
     __slots__ = (
-        "_compiled", "_consumer", "_end", "_guarded", "_middleware", "_plans", "_progress", "_timeout",
-        "abandoned", "connected", "draining", "in_flight", "intake", "lane", "life", "pool", "replies", "tasks",
+        "_compiled", "_consumer", "_end", "_guarded", "_middleware", "_plans", "_progress", "_timeout", "abandoned",
+        "admit", "connected", "draining", "in_flight", "intake", "lane", "life", "pool", "replies", "tasks",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +74,8 @@ class Responder:
         """What answers requests that come once :meth:`drain` has begun."""
         self.connected = False
         """``connect()`` has returned."""
+        self.admit: Callable[[], Awaitable[None]] | None = None
+        """Called in front of ``connect()``; raises ``StopConsumer`` where there will be none."""
         self.life = observing.Life(consumer)
         self.abandoned = False
         """The socket is at its end: a cancellation is the connection's, no job's."""
@@ -276,6 +278,8 @@ class Responder:
             raise ValueError(f"{kind!r} names a route's handler, which no channel-layer message may call.")
         if kind == "websocket.disconnect":
             self.connected = False  # it runs once, whoever asks for it
+        elif kind == "websocket.connect" and self.admit is not None:
+            await self.admit()
         if self._compiled.sync and not self._compiled.dispatch:
             await db.in_thread(_dispatch_in_thread, self._consumer, message)
         else:

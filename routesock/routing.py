@@ -47,6 +47,7 @@ class Route:
     middleware: tuple[Callable[..., Any], ...] = ()
     parallel: bool = False
     cancel_on_disconnect: bool = False
+    public: bool = False
     streams: bool = False
     """Its handler yields, so it runs beside the order and ends with the socket, whatever its options say."""
     summary: str = ""
@@ -67,6 +68,7 @@ def route(
     middleware: Sequence[Callable[..., Any]] = (),
     parallel: bool = False,
     cancel_on_disconnect: bool = False,
+    public: bool = False,
     summary: str = "",
     description: str = "",
     tags: Iterable[str] = (),
@@ -96,6 +98,8 @@ def route(
         of the context. Streams always do.
     :param cancel_on_disconnect: Whether the handler is cancelled at once when the client leaves, instead of having
         ``route_disconnect_grace`` seconds to end. Streams always are.
+    :param public: Whether it is answered before a handshake, where the consumer has one in front: ``request.user`` is
+        anonymous then, and ``connect()`` has not run yet.
     :param summary: One line about the route. This and the next three are kept for documents; nothing reads them yet.
     :param description: More than the summary says.
     :param tags: Names that group routes.
@@ -114,6 +118,7 @@ def route(
         middleware=checked_middleware("middleware", middleware),
         parallel=_checked_flag("parallel", parallel),
         cancel_on_disconnect=_checked_flag("cancel_on_disconnect", cancel_on_disconnect),
+        public=_checked_flag("public", public),
         summary=summary,
         description=description,
         tags=(tags,) if isinstance(tags, str) else tuple(tags),

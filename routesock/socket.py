@@ -21,6 +21,8 @@ class Peer(Protocol):
 
     async def close(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None: ...
 
+    async def reject(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None: ...
+
 
 class Socket:
     """The socket of one client, as ``self.socket`` of an async consumer."""
@@ -50,22 +52,39 @@ class Socket:
 
         ``reconnect`` tells the client whether to come back; as it comes, after 408, 429 and 5xx. ``retry_after`` are
         the seconds in which. ``disconnect()`` runs as if the client had left. ``ValueError`` for any other status.
+
+        In ``connect()``, in place of ``accept()``, there is no socket yet: the handshake is answered with that status
+        where the server can do so, else with 403.
         """
-        if not isinstance(status, int) or not 100 <= status <= 599:
-            raise ValueError(f"A socket is closed with an HTTP status, such as 403; got {status!r}.")
-        if reconnect is None:
-            reconnect = status >= 500 or status in _MAY_COME_BACK
-        await self._peer.close(4000 + status, reason, reconnect=reconnect, retry_after=retry_after)
+        code, reconnect = _checked(status, reconnect)
+        await self._peer.close(code, reason, reconnect=reconnect, retry_after=retry_after)
+
+    async def reject(
+        self, status: int, reason: str = "", *, reconnect: bool | None = None, retry_after: float | None = None
+    ) -> None:
+        """In ``connect()``, in place of ``accept()``: accept the socket only to close it, as :meth:`close` does.
+
+        Browsers tell a page nothing of a handshake that failed, but what a socket was closed with.
+        """
+        code, reconnect = _checked(status, reconnect)
+        await self._peer.reject(code, reason, reconnect=reconnect, retry_after=retry_after)
+
+
+def _checked(status: int, reconnect: bool | None) -> tuple[int, bool]:
+    if not isinstance(status, int) or not 100 <= status <= 599:
+        raise ValueError(f"A socket is closed with an HTTP status, such as 403; got {status!r}.")
+    return 4000 + status, status >= 500 or status in _MAY_COME_BACK if reconnect is None else reconnect
 
 
 class SyncSocket:
     """The same for a sync consumer, whose code runs in a thread: the methods of :class:`Socket`, blocking."""
 
-    __slots__ = ("close", "push")
+    __slots__ = ("close", "push", "reject")
 
     def __init__(self, socket: Socket) -> None:
         self.push = async_to_sync(socket.push)
         self.close = async_to_sync(socket.close)
+        self.reject = async_to_sync(socket.reject)
 
 
 class Accessor:

@@ -77,6 +77,20 @@ class Ending(NamedTuple):
     retry_after: float | None = None
 
 
+RESTART: Final = 1012
+"""Service Restart, the close code when the process ends (IANA's registry of RFC 6455, section 11.7)."""
+
+RESTARTS: Final = "The server restarts."
+
+SENDABLE: Final = 4503
+"""Instead of a registered code, for a server that sends none; daphne's autobahn takes 1000 and 3000 to 4999 only."""
+
+
+def restarting(retry_after: float) -> Ending:
+    """How a socket is closed when the process ends."""
+    return Ending(RESTART, RESTARTS, reconnect=True, retry_after=retry_after)
+
+
 def title_of(status: int) -> str:
     """The standard title of ``status``; for an unknown one that of its class (x00)."""
     return TITLES.get(status) or TITLES.get(status // 100 * 100, "Unknown")

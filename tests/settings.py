@@ -23,6 +23,8 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "channels",
+    "rest_framework.authtoken",
 ]
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 ROUTESOCK = json.loads(os.environ.get("ROUTESOCK", "{}"))  # of a server that a test starts
+SIMPLE_JWT = {"SIGNING_KEY": "a key for tests that is as long as HS256 wants it"}

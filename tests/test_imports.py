@@ -24,6 +24,7 @@ MODULES: Final = sorted(
 ADAPTERS: Final = {
     **{f"routesock.schemas.{library}": library for library in ("marshmallow", "msgspec", "pydantic", "rest_framework")},
     "routesock.permissions.rest_framework": "rest_framework",
+    "routesock.auth.rest_framework": "rest_framework",
 }
 OPTIONAL: Final = {*ADAPTERS.values(), "daphne", "uvicorn", "twisted", "redis", "channels_redis", "django_redis"}
 SETUP: Final = "from django.conf import settings; settings.configure()\n"

@@ -1,0 +1,148 @@
+"""How a socket is refused: with a close that a browser can read, or with an HTTP response in place of the handshake."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any, Final
+
+from .. import codec
+from ..dialects import Dialect, Keys
+from ..messages import Scope
+from ..status import SENDABLE, Ending, title_of
+
+logger: Final = logging.getLogger("routesock.socket")
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+RESPONSE: Final = "websocket.http.response"
+"""The extension of a server that can answer a handshake with an HTTP response (ASGI, "Websocket Denial Response")."""
+
+CLOSE_WAIT: Final = 1.0
+"""Seconds that a notice has to get past a client that does not read, and a close frame as many again."""
+
+REFUSALS: Final = ("close", "http")
+"""The two ways: :func:`reject` and :func:`deny`."""
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+def reject(
+    status: int,
+    reason: str = "",
+    *,
+    reconnect: bool | None = None,
+    retry_after: float | None = None,
+    dialect: Dialect | None = None,
+) -> Application:
+    """An ASGI application that accepts a socket only to close it with 4000 + ``status``, after a CLOSE notice.
+
+    Browsers tell a page nothing of a handshake that failed, but what a socket was closed with. As it comes,
+    ``reconnect`` is true after 408, 429 and 5xx. ``ValueError`` for what is no HTTP status.
+    """
+    ending = ending_of(status, reason, reconnect, retry_after)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        logger.info("A socket is refused with %d: %s", ending.code, ending.reason)
+        await receive()
+        offered = scope.get("subprotocols")
+        # Browsers take no connection with none of the subprotocols that they offer.
+        await send({"type": "websocket.accept", "subprotocol": offered[0] if offered else None})
+        await say_goodbye(send, ending, dialect or Keys())
+
+    return application
+
+
+def deny(status: int, reason: str = "", *, headers: Headers = (), body: bytes | None = None) -> Application:
+    """An ASGI application that answers the handshake with an HTTP response of this ``status``.
+
+    A server without the extension for it answers 403 whatever the status. ``body`` is the reason as plain text, unless
+    it is given. ``ValueError`` for what is no HTTP status from 300 to 599.
+    """
+    if not isinstance(status, int) or not 300 <= status <= 599:
+        raise ValueError(f"A handshake is denied with a status from 300 to 599; got {status!r}.")
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        logger.info("A handshake is answered %d: %s", status, reason)
+        await receive()
+        if not can_respond(scope):
+            await send({"type": "websocket.close", "code": 4000 + status, "reason": reason})
+            return
+        await respond(send, status, reason, headers=headers, body=body)
+
+    return application
+
+
+async def respond(
+    send: Send,
+    status: int,
+    reason: str = "",
+    retry_after: float | None = None,
+    *,
+    headers: Headers = (),
+    body: bytes | None = None,
+) -> None:
+    """Send the HTTP response. ``body`` is the reason as plain text, unless it is given."""
+    sent = [(name.lower(), value) for name, value in headers]
+    if body is None:
+        body = (reason or title_of(status)).encode()
+        sent.append((b"content-type", b"text/plain; charset=utf-8"))
+    if retry_after is not None:
+        sent.append((b"retry-after", b"%d" % math.ceil(retry_after)))
+    if all(name != b"content-length" for name, _ in sent):
+        sent.append((b"content-length", b"%d" % len(body)))
+    await send({"type": f"{RESPONSE}.start", "status": status, "headers": sent})
+    await send({"type": f"{RESPONSE}.body", "body": body})
+
+
+def can_respond(scope: Scope) -> bool:
+    """Whether the server of ``scope`` can answer the handshake with any HTTP status."""
+    return RESPONSE in (scope.get("extensions") or ())
+
+
+def ending_of(status: int, reason: str, reconnect: bool | None = None, retry_after: float | None = None) -> Ending:
+    """How a socket is closed with an HTTP status. ``ValueError`` for anything else."""
+    if not isinstance(status, int) or not 100 <= status <= 599:
+        raise ValueError(f"A socket is closed with an HTTP status, such as 403; got {status!r}.")
+    if reconnect is None:
+        reconnect = status >= 500 or status in (408, 429)
+    return Ending(4000 + status, reason, reconnect=reconnect, retry_after=retry_after)
+
+
+def notice_of(ending: Ending) -> dict[str, Any]:
+    """The payload of the CLOSE notice."""
+    notice: dict[str, Any] = {"code": ending.code, "reason": ending.reason, "reconnect": ending.reconnect}
+    if ending.retry_after is not None:
+        notice["retry_after"] = ending.retry_after
+    return notice
+
+
+async def say_goodbye(send: Send, ending: Ending, dialect: Dialect) -> None:
+    """The CLOSE notice and the close. Raises nothing, and does not wait for a client that does not read."""
+    frame = codec.encode(dialect.push("CLOSE", notice_of(ending)))
+    try:
+        await _within(CLOSE_WAIT, send({"type": "websocket.send", "text": frame}))
+        await _within(CLOSE_WAIT, _close(send, ending))
+    except Exception:
+        logger.debug("A socket could not be closed.", exc_info=True)
+
+
+async def _close(send: Send, ending: Ending) -> None:
+    close = {"type": "websocket.close", "code": ending.code, "reason": ending.reason}
+    try:
+        await send(close)
+    except Exception:
+        if ending.code >= 3000:
+            raise
+        await send({**close, "code": SENDABLE})
+
+
+async def _within(seconds: float, doing: Awaitable[None]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await doing

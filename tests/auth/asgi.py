@@ -1,0 +1,68 @@
+"""What the servers load: each stack under a path of its own, with the same consumers below."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import django
+
+django.setup()
+
+from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.security.websocket import OriginValidator  # noqa: E402
+from rest_framework.authentication import TokenAuthentication  # noqa: E402
+from rest_framework_simplejwt.authentication import JWTAuthentication  # noqa: E402
+
+from routesock.auth import (  # noqa: E402
+    Credentials,
+    HandshakeMiddleware,
+    Identity,
+    RequestMiddleware,
+    SessionKeyAuthentication,
+    TokenMiddleware,
+)
+
+from .consumers import router  # noqa: E402
+from .tokens import Account, Once  # noqa: E402
+
+
+async def own(credentials: Credentials) -> Any:
+    if credentials.token == "expired":
+        return Identity(Account(), time.time() - 1)
+    return Account() if credentials.token == "carol" else None
+
+
+ALL: list[Any] = [JWTAuthentication, TokenAuthentication, SessionKeyAuthentication(), own]
+DJANGO = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "tests.auth.middleware.Answering",
+]
+
+
+def gate(**options: Any) -> HandshakeMiddleware:
+    return HandshakeMiddleware(router, **{"authenticators": ALL, "lock": 0, **options})
+
+
+stacks: dict[str, Any] = {
+    "bare": router,
+    "required": gate(),
+    "optional": gate(mode="optional"),
+    "disabled": gate(mode="disabled"),
+    "hurried": gate(timeout=0.5),
+    "locking": gate(lock=1.0),
+    "session": AuthMiddlewareStack(gate()),
+    "once": gate(authenticators=[Once("frame")]),
+    "token": TokenMiddleware(OriginValidator(router, ["*"]), ALL, query="token"),
+    "token-http": TokenMiddleware(router, ALL, query="token", refuse="http"),
+    "token-once": TokenMiddleware(router, [Once("header", "subprotocol", "query")], query="token"),
+    "requests": RequestMiddleware(router, DJANGO),
+    "requests-http": RequestMiddleware(router, DJANGO, refuse="http"),
+}
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    name = scope["path"].split("/")[1]
+    scope["root_path"] = f"/{name}"  # in place: a server's access log is written from its own scope
+    await stacks[name](scope, receive, send)
