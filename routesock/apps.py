@@ -1,4 +1,4 @@
-"""The Django app: it is needed in ``INSTALLED_APPS`` for the system checks only."""
+"""The Django app: the system checks, and the signals that tell when a login ends."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from .checks import CHECKS, TAG
 
 
 class RoutesockConfig(AppConfig):
-    """Registers the system checks."""
+    """Registers the system checks, and the receivers of Django's signals."""
 
     name = "routesock"
 
     def ready(self) -> None:
+        from . import receivers  # they import models, which are there only now
+
         for check in CHECKS:
             register(check, TAG)
+        receivers.connect()

@@ -46,7 +46,20 @@ class Cancel(NamedTuple):
     id: RequestId
 
 
-Decision: TypeAlias = Request | Refusal | Ping | Cancel | Of
+class Auth(NamedTuple):
+    """A new token for whoever is signed in."""
+
+    id: RequestId
+    payload: Any
+
+    def __repr__(self) -> str:  # without the token
+        return f"<Auth {self.id!r}>"
+
+
+Decision: TypeAlias = Request | Refusal | Ping | Cancel | Auth | Of
+
+AUTHENTICATORS: Final = "routesock.authenticators"
+"""The key of a scope under which a middleware leaves those that made its identity. With it, AUTH is one of ours."""
 
 _CONTROL: Final = ("PING", "CANCEL")
 """Reserved names that are acted upon before anything else, and with a heartbeat of ours PONG."""
@@ -77,6 +90,8 @@ class Intake:
         self._max_depth: int = conf.get("MAX_DEPTH")
         self._decoder_waits = False
         self._control_names = _CONTROL if compiled.limits.heartbeat is None else (*_CONTROL, "PONG")
+        if AUTHENTICATORS in consumer.scope:
+            self._control_names = (*self._control_names, "AUTH")
 
     def frame(self, message: dict[str, Any]) -> Decision:
         """What the ``websocket.receive`` event ``message`` carries."""
@@ -172,6 +187,11 @@ class Intake:
                 return Cancel(self._dialect.id(frame))
             except InvalidEnvelope:
                 return Of.NOBODY
+        if name == "AUTH" and name in self._control_names:
+            try:
+                return Auth(self._dialect.id(frame), self._dialect.payload(frame))
+            except InvalidEnvelope as error:
+                return Refusal(error, name, error.id)
         if name == "PONG":
             if name in self._control_names:
                 return Of.PONG
