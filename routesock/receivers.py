@@ -62,7 +62,11 @@ def _logged_out(user: Any, request: Any, **kwargs: Any) -> None:
     if name is None:
         return
     session = getattr(request, "session", None)
-    ended = revocation.session_with(name, user) if session is None else revocation.digest_of(session)
+    ended = None if session is None else revocation.digest_of(session)
+    socket = revocation.listener_with(name, user) if session is None else None
+    if socket is not None:  # Channels' logout(), whose next step is to end the session
+        socket.logs_out = True
+        ended = socket.session
     event = {"event": "check"} if ended is None else {"event": "logout", "session": ended}
     revocation.announce(name, event, using=user._state.db)
 

@@ -42,6 +42,9 @@ class Listener(Protocol):
     def session(self) -> str | None:
         """The digest of its session, ``None`` for a login without one."""
 
+    logs_out: bool
+    """A handler of this socket ends the session, and is to be answered itself."""
+
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
 
@@ -115,9 +118,9 @@ def stamp_of(user: Any) -> str:
     return digest(user.get_session_auth_hash() if hasattr(user, "get_session_auth_hash") else "")
 
 
-def session_with(name: str, user: object) -> str | None:
-    """The digest of the session behind the socket of this process whose ``scope["user"]`` is this very object."""
-    return next((one.session for one in _listeners_of(name) if one.scope.get("user") is user), None)
+def listener_with(name: str, user: object) -> Listener | None:
+    """That of the socket of this process whose ``scope["user"]`` is this very object."""
+    return next((one for one in _listeners_of(name) if one.scope.get("user") is user), None)
 
 
 def opened(message: Any) -> Event | None:

@@ -59,7 +59,7 @@ class Standing:
 
     __slots__ = (
         "_again", "_alarm", "_asking", "_channel", "_expires", "_follows", "_group", "_interval", "_layer", "_over",
-        "_recheck", "_socket", "_stamp", "_turn", "_user", "loop", "scope", "session",
+        "_recheck", "_socket", "_stamp", "_turn", "_user", "logs_out", "loop", "scope", "session",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +79,7 @@ class Standing:
         self._stamp: str | None = None
         self._again = self._expires = self._recheck = inf
         self.loop = asyncio.get_running_loop()
+        self.logs_out = False
         self.scope = scope
         self.session: str | None = None
 
@@ -133,7 +134,7 @@ class Standing:
                 self._end(ENDED)
             case "logout":
                 if event.get("session") == self.session:
-                    self._end(ENDED)
+                    self.check() if self.logs_out else self._end(ENDED)
             case "moved":
                 if event.get("session") == self.session:
                     self.session, self._stamp = event.get("to"), event.get("stamp")
