@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.core.checks import register
 
+from . import receivers
 from .checks import CHECKS, TAG
 
 
@@ -14,8 +15,6 @@ class RoutesockConfig(AppConfig):
     name = "routesock"
 
     def ready(self) -> None:
-        from . import receivers  # they import models, which are there only now
-
         for check in CHECKS:
             register(check, TAG)
         receivers.connect()

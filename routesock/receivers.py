@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models.signals import post_delete, post_save
@@ -86,6 +85,8 @@ def _saved(instance: Any, created: bool, update_fields: frozenset[str] | None, u
 
 
 def _concerns_login(user: Any, fields: frozenset[str]) -> bool:
+    from django.contrib.auth.base_user import AbstractBaseUser  # a model, which takes a project that is set up
+
     if getattr(type(user), "get_session_auth_hash", None) is AbstractBaseUser.get_session_auth_hash:
         return not _SECURITY_FIELDS.isdisjoint(fields)
     return fields != {"last_login"}  # which each login saves; any other may be in the hash
