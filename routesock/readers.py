@@ -157,11 +157,11 @@ class LayerReader(Reader):
                 membership.receiving = None
             if message.get("type") == TYPE:
                 self._told(message)
-                continue
-            job = Job(self, message, None, task)
-            if not self._progress.closing and await lane.submit(job) is HANDED_OVER:
-                return
-            del job
+            elif not self._progress.closing:
+                job = Job(self, message, None, task)
+                if await lane.submit(job) is HANDED_OVER:
+                    return
+                del job
             if self._tasks.finishing:
                 return
 

@@ -13,7 +13,7 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models.signals import post_delete, post_save
 
-from . import revocation, sessions, shutdown
+from . import logins, revocation, sessions, shutdown
 
 logger: Final = logging.getLogger("routesock.socket")
 
@@ -57,11 +57,11 @@ def _logged_in(user: Any, request: Any, **kwargs: Any) -> None:
 
 @_harmless
 def _logged_out(user: Any, request: Any, **kwargs: Any) -> None:
-    name = None if user is None else revocation.name_of(user)
+    name = None if user is None else logins.name_of(user)
     if name is None:
         return
     session = getattr(request, "session", None)
-    ended = None if session is None else revocation.digest_of(session)
+    ended = None if session is None else logins.digest_of(session)
     socket = revocation.listener_with(name, user) if session is None else None
     if socket is not None:  # Channels' logout(), whose next step is to end the session
         socket.logs_out = True
@@ -72,13 +72,13 @@ def _logged_out(user: Any, request: Any, **kwargs: Any) -> None:
 
 @_harmless
 def _saved(instance: Any, created: bool, update_fields: frozenset[str] | None, using: str, **kwargs: Any) -> None:
-    name = revocation.name_of(instance)
+    name = logins.name_of(instance)
     if name is None or created or (update_fields is not None and not _concerns_login(instance, update_fields)):
         return
     event = {
         "event": "saved",
         "active": bool(getattr(instance, "is_active", True)),
-        "stamp": revocation.stamp_of(instance),
+        "stamp": logins.stamp_of(instance),
         "spare": sessions.spare(name),
     }
     revocation.announce(name, event, using=using)
@@ -94,6 +94,6 @@ def _concerns_login(user: Any, fields: frozenset[str]) -> bool:
 
 @_harmless
 def _deleted(instance: Any, using: str, **kwargs: Any) -> None:
-    name = revocation.name_of(instance)
+    name = logins.name_of(instance)
     if name is not None:
         revocation.announce(name, {"event": "deleted"}, using=using)

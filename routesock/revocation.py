@@ -7,16 +7,15 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from hashlib import blake2b
 from typing import Any, Final, Protocol
 
 from asgiref.sync import async_to_sync
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.conf import settings
-from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, get_user_model
-from django.contrib.sessions.backends import signed_cookies
 from django.core import signing
 from django.db import connections, transaction
+
+from .logins import digest
 
 logger: Final = logging.getLogger("routesock.socket")
 
@@ -25,9 +24,6 @@ TYPE: Final = "routesock.revocation"
 
 SEND_WAIT: Final = 2.0
 """Seconds that a channel layer has to take a message. A logout, or the save of a user, waits no longer for it."""
-
-_IN_A_COOKIE: Final = "cookie"
-"""In place of a session's digest where the key changes with each save: one such session stands for all of its user."""
 
 Event = dict[str, Any]
 
@@ -77,45 +73,9 @@ def _listeners_of(user: str) -> tuple[Listener, ...]:
         return tuple(_listeners.get(user, ()))
 
 
-def name_of(user: Any) -> str | None:
-    """What ``user``, an instance of a model, is called in all processes; ``None`` for one that no database knows."""
-    meta = getattr(user, "_meta", None)
-    if meta is None or user.pk is None:
-        return None
-    return f"{meta.concrete_model._meta.label_lower}:{user.pk}"
-
-
-def name_in(session: Any) -> str:
-    """The same of the user of ``session``, who is signed in with it."""
-    model: Any = get_user_model()
-    return f"{model._meta.concrete_model._meta.label_lower}:{session[SESSION_KEY]}"
-
-
 def group_of(user: str) -> str:
     """The channel-layer group of the sockets of ``user``: any primary key makes a name that Channels accepts."""
     return f"routesock.user.{digest(user)}"
-
-
-def digest(text: str) -> str:
-    """Stands for a secret: whoever reads the channel layer must not be able to sign in with what is there."""
-    return blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def digest_of(session: Any) -> str | None:
-    """What stands for ``session``; ``None`` if it was never saved."""
-    if isinstance(session, signed_cookies.SessionStore):
-        return _IN_A_COOKIE
-    return digest(session.session_key) if session.session_key else None
-
-
-def stamp_in(session: Any) -> str:
-    """What stands for the password that ``session`` was signed in with."""
-    return digest(session.get(HASH_SESSION_KEY) or "")
-
-
-def stamp_of(user: Any) -> str:
-    """What stands for the password of ``user``."""
-    return digest(user.get_session_auth_hash() if hasattr(user, "get_session_auth_hash") else "")
 
 
 def listener_with(name: str, user: object) -> Listener | None:
@@ -190,4 +150,4 @@ def _layers() -> Iterator[tuple[str, Any]]:
 
 def crosses(layer: Any) -> bool:
     """Whether ``layer`` has groups that reach other processes."""
-    return type(layer) is not InMemoryChannelLayer and "groups" in getattr(layer, "extensions", ())
+    return layer.__class__ is not InMemoryChannelLayer and "groups" in getattr(layer, "extensions", ())

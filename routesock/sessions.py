@@ -14,7 +14,7 @@ from django.contrib.auth import SESSION_KEY
 from django.http import HttpRequest
 from django.utils.decorators import sync_and_async_middleware
 
-from . import revocation
+from . import logins, revocation
 
 logger: Final = logging.getLogger("routesock.socket")
 
@@ -70,7 +70,7 @@ def _following(request: HttpRequest) -> Iterator[None]:
     if not key or settings.SESSION_ENGINE == _IN_COOKIES:
         yield
         return
-    came = _Request(revocation.digest(key))
+    came = _Request(logins.digest(key))
     token = _current.set(came)
     try:
         yield
@@ -83,10 +83,10 @@ def _following(request: HttpRequest) -> Iterator[None]:
 
 
 def _tell(came: _Request, session: Any) -> None:
-    now = None if session is None else revocation.digest_of(session)
+    now = None if session is None else logins.digest_of(session)
     if now is not None and now != came.session and SESSION_KEY in session:
-        user = revocation.name_in(session)
-        moved = {"event": "moved", "session": came.session, "to": now, "stamp": revocation.stamp_in(session)}
+        user = logins.name_in(session)
+        moved = {"event": "moved", "session": came.session, "to": now, "stamp": logins.stamp_in(session)}
         revocation.announce(user, moved)
         came.saved.discard(user)
     for user in came.saved:

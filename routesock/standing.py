@@ -10,10 +10,7 @@ from collections.abc import Callable, Coroutine
 from math import inf
 from typing import Any, Final, Protocol
 
-from channels.layers import get_channel_layer
-from django.contrib.auth import SESSION_KEY
-
-from . import conf, db, revocation, verification
+from . import conf, db, logins, revocation, verification
 from .caps import is_signed_in
 from .overrides import Compiled
 from .revocation import Event
@@ -96,18 +93,18 @@ class Standing:
     def follow(self) -> None:
         """Whoever is signed in now is who the socket belongs to."""
         self._turn += 1
-        user = self.scope["user"] if is_signed_in(self.scope) else None
-        name = None if user is None else revocation.name_of(user)
+        name = logins.name_in_scope(self.scope)
+        identity = logins.identity_in(self.scope)
+        session = logins.session_in(self.scope)
         if name != self._user and self._follows:
             self._ignore()
             if name is not None:
                 revocation.listen(name, self)
         self._user = name
-        identity = self._identity()
         expires = None if identity is None else identity.expires
         self._expires = inf if expires is None else running_timer().now() + expires - time.time()
         self._stamp = None
-        self.session = revocation.digest_of(self.scope["session"]) if self._is_by_session(user, identity) else None
+        self.session = None if session is None else logins.digest_of(session)
         self._arm()
 
     def follow_anew(self) -> None:
@@ -169,14 +166,13 @@ class Standing:
 
     def _follow_changes(self) -> None:
         """The consumer may have put another user into its scope."""
-        user = self.scope["user"] if is_signed_in(self.scope) else None
-        if (None if user is None else revocation.name_of(user)) != self._user:
+        if logins.name_in_scope(self.scope) != self._user:
             self.follow_anew()
 
     def _look_up(self) -> None:
         if self._asking or self._user is None:
             return
-        user, identity = self.scope["user"], self._identity()
+        user, identity = self.scope["user"], logins.identity_in(self.scope)
         question: Callable[..., bool] = verification.token_holds
         args: tuple[Any, ...] = (user, None if identity is None else identity.auth)
         if self._stamp is not None:
@@ -224,26 +220,10 @@ class Standing:
         if self._user is not None:
             revocation.ignore(self._user, self)
 
-    def _identity(self) -> Any:
-        """What a token said about who is signed in, if it was a token."""
-        identity = self.scope.get("routesock.identity")
-        return identity if identity is not None and identity.user == self.scope.get("user") else None
-
-    def _is_by_session(self, user: Any, identity: Any) -> bool:
-        """Whether it is the session of ``scope`` that signs ``user`` in: not where a token did, with what it says."""
-        session = self.scope.get("session")
-        if self._user is None or session is None or (identity is not None and identity[1:] != (None, None)):
-            return False
-        try:  # one that nobody has read must not be read on the event loop
-            return bool(session.accessed and session.get(SESSION_KEY) == user._meta.pk.value_to_string(user))
-        except Exception:
-            logger.exception("The session of a socket cannot be read.")
-            return False
-
     def _has_another_password(self, event: Event) -> bool:
         if self.session is None or event.get("spare") == self.session:
             return False
-        return event.get("stamp") != (self._stamp or revocation.stamp_in(self.scope["session"]))
+        return event.get("stamp") != (self._stamp or logins.stamp_in(self.scope["session"]))
 
     async def _join(self) -> None:
         """Be in the group of the user, and in that of no other."""
@@ -297,6 +277,6 @@ def standing(socket: Socket, consumer: Any, compiled: Compiled) -> Standing | No
     if not follows and interval is None and (identity is None or identity.expires is None):
         return None
     layer = consumer.channel_layer
-    if not follows or layer is None or not revocation.crosses(get_channel_layer(consumer.channel_layer_alias)):
+    if not follows or layer is None or not revocation.crosses(layer):
         return Standing(socket, scope, None, "", follows=follows, interval=interval)
     return Standing(socket, scope, layer, consumer.channel_name, follows=follows, interval=interval)

@@ -11,7 +11,7 @@ from django.contrib.sessions.backends import cache as cache_sessions
 from django.core.cache import caches
 from django.db.models import Model
 
-from .revocation import stamp_of
+from .logins import stamp_of
 
 _get_user: Final[Any] = vars(get_user)["func"]
 """As it runs in a thread."""

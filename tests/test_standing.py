@@ -29,6 +29,7 @@ from routesock import (
     Request,
     RouteMixin,
     RouteSetupError,
+    logins,
     receivers,
     revocation,
     route,
@@ -364,7 +365,7 @@ class TestSaves:
     def test_a_failure_of_ours_does_not_reach_the_save(
         self, user: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(revocation, "stamp_of", lambda user: 1 / 0)
+        monkeypatch.setattr(logins, "stamp_of", lambda user: 1 / 0)
         user.first_name = "Ada"
         user.save()
         assert User.objects.get().first_name == "Ada"
@@ -558,7 +559,7 @@ class TestLookingUp:
     @shifted
     async def test_a_signal_is_looked_up_twice(self, browser: Browser, user: User) -> None:
         """The first look may have read a replica that lags behind."""
-        name = revocation.name_of(user)
+        name = logins.name_of(user)
         assert name is not None
         async with browser.socket() as client:
             revocation.announce(name, {"event": "check"})
@@ -682,7 +683,7 @@ class TestLayer:
                 seen.append({group: len(members) for group, members in layer.groups.items()})
                 await self.accept()
 
-        name = revocation.name_of(user)
+        name = logins.name_of(user)
         assert name is not None
         async with browser.socket(Looking):
             assert seen == [{revocation.group_of(name): 1}]
@@ -702,7 +703,7 @@ class TestLayer:
             async def news(self, event: Any) -> None:
                 await asyncio.Event().wait()
 
-        name = revocation.name_of(user)
+        name = logins.name_of(user)
         assert name is not None
         async with browser.socket(Busy) as client:
             (channel,) = layer.groups[revocation.group_of(name)]
@@ -722,7 +723,7 @@ class TestLayer:
     async def test_a_message_that_is_not_ours_does_nothing(
         self, layer: Any, browser: Browser, user: User, content: Any
     ) -> None:
-        name = revocation.name_of(user)
+        name = logins.name_of(user)
         assert name is not None
         async with browser.socket() as client:
             await layer.group_send(revocation.group_of(name), {"user": name, **content, "type": revocation.TYPE})
@@ -784,7 +785,7 @@ class TestLayer:
 
     @pytest.mark.parametrize("pk", [1, "x" * 300, "żółw 🐢", "a.b/c"])
     def test_a_group_has_a_name_that_channels_takes(self, pk: Any) -> None:
-        name = revocation.name_of(User(pk=pk))
+        name = logins.name_of(User(pk=pk))
         assert name is not None
         assert InMemoryChannelLayer().require_valid_group_name(revocation.group_of(name))
 
