@@ -244,6 +244,8 @@ class Connection:
         return self._tasks.start_apart(coroutine)
 
     def sign_out(self, ending: Ending) -> None:
+        if self._progress.closing:  # what still runs has its grace, as if the client had only left
+            return
         logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
         self._tasks.start(self._sign_out(ending))
 

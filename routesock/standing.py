@@ -73,7 +73,7 @@ class Standing:
         self._turn = 0  # counts the logins: an answer about an earlier one says nothing
         self._user: str | None = None
         self._group: str | None = None
-        self._stamp: str | None = None
+        self._stamp: str | None = None  # what the password has to be, where the store is not asked for the session
         self._again = self._expires = self._recheck = inf
         self.loop = asyncio.get_running_loop()
         self.logs_out = False
@@ -103,7 +103,8 @@ class Standing:
         self._user = name
         expires = None if identity is None else identity.expires
         self._expires = inf if expires is None else running_timer().now() + expires - time.time()
-        self._stamp = None
+        # One that was signed in over the socket need not be in the store, nor need it ever come there.
+        self._stamp = logins.stamp_in(session) if session is not None and session.modified else None
         self.session = None if session is None else logins.digest_of(session)
         self._arm()
 

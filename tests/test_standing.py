@@ -216,6 +216,30 @@ class TestLogout:
             await expect_end(client)
         assert seen == []
 
+    async def test_a_handler_whose_client_has_left_keeps_its_grace(self, browser: Browser) -> None:
+        seen: list[str] = []
+        go = asyncio.Event()
+
+        class Saving(Talk):
+            @route("save")
+            async def save(self, request: Request) -> None:
+                await go.wait()
+                seen.append("saved")
+
+            async def disconnect(self, code: int) -> None:
+                seen.append(f"disconnect {code}")
+
+        async with browser.socket(Saving) as client:
+            await client.send("save", id=1)
+            await client.settle()
+            leaving = asyncio.ensure_future(client.disconnect(1001))
+            await asyncio.sleep(0.01)
+            await sync_to_async(browser.client.logout)()
+            await asyncio.sleep(0.05)
+            go.set()
+            await leaving
+        assert seen == ["saved", "disconnect 1001"]
+
     async def test_from_an_async_view(self, browser: Browser, user: User) -> None:
         async def auser() -> User:
             return user
@@ -245,6 +269,18 @@ class TestLogout:
             assert (await client.call("login", "ada")).status == 204
             await until(lambda: revocation._listeners)
             await sync_to_async(user.delete)()
+            await expect_end(client)
+
+    @shifted
+    async def test_nor_need_its_session_be_saved(self, user: User) -> None:
+        app = AuthMiddlewareStack(Checked.as_asgi())
+        async with RouteClient(app, timeout=5) as client:
+            assert (await client.call("login", "ada")).status == 204
+            await advance(10)
+            await stays(client)
+            user.set_password("second")
+            await User.objects.aupdate(password=user.password)
+            await advance(10)
             await expect_end(client)
 
     async def test_a_token_is_not_logged_out_by_a_browser(self, browser: Browser, user: User) -> None:
