@@ -76,7 +76,7 @@ class Connection:
         self._responder = responder = Responder(consumer, compiled, outgoing, progress, tasks, end)
         responder.standing = standing(self, consumer, compiled)
         if AUTHENTICATORS in consumer.scope:
-            responder.refreshing = Refreshing(consumer, responder.replies, self._refreshed, self._refused)
+            responder.refreshing = Refreshing(consumer, responder.replies, self._signed_in, self._refused)
         self._liveness = watched(self, compiled.limits)
         self._reader = ClientReader(receive, responder, tasks, progress, consumer, self._liveness, end)
         self._membership = membership
@@ -268,10 +268,6 @@ class Connection:
         responder.standing = login = standing(self, self._consumer, type(self._consumer)._routesock)
         if login is not None:
             _ = self.start(login.begin())
-
-    def _refreshed(self) -> None:
-        if self._responder.standing is not None:
-            self._responder.standing.follow()
 
     def _refused(self) -> None:
         self.sign_out(REFUSED)

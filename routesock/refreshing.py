@@ -8,7 +8,14 @@ from typing import Any, Final
 
 from . import conf, faults
 from .auth.base import Authenticator, Credentials, Identity, Source
-from .exceptions import InvalidEnvelope, NotAuthenticated, PermissionDenied, RoutesockError, TooManyInFlight
+from .exceptions import (
+    DeadlineExceeded,
+    InvalidEnvelope,
+    NotAuthenticated,
+    PermissionDenied,
+    RoutesockError,
+    TooManyInFlight,
+)
 from .intake import AUTHENTICATORS, Auth, Refusal
 from .replies import Replies
 from .status import Ending
@@ -52,7 +59,9 @@ class Refreshing:
                 self._end()
         except RoutesockError as error:
             await self._refuse(auth, error)
-        except Exception as exc:
+        except BaseException as exc:  # an authenticator may raise SystemExit or a CancelledError of its own
+            if _is_cancelled():
+                raise
             await self._refuse(auth, faults.internal_error(exc, "AUTH", self._consumer))
         else:
             self._consumer.scope.update(
@@ -68,15 +77,29 @@ class Refreshing:
         if not isinstance(token, str) or not token:
             raise InvalidEnvelope('The payload of AUTH is {"token": "..."}.')
         scope = self._consumer.scope
-        credentials = Credentials(token, Source.FRAME, scope)
-        async with asyncio.timeout(conf.get("TIMEOUT")):
-            for authenticator in self._authenticators:
-                identity = await authenticator(credentials)
-                if identity is not None:
-                    if identity.user != scope.get("user"):
-                        raise PermissionDenied("This token is somebody else's. Connect again to sign in with it.")
-                    return identity
-        raise NotAuthenticated("The token is not valid.")
+        identity = await self._asked(Credentials(token, Source.FRAME, scope))
+        if identity is None:
+            raise NotAuthenticated("The token is not valid.")
+        if identity.user != scope.get("user"):
+            raise PermissionDenied("This token is somebody else's. Connect again to sign in with it.")
+        return identity
+
+    async def _asked(self, credentials: Credentials) -> Identity | None:
+        try:
+            async with asyncio.timeout(conf.get("TIMEOUT")):
+                for authenticator in self._authenticators:
+                    identity = await authenticator(credentials)
+                    if identity is not None:
+                        return identity
+        except TimeoutError:
+            raise DeadlineExceeded("The token took too long to be looked at; the old one holds.") from None
+        return None
 
     async def _refuse(self, auth: Auth, error: RoutesockError) -> None:
         await self._replies.refuse(Refusal(error, "AUTH", auth.id))
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody else has cancelled the task that asks."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

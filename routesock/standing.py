@@ -70,7 +70,7 @@ class Standing:
         self._alarm: Alarm | None = None
         self._asking = False
         self._over = False
-        self._turn = 0  # counts the logins: an answer about an earlier one says nothing
+        self._turn = 0  # counts the logins, and their sessions: an answer about an earlier one says nothing
         self._user: str | None = None
         self._group: str | None = None
         self._stamp: str | None = None  # what the password has to be, where the store is not asked for the session
@@ -136,6 +136,7 @@ class Standing:
             case "moved":
                 if event.get("session") == self.session:
                     self.session, self._stamp = event.get("to"), event.get("stamp")
+                    self._turn += 1
                     self.check()
             case "saved":
                 if not event.get("active") or self._has_another_password(event):
@@ -186,7 +187,9 @@ class Standing:
     async def _ask(self, turn: int, question: Callable[..., bool], args: tuple[Any, ...]) -> None:
         try:
             holds = await db.in_thread(question, *args)
-        except Exception as exc:  # of the database, which says nothing about the user
+        except asyncio.CancelledError:
+            raise
+        except BaseException as exc:  # of the database, or of a backend's code, which says nothing about the user
             _trouble.failed(exc)
             self._again = self.loop.time() + RETRY
             self._arm()
@@ -252,7 +255,7 @@ class _Trouble:
     def __init__(self) -> None:
         self._told = False
 
-    def failed(self, exc: Exception) -> None:
+    def failed(self, exc: BaseException) -> None:
         if not self._told:
             self._told = True
             logger.error("Whether users are still signed in cannot be looked up; their sockets stay.", exc_info=exc)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth.models import User
+from django.test import override_settings
 
 from routesock import Request, RouteMixin, refreshing, route
 from routesock.auth.base import Credentials, Identity, Source
@@ -116,6 +117,42 @@ async def test_an_authenticator_that_fails_is_a_500() -> None:
     async with socket(Tokens(), raise_exceptions=False) as client:
         assert (await auth(client, "broken-1")).status == 500
         assert (await client.call("who")).payload == ["ada", "first"]
+
+
+@pytest.mark.parametrize("failure", [SystemExit, asyncio.CancelledError, GeneratorExit])
+async def test_whatever_it_raises(failure: type[BaseException]) -> None:
+    async def fail(credentials: Credentials) -> None:
+        raise failure
+
+    async with socket(fail, raise_exceptions=False) as client:
+        assert (await auth(client, "x")).status == 500
+        assert (await client.call("who")).payload == ["ada", "first"]
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+async def test_an_authenticator_that_takes_too_long(hangs: bool) -> None:
+    async def late(credentials: Credentials) -> None:
+        if not hangs:
+            raise TimeoutError
+        await asyncio.Event().wait()
+
+    with override_settings(ROUTESOCK={"TIMEOUT": 0.05}):
+        async with socket(late) as client:
+            assert (await auth(client, "x")).status == 504
+            assert (await client.call("who")).payload == ["ada", "first"]
+
+
+class Kept(Who):
+    route_ends_with_session = False
+
+
+@shifted
+async def test_a_token_that_expires_in_place_of_one_that_does_not() -> None:
+    scope = {"routesock.identity": Identity(ADA, None, "first"), "routesock.authenticators": (Tokens(),)}
+    async with RouteClient(Kept, as_user=ADA, scope=scope, timeout=5) as client:
+        assert (await auth(client, "ada-300")).status == 200
+        await advance(301)
+        assert (await client.expect_close()).code == 4401
 
 
 async def test_it_is_not_behind_a_busy_handler_and_nothing_is_behind_it() -> None:
