@@ -74,7 +74,6 @@ class Connection:
         self._outbox = Outbox(send, progress, overflow == "drop", self)
         outgoing = Outgoing(consumer, compiled, self._outbox, progress)
         self._responder = responder = Responder(consumer, compiled, outgoing, progress, tasks, end)
-        responder.standing = standing(self, consumer, compiled)
         if AUTHENTICATORS in consumer.scope:
             responder.refreshing = Refreshing(consumer, responder.replies, self._signed_in, self._refused)
         self._liveness = watched(self, compiled.limits)
@@ -88,8 +87,7 @@ class Connection:
         """Read until the socket ends, then let ``disconnect()`` run, once, behind everything else."""
         message = {"type": "websocket.disconnect", "code": 1006}
         try:
-            if self._responder.standing is not None:
-                await self._responder.standing.begin()
+            await self.follow_login()
             self._tasks.start(self._reader.read())
             if self._layer is not None:
                 self._tasks.start(self._layer.read())
@@ -259,15 +257,17 @@ class Connection:
             self._ended.get_loop().call_soon_threadsafe(self._signed_in)
 
     def _signed_in(self) -> None:
+        _ = self.start(self.follow_login())
+
+    async def follow_login(self) -> None:
+        """The socket belongs to whoever is signed in by now. Returns when other processes can end it, too."""
         responder = self._responder
         if self._progress.closing:
             return
+        if responder.standing is None:
+            responder.standing = standing(self, self._consumer, type(self._consumer)._routesock)
         if responder.standing is not None:
-            responder.standing.follow_anew()
-            return
-        responder.standing = login = standing(self, self._consumer, type(self._consumer)._routesock)
-        if login is not None:
-            _ = self.start(login.begin())
+            await responder.standing.begin()
 
     def _refused(self) -> None:
         self.sign_out(REFUSED)

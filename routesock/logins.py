@@ -68,7 +68,7 @@ def identity_in(scope: Scope) -> Any:
 def session_in(scope: Scope) -> Any:
     """The session that signs the user of ``scope`` in; ``None`` where a token does, or nobody is known to."""
     identity, session = identity_in(scope), scope.get("session")
-    if session is None or (identity is not None and (identity.auth is not None or identity.expires is not None)):
+    if session is None or (identity is not None and not _may_be_of(session, identity)):
         return None
     try:  # one that nobody has read must not be read on the event loop
         if name_in_scope(scope) is not None and session.accessed and _signs_in(session, scope["user"]):
@@ -76,6 +76,11 @@ def session_in(scope: Scope) -> Any:
     except Exception:
         logger.exception("The session of a socket cannot be read.")
     return None
+
+
+def _may_be_of(session: Any, identity: Any) -> bool:
+    """Whether the token behind ``identity`` is ``session`` itself, or says nothing that a session would not say."""
+    return identity.auth is session or (identity.auth is None and identity.expires is None)
 
 
 def _signs_in(session: Any, user: Any) -> bool:

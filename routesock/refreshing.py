@@ -68,7 +68,8 @@ class Refreshing:
                 {"user": identity.user, "auth": identity.auth, "routesock.identity": identity},
             )
             self._changed()
-            await self._replies.granted("AUTH", auth.id, {"expires": identity.expires})
+            if auth.id is not None:
+                await self._replies.granted("AUTH", auth.id, {"expires": identity.expires})
         finally:
             self._busy = False
 
@@ -78,22 +79,25 @@ class Refreshing:
             raise InvalidEnvelope('The payload of AUTH is {"token": "..."}.')
         scope = self._consumer.scope
         identity = await self._asked(Credentials(token, Source.FRAME, scope))
-        if identity is None:
-            raise NotAuthenticated("The token is not valid.")
         if identity.user != scope.get("user"):
             raise PermissionDenied("This token is somebody else's. Connect again to sign in with it.")
         return identity
 
-    async def _asked(self, credentials: Credentials) -> Identity | None:
+    async def _asked(self, credentials: Credentials) -> Identity:
+        refusal = NotAuthenticated("The token is not valid.")
         try:
             async with asyncio.timeout(conf.get("TIMEOUT")):
                 for authenticator in self._authenticators:
-                    identity = await authenticator(credentials)
-                    if identity is not None:
-                        return identity
+                    try:
+                        identity = await authenticator(credentials)
+                    except NotAuthenticated as error:  # it may be a token of the next one
+                        refusal = error
+                    else:
+                        if identity is not None:
+                            return identity
         except TimeoutError:
             raise DeadlineExceeded("The token took too long to be looked at; the old one holds.") from None
-        return None
+        raise refusal
 
     async def _refuse(self, auth: Auth, error: RoutesockError) -> None:
         await self._replies.refuse(Refusal(error, "AUTH", auth.id))

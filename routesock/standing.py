@@ -84,10 +84,10 @@ class Standing:
 
     async def begin(self) -> None:
         """Follow the login. Returns when other processes can reach the socket, or their layer does not answer."""
-        if self._interval is not None:
+        if self._interval is not None and self._recheck == inf:
             self._recheck = self._after(self._interval)
         self.follow()
-        if self._layer is not None and self._user is not None:
+        if self._layer is not None and (self._user is not None or self._group is not None):
             await asyncio.wait({self._socket.start(self._join())}, timeout=JOIN_WAIT)
 
     def follow(self) -> None:
@@ -107,12 +107,6 @@ class Standing:
         self._stamp = logins.stamp_in(session) if session is not None and session.modified else None
         self.session = None if session is None else logins.digest_of(session)
         self._arm()
-
-    def follow_anew(self) -> None:
-        """The same once the socket is served."""
-        self.follow()
-        if self._layer is not None:
-            _ = self._socket.start(self._join())
 
     def forget(self) -> None:
         """The socket has ended. Does nothing the second time."""
@@ -169,7 +163,7 @@ class Standing:
     def _follow_changes(self) -> None:
         """The consumer may have put another user into its scope."""
         if logins.name_in_scope(self.scope) != self._user:
-            self.follow_anew()
+            _ = self._socket.start(self.begin())
 
     def _look_up(self) -> None:
         if self._asking or self._user is None:

@@ -177,11 +177,14 @@ async def test_one_at_a_time() -> None:
         assert (await auth(client, "ada-400")).status == 200
 
 
-async def test_without_an_id_it_is_answered_as_well() -> None:
+async def test_without_an_id_only_a_refusal_is_answered() -> None:
     async with socket(Tokens()) as client:
         await client.send("AUTH", {"token": "ada-300"})
+        await client.settle()
+        assert (await client.call("who")).payload == ["ada", "ada-300"]
+        await client.send("AUTH", {"token": "bad-1"})
         reply = await client.receive()
-        assert (reply["route"], reply["uuid"], reply["status"]) == ("AUTH", None, 200)
+        assert (reply["route"], reply["uuid"], reply["status"]) == ("AUTH", None, 401)
 
 
 async def test_whoever_tries_tokens_loses_the_socket() -> None:

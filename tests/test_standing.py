@@ -288,6 +288,14 @@ class TestLogout:
             await sync_to_async(browser.client.logout)()
             await stays(client)
 
+    async def test_a_session_that_is_the_token_is(self, browser: Browser, user: User) -> None:
+        session = await sync_to_async(session_of)(browser)
+        identity = Identity(user, None, session)
+        scope = {"session": session, "auth": session, "routesock.identity": identity}
+        async with RouteClient(Talk, as_user=user, scope=scope, timeout=5) as client:
+            await sync_to_async(browser.client.logout)()
+            await expect_end(client)
+
     async def test_it_is_told_when_it_is_committed(self, browser: Browser) -> None:
         async with browser.socket() as client:
             reached = asyncio.Event()
@@ -417,7 +425,9 @@ class TestSaves:
 
 
 def session_of(browser: Browser) -> Any:
-    return browser.client.session
+    session = browser.client.session
+    assert SESSION_KEY in session  # which reads it
+    return session
 
 
 def in_own_thread(view: Callable[[], None]) -> None:
