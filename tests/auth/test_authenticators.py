@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from channels.db import database_sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.db import SessionStore
 from django.utils.functional import SimpleLazyObject
@@ -86,7 +87,7 @@ async def test_a_session_of_before_the_password_change_is_refused(alice: User) -
 
 async def test_a_session_after_logout_is_refused(alice: User) -> None:
     token = await session(alice)
-    await SessionStore(token).aflush()
+    await database_sync_to_async(SessionStore(token).flush)()
     assert await who(SessionKeyAuthentication(), token) is None
 
 
