@@ -15,6 +15,8 @@ OPTIONAL = {
     "routesock.schemas.msgspec": "msgspec",
     "routesock.schemas.pydantic": "pydantic",
     "routesock.schemas.rest_framework": "rest_framework",
+    "routesock.permissions.rest_framework": "rest_framework",
+    "routesock.auth.rest_framework": "rest_framework",
     "routesock.pytest_plugin": "pytest",
 }
 

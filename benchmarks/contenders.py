@@ -12,8 +12,10 @@ import marshmallow
 import msgspec
 import pydantic
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
+from rest_framework import permissions as rest_framework
 
 from routesock import RouteMixin, nonblocking, route
+from routesock.permissions import BasePermission, IsAuthenticated, IsStaff
 
 from .driving import Application, Receive, Send, reply
 
@@ -68,6 +70,9 @@ class Target(NamedTuple):
 
 MARSHMALLOW_TARGET = Target(ready=0.12, queue=0.2)
 MSGSPEC_TARGET = Target(ready=0.06, queue=0.12)
+GUARD_TARGET = Target(ready=1.3, queue=1.3)
+"""For a guard beside the same route without it."""
+
 MORE_ROUTES_TARGET = Target(ready=1.05, queue=1.05)
 """For a contender beside the one with a single route."""
 
@@ -186,6 +191,34 @@ def by_number_of_routes(target: Target | None = None, **options: Any) -> tuple[C
     )
 
 
+def signed_in(application: Application) -> Application:
+    """``application`` behind a middleware that knows who is there: a superuser, whose rights need no query."""
+    from django.contrib.auth.models import User  # which needs Django to be set up
+
+    user = User(pk=1, username="alice", is_superuser=True)
+
+    async def middleware(scope: Any, receive: Receive, send: Send) -> None:
+        await application({**scope, "user": user}, receive, send)
+
+    return middleware
+
+
+class Lowercase(BasePermission):
+    """One that a user might write."""
+
+    @nonblocking
+    def has_permission(self, request: Any) -> bool:
+        return bool(request.payload["room"].islower())
+
+
+async def is_lowercase(request: Any) -> bool:
+    return bool(request.payload["room"].islower())
+
+
+def guarded(*permissions: Any, handler: Callable[..., Any] = echo) -> Application:
+    return signed_in(routed(handler, permissions=permissions))
+
+
 def groups() -> tuple[Group, ...]:
     """Everything that is compared."""
     return (
@@ -250,6 +283,26 @@ def groups() -> tuple[Group, ...]:
                 Contender("1 route, sync consumer", routed(echo_sync, base=JsonWebsocketConsumer)),
                 Contender("1 route, async consumer", routed(echo_sync)),
                 Contender("1 route, @nonblocking", routed(nonblocking(_copy(echo_sync)))),
+            ),
+        ),
+        Group(
+            "permissions",
+            (
+                Contender("without", guarded()),
+                Contender("IsAuthenticated", guarded(IsAuthenticated), target=GUARD_TARGET),
+                Contender("IsStaff | IsAuthenticated", guarded(IsStaff | IsAuthenticated), target=GUARD_TARGET),
+                Contender("~IsStaff & (staff | signed in)", guarded(~IsStaff & (IsStaff | IsAuthenticated))),
+                Contender("a class, @nonblocking", guarded(Lowercase)),
+                Contender("an async function", guarded(is_lowercase)),
+            ),
+        ),
+        Group(
+            "permissions in front of a sync handler, in its hop",
+            (
+                Contender("without", guarded(handler=echo_sync)),
+                Contender("IsAuthenticated", guarded(IsAuthenticated, handler=echo_sync)),
+                Contender('"auth.add_user"', guarded("auth.add_user", handler=echo_sync)),
+                Contender("DRF's IsAuthenticated", guarded(rest_framework.IsAuthenticated, handler=echo_sync)),
             ),
         ),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from enum import StrEnum, unique
 from typing import Any, Final
@@ -16,9 +16,13 @@ from django.utils.module_loading import import_string
 from django.utils.version import get_version_tuple
 
 from . import conf
+from .access import functions_asked, object_permissions
 from .consumers import RouteMixin
 from .discovery import Endpoint, endpoints
-from .routing import is_async, is_middleware
+from .exceptions import RouteSetupError
+from .permissions.resolve import from_settings
+from .routing import Route, is_async, is_middleware
+from .typing import UNSET
 
 TAG: Final = "routesock"
 
@@ -41,6 +45,9 @@ class Id(StrEnum):
     ASYNC_ON_SYNC = "routesock.W008"
     UNBOUNDED_DAPHNE = "routesock.W009"
     OVER_DAPHNES_LIMIT = "routesock.W010"
+    OPEN_ROUTES = "routesock.W011"
+    NO_OBJECTS = "routesock.W012"
+    NO_PERMISSION = "routesock.E013"
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -94,13 +101,14 @@ def _check_middleware(path: str) -> Iterator[CheckMessage]:
 
 
 def check_consumers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """``ASGI_APPLICATION`` can be imported and serves its consumers right, and so do their handlers.
+    """``ASGI_APPLICATION`` can be imported and serves its consumers right, and so do their handlers and permissions.
 
-    One check and not three: consumers are known once the application is imported. What makes a declaration impossible
+    One check and not four: consumers are known once the application is imported. What makes a declaration impossible
     is no check: it raises when the class is created, so it is found here as an application that cannot be imported.
     """
     messages = list(_check_application())
     messages += _check_handlers()
+    messages += _check_permissions()
     return messages
 
 
@@ -177,8 +185,64 @@ def _methods_of_routes(cls: type[RouteMixin]) -> dict[str, None]:
     A hook that is a function is left out: it gets a request and not the consumer, and may serve either kind.
     """
     routes = [plan.route for plan in cls._routesock.plans.values()]
-    names = [name for route in routes for name in (route.attr, route.hydrate, route.dehydrate)]
+    names = [name for route in routes for name in (route.attr, *functions_asked(route), route.hydrate, route.dehydrate)]
     return dict.fromkeys(name for name in names if isinstance(name, str))
+
+
+def _check_permissions() -> Iterator[CheckMessage]:
+    names = _setting_if_valid("PERMISSIONS")
+    if names is None:
+        return
+    told: set[tuple[str, int]] = set()
+    try:
+        for name in names:
+            from_settings(name)
+        for cls in _consumers(RouteMixin):
+            for message, routes in (_open_routes(cls), _routes_without_objects(cls)):
+                keys = {(message.id or "", id(inspect.getattr_static(cls, route.attr))) for route in routes}
+                if keys - told:
+                    told |= keys  # said once, of the class that has them, and not of each subclass
+                    yield message
+    except RouteSetupError as exc:
+        yield Error(
+            f"ROUTESOCK['PERMISSIONS']: {exc} Every connection fails.",
+            hint='Write dotted paths, such as "routesock.permissions.IsAuthenticated", or "app_label.codename".',
+            id=Id.NO_PERMISSION,
+        )
+
+
+def _open_routes(cls: type[RouteMixin]) -> tuple[CheckMessage, list[Route]]:
+    """The routes about which nobody says who may call them, where others of the class do say so."""
+    routes = _routes_now(cls)
+    unsaid = [route for route in routes if route.permissions is UNSET]
+    message = Warning(
+        f"{cls.__name__} says who may call some of its routes, but everybody may call {_names_of(unsaid)}.",
+        hint="Give the class route_permissions, or write permissions=() on the routes that are open on purpose.",
+        obj=cls,
+        id=Id.OPEN_ROUTES,
+    )
+    return message, unsaid if len(unsaid) < len(routes) else []
+
+
+def _routes_without_objects(cls: type[RouteMixin]) -> tuple[CheckMessage, list[Route]]:
+    """The routes that have permissions for objects, but no object."""
+    routes = [route for route in _routes_now(cls) if route.hydrate is None and any(object_permissions(route))]
+    names = dict.fromkeys(leaf.name for route in routes for leaf in object_permissions(route))
+    message = Warning(
+        f"{cls.__name__}: {', '.join(names)} would look at objects, but {_names_of(routes)} without hydrate= has none.",
+        hint="Write hydrate=, or permissions= without them for these routes.",
+        obj=cls,
+        id=Id.NO_OBJECTS,
+    )
+    return message, routes
+
+
+def _routes_now(cls: type[RouteMixin]) -> list[Route]:
+    return [plan.route for plan in cls._routesock.plans_now().values()]
+
+
+def _names_of(routes: Iterable[Route]) -> str:
+    return ", ".join(repr(route.name) for route in routes)
 
 
 def check_daphne(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:

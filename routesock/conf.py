@@ -35,6 +35,10 @@ def _is_client_error(value: Any) -> bool:
     return isinstance(value, int) and 400 <= value <= 499  # http.HTTPStatus too
 
 
+def _is_list_of_strings(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+
+
 OVERFLOW_POLICIES: Final = ("close", "drop")
 
 SETTINGS: Final[dict[str, Setting]] = {
@@ -59,11 +63,8 @@ SETTINGS: Final[dict[str, Setting]] = {
     "MAX_SOCKETS_PER_ADDRESS": Setting(
         None, _is_none_or(_is_count), "a positive number of sockets, or None for no limit"
     ),
-    "MIDDLEWARE": Setting(
-        (),
-        lambda value: isinstance(value, list | tuple) and all(isinstance(item, str) for item in value),
-        "a list of dotted paths",
-    ),
+    "MIDDLEWARE": Setting((), _is_list_of_strings, "a list of dotted paths"),
+    "PERMISSIONS": Setting((), _is_list_of_strings, 'a list of dotted paths and of strings such as "chat.add_message"'),
 }
 
 

@@ -247,6 +247,7 @@ class Connection:
 
     async def _finish(self, message: dict[str, Any]) -> None:
         self._close()
+        self._gone = True
         tasks, responder = self._tasks, self._responder
         if self._membership is not None:
             self._membership.leaving()

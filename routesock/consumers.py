@@ -37,6 +37,9 @@ class RouteMixin:
     route_dialect: ClassVar[Dialect] = Keys()
     """How frames are spelt."""
 
+    route_permissions: ClassVar[Sequence[Any] | Unset] = UNSET
+    """Who may ask a route that does not say so itself; ``()``: everybody. Without it ``PERMISSIONS`` holds."""
+
     route_timeout: ClassVar[float | Unset | None] = UNSET
     """Seconds that a handler may take; ``None``: no limit. Without it the setting ``TIMEOUT`` holds."""
 

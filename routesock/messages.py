@@ -49,6 +49,7 @@ class Request:
         "_began",
         "_logged",
         "_trace_id",
+        "_view",
         "consumer",
         "data",
         "emit",
@@ -62,6 +63,7 @@ class Request:
     _began: float | None
     _logged: bool
     _trace_id: str
+    _view: Any
 
     def __init__(
         self,
@@ -94,7 +96,7 @@ class Request:
     def user(self) -> Any:
         """Who is signed in: ``scope["user"]``, else an ``AnonymousUser`` instance, never its class or ``None``."""
         user = self.scope.get("user")
-        if user is None:
+        if user is None or issubclass(type(user), type):  # isinstance() would ask a lazy user for its __class__
             # Importing it needs the app registry, which is not there when routesock itself is imported.
             from django.contrib.auth.models import AnonymousUser
 

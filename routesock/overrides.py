@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from channels.consumer import AsyncConsumer, SyncConsumer
@@ -15,10 +15,12 @@ from channels.generic.websocket import (
 )
 
 from . import conf
+from .access import check_objects
 from .dialects import Dialect
 from .exceptions import RouteSetupError
 from .heartbeat import Heartbeat
 from .liveness import Limits
+from .permissions.resolve import Tree, from_settings, resolve_all
 from .pipeline import Plan, compile_route
 from .routing import checked_middleware, checked_timeout, collect
 from .typing import UNSET, Unset
@@ -31,6 +33,9 @@ class Compiled:
     """A consumer class as a connection sees it: its plans by route name, and what of Channels it overrides."""
 
     plans: Mapping[str, Plan]
+    """Without the permissions of the settings."""
+    plans_now: Callable[[], Mapping[str, Plan]]
+    """With them; :class:`RouteSetupError` for a setting ``PERMISSIONS`` that cannot work."""
     handlers: frozenset[str]
     """The attributes that answer routes: no channel-layer message may call them."""
     beside: frozenset[str]
@@ -75,13 +80,26 @@ def compile_consumer(cls: type) -> Compiled:
     is_json = issubclass(cls, AsyncJsonWebsocketConsumer | JsonWebsocketConsumer)
     own = {name: _is_own(cls, name) for name in ("dispatch", "websocket_receive", "receive", "send")}
     own |= {name: is_json and _is_own(cls, name) for name in _JSON_METHODS}
-    return Compiled(
-        plans={
+    permissions = _checked_permissions(cls)
+
+    def compiled(permissions: tuple[Tree, ...] | Unset) -> dict[str, Plan]:
+        return {
             name: compile_route(
-                cls, route, timeout if route.timeout is UNSET else route.timeout, middleware, isolated=isolated
+                cls,
+                replace(route, permissions=permissions) if route.permissions is UNSET else route,
+                timeout if route.timeout is UNSET else route.timeout,
+                middleware,
+                isolated=isolated,
             )
             for name, route in routes.items()
-        },
+        }
+
+    for route in routes.values():
+        check_objects(cls, route)
+    plans = compiled(permissions)
+    return Compiled(
+        plans=plans,
+        plans_now=_Current(plans, compiled),
         handlers=frozenset(route.attr for route in routes.values()),
         beside=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
         public=frozenset(name for name, route in routes.items() if route.public),
@@ -101,6 +119,28 @@ def compile_consumer(cls: type) -> Compiled:
         send=own["send"],
         send_json=own["send_json"],
     )
+
+
+class _Current:
+    """The plans of a class with the permissions that the settings name at the moment."""
+
+    def __init__(self, plans: Mapping[str, Plan], compiled: Callable[[tuple[Tree, ...]], Mapping[str, Plan]]) -> None:
+        self._open = any(plan.route.permissions is UNSET for plan in plans.values())
+        self._compiled = compiled
+        self._plans = plans
+        self._last: tuple[tuple[str, ...], Mapping[str, Plan]] = ((), plans)
+
+    def __call__(self) -> Mapping[str, Plan]:
+        if not self._open:
+            return self._plans
+        names = tuple(conf.get("PERMISSIONS"))
+        if not names:
+            return self._plans
+        last, plans = self._last
+        if names != last:
+            plans = self._compiled(tuple(map(from_settings, names)))
+            self._last = names, plans
+        return plans
 
 
 _JSON_METHODS: Final = ("receive_json", "decode_json", "encode_json", "send_json")
@@ -170,6 +210,11 @@ def _checked_overflow(cls: type) -> str | Unset:
         return policy  # type: ignore[no-any-return]
     choice = " or ".join(repr(name) for name in conf.OVERFLOW_POLICIES)
     raise RouteSetupError(f"{cls.__name__}.route_overflow is {choice}; got {policy!r}.")
+
+
+def _checked_permissions(cls: type) -> tuple[Tree, ...] | Unset:
+    permissions: Any = getattr(cls, "route_permissions", UNSET)
+    return UNSET if permissions is UNSET else resolve_all(f"{cls.__name__}.route_permissions", permissions)
 
 
 def _checked_isolation(cls: type) -> bool:

@@ -1,7 +1,7 @@
 """A route compiled into the steps that it uses: once per class, so that a message pays for nothing else.
 
-The order is schema, hydrate, handler (inside its middleware), dehydrate; a stream is dehydrated item by item. Guards
-have their place in front of the schema and, for objects, behind hydrate.
+The order is permissions, schema, hydrate, permissions of what that loaded, handler (inside its middleware), dehydrate;
+a stream is dehydrated item by item.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from . import db, isolation
+from .access import permission_steps
 from .messages import Reply, Request
 from .routing import Route
 from .steps import Runs, Step, as_reply, dehydrate, finish, handle, hook_of, hydrate, load, mark_start
@@ -99,12 +100,14 @@ def compile_route(
     *,
     isolated: bool,
 ) -> Plan:
-    """The plan of ``route`` on ``cls``. :class:`RouteSetupError` for the name of a method that the class has not."""
-    before: list[Step] = []
+    """The plan of ``route`` on ``cls``. :class:`RouteSetupError` for a hook or permission that cannot be called."""
+    permissions, object_permissions = permission_steps(cls, route)
+    before: list[Step] = [*permissions]
     if route.schema is not None:
         before.append(load(route.schema))
     if route.hydrate is not None:
         before.append(hydrate(hook_of(cls, route, "hydrate", route.hydrate)))
+    before += object_permissions
     handler = [stream(cls, route) if route.streams else handle(cls, route)]
     if handler[0].runs is Runs.IN_THREAD:
         handler.insert(0, Step(Runs.IN_THREAD, mark_start))  # where it may have waited for its turn

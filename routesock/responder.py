@@ -57,7 +57,7 @@ class Responder:
         self._compiled = compiled
         self._guarded = compiled.guarded
         self._progress = progress
-        self._plans = compiled.plans
+        self._plans = compiled.plans_now()
         self.replies = Replies(consumer, compiled.dialect, outgoing, progress)
         self._end = end
         self._timeout: float | None = conf.get("TIMEOUT")

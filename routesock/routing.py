@@ -13,6 +13,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from .dialects import MAX_ROUTE_CHARS
 from .exceptions import RouteSetupError
+from .permissions.resolve import Tree, resolve_all
 from .schemas import SchemaAdapter, library_adapter, resolve
 from .typing import UNSET, Unset
 
@@ -37,6 +38,7 @@ class Route:
 
     name: str
     attr: str = ""
+    permissions: tuple[Tree, ...] | Unset = UNSET
     schema: SchemaAdapter | None = None
     hydrate: Callable[..., Any] | str | None = None
     dehydrate: Any = None
@@ -57,6 +59,7 @@ class Route:
 def route(
     name: str,
     *,
+    permissions: Sequence[Any] | Unset = UNSET,
     schema: Any = None,
     hydrate: Callable[..., Any] | str | None = None,
     dehydrate: Any = None,
@@ -78,6 +81,9 @@ def route(
     reply with status 206, and a reply with 200 follows the last. Stacked marks give one handler several names.
 
     :param name: What clients write, at most 128 characters; ``route_prefix`` of the class goes in front of it.
+    :param permissions: Who may ask: a list of permissions, which all have to permit; see
+        :func:`~routesock.permissions.resolve.resolve`. ``()`` opens the route to everybody. Without it
+        ``route_permissions`` of the class holds, else the setting ``PERMISSIONS``, else the route is open.
     :param schema: Turns the client's payload into ``request.payload`` or refuses it (422): a marshmallow Schema (class
         or instance), a pydantic model, a msgspec Struct, a DRF serializer, or a callable.
     :param hydrate: Called with the request; what it returns becomes ``request.payload``. A function or the name of a
@@ -103,6 +109,7 @@ def route(
     """
     declared = Route(
         name=_checked_name(name),
+        permissions=UNSET if permissions is UNSET else resolve_all("permissions=", permissions),
         schema=None if schema is None else resolve(schema),
         hydrate=_checked_hook("hydrate", hydrate),
         dehydrate=_checked_dehydrate(dehydrate),

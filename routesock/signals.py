@@ -46,7 +46,7 @@ class LoopSignal(Signal):
 
 
 request_started: Final = LoopSignal(use_caching=True)
-"""A request's turn has come, and its schema is next; or it will have none, and ``request_finished`` is next.
+"""A request's turn has come, and its permissions are next; or it will have none, and ``request_finished`` is next.
 
 ``request``
     The :class:`~routesock.Request`, with the payload as the client sent it.

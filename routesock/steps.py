@@ -165,7 +165,7 @@ def hook_of(cls: type, route: Route, option: str, hook: Any) -> Callable[[Reques
         if yields(function) or not takes(function, 1 if is_bound(cls, name) else 2):
             raise RouteSetupError(
                 f"{cls.__name__}.{route.attr}: {option}={name!r} names a method that cannot be called as a hook. "
-                f"Write `def {name}(self, {'request' if option == 'hydrate' else 'result'})` that returns its result."
+                f"Write `def {name}(self, {'result' if option == 'dehydrate' else 'request'})` that returns its result."
             )
 
         def call(request: Request, argument: Any) -> Any:

@@ -63,9 +63,11 @@ class Tasks:
         self._over = loop.create_future()
         pending.add(self._over)
         timer = loop.call_later(seconds, self.hurry)
-        while self._over in pending and len(pending) > 1:
-            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        timer.cancel()
+        try:
+            while self._over in pending and len(pending) > 1:
+                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
 
     def hurry(self) -> None:
         """Cut every grace short."""

@@ -29,6 +29,7 @@ from routesock import Request, RouteMixin, route
 from routesock.checks import TAG, Id
 from routesock.conf import SETTINGS
 from routesock.discovery import Endpoint, endpoints
+from routesock.permissions import BasePermission, IsAuthenticated
 from routesock.testing import RouteClient
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -51,6 +52,32 @@ class Legacy(RouteMixin, JsonWebsocketConsumer):
     @route("send")
     async def send_message(self, request: Request) -> Any:
         self.send_json({})
+
+
+class Owned(BasePermission):
+    def has_object_permission(self, request: Request, obj: Any) -> bool:
+        return False
+
+
+class Shop(RouteMixin, AsyncJsonWebsocketConsumer):
+    route_permissions = [IsAuthenticated, Owned]
+
+    @route("order.list")
+    async def list_orders(self, request: Request) -> None: ...
+
+    @route("order.count", permissions=())
+    async def count_orders(self, request: Request) -> None: ...
+
+    @route("order.get", hydrate=lambda request: request.payload)
+    async def get_order(self, request: Request) -> None: ...
+
+
+class Half(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("read")
+    async def read(self, request: Request) -> None: ...
+
+    @route("write", permissions=[IsAuthenticated])
+    async def write(self, request: Request) -> None: ...
 
 
 async def timing(request: Request, call_next: Any) -> Any:
@@ -98,10 +125,13 @@ def here(name: str) -> str:
     return f"{__name__}.{name}"
 
 
+OF_CLASSES: Final = (Id.ASYNC_ON_SYNC, Id.OPEN_ROUTES, Id.NO_OBJECTS)
+
+
 def found(**overrides: Any) -> list[CheckMessage]:
-    """What the checks say under these settings, but for sync consumers, of which other tests may have left some."""
+    """What the checks say under these settings, but for the consumers that other tests may have left."""
     with override_settings(**(installed() | overrides)):
-        return [message for message in run_checks(tags=[TAG]) if message.id != Id.ASYNC_ON_SYNC]
+        return [message for message in run_checks(tags=[TAG]) if message.id not in OF_CLASSES]
 
 
 def found_of(cls: type) -> list[CheckMessage]:
@@ -137,6 +167,9 @@ WRONG: Final[dict[Id, dict[str, Any]]] = {
     Id.ASYNC_ON_SYNC: {},
     Id.UNBOUNDED_DAPHNE: installed(Daphne("4.2.1")),
     Id.OVER_DAPHNES_LIMIT: installed(Daphne("4.2.2")) | {"ROUTESOCK": {"MAX_REPLY": 2 * MIB}},
+    Id.OPEN_ROUTES: {},
+    Id.NO_OBJECTS: {},
+    Id.NO_PERMISSION: {"ROUTESOCK": {"PERMISSIONS": ["nowhere.at.all"]}},
 }
 
 
@@ -468,6 +501,122 @@ class TestAsyncOnSync:
             async def two(request: Request) -> None: ...
 
         assert [str(message.msg).split()[0] for message in found_of(Sync)] == ["Sync.one", "Sync.two"]
+
+
+class TestOpenRoutes:
+    def test_route_without_a_word_beside_one_with_a_word_is_a_warning(self) -> None:
+        """Somebody thinks of permissions there, and may take the rest for closed."""
+        message = only(found_of(Half))
+        assert message.id == Id.OPEN_ROUTES
+        assert message.msg == "Half says who may call some of its routes, but everybody may call 'read'."
+
+    async def test_what_the_warning_says_is_so(self) -> None:
+        """Nobody has to sign in."""
+        async with RouteClient(Half) as client:
+            assert [(await client.call(name)).status for name in ("read", "write")] == [204, 401]
+
+    def test_open_route_beside_one_that_is_open_on_purpose_is_a_warning(self) -> None:
+        """Who writes ``()`` for one takes the others for closed."""
+
+        class Purpose(RouteMixin, AsyncJsonWebsocketConsumer):
+            @route("a", permissions=())
+            async def a(self, request: Request) -> None: ...
+
+            @route("b")
+            async def b(self, request: Request) -> None: ...
+
+            @route("c")
+            async def c(self, request: Request) -> None: ...
+
+        message = only(found_of(Purpose))
+        assert message.msg.endswith("everybody may call 'b', 'c'.")
+
+    def test_class_without_permissions_is_none_of_our_business(self) -> None:
+        """Its ``connect`` may let in whom it likes: a warning that every project silences would be worth nothing."""
+        assert found_of(Chat) == []
+
+    @pytest.mark.parametrize("permissions", [(), [IsAuthenticated]])
+    def test_class_with_a_word_of_its_own_is_right(self, permissions: Any) -> None:
+        """Open on purpose, too."""
+        assert found_of(type("Said", (Half,), {"route_permissions": permissions})) == []
+
+    def test_permissions_of_the_settings_are_a_word(self) -> None:
+        """They hold for every route that has none."""
+        with override_settings(**installed(), ROUTESOCK={"PERMISSIONS": ["routesock.permissions.IsAuthenticated"]}):
+            assert not [message for message in run_checks(tags=[TAG]) if message.id == Id.OPEN_ROUTES]
+
+    def test_inherited_route_is_told_of_the_class_that_has_it(self) -> None:
+        """A subclass repeats nothing, but has its own to tell."""
+
+        class Same(Half): ...
+
+        class More(Half):
+            @route("search")
+            async def search(self, request: Request) -> None: ...
+
+        assert found_of(Same) == []
+        assert "'read', 'search'" in only(found_of(More)).msg
+
+
+class TestNoObjects:
+    def test_permission_for_objects_on_a_route_without_is_a_warning(self) -> None:
+        """It is never asked there; a route that is open on purpose has none, and one with hydrate an object."""
+        message = only(found_of(Shop))
+        assert (message.id, message.hint) == (
+            Id.NO_OBJECTS,
+            "Write hydrate=, or permissions= without them for these routes.",
+        )
+        assert message.msg == "Shop: Owned would look at objects, but 'order.list' without hydrate= has none."
+
+    def test_permission_of_a_route_that_asks_both_is_told_too(self) -> None:
+        """One that looks at objects alone is refused there."""
+
+        class Both(Owned):
+            def has_permission(self, request: Request) -> bool:
+                return True
+
+        class Routed(RouteMixin, AsyncJsonWebsocketConsumer):
+            @route("a", permissions=[IsAuthenticated | ~Both])
+            async def a(self, request: Request) -> None: ...
+
+        assert only(found_of(Routed)).id == Id.NO_OBJECTS
+
+    def test_permissions_of_the_settings_are_looked_at(self) -> None:
+        """Each consumer has routes of its own."""
+        with override_settings(**installed(), ROUTESOCK={"PERMISSIONS": [here("Owned")]}):
+            told = [message.obj for message in run_checks(tags=[TAG]) if message.id == Id.NO_OBJECTS]
+        assert Chat in told
+
+    def test_subclass_repeats_nothing(self) -> None:
+        """As with every message about a class."""
+        assert found_of(type("Same", (Shop,), {})) == []
+
+
+class TestPermissions:
+    @pytest.mark.parametrize("name", ["routesock.permissions.IsStaff", "auth.add_user", here("Owned")])
+    def test_name_of_a_permission_is_right(self, name: str) -> None:
+        """A class, or one of Django's."""
+        assert found(ROUTESOCK={"PERMISSIONS": [name]}) == []
+
+    @pytest.mark.parametrize("name", ["nowhere.at.all", "IsStaff", "", here("nothing"), here("ROOT"), here("timing")])
+    def test_name_of_anything_else_is_an_error(self, name: str) -> None:
+        """Told once, and not for each consumer."""
+        message = only(found(ROUTESOCK={"PERMISSIONS": ["auth.add_user", name]}))
+        assert message.id == Id.NO_PERMISSION
+        assert message.msg.startswith("ROUTESOCK['PERMISSIONS']: ")
+        assert message.msg.endswith("Every connection fails.")
+
+    def test_async_method_as_a_permission_of_a_sync_consumer_is_a_warning(self) -> None:
+        """It has the consumer as ``self``, as a handler has."""
+
+        class Sync(RouteMixin, JsonWebsocketConsumer):
+            @route("send", permissions=[IsAuthenticated | "may_send"])
+            def send_message(self, request: Request) -> None: ...
+
+            async def may_send(self, request: Request) -> bool:
+                return True
+
+        assert only(found_of(Sync)).msg.startswith("Sync.may_send is async")
 
 
 class TestDaphne:

@@ -36,6 +36,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "MAX_SOCKETS_PER_USER": None,
     "MAX_SOCKETS_PER_ADDRESS": None,
     "MIDDLEWARE": (),
+    "PERMISSIONS": (),
 }
 
 COUNTS: Final = (
@@ -55,6 +56,7 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
     "DISCONNECT_GRACE": (0, 0.0, 1, 0.5),
     "DRAIN_ON_SIGTERM": (True, False),
     "MIDDLEWARE": ([], (), ["shop.middleware.timing"], ("a.b", "c.d")),
+    "PERMISSIONS": ([], (), ["routesock.permissions.IsAuthenticated"], ("chat.add_message", "a.b.c")),
 }
 
 REFUSED: Final[dict[str, tuple[Any, ...]]] = {
@@ -66,6 +68,7 @@ REFUSED: Final[dict[str, tuple[Any, ...]]] = {
     "DISCONNECT_GRACE": (-1, None, "5", True, math.nan),
     "DRAIN_ON_SIGTERM": (0, 1, None, "False", "no"),
     "MIDDLEWARE": ("shop.middleware.timing", [print], {"a.b"}, {"a.b": 1}, None, [None]),
+    "PERMISSIONS": ("chat.add_message", [print], {"a.b"}, {"a.b": 1}, None, [None]),
 }
 
 

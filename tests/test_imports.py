@@ -22,8 +22,10 @@ MODULES: Final = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in PACKAGE.rglob("*.py")
 )
 ADAPTERS: Final = {
-    f"routesock.schemas.{library}": library for library in ("marshmallow", "msgspec", "pydantic", "rest_framework")
-} | {"routesock.auth.rest_framework": "rest_framework"}
+    **{f"routesock.schemas.{library}": library for library in ("marshmallow", "msgspec", "pydantic", "rest_framework")},
+    "routesock.permissions.rest_framework": "rest_framework",
+    "routesock.auth.rest_framework": "rest_framework",
+}
 OPTIONAL: Final = {*ADAPTERS.values(), "daphne", "uvicorn", "twisted", "redis", "channels_redis", "django_redis"}
 SETUP: Final = "from django.conf import settings; settings.configure()\n"
 TESTING: Final = {"pytest", "_pytest", "pytest_asyncio", "pytest_django"}

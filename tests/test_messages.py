@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth.models import AnonymousUser
 from django.http import Http404
 from django.test import override_settings
-from django.utils.functional import lazy
+from django.utils.functional import SimpleLazyObject, lazy
 from rest_framework.exceptions import APIException
 
 from routesock import Reply, Request, RouteMixin, RoutesockError, route
@@ -31,9 +32,17 @@ def test_a_request_made_by_hand_is_enough_for_a_handler() -> None:
 
 
 def test_without_a_user_in_the_scope_it_is_an_anonymous_instance() -> None:
-    user = Request("a").user
-    assert isinstance(user, AnonymousUser)
-    assert user.is_authenticated is False
+    for scope in ({}, {"user": None}, {"user": AnonymousUser}):
+        consumer: Any = SimpleNamespace(scope=scope)
+        user = Request("a", consumer=consumer).user
+        assert isinstance(user, AnonymousUser)
+        assert user.is_authenticated is False
+    assert isinstance(Request("a").user, AnonymousUser)
+
+
+def test_a_lazy_user_is_not_looked_up_before_it_is_asked() -> None:
+    consumer: Any = SimpleNamespace(scope={"user": SimpleLazyObject(lambda: 1 / 0)})
+    assert type(Request("a", consumer=consumer).user) is SimpleLazyObject
 
 
 def test_what_a_client_sent_stays_out_of_the_repr() -> None:

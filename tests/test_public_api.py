@@ -28,6 +28,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "nonblocking",
         "route",
     ],
+    "routesock.permissions": ["AllowAny", "BasePermission", "HasPerm", "IsAuthenticated", "IsStaff"],
     "routesock.auth": [
         "Authenticator",
         "Credentials",
@@ -67,6 +68,7 @@ CLASS_OPTIONS: Final = {
     "route_disconnect_grace",
     "route_middleware",
     "route_overflow",
+    "route_permissions",
     "route_prefix",
     "route_timeout",
 }

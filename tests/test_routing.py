@@ -577,7 +577,7 @@ class TestOptions:
         kept = routes_of(cls)["send"]
         assert {option: getattr(kept, option) for option in options} == options
 
-    @pytest.mark.parametrize("option", ["permissions", "throttle", "public", "name2", "serializer"])
+    @pytest.mark.parametrize("option", ["permission", "throttle", "public", "name2", "serializer"])
     def test_unknown_option_is_a_type_error(self, option: str) -> None:
         """An option that routesock does not have is never ignored: it might have been a permission."""
         with pytest.raises(TypeError, match=option):
@@ -866,7 +866,7 @@ SNIPPET = """
 
     reveal_type(Chat.send_message)
     reveal_type(Chat().count)
-    route("send", permissions=[])
+    route("send", serializer=None)
     route(5)
 """
 

@@ -6,9 +6,11 @@ diff -u chat/legacy.py chat/consumers.py
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from routesock import Keys, Reply, RouteMixin, route
-from routesock.exceptions import Conflict, PermissionDenied
+from routesock.exceptions import Conflict
+from routesock.permissions import IsAuthenticated
 
 from .models import Message
+from .permissions import IsAuthor
 from .schemas import EditSchema, JoinSchema, MessageListSchema, MessageSchema, SendSchema
 
 
@@ -20,6 +22,7 @@ async def load_message(request):
 class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     # The page of today spells its frames so, and stays as it is.
     route_dialect = Keys(route="action", id="request_id", payload=None)
+    route_permissions = [IsAuthenticated]
 
     room = None
 
@@ -51,11 +54,9 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         await self.send_room(message.room, "chat.message", message=self.dump(message))
         return Reply(message, status=201)
 
-    @route("message.edit", schema=EditSchema, hydrate=load_message, dehydrate=MessageSchema())
+    @route("message.edit", schema=EditSchema, hydrate=load_message, permissions=[IsAuthor], dehydrate=MessageSchema())
     async def edit_message(self, request):
         message = request.payload
-        if message.author != self.user:
-            raise PermissionDenied("Only its author may edit a message.")
         message.text = request.data["text"]
         await message.asave(update_fields=["text"])
         await self.send_room(message.room, "chat.message", message=self.dump(message))

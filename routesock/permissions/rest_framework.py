@@ -1,0 +1,153 @@
+"""Django REST framework's permissions, with a request and a view that they can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from io import BytesIO
+from typing import Any, Final
+
+from django.core.handlers.asgi import ASGIRequest
+from django.utils.datastructures import MultiValueDict
+from rest_framework import permissions, request  # type: ignore[import-untyped, unused-ignore]
+
+from routesock.exceptions import RouteSetupError
+from routesock.messages import Request
+
+from .base import And, Expression, Not, Or
+from .resolve import Foreign, Leaf, Tree, overridden, resolve
+from .users import without_cached_permissions
+
+_NODES: Final[dict[type, type[Expression]]] = {permissions.AND: And, permissions.OR: Or, permissions.NOT: Not}
+
+
+class RestFramework(Foreign):
+    """A DRF permission, or several put together, with the method that they read as ``request.method``.
+
+    ``permissions=[RestFramework(IsAuthenticatedOrReadOnly, method="GET")]``. A frame has no method of its own: without
+    this, DRF's permissions read ``"POST"``, so that nothing counts as safe unless the route says so.
+    """
+
+    def __init__(self, permission: Any, *, method: str = "POST") -> None:
+        if not isinstance(method, str) or not method.isupper():
+            raise RouteSetupError(f'method= is the name of an HTTP method, such as "GET"; got {method!r}.')
+        self._permission = permission
+        self._method = method
+
+    def __repr__(self) -> str:
+        return f"RestFramework({self._permission!r}, method={self._method!r})"
+
+    @property
+    def tree(self) -> Tree:
+        tree = _translated(self._permission, self._method)
+        if tree is None:
+            raise RouteSetupError(f"{self._permission!r} is no permission of DRF's.")
+        return tree
+
+
+def tree_of(permission: Any) -> Tree | None:
+    return _translated(permission, "POST")
+
+
+def _translated(permission: Any, method: str) -> Tree | None:
+    """DRF's operators as ours: theirs take whatever is truthy, and ``~`` negates object checks that nobody wrote."""
+    if isinstance(permission, permissions.OperandHolder | permissions.SingleOperandHolder):
+        operands = [getattr(permission, name) for name in ("op1_class", "op2_class") if hasattr(permission, name)]
+        node = _NODES.get(permission.operator_class)
+        if node is None:  # an operator of a third party
+            return _leaf(permission.operator_class, permission, method)
+    else:
+        operands = [getattr(permission, name) for name in ("op1", "op2") if hasattr(permission, name)]
+        node = _NODES.get(type(permission))
+    if node is not None:
+        return node(*(_operand(operand, method) for operand in operands))
+    if isinstance(permission, type) and issubclass(permission, permissions.BasePermission):
+        return _leaf(permission, permission, method)
+    if isinstance(permission, permissions.BasePermission):
+        return _leaf(type(permission), lambda: permission, method)
+    return None
+
+
+def _operand(operand: Any, method: str) -> Tree:
+    tree = _translated(operand, method)
+    return resolve(operand) if tree is None else tree
+
+
+def _leaf(cls: Any, make: Callable[[], Any], method: str) -> Leaf:
+    general, on_object = (
+        overridden(cls, name, permissions.BasePermission) for name in ("has_permission", "has_object_permission")
+    )
+    if general is None and on_object is None:
+        raise RouteSetupError(
+            f"{cls.__name__} overrides neither has_permission nor has_object_permission, so it would permit everything."
+        )
+    return Leaf(cls.__name__, lambda attr: partial(_Adapted, make, method, attr), general, on_object)
+
+
+class _Adapted:
+    """One DRF permission for one check."""
+
+    def __init__(self, make: Callable[[], Any], method: str, action: str) -> None:
+        self._permission = make()
+        self._method = method
+        self._action = action
+
+    @property
+    def message(self) -> Any:
+        return getattr(self._permission, "message", None)
+
+    @property
+    def code(self) -> Any:
+        return getattr(self._permission, "code", None)
+
+    def has_permission(self, asked: Request) -> Any:
+        view = view_of(asked, self._method, self._action)
+        return self._permission.has_permission(view.request, view)
+
+    def has_object_permission(self, asked: Request, obj: Any) -> Any:
+        view = view_of(asked, self._method, self._action)
+        return self._permission.has_object_permission(view.request, view, obj)
+
+
+class View:
+    """What a DRF permission gets as its view: the attributes of an ``APIView``; all others are the consumer's."""
+
+    format_kwarg = None
+
+    def __init__(self, consumer: Any, http: Any, action: str) -> None:
+        arguments = consumer.scope.get("url_route", {})
+        self.args = arguments.get("args", ())
+        self.kwargs = arguments.get("kwargs", {})
+        self.action = action
+        self.request = http
+        self._consumer = consumer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+
+def view_of(asked: Request, method: str, action: str) -> View:
+    """The view, whose ``request`` is DRF's own: one for all permissions of ``asked`` that read the same method."""
+    view: View | None = getattr(asked, "_view", None)
+    if view is None or view.request.method != method:
+        view = asked._view = View(asked.consumer, http_request(asked, method), action)
+        view.request.parser_context.update(view=view, args=view.args, kwargs=view.kwargs)
+    view.request._data = view.request._full_data = asked.data  # what the schema has made of the payload by now
+    return view
+
+
+def http_request(asked: Request, method: str) -> Any:
+    """The handshake as a DRF request of ``method``, whose data is the payload, and whose user the socket's."""
+    scope = asked.scope
+    scheme = "https" if scope.get("scheme") in ("wss", "https") else "http"
+    query = scope.get("query_string", b"").decode(errors="replace")
+    handshake = ASGIRequest(
+        {**scope, "type": "http", "method": method, "scheme": scheme, "query_string": query}, BytesIO()
+    )
+    if "session" in scope:
+        handshake.session = scope["session"]
+    http = request.Request(handshake)
+    http._files = MultiValueDict()
+    http.user = without_cached_permissions(asked.user)
+    http.auth = scope.get("auth")
+    return http
