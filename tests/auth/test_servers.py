@@ -294,3 +294,17 @@ async def test_no_token_is_in_the_output_of_a_server(server: Server, tokens: Any
     output = server.output()
     assert "s3cr3t-token" not in output
     assert tokens["jwt"]["good"] not in output
+
+
+@pytest.mark.parametrize("kind", ASGI_SERVERS)
+async def test_who_waits_is_told_of_a_restart(kind: str, database: tuple[str, Any]) -> None:
+    """By a code that the server can send: daphne's autobahn has no 1012."""
+    environment = {"DJANGO_SETTINGS_MODULE": SETTINGS, "DATABASE_PATH": database[0]}
+    with run_server(kind, "tests.auth.asgi:application", **environment) as server:
+        async with connect(server, "/required/routed/") as connection:
+            assert json.loads(await connection.recv())["route"] == "HELLO"
+            server.terminate()
+            notice = json.loads(await connection.recv())
+            assert (notice["payload"]["code"], notice["payload"]["reconnect"]) == (1012, True)
+            await connection.wait_closed()
+            assert connection.close_code == (1012 if kind == "uvicorn" else 4503)
