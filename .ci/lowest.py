@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-USER_EXTRAS = ("marshmallow", "pydantic", "msgspec", "drf")
+USER_EXTRAS = ("marshmallow", "pydantic", "msgspec", "drf", "redis")
 
 
 def bounds() -> tuple[dict[str, str], set[str]]:

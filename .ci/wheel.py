@@ -17,6 +17,9 @@ OPTIONAL = {
     "routesock.schemas.rest_framework": "rest_framework",
     "routesock.permissions.rest_framework": "rest_framework",
     "routesock.auth.rest_framework": "rest_framework",
+    "routesock.throttling.link": "redis",
+    "routesock.throttling.redis": "redis",
+    "routesock.throttling.redis_links": "redis",
     "routesock.pytest_plugin": "pytest",
 }
 
@@ -31,6 +34,8 @@ if routesock.__file__ is None:
 folder = Path(routesock.__file__).parent
 if not (folder / "py.typed").is_file():
     sys.exit("the wheel has no py.typed")
+if not (folder / "throttling" / "take.lua").is_file():
+    sys.exit("the wheel has no take.lua")
 
 files = importlib.metadata.files("routesock") or []
 strangers = {file.parts[0] for file in files} - {"routesock"}

@@ -20,6 +20,7 @@ from routesock.permissions import BasePermission, IsAuthenticated, IsStaff
 from .driving import Application, Receive, Send, reply
 
 ROUTE = "echo.0"
+OFTEN = "1000000000/min"
 
 
 class MarshmallowEcho(marshmallow.Schema):
@@ -260,6 +261,14 @@ def groups() -> tuple[Group, ...]:
                 Contender("hand-written consumer", by_hand(through_msgspec)),
                 Contender("bare ASGI callable", bare(through_msgspec)),
                 Contender("1 route", routed(echo_members, schema=MsgspecEcho), target=MSGSPEC_TARGET),
+            ),
+        ),
+        Group(
+            "a throttle in local memory",
+            (
+                Contender("1 route without", routed()),
+                Contender("1 route", routed(throttle=OFTEN), target=GUARD_TARGET),
+                Contender("1 route, two rates", routed(throttle=[OFTEN, "900000000/h"])),
             ),
         ),
         Group(

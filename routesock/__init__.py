@@ -7,6 +7,7 @@ from .heartbeat import Heartbeat
 from .messages import Reply, Request
 from .routing import route
 from .steps import nonblocking
+from .throttling import Throttle
 
 __version__ = "0.1.0"
 
@@ -19,6 +20,7 @@ __all__ = [
     "RouteMixin",
     "RouteSetupError",
     "RoutesockError",
+    "Throttle",
     "nonblocking",
     "route",
 ]

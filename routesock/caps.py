@@ -9,6 +9,7 @@ from collections.abc import Hashable
 from typing import Final
 
 from . import conf
+from .addresses import client_address
 from .messages import Scope
 from .status import Ending
 
@@ -58,8 +59,8 @@ def take_place(scope: Scope) -> Place | None:
     limits: dict[_Key, int] = {}
     if of_user is not None and is_signed_in(scope) and scope["user"].pk is not None:
         limits["user", scope["user"].pk] = of_user
-    if of_address is not None and scope.get("client"):
-        limits["address", scope["client"][0]] = of_address
+    if of_address is not None and (address := client_address(scope, conf.get("NUM_PROXIES"))) is not None:
+        limits["address", address] = of_address
     with _lock:
         _settle()
         if any(_counts.get(key, 0) >= limit for key, limit in limits.items()):

@@ -11,6 +11,7 @@ from typing import Any, Final
 from channels.consumer import AsyncConsumer
 from django.apps import AppConfig, apps
 from django.conf import settings
+from django.core.cache import caches
 from django.core.checks import CheckMessage, Error, Warning
 from django.utils.module_loading import import_string
 from django.utils.version import get_version_tuple
@@ -22,6 +23,7 @@ from .discovery import Endpoint, endpoints
 from .exceptions import RouteSetupError
 from .permissions.resolve import from_settings
 from .routing import Route, is_async, is_middleware
+from .throttling.cache import is_atomic
 from .typing import UNSET
 
 TAG: Final = "routesock"
@@ -48,6 +50,8 @@ class Id(StrEnum):
     OPEN_ROUTES = "routesock.W011"
     NO_OBJECTS = "routesock.W012"
     NO_PERMISSION = "routesock.E013"
+    NO_SUCH_CACHE = "routesock.E014"
+    NOT_ATOMIC = "routesock.W015"
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -245,6 +249,35 @@ def _names_of(routes: Iterable[Route]) -> str:
     return ", ".join(repr(route.name) for route in routes)
 
 
+def check_throttles(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Where anything is throttled, ``THROTTLE_CACHE`` names a cache that can count."""
+    alias = _setting_if_valid("THROTTLE_CACHE")
+    throttled = [cls.__name__ for cls in _consumers(RouteMixin) if cls._routesock.throttled]
+    if alias is None or not throttled:
+        return []
+    try:
+        backend = type(caches[alias])
+    except Exception as exc:
+        return [
+            Error(
+                f"ROUTESOCK['THROTTLE_CACHE']: there is no cache {alias!r} ({_text_of(exc)}). "
+                f"Every call of a throttled route fails: {', '.join(throttled)}.",
+                hint="Write the name of one in CACHES that works.",
+                id=Id.NO_SUCH_CACHE,
+            )
+        ]
+    if is_atomic(backend):
+        return []
+    return [
+        Warning(
+            f"The cache {alias!r}, by which {', '.join(throttled)} is throttled, has no atomic incr() "
+            f"({backend.__qualname__}): more calls may be let through than the rates say.",
+            hint="Use django-redis, local memory, or memcached; ROUTESOCK['THROTTLE_CACHE'] names the cache.",
+            id=Id.NOT_ATOMIC,
+        )
+    ]
+
+
 def check_daphne(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """daphne, if it is the project's server, bounds frames, and not below what routesock allows."""
     daphne = next((config.module for config in apps.get_app_configs() if config.name == "daphne"), None)
@@ -289,4 +322,4 @@ def _text_of(exc: Exception) -> str:
     return f"{type(exc).__name__}: {exc}"
 
 
-CHECKS: Final = (check_settings, check_middleware, check_consumers, check_daphne)
+CHECKS: Final = (check_settings, check_middleware, check_consumers, check_throttles, check_daphne)

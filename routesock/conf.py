@@ -40,6 +40,7 @@ def _is_list_of_strings(value: Any) -> bool:
 
 
 OVERFLOW_POLICIES: Final = ("close", "drop")
+FAIL_POLICIES: Final = ("open", "closed")
 
 SETTINGS: Final[dict[str, Setting]] = {
     "MAX_FRAME": Setting(65_536, _is_count, "a positive number of bytes"),
@@ -56,6 +57,11 @@ SETTINGS: Final[dict[str, Setting]] = {
         5.0, lambda value: type(value) in (int, float) and value >= 0, "seconds, 0 for no grace"
     ),
     "DB_THREADS": Setting(8, _is_count, "a positive number of threads"),
+    "THROTTLE_CACHE": Setting("default", lambda value: isinstance(value, str) and value != "", "a name in CACHES"),
+    "THROTTLE_TIMEOUT": Setting(0.25, _is_seconds, "a positive number of seconds"),
+    "THROTTLE_FAIL": Setting("open", lambda value: value in FAIL_POLICIES, '"open" or "closed"'),
+    "THROTTLE_HEADERS": Setting(False, lambda value: type(value) is bool, "True or False"),
+    "NUM_PROXIES": Setting(0, lambda value: type(value) is int and value >= 0, "a number of proxies"),
     "DRAIN_ON_SIGTERM": Setting(True, lambda value: type(value) is bool, "True or False"),
     "IDLE_TIMEOUT": Setting(None, _is_none_or(_is_seconds), "seconds, or None for no limit"),
     "ANONYMOUS_TIMEOUT": Setting(None, _is_none_or(_is_seconds), "seconds, or None for no limit"),

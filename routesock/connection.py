@@ -23,6 +23,7 @@ from .membership import Membership
 from .outbox import Kind, Outbox
 from .outgoing import Outgoing, means_gone
 from .overrides import Compiled
+from .pipeline import Door
 from .readers import ClientReader, LayerReader, Receive
 from .refreshing import REFUSED, Refreshing
 from .responder import Responder
@@ -71,7 +72,7 @@ class Connection:
         self._responder = responder = Responder(consumer, compiled, outgoing, progress, tasks, end)
         if gate is not None:  # the socket was accepted in our place
             responder.lane.opening = False
-            responder.admit = partial(self._admit, gate)
+            responder.admit = partial(self._admit, gate, compiled.door)
         if AUTHENTICATORS in consumer.scope:
             responder.refreshing = Refreshing(consumer, responder.replies, self._signed_in, self._refused)
         self._liveness = watched(self, compiled.limits)
@@ -139,12 +140,11 @@ class Connection:
                 raise
             logger.debug("A frame could not be sent.", exc_info=True)
 
-    async def _admit(self, gate: Gate) -> None:
-        """The client has come through ``gate``, so ``connect()`` is next, unless its user has too many sockets."""
-        if not gate.admit(self._consumer.scope):
-            await self.close(
-                TOO_MANY.code, TOO_MANY.reason, reconnect=TOO_MANY.reconnect, retry_after=TOO_MANY.retry_after
-            )
+    async def _admit(self, gate: Gate, door: Door) -> None:
+        """The client has come through ``gate``, so ``connect()`` is next, unless its user has or opens too many."""
+        ending = await door.ending(self._consumer) if gate.admit(self._consumer.scope) else TOO_MANY
+        if ending is not None:
+            await self.close(ending.code, ending.reason, reconnect=ending.reconnect, retry_after=ending.retry_after)
             raise StopConsumer
 
     async def reject(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None:

@@ -20,6 +20,7 @@ from .membership import Membership, RememberingLayer
 from .overrides import Compiled, check_bases, compile_consumer
 from .socket import Accessor, give_way
 from .status import restarting
+from .throttling import Throttle
 from .typing import UNSET, Unset
 
 
@@ -77,6 +78,13 @@ class RouteMixin:
     """Seconds after which it is looked up, again and again, whether the user may still be signed in; ``None``: never.
     """
 
+    route_throttle: ClassVar[str | Throttle | Sequence[str | Throttle]] = ()
+    """How often all routes of the class together may be called, such as ``"100/min"``: a rate, a
+    :class:`~routesock.Throttle`, or a list of them. Each route's own ``throttle=`` holds beside it."""
+
+    route_connection_throttle: ClassVar[str | Throttle | Sequence[str | Throttle]] = ()
+    """How often a socket may be opened: the same."""
+
     socket: Any = Accessor()
     """The socket: ``push`` and ``close``, of :class:`~routesock.socket.Socket`; blocking on a sync consumer."""
 
@@ -112,18 +120,23 @@ class RouteMixin:
             gate.keep(place)
         connection = thread = None
         try:
+            compiled = type(self)._routesock
+            ending = TOO_MANY if place is None else None
+            if ending is None and gate is None:  # who comes through a gate is counted then
+                ending = await compiled.door.ending(consumer)
             membership = None
-            if layer is not None and place is not None:
+            if layer is not None and ending is None:
                 consumer.channel_name = await layer.new_channel()
                 membership = Membership(layer, consumer.channel_name)
                 consumer.channel_layer = RememberingLayer(membership)
                 consumer.channel_receive = partial(layer.receive, consumer.channel_name)
-            compiled = type(self)._routesock
             connection = Connection(consumer, compiled, receive, membership, send, context, gate)
             consumer._routesock_connection = connection
             consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
-            if place is None or sockets.draining:
-                await connection.turn_away(TOO_MANY if place is None else restarting(sockets.retry_after()))
+            if ending is None and sockets.draining:
+                ending = restarting(sockets.retry_after())
+            if ending is not None:
+                await connection.turn_away(ending)
                 return
             thread = isolation.take(context) if compiled.isolated else None
             sockets.add(connection)

@@ -48,6 +48,7 @@ class Request:
     __slots__ = (
         "_began",
         "_logged",
+        "_rate_limits",
         "_trace_id",
         "_view",
         "consumer",
@@ -62,6 +63,7 @@ class Request:
     )
     _began: float | None
     _logged: bool
+    _rate_limits: Mapping[str, str] | None
     _trace_id: str
     _view: Any
 

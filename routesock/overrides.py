@@ -21,7 +21,8 @@ from .exceptions import RouteSetupError
 from .heartbeat import Heartbeat
 from .liveness import Limits
 from .permissions.resolve import Tree, from_settings, resolve_all
-from .pipeline import Plan, compile_route
+from .pipeline import Door, Plan, compile_route
+from .quota import Throttles
 from .routing import checked_middleware, checked_timeout, collect
 from .typing import UNSET, Unset
 
@@ -36,6 +37,9 @@ class Compiled:
     """Without the permissions of the settings."""
     plans_now: Callable[[], Mapping[str, Plan]]
     """With them; :class:`RouteSetupError` for a setting ``PERMISSIONS`` that cannot work."""
+    door: Door
+    throttled: bool
+    """A route, or the opening of a socket, is throttled."""
     handlers: frozenset[str]
     """The attributes that answer routes: no channel-layer message may call them."""
     beside: frozenset[str]
@@ -80,6 +84,7 @@ def compile_consumer(cls: type) -> Compiled:
     middleware = checked_middleware(f"{cls.__name__}.route_middleware", getattr(cls, "route_middleware", ()))
     isolated = _checked_isolation(cls)
     routes = collect(cls)
+    throttles = Throttles(cls, routes.values())
     is_json = issubclass(cls, AsyncJsonWebsocketConsumer | JsonWebsocketConsumer)
     own = {name: _is_own(cls, name) for name in ("dispatch", "websocket_receive", "receive", "send")}
     own |= {name: is_json and _is_own(cls, name) for name in _JSON_METHODS}
@@ -92,6 +97,7 @@ def compile_consumer(cls: type) -> Compiled:
                 replace(route, permissions=permissions) if route.permissions is UNSET else route,
                 timeout if route.timeout is UNSET else route.timeout,
                 middleware,
+                throttles,
                 isolated=isolated,
             )
             for name, route in routes.items()
@@ -103,6 +109,8 @@ def compile_consumer(cls: type) -> Compiled:
     return Compiled(
         plans=plans,
         plans_now=_Current(plans, compiled),
+        door=Door(throttles),
+        throttled=throttles.any,
         handlers=frozenset(route.attr for route in routes.values()),
         beside=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
         public=frozenset(name for name, route in routes.items() if route.public),

@@ -1,19 +1,22 @@
 """A route compiled into the steps that it uses: once per class, so that a message pays for nothing else.
 
-The order is permissions, schema, hydrate, permissions of what that loaded, handler (inside its middleware), dehydrate;
-a stream is dehydrated item by item.
+The order is permissions, throttle, schema, hydrate, permissions of what that loaded, handler (inside its middleware),
+dehydrate; a stream is dehydrated item by item.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from . import db, isolation
+from . import db, faults, isolation
 from .access import permission_steps
 from .messages import Reply, Request
+from .quota import Throttles, finish_with_limits
 from .routing import Route
+from .status import Ending, may_come_back
 from .steps import Runs, Step, as_reply, dehydrate, finish, handle, hook_of, hydrate, load, mark_start
 from .streaming import stream
 from .typing import Unset
@@ -97,12 +100,14 @@ def compile_route(
     route: Route,
     timeout: float | Unset | None,
     middleware: tuple[Middleware, ...],
+    throttles: Throttles,
     *,
     isolated: bool,
 ) -> Plan:
     """The plan of ``route`` on ``cls``. :class:`RouteSetupError` for a hook or permission that cannot be called."""
     permissions, object_permissions = permission_steps(cls, route)
-    before: list[Step] = [*permissions]
+    throttle = throttles.steps(route)
+    before: list[Step] = []
     if route.schema is not None:
         before.append(load(route.schema))
     if route.hydrate is not None:
@@ -111,11 +116,36 @@ def compile_route(
     handler = [stream(cls, route) if route.streams else handle(cls, route)]
     if handler[0].runs is Runs.IN_THREAD:
         handler.insert(0, Step(Runs.IN_THREAD, mark_start))  # where it may have waited for its turn
-    elif any(step.runs is not Runs.ON_LOOP for step in before):
-        handler.insert(0, Step(Runs.ON_LOOP, mark_start))
-    handler.append(finish(route))
+    elif any(step.runs is not Runs.ON_LOOP for step in (*permissions, *throttle[:-1], *before)):
+        handler.insert(0, Step(Runs.ON_LOOP, mark_start))  # the last step of a throttle marks it itself
+    handler.append(finish_with_limits(route) if throttle else finish(route))
     after = [dehydrate(cls, route)] if route.dehydrate is not None and not route.streams else []
+    before = [*permissions, *throttle, *before]
     return Plan(route, timeout, before, handler, after, middleware + route.middleware, isolated=isolated)
+
+
+class Door:
+    """What a socket has to pass before it is served: the throttle of the class's sockets."""
+
+    __slots__ = ("_calls",)
+
+    def __init__(self, throttles: Throttles) -> None:
+        self._calls = _merged(throttles.door())
+
+    async def ending(self, consumer: Any) -> Ending | None:
+        """How the socket of ``consumer`` is to be closed at once; ``None``: it has passed."""
+        if not self._calls:
+            return None
+        request = Request("", consumer=consumer)
+        try:
+            await _walk(self._calls, request, None)
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as exc:  # a function of the user's may raise SystemExit, too
+            error = faults.error_for(exc, consumer, request)
+            after = error.headers.get("Retry-After")
+            return Ending(4000 + error.status, error.detail, may_come_back(error.status), after)
+        return None
 
 
 def _merged(steps: Sequence[Step]) -> tuple[Call, ...]:

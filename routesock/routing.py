@@ -15,6 +15,7 @@ from .dialects import MAX_ROUTE_CHARS
 from .exceptions import RouteSetupError
 from .permissions.resolve import Tree, resolve_all
 from .schemas import SchemaAdapter, library_adapter, resolve
+from .throttling import Throttle
 from .typing import UNSET, Unset
 
 RESERVED: Final = frozenset(
@@ -39,6 +40,7 @@ class Route:
     name: str
     attr: str = ""
     permissions: tuple[Tree, ...] | Unset = UNSET
+    throttles: tuple[Throttle, ...] | Unset = UNSET
     schema: SchemaAdapter | None = None
     hydrate: Callable[..., Any] | str | None = None
     dehydrate: Any = None
@@ -60,6 +62,7 @@ def route(
     name: str,
     *,
     permissions: Sequence[Any] | Unset = UNSET,
+    throttle: str | Throttle | Sequence[str | Throttle] | Unset = UNSET,
     schema: Any = None,
     hydrate: Callable[..., Any] | str | None = None,
     dehydrate: Any = None,
@@ -84,6 +87,9 @@ def route(
     :param permissions: Who may ask: a list of permissions, which all have to permit; see
         :func:`~routesock.permissions.resolve.resolve`. ``()`` opens the route to everybody. Without it
         ``route_permissions`` of the class holds, else the setting ``PERMISSIONS``, else the route is open.
+    :param throttle: How often the route may be called, such as ``"30/min"``: a rate, a :class:`~routesock.Throttle`, or
+        a list of them, which all have to let a call through. It holds beside ``route_throttle`` of the class; ``()``
+        takes the route out of that, too.
     :param schema: Turns the client's payload into ``request.payload`` or refuses it (422): a marshmallow Schema (class
         or instance), a pydantic model, a msgspec Struct, a DRF serializer, or a callable.
     :param hydrate: Called with the request; what it returns becomes ``request.payload``. A function or the name of a
@@ -110,6 +116,7 @@ def route(
     declared = Route(
         name=_checked_name(name),
         permissions=UNSET if permissions is UNSET else resolve_all("permissions=", permissions),
+        throttles=checked_throttles("throttle=", throttle),
         schema=None if schema is None else resolve(schema),
         hydrate=_checked_hook("hydrate", hydrate),
         dehydrate=_checked_dehydrate(dehydrate),
@@ -279,6 +286,17 @@ def _checked_flag(option: str, value: Any) -> bool:
     if isinstance(value, bool):
         return value
     raise RouteSetupError(f"{option}= is True or False; got {value!r}.")
+
+
+def checked_throttles(option: str, throttle: Any) -> tuple[Throttle, ...] | Unset:
+    """``throttle`` (a rate, a :class:`Throttle`, a list of them, or :data:`UNSET`) as throttles."""
+    if isinstance(throttle, Unset):
+        return UNSET
+    items = throttle if isinstance(throttle, list | tuple) else [throttle]
+    for item in items:
+        if not isinstance(item, str | Throttle):
+            raise RouteSetupError(f'{option} is a rate such as "30/min", a Throttle, or a list of them; got {item!r}.')
+    return tuple(item if isinstance(item, Throttle) else Throttle(item) for item in items)
 
 
 def checked_timeout(option: str, seconds: Any) -> float | Unset | None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from asgiref.sync import async_to_sync
 
 from .messages import NO_HEADERS
 from .routing import RESERVED
-
-_MAY_COME_BACK: Final = (408, 429)
-"""Statuses below 500 after which the same client may succeed with nothing but time."""
+from .status import may_come_back
 
 
 class Peer(Protocol):
@@ -73,7 +71,7 @@ class Socket:
 def _checked(status: int, reconnect: bool | None) -> tuple[int, bool]:
     if not isinstance(status, int) or not 100 <= status <= 599:
         raise ValueError(f"A socket is closed with an HTTP status, such as 403; got {status!r}.")
-    return 4000 + status, status >= 500 or status in _MAY_COME_BACK if reconnect is None else reconnect
+    return 4000 + status, may_come_back(status) if reconnect is None else reconnect
 
 
 class SyncSocket:

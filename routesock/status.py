@@ -94,3 +94,8 @@ def restarting(retry_after: float) -> Ending:
 def title_of(status: int) -> str:
     """The standard title of ``status``; for an unknown one that of its class (x00)."""
     return TITLES.get(status) or TITLES.get(status // 100 * 100, "Unknown")
+
+
+def may_come_back(status: int) -> bool:
+    """Whether the same client may succeed later with nothing but time: after 408, 429 and 5xx."""
+    return status >= 500 or status in (408, 429)

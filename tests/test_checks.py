@@ -25,7 +25,7 @@ from django.core.management.base import SystemCheckError
 from django.test import override_settings
 from django.urls import path, re_path
 
-from routesock import Request, RouteMixin, route
+from routesock import Request, RouteMixin, checks, route
 from routesock.checks import TAG, Id
 from routesock.conf import SETTINGS
 from routesock.discovery import Endpoint, endpoints
@@ -42,6 +42,11 @@ class Chat(RouteMixin, AsyncJsonWebsocketConsumer):
 
     @route("count")
     def count(self, request: Request) -> None: ...
+
+
+class Limited(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("send", throttle="30/min")
+    async def send_message(self, request: Request) -> None: ...
 
 
 class Unrouted(AsyncJsonWebsocketConsumer):
@@ -170,6 +175,8 @@ WRONG: Final[dict[Id, dict[str, Any]]] = {
     Id.OPEN_ROUTES: {},
     Id.NO_OBJECTS: {},
     Id.NO_PERMISSION: {"ROUTESOCK": {"PERMISSIONS": ["nowhere.at.all"]}},
+    Id.NO_SUCH_CACHE: {"ROUTESOCK": {"THROTTLE_CACHE": "nowhere"}},
+    Id.NOT_ATOMIC: {"CACHES": {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}},
 }
 
 
@@ -617,6 +624,51 @@ class TestPermissions:
                 return True
 
         assert only(found_of(Sync)).msg.startswith("Sync.may_send is async")
+
+
+def caches(backend: str, location: str = "") -> dict[str, Any]:
+    return {"CACHES": {"default": {"BACKEND": backend, "LOCATION": location}}}
+
+
+class TestThrottles:
+    @pytest.mark.parametrize(
+        ("backend", "location"),
+        [
+            ("django.core.cache.backends.locmem.LocMemCache", ""),
+            ("django.core.cache.backends.redis.RedisCache", "redis://127.0.0.1:1"),
+            ("django_redis.cache.RedisCache", "redis://127.0.0.1:1"),
+        ],
+    )
+    def test_cache_that_can_count_is_right(self, backend: str, location: str) -> None:
+        """Whether it is up is not asked: a check must not wait for another machine."""
+        assert found(**caches(backend, location)) == []
+
+    @pytest.mark.parametrize("backend", ["db.DatabaseCache", "filebased.FileBasedCache", "dummy.DummyCache"])
+    def test_cache_whose_incr_is_not_atomic_is_a_warning(self, backend: str) -> None:
+        """With the consumers that are throttled."""
+        message = only(found(**caches(f"django.core.cache.backends.{backend}", "nowhere")))
+        assert (message.id, type(message)) == (Id.NOT_ATOMIC, Warning)
+        assert "Limited" in message.msg
+        assert "Chat" not in message.msg
+
+    def test_cache_that_does_not_exist_is_an_error(self) -> None:
+        """Every throttled call would be a 500."""
+        message = only(found(ROUTESOCK={"THROTTLE_CACHE": "nowhere"}))
+        assert (message.id, type(message)) == (Id.NO_SUCH_CACHE, Error)
+        assert "'nowhere'" in message.msg
+
+    def test_cache_that_cannot_be_made_is_told_with_its_error(self) -> None:
+        message = only(found(**caches("nowhere.Cache")))
+        assert message.id == Id.NO_SUCH_CACHE
+        assert "InvalidCacheBackendError" in message.msg
+
+    def test_value_of_a_wrong_type_is_told_once(self) -> None:
+        assert only(found(ROUTESOCK={"THROTTLE_CACHE": 5})).id == Id.WRONG_VALUE
+
+    def test_project_without_throttles_may_have_any_cache(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody is warned of what nobody uses."""
+        monkeypatch.setattr(checks, "_consumers", lambda cls: {Chat: None})
+        assert found(ROUTESOCK={"THROTTLE_CACHE": "nowhere"}) == []
 
 
 class TestDaphne:

@@ -25,8 +25,9 @@ ADAPTERS: Final = {
     **{f"routesock.schemas.{library}": library for library in ("marshmallow", "msgspec", "pydantic", "rest_framework")},
     "routesock.permissions.rest_framework": "rest_framework",
     "routesock.auth.rest_framework": "rest_framework",
+    **{f"routesock.throttling.{module}": "redis" for module in ("link", "redis", "redis_links")},
 }
-OPTIONAL: Final = {*ADAPTERS.values(), "daphne", "uvicorn", "twisted", "redis", "channels_redis", "django_redis"}
+OPTIONAL: Final = {*ADAPTERS.values(), "daphne", "uvicorn", "twisted", "channels_redis", "django_redis"}
 SETUP: Final = "from django.conf import settings; settings.configure()\n"
 TESTING: Final = {"pytest", "_pytest", "pytest_asyncio", "pytest_django"}
 

@@ -25,6 +25,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "RouteMixin",
         "RouteSetupError",
         "RoutesockError",
+        "Throttle",
         "nonblocking",
         "route",
     ],
@@ -55,7 +56,9 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "Push",
         "ReplyStream",
         "RouteClient",
+        "forget_throttles",
     ],
+    "routesock.throttling": ["Throttle"],
 }
 
 CLASS_OPTIONS: Final = {
@@ -63,6 +66,7 @@ CLASS_OPTIONS: Final = {
     "route_heartbeat",
     "route_idle_timeout",
     "route_concurrency",
+    "route_connection_throttle",
     "route_db_isolation",
     "route_dialect",
     "route_disconnect_grace",
@@ -72,6 +76,7 @@ CLASS_OPTIONS: Final = {
     "route_permissions",
     "route_prefix",
     "route_revalidate",
+    "route_throttle",
     "route_timeout",
 }
 

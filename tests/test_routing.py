@@ -577,7 +577,7 @@ class TestOptions:
         kept = routes_of(cls)["send"]
         assert {option: getattr(kept, option) for option in options} == options
 
-    @pytest.mark.parametrize("option", ["permission", "throttle", "public", "name2", "serializer"])
+    @pytest.mark.parametrize("option", ["permission", "throttles", "public", "name2", "serializer"])
     def test_unknown_option_is_a_type_error(self, option: str) -> None:
         """An option that routesock does not have is never ignored: it might have been a permission."""
         with pytest.raises(TypeError, match=option):

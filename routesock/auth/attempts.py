@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from .. import conf
+from ..addresses import client_address, customer_at
 from ..messages import Scope
 
 MAX_ADDRESSES: Final = 10_000
@@ -67,17 +68,6 @@ class Attempts:
 
 
 def address_of(scope: Scope) -> str | None:
-    """Where the client of ``scope`` is, as the server says; of an IPv6 address the /64, which is one customer's."""
-    client = scope.get("client")
-    if not client or not client[0]:
-        return None
-    host = str(client[0])
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((int(address), 64), strict=False).network_address)
-    return host
+    """Where the client of ``scope`` is; of an IPv6 address the /64, which is one customer's."""
+    address = client_address(scope, conf.get("NUM_PROXIES"))
+    return None if address is None else customer_at(str(address))

@@ -1,5 +1,6 @@
 """A client for tests of consumers, without a server: ``async with RouteClient(...)`` or ``with RouteClient(...)``."""
 
+from ..throttling.stores import forget_throttles
 from .blocking import BlockingRouteClient
 from .client import RouteClient
 from .errors import ClientTimeout, ConnectionClosed, ConnectionRefused, NoReply
@@ -17,4 +18,5 @@ __all__ = [
     "Push",
     "ReplyStream",
     "RouteClient",
+    "forget_throttles",
 ]

@@ -1,0 +1,198 @@
+"""Counts in any other cache: places that only one call can have, and free again by the clock of the cache."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.cache.backends.memcached import PyMemcacheCache
+from django.core.cache.backends.redis import RedisCache
+from django.test import override_settings
+from django.utils.module_loading import import_string
+
+from routesock.throttling.base import PASSED, Bucket, StoreError
+from routesock.throttling.cache import CacheStore, is_atomic
+from tests.takeover.driver import until
+from tests.throttling.model import window
+from tests.throttling.redis_server import RedisServer
+
+LOCAL = "django.core.cache.backends.locmem.LocMemCache"
+
+
+class Watched(LocMemCache):
+    """What was asked of it; time as a test says."""
+
+    asked: list[str] = []
+    failing = False
+    hung: threading.Event | None = None
+
+    def add(self, key: Any, value: Any, timeout: Any = 0, version: Any = None) -> bool:
+        self.note("add", timeout)
+        return super().add(key, value, timeout, version)
+
+    def incr(self, key: Any, delta: int = 1, version: Any = None) -> int:
+        self.note("incr")
+        return super().incr(key, delta, version)
+
+    def note(self, what: str, timeout: Any = None) -> None:
+        self.asked.append(what if timeout is None else f"{what} {timeout}")
+        if self.hung is not None:
+            self.hung.wait()
+        if self.failing:
+            raise ConnectionError("no cache today")
+
+
+@pytest.fixture(params=["local", "redis"])
+def store(request: pytest.FixtureRequest) -> Iterator[CacheStore]:
+    """In a cache that is local memory, and in one of Django's own client of Redis."""
+    if request.param == "local":
+        config = {"BACKEND": LOCAL, "LOCATION": "throttled"}
+    else:
+        server: RedisServer = request.getfixturevalue("redis_server")
+        config = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": server.url}
+    with override_settings(CACHES={"default": config}):
+        caches["default"].clear()
+        yield CacheStore("default")
+
+
+@pytest.fixture
+def watched() -> Iterator[type[Watched]]:
+    with override_settings(CACHES={"default": {"BACKEND": f"{__name__}.Watched", "LOCATION": "watched"}}):
+        caches["default"].clear()
+        Watched.asked.clear()
+        yield Watched
+        Watched.failing, Watched.hung = False, None
+
+
+async def passes(store: CacheStore, *buckets: Bucket) -> bool:
+    decision = await store.take(buckets, 20, quotas=True)
+    assert decision.quotas == ()
+    return decision.wait == 0
+
+
+@pytest.mark.servers
+class TestCounting:
+    async def test_as_many_as_the_rate_says(self, store: CacheStore) -> None:
+        """One after the other, and all at once."""
+        one = window(5)
+        assert [await passes(store, (one, "a", 1)) for _ in range(8)] == [True] * 5 + [False] * 3
+        at_once = await asyncio.gather(*(passes(store, (one, "b", 1)) for _ in range(40)))
+        assert sum(at_once) == 5
+
+    async def test_callers_and_windows_do_not_meet(self, store: CacheStore) -> None:
+        one, other = window(1), window(1, name="other")
+        taken = [await passes(store, (which, caller, 1)) for which in (one, other) for caller in "aabb"]
+        assert taken == [True, False] * 4
+
+    async def test_costs(self, store: CacheStore) -> None:
+        """So many places; and none for what is free."""
+        one = window(5)
+        assert [await passes(store, (one, "a", cost)) for cost in (3, 3, 2, 1, 0)] == [True, False, True, False, True]
+
+    async def test_of_several_windows_a_call_takes_from_all_or_none(self, store: CacheStore) -> None:
+        """What was taken is given back."""
+        one, other = window(2), window(1, name="other")
+        assert await passes(store, (one, "a", 1), (other, "a", 1))
+        assert not await passes(store, (one, "a", 1), (other, "a", 1))
+        assert await passes(store, (one, "a", 1))
+        assert not await passes(store, (one, "a", 1))
+
+    async def test_wait_is_at_most_the_period(self, store: CacheStore) -> None:
+        """And the second that a cache may take longer."""
+        one = window(1, period=100)
+        assert await store.take([(one, "a", 1)], 20, quotas=False) is PASSED
+        assert 98 < (await store.take([(one, "a", 1)], 20, quotas=False)).wait <= 101
+
+    async def test_places_are_free_again(self, store: CacheStore) -> None:
+        """When the cache has forgotten who took them."""
+        one = window(1, period=0.5)
+        assert await passes(store, (one, "a", 1))
+        async with asyncio.timeout(20):
+            refused = 0
+            while not await passes(store, (one, "a", 1)):
+                refused += 1
+        assert refused > 0
+
+
+async def test_place_that_was_taken_longest_ago_is_tried(
+    watched: type[Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that a test sets: each is free again a period after its own call."""
+    clock = [0]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    store, one = CacheStore("default"), window(2, period=9)
+    through = []
+    for second in range(25):
+        clock[0] = 1_700_000_000 + second
+        through.append(await passes(store, (one, "a", 1)))
+    assert [second for second in range(25) if through[second]] == [0, 1, 10, 11, 20, 21]
+
+
+async def test_cursor_that_is_lost_lets_nobody_through(watched: type[Watched]) -> None:
+    """A cache may throw any key away; then calls may be refused that would fit."""
+    store, one = CacheStore("default"), window(3)
+    assert [await passes(store, (one, "a", 1)) for _ in range(2)] == [True, True]
+    caches["default"].delete(next(iter(key for key in caches["default"]._cache if "cursor" in key)).split(":", 2)[2])
+    assert sum([await passes(store, (one, "a", 1)) for _ in range(10)]) <= 1
+
+
+async def test_places_last_whole_seconds(watched: type[Watched]) -> None:
+    """One more than the period, since memcached may let them go that much early."""
+    await passes(CacheStore("default"), (window(1, period=2.5), "a", 1))
+    assert [asked for asked in watched.asked if asked.startswith("add")][-1] == "add 4"
+
+
+async def test_keys_say_nothing_of_a_client(watched: type[Watched]) -> None:
+    """And memcached takes them: no spaces, and less than 250 characters."""
+    await passes(CacheStore("default"), (window(1), "ip:203.0.113.7 \n" * 100, 1))
+    for key in caches["default"]._cache:
+        assert "203" not in key
+        assert key.isprintable()
+        assert len(key) < 200
+
+
+class TestOutage:
+    async def test_error_of_the_cache(self, watched: type[Watched]) -> None:
+        """Whatever its client raises."""
+        watched.failing = True
+        with pytest.raises(StoreError, match="ConnectionError: no cache today"):
+            await CacheStore("default").take([(window(1), "a", 1)], 20, quotas=False)
+
+    async def test_cache_that_keeps_nothing_lets_everything_through(self) -> None:
+        """A system check says so."""
+        with override_settings(CACHES={"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}):
+            assert all([await passes(CacheStore("default"), (window(1), "a", 1)) for _ in range(3)])
+
+    async def test_hung_cache_holds_up_neither_the_loop_nor_the_orm(self, watched: type[Watched]) -> None:
+        """It has threads of its own."""
+        watched.hung = threading.Event()
+        waiting = asyncio.create_task(CacheStore("default").take([(window(1), "a", 1)], 0.2, quotas=False))
+        await until(lambda: watched.asked)
+        assert await sync_to_async(lambda: "of the ORM")() == "of the ORM"
+        assert not waiting.done()
+        with pytest.raises(StoreError, match=r"0\.2 s"):
+            await waiting
+        watched.hung.set()
+
+
+@pytest.mark.parametrize("backend", [LocMemCache, RedisCache, PyMemcacheCache, Watched])
+def test_backends_that_count_in_one_operation(backend: type) -> None:
+    assert is_atomic(backend)
+
+
+@pytest.mark.parametrize("backend", ["db.DatabaseCache", "dummy.DummyCache", "filebased.FileBasedCache"])
+def test_backends_that_do_not(backend: str) -> None:
+    """Their ``incr()`` is a ``get()`` and a ``set()``."""
+    assert not is_atomic(import_string(f"django.core.cache.backends.{backend}"))
+
+
+def test_class_without_incr_is_not_atomic() -> None:
+    assert not is_atomic(BaseCache)

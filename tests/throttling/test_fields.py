@@ -1,0 +1,71 @@
+"""The headers that tell what is left."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routesock.throttling import Throttle
+from routesock.throttling.base import Quota, Window
+from routesock.throttling.fields import Fields
+from tests.throttling.model import window
+
+POLICY = re.compile(r'"[ -!#-\[\]-~]+";q=[0-9]{1,15};w=[1-9][0-9]{0,14}')
+LIMIT = re.compile(r'"[ -!#-\[\]-~]+";r=[0-9]{1,15};t=[0-9]{1,15}')
+"""Members of the draft's lists: Structured Fields strings (RFC 9651, section 3.3.3) with integer parameters."""
+
+
+def windows_of(*throttles: Throttle) -> list[Window]:
+    return [Window("tests", name, rate) for throttle in throttles for name, rate in throttle.rates()]
+
+
+def test_fields_are_those_of_the_draft() -> None:
+    """Quota and window of each policy; what remains of it, and the seconds until there is more."""
+    fields = Fields(windows_of(Throttle("30/min"), Throttle("100/15m", scope="ip")))
+    assert fields.of([Quota(29, 60_000_000), Quota(0, 1)]) == {
+        "RateLimit-Policy": '"30/min";q=30;w=60, "100/15m ip";q=100;w=900',
+        "RateLimit": '"30/min";r=29;t=60, "100/15m ip";r=0;t=1',
+    }
+
+
+def test_what_is_not_known_is_not_told() -> None:
+    """Not every store can say what is left."""
+    assert Fields(windows_of(Throttle("5/s"))).of(()) == {"RateLimit-Policy": '"5/s";q=5;w=1'}
+
+
+def test_names_that_come_twice_are_numbered() -> None:
+    """A client tells policies apart by their names."""
+    throttles = (Throttle("5/s"), Throttle("5/s", cost=2), Throttle("5/s", burst=1))
+    assert Fields(windows_of(*throttles)).of(()) == {
+        "RateLimit-Policy": '"5/s";q=5;w=1, "5/s 2";q=5;w=1, "5/s 3";q=5;w=1, "5/s burst";q=1;w=1'
+    }
+
+
+def test_seconds_are_rounded_up() -> None:
+    """Nothing is promised too early, and no window is of no length (the draft's section 2.3)."""
+    fields = Fields([window(1, period=0.2), window(1, period=1.2, name="other")])
+    assert fields.of([Quota(0, 1_000_001), Quota(1, 0)]) == {
+        "RateLimit-Policy": '"window";q=1;w=1, "other";q=1;w=2',
+        "RateLimit": '"window";r=0;t=2, "other";r=1;t=0',
+    }
+
+
+@given(
+    st.integers(1, 10**9),
+    st.integers(1, 366),
+    st.sampled_from(["s", "min", "hour", "d"]),
+    st.sampled_from(["user", "ip", "socket", repr]),
+    st.data(),
+)
+def test_every_member_is_a_structured_field(
+    limit: int, count: int, unit: str, scope: object, data: st.DataObject
+) -> None:
+    """Whatever is declared, and whatever is left."""
+    burst = data.draw(st.none() | st.integers(1, limit))
+    windows = windows_of(Throttle(f"{limit}/{count}{unit}", scope=scope, burst=burst))  # type: ignore[arg-type]
+    quotas = [Quota(data.draw(st.integers(0, one.limit)), data.draw(st.integers(0, one.period))) for one in windows]
+    told = Fields(windows).of(quotas)
+    assert all(POLICY.fullmatch(member) for member in told["RateLimit-Policy"].split(", "))
+    assert all(LIMIT.fullmatch(member) for member in told["RateLimit"].split(", "))

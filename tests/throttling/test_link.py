@@ -1,0 +1,260 @@
+"""One connection for all callers of a loop: what it does with a server that is not Redis at its best."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from redis.asyncio.connection import Connection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, ResponseError
+
+from routesock.throttling import link as link_module
+from routesock.throttling.base import StoreError
+from routesock.throttling.link import Link
+from routesock.throttling.redis import RedisStore
+from tests.servers import HOST
+from tests.takeover.driver import until
+from tests.throttling.model import window
+
+Behaviour = Callable[["FakeRedis", asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class FakeRedis:
+    """Answers what redis-py says first on each connection; then does as it is told."""
+
+    def __init__(self, behaves: Behaviour) -> None:
+        self.behaves = behaves
+        self.connections = 0
+        self.asked: list[list[bytes]] = []
+        self.port = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            await self.behaves(self, reader, writer)
+        except (ConnectionResetError, BrokenPipeError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def command(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> list[bytes]:
+        """The next command that is not about the connection itself."""
+        while True:
+            count = int((await reader.readuntil(b"\r\n"))[1:])
+            words = []
+            for _ in range(count):
+                size = int((await reader.readuntil(b"\r\n"))[1:])
+                words.append((await reader.readexactly(size + 2))[:-2])
+            if words[0] != b"CLIENT":
+                self.asked.append(words)
+                return words
+            writer.write(b"+OK\r\n")
+
+
+@asynccontextmanager
+async def fake(behaves: Behaviour) -> AsyncIterator[tuple[FakeRedis, Link]]:
+    redis = FakeRedis(behaves)
+    async with await asyncio.start_server(redis.serve, HOST, 0) as server:
+        redis.port = server.sockets[0].getsockname()[1]
+
+        async def open() -> Connection:
+            connection = Connection(
+                host=HOST,
+                port=redis.port,
+                protocol=2,
+                socket_timeout=None,
+                socket_connect_timeout=None,
+                retry=Retry(NoBackoff(), 0),
+            )
+            await connection.connect()
+            return connection
+
+        link = Link(open)
+        yield redis, link
+        link.give_up()
+        await asyncio.sleep(0.01)  # for the server to see it
+
+
+async def echo(redis: FakeRedis, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        words = await redis.command(reader, writer)
+        writer.write(b"$%d\r\n%b\r\n" % (len(words[-1]), words[-1]))
+
+
+async def silent(redis: FakeRedis, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        await redis.command(reader, writer)
+
+
+async def leaving(redis: FakeRedis, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await redis.command(reader, writer)
+
+
+async def babbling(redis: FakeRedis, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await redis.command(reader, writer)
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    await reader.read()
+
+
+async def talkative(redis: FakeRedis, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await redis.command(reader, writer)
+    writer.write(b":1\r\n:2\r\n")
+    await reader.read()
+
+
+class TestAnswers:
+    async def test_each_caller_has_its_own(self) -> None:
+        """In whatever order they ask."""
+        async with fake(echo) as (redis, link):
+            answers = await asyncio.gather(*(link.ask("ECHO", number) for number in range(100)))
+        assert answers == [b"%d" % number for number in range(100)]
+        assert redis.connections == 1
+
+    async def test_caller_that_leaves_disturbs_nobody(self) -> None:
+        """Its answer is read, and thrown away."""
+        async with fake(echo) as (redis, link):
+            tasks = [asyncio.create_task(link.ask("ECHO", number)) for number in range(10)]
+            await asyncio.sleep(0)
+            tasks[0].cancel()  # which had the connection opened
+            tasks[5].cancel()
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+            assert [answers[number] for number in (1, 4, 6, 9)] == [b"1", b"4", b"6", b"9"]
+            assert await link.ask("ECHO", "later") == b"later"
+        assert redis.connections == 1
+
+    async def test_error_is_its_callers_alone(self) -> None:
+        """The connection goes on."""
+
+        async def sometimes(redis: FakeRedis, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                words = await redis.command(reader, writer)
+                writer.write(b"-ERR no\r\n" if words[-1] == b"bad" else b"+yes\r\n")
+
+        async with fake(sometimes) as (redis, link):
+            answers = await asyncio.gather(*map(link.ask, ("good", "bad", "good")), return_exceptions=True)
+        assert [answers[0], answers[2]] == [b"yes", b"yes"]
+        assert isinstance(answers[1], ResponseError)
+        assert redis.connections == 1
+
+
+class TestBreaks:
+    @pytest.mark.parametrize("behaves", [leaving, babbling])
+    async def test_connection_that_breaks_is_replaced(self, behaves: Behaviour) -> None:
+        """Everybody who waited is told, and who asks next has another one."""
+        async with fake(behaves) as (redis, link):
+            first = await asyncio.gather(link.ask("a"), link.ask("b"), return_exceptions=True)
+            assert all(isinstance(answer, Exception) for answer in first)
+            redis.behaves = echo
+            assert await link.ask("ECHO", "again") == b"again"
+        assert redis.connections == 2
+
+    async def test_answer_that_nobody_asked_for_ends_the_connection(self) -> None:
+        """Or the next caller would take it for its own."""
+        async with fake(talkative) as (redis, link):
+            assert await link.ask("a") == 1
+            await asyncio.sleep(0.05)
+            redis.behaves = echo
+            assert await link.ask("ECHO", "own") == b"own"
+        assert redis.connections == 2
+
+    async def test_given_up_connection_is_not_used_again(self) -> None:
+        """Who still waits is told at once."""
+        async with fake(silent) as (redis, link):
+            waiting = asyncio.create_task(link.ask("a"))
+            await until(lambda: bool(redis.asked))
+            link.give_up()
+            with pytest.raises(ConnectionError):
+                await waiting
+            redis.behaves = echo
+            assert await link.ask("ECHO", "again") == b"again"
+
+    async def test_connection_that_cannot_be_made_says_so_to_all(self) -> None:
+        """And is tried again by who asks next, not in the background."""
+        tries = 0
+
+        async def refuse() -> Connection:
+            nonlocal tries
+            tries += 1
+            await asyncio.sleep(0)
+            raise ConnectionError("refused")
+
+        link = Link(refuse)
+        answers = await asyncio.gather(link.ask("a"), link.ask("b"), return_exceptions=True)
+        assert [str(answer) for answer in answers] == ["refused"] * 2
+        assert tries == 1
+        with pytest.raises(ConnectionError):
+            await link.ask("c")
+        assert tries == 2
+
+    async def test_failure_that_nobody_waits_for_is_not_logged(self, caplog: pytest.LogCaptureFixture) -> None:
+        """asyncio would call it an exception that was never retrieved."""
+
+        async def refuse() -> Connection:
+            await asyncio.sleep(0.01)
+            raise ConnectionError("refused")
+
+        task = asyncio.create_task(Link(refuse).ask("a"))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0.05)
+        assert caplog.records == []
+
+    async def test_connecting_has_a_time_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Longer than who asks waits, and not for ever."""
+        monkeypatch.setattr(link_module, "OPEN_WITHIN", 0.01)
+        with pytest.raises(TimeoutError):
+            await Link(asyncio.Event().wait).ask("a")  # type: ignore[arg-type]
+
+
+class TestStore:
+    """How a store uses its link."""
+
+    def store(self, link: Link) -> RedisStore:
+        return RedisStore("shop", {"": link}, lambda key: "")
+
+    @pytest.fixture
+    def buckets(self) -> list[Any]:
+        return [(window(5), "a", 1)]
+
+    async def test_failure_is_one_attempt_and_one_more(self, buckets: list[Any]) -> None:
+        """The connection may have been idle while the server restarted; redis-py itself would try ten times."""
+        async with fake(leaving) as (redis, link):
+            with pytest.raises(StoreError, match="ConnectionError"):
+                await self.store(link).take(buckets, 5, quotas=False)
+        assert (redis.connections, len(redis.asked)) == (2, 2)
+
+    async def test_silent_connection_is_given_up(self, buckets: list[Any]) -> None:
+        """It may be one of which the other end knows nothing any more."""
+        async with fake(silent) as (redis, link):
+            with pytest.raises(StoreError, match=r"0\.05 s"):
+                await self.store(link).take(buckets, 0.05, quotas=False)
+            redis.behaves = echo
+            assert await link.ask("ECHO", "again") == b"again"
+        assert redis.connections == 2
+
+    async def test_connection_that_is_merely_slow_is_kept(self, buckets: list[Any]) -> None:
+        """One late answer says nothing about the next, if there were others meanwhile."""
+        hold = asyncio.Event()
+
+        async def slow(redis: FakeRedis, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                words = await redis.command(reader, writer)
+                if words[0] != b"ECHO":
+                    await hold.wait()
+                writer.write(b"+yes\r\n")
+
+        async with fake(slow) as (redis, link):
+            first = asyncio.create_task(link.ask("ECHO"))
+            late = asyncio.create_task(self.store(link).take(buckets, 0.2, quotas=False))
+            assert await first == b"yes"
+            with pytest.raises(StoreError):
+                await late
+            following = asyncio.create_task(link.ask("ECHO", "next"))
+            hold.set()
+            assert await following == b"yes"
+        assert redis.connections == 1

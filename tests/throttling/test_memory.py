@@ -1,0 +1,247 @@
+"""Counts in the process: compared with a plain list of calls, bounded, and right across threads."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routesock.throttling.base import GRAINS, PASSED, Bucket, Decision, Quota, StoreError, Window
+from routesock.throttling.memory import MAX_LOGS, MemoryStore
+from tests.throttling.model import PERIOD, Model, few, many, pauses, window
+
+SECOND = 1_000_000
+
+
+class Clock:
+    """Microseconds, which only a test moves; the store reads nanoseconds."""
+
+    def __init__(self) -> None:
+        self.now = 5
+
+    def __call__(self) -> int:
+        return self.now * 1000 + 999  # what is less than a microsecond never counts
+
+
+class Store(MemoryStore):
+    def __init__(self, most: int = MAX_LOGS) -> None:
+        self.clock = Clock()
+        super().__init__(self.clock, most)
+
+    def call(self, *buckets: Bucket, quotas: bool = False) -> Decision:
+        return self.decide(buckets, quotas)
+
+    def passes(self, one: Window, caller: str = "a", cost: int = 1) -> bool:
+        return self.call((one, caller, cost)).wait == 0
+
+
+calls = st.lists(st.tuples(pauses, st.integers(1, 5), st.sampled_from("abc")), max_size=150)
+
+
+@given(few, calls)
+def test_a_call_passes_if_and_only_if_there_is_room(limit: int, calls: Sequence[tuple[int, int, str]]) -> None:
+    """At most N in any period, and no call is refused that fits, to the microsecond."""
+    one = window(limit)
+    store, models = Store(), {caller: Model(one) for caller in "abc"}
+    for pause, cost, caller in calls:
+        store.clock.now += pause
+        now, model = store.clock.now, models[caller]
+        if cost <= limit:
+            assert store.passes(one, caller, cost) == model.has_room(now, cost)
+            if model.has_room(now, cost):
+                model.add(now, cost)
+
+
+@given(many, st.lists(st.tuples(pauses, st.integers(1, GRAINS)), max_size=300))
+def test_large_windows_let_never_more_through_and_places_return_a_little_later(
+    limit: int, calls: Sequence[tuple[int, int]]
+) -> None:
+    """At most N in any period; what fits a hundredth of the period later passes."""
+    one = window(limit)
+    store, model = Store(), Model(one)
+    for pause, cost in calls:
+        store.clock.now += pause
+        now = store.clock.now
+        if store.passes(one, cost=cost):
+            model.add(now, cost)
+        else:
+            assert not model.has_room(now, cost, late=one.grain)
+    logs = store._windows[one.key] if calls else {}
+    assert all(len(log.entries) <= 2 * (GRAINS + 2) for log in logs.values())
+
+
+@given(few | many, calls)
+def test_wait_is_the_time_after_which_the_same_call_passes(limit: int, calls: Sequence[tuple[int, int, str]]) -> None:
+    """And not a microsecond before."""
+    one = window(limit)
+    store = Store()
+    for pause, cost, caller in calls:
+        store.clock.now += pause
+        wait = store.call((one, caller, cost)).wait if cost <= limit else 0
+        if wait:
+            before = store.clock.now
+            store.clock.now = before + round(wait * SECOND) - 1
+            assert not store.passes(one, caller, cost)
+            store.clock.now += 1
+            assert store.passes(one, caller, cost)
+            assert 0 < wait <= PERIOD * (1 + 1 / GRAINS)
+
+
+@given(st.lists(st.tuples(pauses, st.integers(0, 3), st.integers(0, 3)), max_size=100))
+def test_of_several_windows_a_call_takes_from_all_or_none(calls: Sequence[tuple[int, int, int]]) -> None:
+    """A refusal of the one costs nothing in the other."""
+    first, second = window(5, name="first"), window(7, period=PERIOD * 1.5, name="second")
+    store, models = Store(), (Model(first), Model(second))
+    for pause, *costs in calls:
+        store.clock.now += pause
+        now = store.clock.now
+        fits = all(model.has_room(now, cost) for model, cost in zip(models, costs, strict=True))
+        decision = store.call((first, "a", costs[0]), (second, "a", costs[1]))
+        assert (decision.wait == 0) == fits
+        for model, cost in zip(models, costs, strict=True):
+            if fits:
+                model.add(now, cost)
+
+
+def test_what_is_left_is_told_where_it_is_asked_for_or_refused() -> None:
+    """Remaining calls, and the microseconds until there is one more."""
+    one, other = window(3), window(500, name="other")
+    store = Store()
+    assert store.call((one, "a", 2)) is PASSED
+    store.clock.now += 10 * SECOND
+    decision = store.call((one, "a", 1), (other, "a", 1), quotas=True)
+    assert decision.wait == 0
+    assert decision.quotas[0] == Quota(0, 990 * SECOND)
+    assert decision.quotas[1].remaining == 499
+    assert 1000 * SECOND <= decision.quotas[1].reset <= 1010 * SECOND
+    assert store.call((one, "a", 1)) == Decision(990, [Quota(0, 990 * SECOND)])
+    assert store.call((one, "b", 0), quotas=True) == Decision(0, [Quota(3, 0)])
+
+
+def test_callers_and_windows_do_not_meet() -> None:
+    """Each caller has all of each window."""
+    one, other = window(1), window(1, name="other")
+    store = Store()
+    assert [store.passes(which, caller) for which in (one, other) for caller in "aabb"] == [True, False] * 4
+
+
+def test_a_call_that_costs_nothing_always_passes_and_leaves_no_trace() -> None:
+    """Even where nothing is left."""
+    one = window(1)
+    store = Store()
+    assert store.passes(one, "new", cost=0)
+    assert len(store) == 0
+    assert store.passes(one)
+    assert not store.passes(one)
+    assert store.passes(one, cost=0)
+
+
+class TestBound:
+    def test_one_that_says_something_is_never_dropped(self) -> None:
+        """Not for a newcomer either, who has to be decided otherwise."""
+        one = window(1)
+        store = Store(most=3)
+        assert all(store.passes(one, caller) for caller in "abc")
+        with pytest.raises(StoreError, match="3 callers"):
+            store.passes(one, "d")
+        assert not any(store.passes(one, caller) for caller in "abc")
+        assert len(store) == 3
+
+    def test_call_for_which_there_is_no_room_takes_nothing(self) -> None:
+        """Of no window."""
+        one, other = window(5), window(5, name="other")
+        store = Store(most=2)
+        assert store.call((one, "a", 1), (other, "a", 1)) is PASSED
+        with pytest.raises(StoreError):
+            store.call((one, "a", 1), (other, "b", 1))
+        assert store.call((one, "a", 0), quotas=True).quotas[0].remaining == 4
+
+    def test_the_first_that_says_nothing_any_more_makes_room(self) -> None:
+        """At the very moment, and in whichever window."""
+        short, long = window(1, period=10, name="short"), window(1, period=1000, name="long")
+        store = Store(most=2)
+        assert store.passes(long)
+        assert store.passes(short)
+        store.clock.now += 10 * SECOND - 1
+        with pytest.raises(StoreError):
+            store.passes(long, "b")
+        store.clock.now += 1
+        assert store.passes(long, "b")
+        assert not store.passes(long)
+        assert len(store) == 2
+
+    def test_call_that_was_let_through_moves_its_caller_back(self) -> None:
+        """Who called last is the last to be forgotten, whoever came first."""
+        one = window(5)
+        store = Store(most=2)
+        for caller in "aba":
+            assert store.passes(one, caller)
+            store.clock.now += 100 * SECOND
+        store.clock.now += 800 * SECOND  # b's call was 1000 s ago, and a's first one 1100
+        assert store.passes(one, "c")
+        assert [store.call((one, caller, 0), quotas=True).quotas[0].remaining for caller in "abc"] == [4, 5, 4]
+
+    @given(st.lists(st.tuples(pauses, st.integers(0, 9), st.booleans()), max_size=200))
+    def test_count_of_logs_is_right_and_room_is_refused_only_where_there_is_none(
+        self, calls: Sequence[tuple[int, int, bool]]
+    ) -> None:
+        """Whatever comes and goes."""
+        windows = window(2, name="short", period=PERIOD / 4), window(3)
+        store = Store(most=6)
+        models = {(one.key, caller): Model(one) for one in windows for caller in range(10)}
+        for pause, caller, which in calls:
+            store.clock.now += pause
+            now, one = store.clock.now, windows[which]
+            talking = {key for key, model in models.items() if model.used(now, model.window.period)}
+            model = models[one.key, caller]
+            try:
+                if store.passes(one, str(caller)):
+                    model.add(now, 1)
+            except StoreError:
+                assert len(talking) == 6
+                assert (one.key, caller) not in talking
+            assert len(store) == sum(map(len, store._windows.values())) <= 6
+
+    def test_old_logs_do_not_pile_up(self) -> None:
+        """Each new caller takes two of them away, so there are never many more than are in use."""
+        one = window(1, period=10)
+        store = Store()
+        most = 0
+        for number in range(1000):
+            store.clock.now += SECOND
+            assert store.passes(one, str(number))
+            most = max(most, len(store))
+        assert most <= 12
+
+
+def test_clear_forgets_every_call() -> None:
+    """For tests of users' own."""
+    one = window(1)
+    store = Store()
+    assert [store.passes(one) for _ in range(2)] == [True, False]
+    store.clear()
+    assert len(store) == 0
+    assert [store.passes(one) for _ in range(2)] == [True, False]
+
+
+def test_threads_together_get_what_there_is() -> None:
+    """Event loops in several threads share the store of their process."""
+    store = MemoryStore()
+    one = window(500)
+    start = threading.Barrier(8)
+
+    def hammer(caller: str) -> int:
+        start.wait()
+        return sum(store.decide([(one, caller, 1)], False).wait == 0 for _ in range(300))
+
+    with ThreadPoolExecutor(8) as pool:
+        passed = Counter[str]()
+        for caller, count in zip("abababab", pool.map(hammer, "abababab"), strict=True):
+            passed[caller] += count
+    assert passed == {"a": 500, "b": 500}
+    assert len(store) == 2

@@ -1,0 +1,92 @@
+"""What a Throttle may be, and which rates it means."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from routesock import RouteSetupError, Throttle
+from routesock.throttling.base import GRAINS, Window, digest
+from routesock.throttling.rates import Rate
+
+
+def whoever(request: Any) -> str:
+    return "whoever"
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ({"scope": "users"}, "users"),
+        ({"scope": None}, "None"),
+        ({"scope": 5}, "5"),
+        ({"burst": 0}, "burst"),
+        ({"burst": 31}, "burst"),
+        ({"burst": 1.5}, "burst"),
+        ({"burst": True}, "burst"),
+        ({"burst": "5"}, "burst"),
+        ({"cost": 0}, "cost"),
+        ({"cost": 31}, "cost"),
+        ({"cost": 6, "burst": 5}, "cost"),
+        ({"cost": 1.5}, "cost"),
+        ({"cost": True}, "cost"),
+        ({"cost": None}, "cost"),
+    ],
+    ids=repr,
+)
+def test_option_that_makes_no_sense_is_refused(options: dict[str, Any], wrong: str) -> None:
+    """With the value, where it is written."""
+    with pytest.raises(RouteSetupError, match=wrong):
+        Throttle("30/min", **options)
+
+
+def test_wrong_rate_is_refused() -> None:
+    with pytest.raises(RouteSetupError, match="30/mi"):
+        Throttle("30/mi")
+
+
+def test_options_are_named() -> None:
+    """Nobody has to guess what a second value means."""
+    with pytest.raises(TypeError):
+        Throttle("30/min", "ip")  # type: ignore[misc]
+
+
+def test_throttle_is_a_value() -> None:
+    """One object may serve many routes: nothing changes it."""
+    throttle = Throttle("30/min", scope=whoever, burst=5, cost=2)
+    assert throttle == Throttle("30/min", scope=whoever, burst=5, cost=2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        throttle.rate = "1/s"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("throttle", "rates"),
+    [
+        (Throttle("30/min"), [("30/min", Rate(30, 60))]),
+        (Throttle("30/min", scope="ip"), [("30/min ip", Rate(30, 60))]),
+        (Throttle("30/min", scope=whoever), [("30/min own", Rate(30, 60))]),
+        (Throttle("30/min", burst=30), [("30/min", Rate(30, 60))]),
+        (Throttle("30/min", burst=5), [("30/min", Rate(30, 60)), ("30/min burst", Rate(5, 10))]),
+        (Throttle("3/s", burst=1), [("3/s", Rate(3, 1)), ("3/s burst", Rate(1, 1 / 3))]),
+    ],
+)
+def test_rates_that_hold(throttle: Throttle, rates: list[Any]) -> None:
+    """A burst is as many calls in their part of the period, beside the rate itself."""
+    assert list(throttle.rates()) == rates
+
+
+def test_window_keeps_single_times_as_long_as_they_are_few() -> None:
+    """Then parts of the period, of which there are never more than so many."""
+    assert Window("a", "x", Rate(GRAINS, 60)).grain == 1
+    assert Window("a", "x", Rate(GRAINS + 1, 60)).grain == 60_000_000 // GRAINS
+    assert Window("a", "x", Rate(10**9, 1)).grain == 1_000_000 // GRAINS
+
+
+def test_windows_of_different_owners_and_names_have_different_keys() -> None:
+    """They count different calls. The key is the same in every process."""
+    keys = [Window(owner, name, Rate(1, 1)).key for owner in ("a", "b") for name in ("x", "y")]
+    assert len(set(keys)) == 4
+    assert Window("a", "x", Rate(1, 1)).key == keys[0] == digest("a|x")
+    assert len(keys[0]) == 32
