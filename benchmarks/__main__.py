@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import django
 
-from . import database, json_codecs, latency, measuring, memory
+from . import database, json_codecs, latency, measuring, memory, redis_round_trips
 from .contenders import MORE_ROUTES_TARGET, Target, groups
 from .measuring import Race
 from .tables import Table
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 ABOVE = "!"
+ROUND_TRIPS = "a throttle in Redis"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -53,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for title, measured in others(quick=options.quick, full=options.full).items():
         if options.only in title:
             print_table(title, measured())
+    print_round_trips(options.only, rounds, slot)
     print(f"\n{ABOVE} above its target (last two columns)")
 
 
@@ -73,6 +76,23 @@ def others(*, quick: bool, full: bool) -> dict[str, Callable[[], Table]]:
         ),
         "memory of an idle socket": partial(memory.idle, sockets=20 if quick else 500),
     }
+
+
+def print_round_trips(only: str, rounds: int, slot: float) -> None:
+    """By wall time: what Redis does is another process's."""
+    if only not in ROUND_TRIPS:
+        return
+    if shutil.which("redis-server") is None:
+        print(f"\n{ROUND_TRIPS}: left out, since there is no redis-server")
+        return
+    from tests.servers import run_redis
+
+    with run_redis() as url:
+        for title, ways in redis_round_trips.measure(url, rounds=rounds, slot=slot).items():
+            print(f"\n{ROUND_TRIPS}, {title}")
+            for way in ways:
+                mark = ABOVE if way.ratio > redis_round_trips.TARGET else " "
+                print(f"  {way.name:28}{way.microseconds:8.1f} us{way.ratio:8.2f}{mark}")
 
 
 def print_group(ready: Race, queue: Race) -> None:

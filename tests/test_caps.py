@@ -93,6 +93,19 @@ def test_who_is_not_signed_in_is_not_counted_as_a_user(user: Any) -> None:
         assert all(take_place({"user": user}) for _ in range(3))
 
 
+def test_an_address_is_the_clients_and_not_the_proxys() -> None:
+    """Where the setting says how many proxies there are."""
+
+    def behind(address: str) -> dict[str, Any]:
+        return {"client": ["192.0.2.9", 1], "headers": [(b"x-forwarded-for", f"198.51.100.1, {address}".encode())]}
+
+    with override_settings(ROUTESOCK={"MAX_SOCKETS_PER_ADDRESS": 1, "NUM_PROXIES": 1}):
+        places = [taken(behind("203.0.113.1")), taken(behind("203.0.113.2"))]
+        assert take_place(behind("203.0.113.1")) is None
+    for place in places:
+        place.give_back()
+
+
 @pytest.mark.parametrize("scope", [{}, {"client": None}])
 def test_an_unknown_address_is_not_counted(scope: dict[str, Any]) -> None:
     """A server on a Unix socket has none to tell (ASGI: ``client`` is optional)."""

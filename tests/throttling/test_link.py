@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -202,6 +203,35 @@ class TestBreaks:
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.sleep(0.05)
+        assert caplog.records == []
+
+    async def test_command_that_cannot_be_sent_leaves_no_answer_behind(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Nobody waits for one, so nothing may be said of it either."""
+
+        class Broken:
+            is_connected = True
+
+            def __init__(self) -> None:
+                self.gone = asyncio.Event()
+
+            async def send_command(self, *command: Any, check_health: bool) -> None:
+                self.gone.set()
+                raise ConnectionError("reset")
+
+            async def read_response(self) -> Any:
+                await self.gone.wait()
+                raise ConnectionError("reset")
+
+            async def disconnect(self, nowait: bool) -> None:
+                self.is_connected = False
+
+        async def open() -> Any:
+            return Broken()
+
+        with pytest.raises(ConnectionError):
+            await Link(open).ask("a")
+        await asyncio.sleep(0.01)
+        gc.collect()
         assert caplog.records == []
 
     async def test_connecting_has_a_time_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:

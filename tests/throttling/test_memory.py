@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -90,6 +91,21 @@ def test_wait_is_the_time_after_which_the_same_call_passes(limit: int, calls: Se
             store.clock.now += 1
             assert store.passes(one, caller, cost)
             assert 0 < wait <= PERIOD * (1 + 1 / GRAINS)
+
+
+@pytest.mark.parametrize("limit", [2, 200])
+def test_place_is_free_again_to_the_microsecond(limit: int) -> None:
+    """When the refusal said, and not before."""
+    one = window(limit)
+    store = Store()
+    store.clock.now = one.period + 1
+    for cost in (limit - 1, 1):
+        assert store.passes(one, cost=cost)
+        store.clock.now += 20 * SECOND
+    store.clock.now += round(store.call((one, "a", 1)).wait * SECOND) - 1
+    assert store.call((one, "a", 1)).wait == 1 / SECOND
+    store.clock.now += 1
+    assert store.passes(one)
 
 
 @given(st.lists(st.tuples(pauses, st.integers(0, 3), st.integers(0, 3)), max_size=100))
@@ -235,13 +251,19 @@ def test_threads_together_get_what_there_is() -> None:
     one = window(500)
     start = threading.Barrier(8)
 
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
     def hammer(caller: str) -> int:
         start.wait()
         return sum(store.decide([(one, caller, 1)], False).wait == 0 for _ in range(300))
 
-    with ThreadPoolExecutor(8) as pool:
-        passed = Counter[str]()
-        for caller, count in zip("abababab", pool.map(hammer, "abababab"), strict=True):
-            passed[caller] += count
+    passed = Counter[str]()
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for caller, count in zip("abababab", pool.map(hammer, "abababab"), strict=True):
+                passed[caller] += count
+    finally:
+        sys.setswitchinterval(interval)
     assert passed == {"a": 500, "b": 500}
     assert len(store) == 2

@@ -128,7 +128,8 @@ class TestKept:
 
         with at(redis_server):
             assert [asyncio.run(call()) for _ in range(3)] == [200, 429, 429]
-        assert len(redis_server.execute("CLIENT", "LIST").splitlines()) == 1  # who asks
+        # Who asks is one; the server may take a moment to notice that the last loop has ended.
+        assert any(len(redis_server.execute("CLIENT", "LIST").splitlines()) == 1 for _ in range(2000))
 
     async def test_exceptions_that_the_cache_ignores_are_not_ignored(
         self, own_redis: RedisServer, caplog: pytest.LogCaptureFixture

@@ -71,9 +71,8 @@ class TestOptions:
         """Its own, and those that it passes on."""
         pool = pool_of(
             "redis://redis.example",
-            USERNAME="alice",
             PASSWORD="secret",
-            CONNECTION_POOL_KWARGS={"db": 4, "socket_keepalive": True, "max_connections": 3},
+            CONNECTION_POOL_KWARGS={"username": "alice", "db": 4, "socket_keepalive": True, "max_connections": 3},
         )
         given = pool.connection_kwargs
         assert (given["username"], given["password"], given["db"]) == ("alice", "secret", 4)
@@ -87,7 +86,7 @@ class TestOptions:
             SOCKET_CONNECT_TIMEOUT=30,
         )
         connection = pool.make_connection()
-        assert connection.retry.get_retries() == 0
+        assert connection.retry._retries == 0
         assert connection.socket_timeout is connection.socket_connect_timeout is None
         assert connection.health_check_interval == 0
 
@@ -131,7 +130,7 @@ class TestOptions:
         assert (pool.connection_kwargs["password"], pool.connection_kwargs["db"]) == ("of the master", 2)
         sentinels = [sentinel.connection_pool.make_connection() for sentinel in pool.sentinel_manager.sentinels]
         assert [(one.host, one.port) for one in sentinels] == [("one.example", 26379), ("two.example", 26380)]
-        assert {(one.password, one.socket_timeout, one.retry.get_retries()) for one in sentinels} == {
+        assert {(one.password, one.socket_timeout, one.retry._retries) for one in sentinels} == {
             ("of sentinels", 0.5, 0)
         }
 

@@ -95,6 +95,22 @@ def test_clock_that_is_set_back_lets_nobody_through_twice(
             model.add(passed, min(cost, limit))
 
 
+@pytest.mark.parametrize("limit", [2, 200])
+def test_place_is_free_again_to_the_microsecond(script: Script, limit: int) -> None:
+    """When the reply to a refused call said, and not before."""
+    one = window(limit)
+    script.now += 1
+    for cost in (limit - 1, 1):
+        assert script.take((one, "a", cost)).wait == 0
+        script.now += 20 * MICROSECONDS
+    wait = script.take((one, "a", 1)).wait
+    script.now += round(wait * MICROSECONDS) - 1
+    assert script.take((one, "a", 1)).wait == 1 / MICROSECONDS
+    script.now += 1
+    decision = script.take((one, "a", 1))
+    assert (decision.wait, decision.quotas[0].remaining) == (0, limit - 2)
+
+
 def test_log_is_small(script: Script) -> None:
     """However many calls a window lets through: 12 bytes for each of a hundred parts."""
     one = window(1_000_000)
@@ -107,10 +123,11 @@ def test_log_is_small(script: Script) -> None:
 def test_log_goes_when_it_says_nothing_any_more(script: Script) -> None:
     """Redis forgets a caller who is silent for a period."""
     one, large = window(3), window(3000, name="large")
+    script.now += 1  # just behind the beginning of a part
     script.take((one, "a", 1), (large, "a", 1))
     lasts = [script.client.pttl(f"{which.key}:a") for which in (one, large)]
     assert PERIOD * 1000 - 1000 < lasts[0] <= PERIOD * 1000 + 2
-    assert PERIOD * 1000 - 1000 < lasts[1] <= PERIOD * 1010 + 2
+    assert PERIOD * 1010 - 1000 < lasts[1] <= PERIOD * 1010 + 2
 
 
 def test_refused_and_free_calls_write_nothing(script: Script) -> None:
