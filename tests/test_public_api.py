@@ -43,6 +43,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "resolve",
     ],
     "routesock.schemas": ["Blocking", "SchemaAdapter", "library_adapter", "resolve"],
+    "routesock.sessions": ["keep_sockets"],
     "routesock.signals": ["request_finished", "request_started", "socket_closed", "socket_opened"],
     "routesock.testing": [
         "BlockingRouteClient",
@@ -63,6 +64,8 @@ CLASS_OPTIONS: Final = {
     "route_heartbeat",
     "route_idle_timeout",
     "route_concurrency",
+    "route_ends_with_session",
+    "route_revalidate",
     "route_db_isolation",
     "route_dialect",
     "route_disconnect_grace",
