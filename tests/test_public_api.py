@@ -64,8 +64,6 @@ CLASS_OPTIONS: Final = {
     "route_heartbeat",
     "route_idle_timeout",
     "route_concurrency",
-    "route_ends_with_session",
-    "route_revalidate",
     "route_db_isolation",
     "route_dialect",
     "route_disconnect_grace",

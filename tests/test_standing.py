@@ -37,7 +37,7 @@ from routesock import (
     standing,
     verification,
 )
-from routesock.auth.base import Identity
+from routesock.auth import Credentials, HandshakeMiddleware, Identity
 from routesock.testing import ClientTimeout, RouteClient
 from tests.clock import advance, shifted
 
@@ -711,6 +711,35 @@ class TestExpiry:
         async with token_socket(user) as client:
             await advance(1_000_000)
             await stays(client)
+
+
+class TestGate:
+    """Behind a handshake the login comes later than the consumer."""
+
+    @pytest.mark.parametrize("early", [True, False])
+    async def test_whoever_comes_through_is_followed(self, layer: Any, user: User, early: bool) -> None:
+        class Open(Talk):
+            @route("hello", public=True)
+            async def hello(self, request: Request) -> str:
+                return request.user.username
+
+        async def who(credentials: Credentials) -> Identity:
+            return Identity(user, None, credentials.token)
+
+        app = HandshakeMiddleware(Open.as_asgi(), authenticators=[who])
+        async with RouteClient(app, timeout=5) as client:
+            await client.expect_push("HELLO")
+            if early:
+                assert (await client.call("hello")).payload == ""
+            assert (await client.call("AUTH", {"token": "t"})).status == 200
+            assert (await client.call("hello")).payload == "ada"
+            name = logins.name_of(user)
+            assert name is not None
+            assert revocation.group_of(name) in layer.groups
+            await client.send("wait", id=1)
+            await user.adelete()
+            assert (await client.receive())["status"] == 401
+            await expect_end(client)
 
 
 class TestOptions:
