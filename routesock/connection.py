@@ -146,6 +146,7 @@ class Connection:
         if ending is not None:
             await self.close(ending.code, ending.reason, reconnect=ending.reconnect, retry_after=ending.retry_after)
             raise StopConsumer
+        await self.follow_login()
 
     async def reject(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None:
         """As :meth:`close`, but a socket that is not accepted yet is, first."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from . import conf, faults
-from .auth.base import AUTHENTICATORS, IDENTITY, Authenticator, Credentials, Identity, Source
+from .auth.base import AUTHENTICATORS, Authenticator, Credentials, Identity, Source, authenticate, fill
+from .auth.base import REFUSED as NOT_VALID
 from .exceptions import (
     DeadlineExceeded,
     InvalidEnvelope,
@@ -64,9 +65,7 @@ class Refreshing:
                 raise
             await self._refuse(auth, faults.internal_error(exc, "AUTH", self._consumer))
         else:
-            self._consumer.scope.update(
-                {"user": identity.user, "auth": identity.auth, IDENTITY: identity},
-            )
+            fill(self._consumer.scope, identity)
             self._changed()
             if auth.id is not None:
                 await self._replies.granted("AUTH", auth.id, {"expires": identity.expires})
@@ -84,20 +83,14 @@ class Refreshing:
         return identity
 
     async def _asked(self, credentials: Credentials) -> Identity:
-        refusal = NotAuthenticated("The token is not valid.")
         try:
             async with asyncio.timeout(conf.get("TIMEOUT")):
-                for authenticator in self._authenticators:
-                    try:
-                        identity = await authenticator(credentials)
-                    except NotAuthenticated as error:  # it may be a token of the next one
-                        refusal = error
-                    else:
-                        if identity is not None:
-                            return identity
+                identity = await authenticate(self._authenticators, credentials)
         except TimeoutError:
             raise DeadlineExceeded("The token took too long to be looked at; the old one holds.") from None
-        raise refusal
+        if identity is None:
+            raise NotAuthenticated(NOT_VALID)
+        return identity
 
     async def _refuse(self, auth: Auth, error: RoutesockError) -> None:
         await self._replies.refuse(Refusal(error, "AUTH", auth.id))

@@ -16,6 +16,8 @@ from django.utils.decorators import sync_and_async_middleware
 
 from . import logins, revocation
 
+__all__ = ["keep_sockets"]
+
 logger: Final = logging.getLogger("routesock.socket")
 
 _IN_COOKIES: Final = "django.contrib.sessions.backends.signed_cookies"

@@ -44,6 +44,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "resolve",
     ],
     "routesock.schemas": ["Blocking", "SchemaAdapter", "library_adapter", "resolve"],
+    "routesock.sessions": ["keep_sockets"],
     "routesock.signals": ["request_finished", "request_started", "socket_closed", "socket_opened"],
     "routesock.testing": [
         "BlockingRouteClient",

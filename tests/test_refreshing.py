@@ -95,6 +95,7 @@ async def test_a_new_token_of_the_same_user_puts_the_end_off() -> None:
         ("grace-300", 403, "permission_denied"),
         ("bad-1", 401, "not_authenticated"),
         ("unknown-1", 401, "not_authenticated"),
+        ("ada--1", 401, "not_authenticated"),
         ("", 400, "invalid_envelope"),
         (7, 400, "invalid_envelope"),
         (None, 400, "invalid_envelope"),

@@ -37,7 +37,7 @@ from routesock import (
     standing,
     verification,
 )
-from routesock.auth.base import Identity
+from routesock.auth import Credentials, HandshakeMiddleware, Identity
 from routesock.testing import ClientTimeout, RouteClient
 from tests.clock import advance, shifted
 
@@ -213,6 +213,25 @@ class TestLogout:
             for _ in range(20):  # as a server does that had read them before the close
                 feed({"type": "websocket.receive", "text": '{"route": "count"}'})
                 feed({"type": "websocket.receive", "text": "{}"})
+            await expect_end(client)
+        assert seen == []
+
+    async def test_nothing_runs_of_what_waited(self, browser: Browser) -> None:
+        """Nor of requests without an id, which are answered 401 all the same."""
+        seen: list[Any] = []
+
+        class Counted(Talk):
+            @route("count")
+            async def count(self, request: Request) -> None:
+                seen.append(request.payload)
+
+        async with browser.socket(Counted) as client:
+            await client.send("wait", id=1)
+            await client.send("count")
+            await client.settle()
+            await sync_to_async(browser.client.logout)()
+            replies = [await client.receive() for _ in range(2)]
+            assert {(reply["uuid"], reply["status"]) for reply in replies} == {(1, 401), (None, 401)}
             await expect_end(client)
         assert seen == []
 
@@ -481,6 +500,29 @@ class TestChangedKeys:
             await sync_to_async(browser.client.logout)()
             await expect_end(client)
 
+    async def test_a_look_that_began_under_the_old_key_says_nothing(
+        self, browser: Browser, user: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looking, go = asyncio.Event(), asyncio.Event()
+        in_thread = standing.db.in_thread
+
+        async def held(question: Any, *args: Any) -> bool:
+            if question is not verification.session_holds:
+                return bool(await in_thread(question, *args))
+            looking.set()
+            await go.wait()
+            return False
+
+        name = logins.name_of(user)
+        assert name is not None
+        async with browser.socket() as client:
+            monkeypatch.setattr(standing, "db", SimpleNamespace(in_thread=held))
+            revocation.announce(name, {"event": "check"})
+            await looking.wait()
+            await sync_to_async(self.change_password)(browser)
+            go.set()
+            await stays(client)
+
     async def test_and_with_the_next_password(self, browser: Browser, user: User) -> None:
         async with browser.socket() as client:
             await sync_to_async(self.change_password)(browser)
@@ -671,6 +713,35 @@ class TestExpiry:
             await stays(client)
 
 
+class TestGate:
+    """Behind a handshake the login comes later than the consumer."""
+
+    @pytest.mark.parametrize("early", [True, False])
+    async def test_whoever_comes_through_is_followed(self, layer: Any, user: User, early: bool) -> None:
+        class Open(Talk):
+            @route("hello", public=True)
+            async def hello(self, request: Request) -> str:
+                return request.user.username
+
+        async def who(credentials: Credentials) -> Identity:
+            return Identity(user, None, credentials.token)
+
+        app = HandshakeMiddleware(Open.as_asgi(), authenticators=[who])
+        async with RouteClient(app, timeout=5) as client:
+            await client.expect_push("HELLO")
+            if early:
+                assert (await client.call("hello")).payload == ""
+            assert (await client.call("AUTH", {"token": "t"})).status == 200
+            assert (await client.call("hello")).payload == "ada"
+            name = logins.name_of(user)
+            assert name is not None
+            assert revocation.group_of(name) in layer.groups
+            await client.send("wait", id=1)
+            await user.adelete()
+            assert (await client.receive())["status"] == 401
+            await expect_end(client)
+
+
 class TestOptions:
     async def test_the_class_turns_it_off(self, browser: Browser) -> None:
         async with browser.socket(Kept) as client:
@@ -773,6 +844,14 @@ class TestLayer:
         assert name is not None
         async with browser.socket() as client:
             await layer.group_send(revocation.group_of(name), {"user": name, **content, "type": revocation.TYPE})
+            await stays(client)
+
+    async def test_nor_does_one_about_somebody_else(self, layer: Any, browser: Browser, user: User) -> None:
+        name = logins.name_of(user)
+        assert name is not None
+        signed = signing.dumps({"event": "deleted", "user": "auth.user:0"}, salt=revocation.TYPE)
+        async with browser.socket() as client:
+            await layer.group_send(revocation.group_of(name), {"type": revocation.TYPE, "event": signed})
             await stays(client)
 
     async def test_nor_on_an_anonymous_socket(self, layer: Any) -> None:
