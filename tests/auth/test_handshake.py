@@ -22,10 +22,11 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from routesock import Keys, Request, RouteMixin, RouteSetupError, caps, route, shutdown
 from routesock.auth import Credentials, HandshakeMiddleware, Identity, Source
+from routesock.auth.behind import Behind
 from routesock.auth.patience import Patience
 from routesock.exceptions import NotAuthenticated
 from routesock.liveness import SECOND_LOOKS
-from tests.takeover.driver import Socket, problems, turns, until
+from tests.takeover.driver import LIMIT, Socket, problems, turns, until
 
 from .consumers import EVERY, PLAIN, ROUTED, router
 from .tokens import Account, Once, by_name, jwt
@@ -559,6 +560,56 @@ async def test_an_application_that_ends_at_the_gate_leaves_nobody_waiting() -> N
         await turns()
         socket.disconnect()
         assert await socket.ending() is None
+
+
+async def test_a_consumer_that_is_busy_is_connected_in_its_turn() -> None:
+    """Behind the public request that it has not read yet, and in front of what its client sends next."""
+    ready = asyncio.Event()
+    got: list[Any] = []
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        await ready.wait()
+        got.extend([(await receive())["n"] for _ in range(3)])
+
+    async def receive() -> Any:
+        return {"n": 3}
+
+    behind = Behind(inner, {}, receive, Once(), Keys(), ())
+    await behind.hand_over({"n": 1})
+    behind.gate.is_open = True
+    proceeding = asyncio.create_task(behind.proceed([{"n": 2}]))
+    await turns()
+    ready.set()
+    await asyncio.wait_for(proceeding, LIMIT)
+    assert got == [1, 2, 3]
+
+
+async def test_nobody_waits_for_a_consumer_that_has_ended() -> None:
+    ready = asyncio.Event()
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        await ready.wait()
+
+    behind = Behind(inner, {}, Once(), Once(), Keys(), ())
+    await behind.hand_over({"n": 1})
+    proceeding = asyncio.create_task(behind.proceed([{"n": 2}]))
+    await turns()
+    ready.set()
+    await asyncio.wait_for(proceeding, LIMIT)
+
+
+async def test_nothing_is_sent_behind_the_close() -> None:
+    class Farewell(RouteMixin, AsyncJsonWebsocketConsumer):
+        @route("wait", public=True)
+        async def wait(self, request: Request) -> None:
+            await asyncio.sleep(0.1)
+            await self.send_json({"late": True})
+
+    async with connected(gate(URLRouter([path("", Farewell.as_asgi())]), timeout=0.05), "/") as socket:
+        socket.request("wait", 1)
+        assert (await ended(socket))[1] == 4401
+        assert await socket.ending() is None
+        assert socket.late == []
 
 
 async def test_a_dialect_that_fails_costs_no_socket() -> None:
