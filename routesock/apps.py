@@ -1,18 +1,20 @@
-"""The Django app: it is needed in ``INSTALLED_APPS`` for the system checks only."""
+"""The Django app: the system checks, and the signals that tell when a login ends."""
 
 from __future__ import annotations
 
 from django.apps import AppConfig
 from django.core.checks import register
 
+from . import receivers
 from .checks import CHECKS, TAG
 
 
 class RoutesockConfig(AppConfig):
-    """Registers the system checks."""
+    """Registers the system checks, and the receivers of Django's signals."""
 
     name = "routesock"
 
     def ready(self) -> None:
         for check in CHECKS:
             register(check, TAG)
+        receivers.connect()

@@ -59,6 +59,7 @@ SETTINGS: Final[dict[str, Setting]] = {
     "DRAIN_ON_SIGTERM": Setting(True, lambda value: type(value) is bool, "True or False"),
     "IDLE_TIMEOUT": Setting(None, _is_none_or(_is_seconds), "seconds, or None for no limit"),
     "ANONYMOUS_TIMEOUT": Setting(None, _is_none_or(_is_seconds), "seconds, or None for no limit"),
+    "END_WITH_SESSION": Setting(True, lambda value: type(value) is bool, "True or False"),
     "MAX_SOCKETS_PER_USER": Setting(None, _is_none_or(_is_count), "a positive number of sockets, or None for no limit"),
     "MAX_SOCKETS_PER_ADDRESS": Setting(
         None, _is_none_or(_is_count), "a positive number of sockets, or None for no limit"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -13,18 +13,21 @@ from typing import Any, Final
 from channels.exceptions import StopConsumer
 
 from . import conf, db
+from .auth.base import AUTHENTICATORS
 from .auth.gate import Gate
 from .auth.refusals import can_respond, respond
 from .caps import TOO_MANY, is_signed_in
-from .exceptions import Unavailable
+from .exceptions import NotAuthenticated, Unavailable
 from .liveness import watched
 from .membership import Membership
 from .outbox import Kind, Outbox
 from .outgoing import Outgoing, means_gone
 from .overrides import Compiled
 from .readers import ClientReader, LayerReader, Receive
+from .refreshing import REFUSED, Refreshing
 from .responder import Responder
 from .room import Progress
+from .standing import standing
 from .status import RESTART, RESTARTS, SENDABLE, Ending
 from .tasks import Tasks
 from .typing import UNSET
@@ -69,6 +72,8 @@ class Connection:
         if gate is not None:  # the socket was accepted in our place
             responder.lane.opening = False
             responder.admit = partial(self._admit, gate)
+        if AUTHENTICATORS in consumer.scope:
+            responder.refreshing = Refreshing(consumer, responder.replies, self._signed_in, self._refused)
         self._liveness = watched(self, compiled.limits)
         self._reader = ClientReader(receive, responder, tasks, progress, consumer, self._liveness, end)
         self._membership = membership
@@ -78,11 +83,12 @@ class Connection:
 
     async def serve(self) -> None:
         """Read until the socket ends, then let ``disconnect()`` run, once, behind everything else."""
-        self._tasks.start(self._reader.read())
-        if self._layer is not None:
-            self._tasks.start(self._layer.read())
         message = {"type": "websocket.disconnect", "code": 1006}
         try:
+            await self.follow_login()
+            self._tasks.start(self._reader.read())
+            if self._layer is not None:
+                self._tasks.start(self._layer.read())
             message = await self._ended or message
         except GeneratorExit:  # thrown away with its loop: nothing can be awaited any more
             raise
@@ -90,7 +96,11 @@ class Connection:
             self._tasks.hurry()
             await self._tasks.shielded(self._finish(message))
             raise
-        await self._tasks.shielded(self._finish(message))
+        else:
+            await self._tasks.shielded(self._finish(message))
+        finally:
+            if self._responder.standing is not None:
+                self._responder.standing.forget()
 
     async def turn_away(self, ending: Ending) -> None:
         """In place of :meth:`serve`: accept the socket, since a browser cannot tell why it is refused, and close it."""
@@ -240,6 +250,42 @@ class Connection:
 
     def is_signed_in(self) -> bool:
         return is_signed_in(self._consumer.scope)
+
+    # What its login asks
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self._tasks.start_apart(coroutine)
+
+    def sign_out(self, ending: Ending) -> None:
+        if self._progress.closing:  # what still runs has its grace, as if the client had only left
+            return
+        logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
+        self._tasks.start(self._sign_out(ending))
+
+    async def _sign_out(self, ending: Ending) -> None:
+        await _within(CLOSE_WAIT, self._responder.expel(NotAuthenticated(ending.reason)))
+        await self.close(ending.code, ending.reason, reconnect=ending.reconnect)
+
+    def signed_in(self, user: object) -> None:
+        """Follow ``user`` from now on, if that is who the consumer has put into its scope. May be called anywhere."""
+        if self._consumer.scope.get("user") is user:
+            self._ended.get_loop().call_soon_threadsafe(self._signed_in)
+
+    def _signed_in(self) -> None:
+        _ = self.start(self.follow_login())
+
+    async def follow_login(self) -> None:
+        """The socket belongs to whoever is signed in by now. Returns when other processes can end it, too."""
+        responder = self._responder
+        if self._progress.closing:
+            return
+        if responder.standing is None:
+            responder.standing = standing(self, self._consumer, type(self._consumer)._routesock)
+        if responder.standing is not None:
+            await responder.standing.begin()
+
+    def _refused(self) -> None:
+        self.sign_out(REFUSED)
 
     def hurry(self) -> None:
         """Cut the grace short."""

@@ -69,6 +69,14 @@ class RouteMixin:
     route_anonymous_timeout: ClassVar[float | Unset | None] = UNSET
     """Seconds that a client has to sign in; ``None``: no limit. Without it ``ANONYMOUS_TIMEOUT`` holds."""
 
+    route_ends_with_session: ClassVar[bool | Unset] = UNSET
+    """Whether a socket ends when its user logs out, or may not sign in any more. Without it ``END_WITH_SESSION``
+    holds."""
+
+    route_revalidate: ClassVar[float | None] = None
+    """Seconds after which it is looked up, again and again, whether the user may still be signed in; ``None``: never.
+    """
+
     socket: Any = Accessor()
     """The socket: ``push`` and ``close``, of :class:`~routesock.socket.Socket`; blocking on a sync consumer."""
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from asgiref.sync import async_to_sync
 
-from .intake import OURS, Cancel, Decision, Intake, Of, Ping, Refusal
+from .intake import OURS, Auth, Cancel, Decision, Intake, Of, Ping, Refusal
 from .jobs import Job
 from .lane import uncancel
 from .messages import Reply
@@ -84,7 +84,7 @@ class Guard:
         inner.waited = True
         if inner.decision is Of.DECODER:
             await desk.decode(inner)
-        if isinstance(inner.decision, Ping | Cancel):
+        if isinstance(inner.decision, Ping | Cancel | Auth):
             await desk.at_once(inner.decision)
         elif type(inner.decision) in OURS:
             try:

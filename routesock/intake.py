@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from django.core.exceptions import SynchronousOnlyOperation
 
 from . import codec, conf
+from .auth.base import AUTHENTICATORS
 from .dialects import MAX_ROUTE_CHARS, Frame
 from .exceptions import DuplicateRequest, InvalidEnvelope, ParseError, RoutesockError, TooLarge, UnknownRoute
 from .messages import Request, RequestId
@@ -46,7 +47,17 @@ class Cancel(NamedTuple):
     id: RequestId
 
 
-Decision: TypeAlias = Request | Refusal | Ping | Cancel | Of
+class Auth(NamedTuple):
+    """A new token for whoever is signed in."""
+
+    id: RequestId
+    payload: Any
+
+    def __repr__(self) -> str:  # without the token
+        return f"<Auth {self.id!r}>"
+
+
+Decision: TypeAlias = Request | Refusal | Ping | Cancel | Auth | Of
 
 OURS: Final = (Request, Refusal)
 """Decisions that are answered by routesock, not by the consumer's own code."""
@@ -80,6 +91,8 @@ class Intake:
         self._max_depth: int = conf.get("MAX_DEPTH")
         self._decoder_waits = False
         self._control_names = _CONTROL if compiled.limits.heartbeat is None else (*_CONTROL, "PONG")
+        if AUTHENTICATORS in consumer.scope:
+            self._control_names = (*self._control_names, "AUTH")
 
     def frame(self, message: dict[str, Any]) -> Decision:
         """What the ``websocket.receive`` event ``message`` carries."""
@@ -175,6 +188,11 @@ class Intake:
                 return Cancel(self._dialect.id(frame))
             except InvalidEnvelope:
                 return Of.NOBODY
+        if name == "AUTH" and name in self._control_names:
+            try:
+                return Auth(self._dialect.id(frame), self._dialect.payload(frame))
+            except InvalidEnvelope as error:
+                return Refusal(error, name, error.id)
         if name == "PONG":
             if name in self._control_names:
                 return Of.PONG

@@ -49,6 +49,9 @@ class Compiled:
     isolated: bool
     """Each of its sockets has its sync work done in a thread beside the shared one."""
     limits: Limits
+    ends_with_session: bool | Unset
+    revalidate: float | None
+    """Seconds between two looks at the user of a socket."""
     sync: bool
     dispatch: bool
     guarded: bool
@@ -109,6 +112,8 @@ def compile_consumer(cls: type) -> Compiled:
         grace=_checked_grace(cls),
         isolated=isolated,
         limits=_checked_limits(cls),
+        ends_with_session=_checked_end(cls),
+        revalidate=_checked_revalidate(cls),
         sync=issubclass(cls, SyncConsumer),
         dispatch=own["dispatch"],
         guarded=own["dispatch"] or own["websocket_receive"],
@@ -195,6 +200,18 @@ def _checked_limits(cls: type) -> Limits:
         for option in ("route_idle_timeout", "route_anonymous_timeout")
     )
     return Limits(heartbeat, idle, anonymous)
+
+
+def _checked_end(cls: type) -> bool | Unset:
+    ends: Any = getattr(cls, "route_ends_with_session", UNSET)
+    if ends is UNSET or isinstance(ends, bool):
+        return ends
+    raise RouteSetupError(f"{cls.__name__}.route_ends_with_session is True or False; got {ends!r}.")
+
+
+def _checked_revalidate(cls: type) -> float | None:
+    interval = checked_timeout(f"{cls.__name__}.route_revalidate", getattr(cls, "route_revalidate", None))
+    return None if interval is UNSET else interval
 
 
 def _checked_concurrency(cls: type) -> int | Unset:

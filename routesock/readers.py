@@ -17,6 +17,7 @@ from .membership import Membership
 from .messages import Request
 from .pool import Pool
 from .responder import Responder
+from .revocation import TYPE, opened
 from .room import Progress, Room
 from .tasks import Tasks
 
@@ -154,12 +155,22 @@ class LayerReader(Reader):
                 continue
             finally:
                 membership.receiving = None
-            job = Job(self, message, None, task)
-            if not self._progress.closing and await lane.submit(job) is HANDED_OVER:
-                return
-            del job
+            if message.get("type") == TYPE:
+                self._told(message)
+            elif not self._progress.closing:
+                job = Job(self, message, None, task)
+                if await lane.submit(job) is HANDED_OVER:
+                    return
+                del job
             if self._tasks.finishing:
                 return
+
+    def _told(self, message: dict[str, Any]) -> None:
+        """What it says is not for the consumer's own code, nor has it a place in the order."""
+        standing = self._responder.standing
+        event = None if standing is None else opened(message)
+        if standing is not None and event is not None:
+            standing.told(event)
 
     def weight_of(self, message: dict[str, Any]) -> int:
         return _weigh(message)

@@ -80,6 +80,13 @@ class Replies:
             else:
                 observing.refused(self._consumer, *refusal)
 
+    async def granted(self, route: str, id: RequestId, payload: dict[str, Any]) -> None:
+        """Answer a frame that is no request, and was done."""
+        try:
+            await self._outgoing.write(self._dialect.reply(route, id, 200, payload, NO_HEADERS))
+        except Exception as exc:
+            await self._fail(exc, route, id)
+
     async def pong(self, ping: Ping) -> None:
         """Answer a heartbeat."""
         try:

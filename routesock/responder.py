@@ -17,7 +17,7 @@ from . import conf, db, faults, observing
 from .exceptions import Cancelled, RoutesockError
 from .guard import Guard, current
 from .inflight import InFlight
-from .intake import OURS, Cancel, Decision, Intake, Of, Ping, Refusal
+from .intake import OURS, Auth, Cancel, Decision, Intake, Of, Ping, Refusal
 from .jobs import Job
 from .lane import Lane, uncancel
 from .messages import Reply, Request
@@ -25,9 +25,11 @@ from .outbox import ANSWER, REPLY
 from .outgoing import Outgoing
 from .overrides import Compiled
 from .pool import Pool
+from .refreshing import Refreshing
 from .replies import Replies
 from .room import Progress
 from .signals import request_started
+from .standing import Standing
 from .tasks import Tasks
 from .typing import UNSET
 
@@ -41,7 +43,8 @@ class Responder:
 
     __slots__ = (
         "_compiled", "_consumer", "_end", "_guarded", "_middleware", "_plans", "_progress", "_timeout", "abandoned",
-        "admit", "connected", "draining", "in_flight", "intake", "lane", "life", "pool", "replies", "tasks",
+        "admit", "connected", "draining", "in_flight", "intake", "lane", "life", "pool", "refreshing", "replies",
+        "standing", "tasks",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +79,10 @@ class Responder:
         """``connect()`` has returned."""
         self.admit: Callable[[], Awaitable[None]] | None = None
         """Called in front of ``connect()``; raises ``StopConsumer`` where there will be none."""
+        self.standing: Standing | None = None
+        """The login behind the socket, where that is followed."""
+        self.refreshing: Refreshing | None = None
+        """What answers AUTH; ``None`` where no frame of that name is one of ours."""
         self.life = observing.Life(consumer)
         self.abandoned = False
         """The socket is at its end: a cancellation is the connection's, no job's."""
@@ -99,6 +106,13 @@ class Responder:
         """End every request that still runs with ``error``."""
         for job in self.running() | {*self.in_flight.ids.values()}:
             await self.in_flight.revoke(job, error)
+
+    async def expel(self, error: RoutesockError) -> None:
+        """End at once, with ``error``, what runs, what waits, and what still comes."""
+        self.draining = error
+        for job in self.close():
+            await self.in_flight.refuse(job, error)
+        await self.revoke_all(error)
 
     def running(self) -> set[Job]:
         """What runs, in the order and beside it."""
@@ -181,6 +195,8 @@ class Responder:
             await self.replies.pong(decision)
         elif isinstance(decision, Cancel):
             await self.in_flight.revoke(self.in_flight.ids.get(decision.id), Cancelled())
+        elif isinstance(decision, Auth) and self.refreshing is not None:
+            _ = self.tasks.start_apart(self.refreshing.answer(decision))
         else:
             return decision is Of.PONG or (decision is Of.NOBODY and not self._guarded)
         return True
@@ -297,7 +313,7 @@ class Responder:
             job.decision = self.intake.undecodable()
             return
         decision = self.intake.content(content, too_large=self.intake.is_too_large(text))
-        if (type(decision) in (Ping, Cancel) or decision is Of.PONG) and await self.at_once(decision):
+        if (type(decision) in (Ping, Cancel, Auth) or decision is Of.PONG) and await self.at_once(decision):
             decision = Of.NOBODY
             job.entered = True
         job.decision = decision

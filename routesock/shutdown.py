@@ -8,7 +8,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final, Protocol
 
@@ -46,6 +46,9 @@ class Drainable(Protocol):
     def hurry(self) -> None:
         """Cut the grace short."""
 
+    def signed_in(self, user: object) -> None:
+        """If ``user`` was put into its scope, the socket is theirs. Called in any thread."""
+
 
 class Sockets:
     """The routed sockets of one event loop."""
@@ -70,6 +73,9 @@ class Sockets:
     def retry_after(self) -> float:
         """Seconds after which one client may come back; other ones for each, so that they do not come together."""
         return round(FIRST_RETURN + random.uniform(0, self._spread), 1)
+
+    def __iter__(self) -> Iterator[Drainable]:
+        return iter(tuple(self._open))
 
     async def drain(self) -> None:
         """Drain all, and return when they have ended or their time is over."""
@@ -152,6 +158,12 @@ def sockets() -> Sockets:
         _stand_in(loop, main)
         _main, _main_loop = main, loop
     return _main
+
+
+def open_sockets() -> Iterator[Drainable]:
+    """The routed sockets of this process."""
+    yield from _main
+    yield from _elsewhere
 
 
 def _stand_in(loop: asyncio.AbstractEventLoop, sockets: Sockets) -> None:

@@ -33,6 +33,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "DRAIN_ON_SIGTERM": True,
     "IDLE_TIMEOUT": None,
     "ANONYMOUS_TIMEOUT": None,
+    "END_WITH_SESSION": True,
     "MAX_SOCKETS_PER_USER": None,
     "MAX_SOCKETS_PER_ADDRESS": None,
     "MIDDLEWARE": (),
@@ -55,6 +56,7 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
     **dict.fromkeys(TIMEOUTS, (None, 1, 0.5, 3600.0)),
     "DISCONNECT_GRACE": (0, 0.0, 1, 0.5),
     "DRAIN_ON_SIGTERM": (True, False),
+    "END_WITH_SESSION": (True, False),
     "MIDDLEWARE": ([], (), ["shop.middleware.timing"], ("a.b", "c.d")),
     "PERMISSIONS": ([], (), ["routesock.permissions.IsAuthenticated"], ("chat.add_message", "a.b.c")),
 }
@@ -67,6 +69,7 @@ REFUSED: Final[dict[str, tuple[Any, ...]]] = {
     **dict.fromkeys(TIMEOUTS, (0, -1, "30", True, False, math.nan, Decimal(3))),
     "DISCONNECT_GRACE": (-1, None, "5", True, math.nan),
     "DRAIN_ON_SIGTERM": (0, 1, None, "False", "no"),
+    "END_WITH_SESSION": (0, 1, None, "False", "no"),
     "MIDDLEWARE": ("shop.middleware.timing", [print], {"a.b"}, {"a.b": 1}, None, [None]),
     "PERMISSIONS": ("chat.add_message", [print], {"a.b"}, {"a.b": 1}, None, [None]),
 }

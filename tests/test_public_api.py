@@ -66,10 +66,12 @@ CLASS_OPTIONS: Final = {
     "route_db_isolation",
     "route_dialect",
     "route_disconnect_grace",
+    "route_ends_with_session",
     "route_middleware",
     "route_overflow",
     "route_permissions",
     "route_prefix",
+    "route_revalidate",
     "route_timeout",
 }
 

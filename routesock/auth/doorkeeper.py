@@ -100,6 +100,9 @@ class Doorkeeper:
         if passed:
             await self._behind.proceed([opening, *self._held])
 
+    def signed_in(self, user: object) -> None:
+        """Nobody's consumer is here yet: who serves the socket behind the door is told by itself."""
+
     # What the end of the process asks
 
     def drain(self, retry_after: float) -> None:

@@ -1,0 +1,153 @@
+"""What tells the sockets of a user that a login has ended: in this process directly, in others by the channel layer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final, Protocol
+
+from asgiref.sync import async_to_sync
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.conf import settings
+from django.core import signing
+from django.db import connections, transaction
+
+from .logins import digest
+
+logger: Final = logging.getLogger("routesock.socket")
+
+TYPE: Final = "routesock.revocation"
+"""The type of our messages in the channel layer; no consumer's own code is ever called with one."""
+
+SEND_WAIT: Final = 2.0
+"""Seconds that a channel layer has to take a message. A logout, or the save of a user, waits no longer for it."""
+
+Event = dict[str, Any]
+
+
+class Listener(Protocol):
+    """The login of one socket."""
+
+    @property
+    def scope(self) -> Any: ...
+
+    @property
+    def session(self) -> str | None:
+        """The digest of its session, ``None`` for a login without one."""
+
+    logs_out: bool
+    """A handler of this socket ends the session, and is to be answered itself."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    def told(self, event: Event) -> None:
+        """Act on ``event``; called on the loop."""
+
+
+_listeners: Final[dict[str, set[Listener]]] = {}
+# Loops of several threads share them. Reentrant, since the garbage collector may end a socket at any place.
+_lock: Final = threading.RLock()
+
+
+def listen(user: str, listener: Listener) -> None:
+    """Tell ``listener`` what happens to the logins of ``user``."""
+    with _lock:
+        _listeners.setdefault(user, set()).add(listener)
+
+
+def ignore(user: str, listener: Listener) -> None:
+    """The opposite of :func:`listen`."""
+    with _lock:
+        listeners = _listeners.get(user, set())
+        listeners.discard(listener)
+        if not listeners:
+            _listeners.pop(user, None)
+
+
+def _listeners_of(user: str) -> tuple[Listener, ...]:
+    with _lock:
+        return tuple(_listeners.get(user, ()))
+
+
+def group_of(user: str) -> str:
+    """The channel-layer group of the sockets of ``user``: any primary key makes a name that Channels accepts."""
+    return f"routesock.user.{digest(user)}"
+
+
+def listener_with(name: str, user: object) -> Listener | None:
+    """That of the socket of this process whose ``scope["user"]`` is this very object."""
+    return next((one for one in _listeners_of(name) if one.scope.get("user") is user), None)
+
+
+def opened(message: Any) -> Event | None:
+    """The event in a message of :data:`TYPE`; ``None`` for one that does not come from us."""
+    try:
+        event = signing.loads(message["event"], salt=TYPE)
+    except Exception:  # anything may be in it: a page may choose what a careless project puts into its layer
+        return None
+    return event if type(event) is dict else None
+
+
+def announce(user: str, event: Event, *, using: str | None = None) -> None:
+    """Tell the sockets of ``user`` in all processes, once the transaction on the database ``using`` is committed.
+
+    From sync code and async, in any thread. Raises nothing: what fails is logged.
+    """
+    try:
+        deliver = partial(_deliver, user, {**event, "user": user})
+        if using is not None and connections[using].in_atomic_block:
+            transaction.on_commit(deliver, using=using, robust=True)
+        else:
+            deliver()
+    except Exception:
+        logger.exception("The sockets of a user could not be told that a login may have ended.")
+
+
+_sending: Final[set[asyncio.Task[None]]] = set()
+
+
+def _deliver(user: str, event: Event) -> None:
+    for listener in _listeners_of(user):
+        _call(listener.loop, partial(listener.told, event))
+    message = {"type": TYPE, "event": signing.dumps(event, salt=TYPE)}
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        async_to_sync(_send)(user, message)
+        return
+    task = loop.create_task(_send(user, message))
+    _sending.add(task)
+    task.add_done_callback(_sending.discard)
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    try:
+        loop.call_soon_threadsafe(function)
+    except RuntimeError:  # the loop was thrown away, and the socket with it
+        logger.debug("A socket's loop is closed.", exc_info=True)
+
+
+async def _send(user: str, message: dict[str, Any]) -> None:
+    group = group_of(user)
+    for alias, layer in _layers():
+        try:
+            async with asyncio.timeout(SEND_WAIT):
+                await layer.group_send(group, message)
+        except Exception:
+            logger.exception("The channel layer %r was not told that a login may have ended.", alias)
+
+
+def _layers() -> Iterator[tuple[str, Any]]:
+    for alias in getattr(settings, "CHANNEL_LAYERS", {}):
+        layer = get_channel_layer(alias)
+        if crosses(layer):
+            yield alias, layer
+
+
+def crosses(layer: Any) -> bool:
+    """Whether ``layer`` has groups that reach other processes."""
+    return layer.__class__ is not InMemoryChannelLayer and "groups" in getattr(layer, "extensions", ())

@@ -1,0 +1,280 @@
+"""Whose socket it is, and for how long: the login that it was opened with, followed until that ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Coroutine
+from math import inf
+from typing import Any, Final, Protocol
+
+from . import conf, db, logins, revocation, verification
+from .caps import is_signed_in
+from .overrides import Compiled
+from .revocation import Event
+from .status import Ending
+from .timers import Alarm, running_timer
+from .typing import UNSET
+
+logger: Final = logging.getLogger("routesock.socket")
+
+ENDED: Final = Ending(4401, "You are not signed in any more.", reconnect=False)
+EXPIRED: Final = Ending(4401, "Your token has expired.", reconnect=False)
+
+AGAIN: Final = 2.0
+"""Seconds after which a login is looked up once more: a replica of the database may lag behind, and Channels'
+``logout()`` tells of itself before it does anything."""
+
+RETRY: Final = 5.0
+"""Seconds until the next try where a login could not be looked up."""
+
+JOIN_WAIT: Final = 1.0
+"""Seconds for which ``connect()`` waits until the socket is in the group of its user."""
+
+_FIRST_RETRY: Final = 0.1
+_LAST_RETRY: Final = 5.0
+"""Seconds between two tries to join that group; each wait is twice the last."""
+
+_EARLIEST: Final = 0.8
+"""Of the interval, after which the next look-up may come: those of sockets that opened together drift apart."""
+
+
+class Socket(Protocol):
+    """What is asked of the socket. Nothing waits."""
+
+    def sign_out(self, ending: Ending) -> None:
+        """Answer what is in flight 401, and close it."""
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task that ends with the socket."""
+
+
+class Standing:
+    """The login behind one socket. Times are those of the loop, where all of its methods are called."""
+
+    __slots__ = (
+        "_again", "_alarm", "_asking", "_channel", "_expires", "_follows", "_group", "_interval", "_layer", "_over",
+        "_recheck", "_socket", "_stamp", "_turn", "_user", "logs_out", "loop", "scope", "session",
+    )  # fmt: skip
+
+    def __init__(
+        self, socket: Socket, scope: Any, layer: Any, channel: str, *, follows: bool, interval: float | None
+    ) -> None:
+        self._socket = socket
+        self._layer = layer  # None: one that reaches no other process
+        self._channel = channel
+        self._follows = follows
+        self._interval = interval
+        self._alarm: Alarm | None = None
+        self._asking = False
+        self._over = False
+        self._turn = 0  # counts the logins, and their sessions: an answer about an earlier one says nothing
+        self._user: str | None = None
+        self._group: str | None = None
+        self._stamp: str | None = None  # what the password has to be, where the store is not asked for the session
+        self._again = self._expires = self._recheck = inf
+        self.loop = asyncio.get_running_loop()
+        self.logs_out = False
+        self.scope = scope
+        self.session: str | None = None
+
+    # What the connection calls
+
+    async def begin(self) -> None:
+        """Follow the login. Returns when other processes can reach the socket, or their layer does not answer."""
+        if self._interval is not None and self._recheck == inf:
+            self._recheck = self._after(self._interval)
+        self.follow()
+        if self._layer is not None and (self._user is not None or self._group is not None):
+            await asyncio.wait({self._socket.start(self._join())}, timeout=JOIN_WAIT)
+
+    def follow(self) -> None:
+        """Whoever is signed in now is who the socket belongs to."""
+        self._turn += 1
+        name = logins.name_in_scope(self.scope)
+        identity = logins.identity_in(self.scope)
+        session = logins.session_in(self.scope)
+        if name != self._user and self._follows:
+            self._ignore()
+            if name is not None:
+                revocation.listen(name, self)
+        self._user = name
+        expires = None if identity is None else identity.expires
+        self._expires = inf if expires is None else running_timer().now() + expires - time.time()
+        # One that was signed in over the socket need not be in the store, nor need it ever come there.
+        self._stamp = logins.stamp_in(session) if session is not None and session.modified else None
+        self.session = None if session is None else logins.digest_of(session)
+        self._arm()
+
+    def forget(self) -> None:
+        """The socket has ended. Does nothing the second time."""
+        self._over = True
+        self._ignore()
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    # What the announcements say
+
+    def told(self, event: Event) -> None:
+        """Something has happened to the logins of a user: end this one if it has ended, look it up if that may be."""
+        if self._over or event.get("user") != self._user:
+            return
+        match event.get("event"):
+            case "deleted":
+                self._end(ENDED)
+            case "logout":
+                if event.get("session") == self.session:
+                    self.check() if self.logs_out else self._end(ENDED)
+            case "moved":
+                if event.get("session") == self.session:
+                    self.session, self._stamp = event.get("to"), event.get("stamp")
+                    self._turn += 1
+                    self.check()
+            case "saved":
+                if not event.get("active") or self._has_another_password(event):
+                    self.check()
+            case _:
+                self.check()
+
+    def check(self) -> None:
+        """Look the login up, now and once more a little later."""
+        self._again = self.loop.time() + AGAIN
+        self._arm()
+        self._look_up()
+
+    # What the timer asks
+
+    def look(self, now: float) -> float | None:
+        if self._expires <= now:
+            self._end(EXPIRED)
+            return None
+        if self._recheck <= now:
+            assert self._interval is not None
+            self._recheck = self._after(self._interval)
+            self._follow_changes()
+            self._look_up()
+        if self._again <= now:
+            self._again = inf
+            self._look_up()
+        return self._due()
+
+    def _follow_changes(self) -> None:
+        """The consumer may have put another user into its scope."""
+        if logins.name_in_scope(self.scope) != self._user:
+            _ = self._socket.start(self.begin())
+
+    def _look_up(self) -> None:
+        if self._asking or self._user is None:
+            return
+        user, identity = self.scope["user"], logins.identity_in(self.scope)
+        question: Callable[..., bool] = verification.token_holds
+        args: tuple[Any, ...] = (user, None if identity is None else identity.auth)
+        if self._stamp is not None:
+            question, args = verification.password_holds, (user, self.scope["session"], self._stamp)
+        elif self.session is not None:
+            question, args = verification.session_holds, (user, self.scope["session"])
+        self._asking = True
+        _ = self._socket.start(self._ask(self._turn, question, args))
+
+    async def _ask(self, turn: int, question: Callable[..., bool], args: tuple[Any, ...]) -> None:
+        try:
+            holds = await db.in_thread(question, *args)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as exc:  # of the database, or of a backend's code, which says nothing about the user
+            _trouble.failed(exc)
+            self._again = self.loop.time() + RETRY
+            self._arm()
+        else:
+            _trouble.over()
+            if not holds and turn == self._turn:
+                self._end(ENDED)
+        finally:
+            self._asking = False
+
+    def _end(self, ending: Ending) -> None:
+        if not self._over:
+            self.forget()
+            self._socket.sign_out(ending)
+
+    def _due(self) -> float | None:
+        due = min(self._again, self._expires, self._recheck)
+        return due if due < inf else None
+
+    def _arm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        due = self._due()
+        if due is not None and not self._over:
+            self._alarm = running_timer().set(self, due)
+
+    def _after(self, interval: float) -> float:
+        return self.loop.time() + random.uniform(_EARLIEST, 1) * interval
+
+    def _ignore(self) -> None:
+        if self._user is not None:
+            revocation.ignore(self._user, self)
+
+    def _has_another_password(self, event: Event) -> bool:
+        if self.session is None or event.get("spare") == self.session:
+            return False
+        return event.get("stamp") != (self._stamp or logins.stamp_in(self.scope["session"]))
+
+    async def _join(self) -> None:
+        """Be in the group of the user, and in that of no other."""
+        delay = 0.0
+        while True:
+            group = None if self._user is None or not self._follows else revocation.group_of(self._user)
+            left, self._group = self._group, group
+            try:
+                if left is not None and left != group:
+                    await self._layer.group_discard(left, self._channel)
+                if group is not None:
+                    await self._layer.group_add(group, self._channel)
+            except Exception:
+                if not delay:
+                    logger.exception("A socket cannot be reached from other processes until its channel layer works.")
+                delay = min(max(delay * 2, _FIRST_RETRY), _LAST_RETRY)
+                await asyncio.sleep(delay)
+            else:
+                return
+
+
+class _Trouble:
+    """Says once that logins cannot be looked up, and not for each socket."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def failed(self, exc: BaseException) -> None:
+        if not self._told:
+            self._told = True
+            logger.error("Whether users are still signed in cannot be looked up; their sockets stay.", exc_info=exc)
+
+    def over(self) -> None:
+        if self._told:
+            self._told = False
+            logger.info("Whether users are still signed in can be looked up again.")
+
+
+_trouble: Final = _Trouble()
+
+
+def standing(socket: Socket, consumer: Any, compiled: Compiled) -> Standing | None:
+    """The login to follow on the socket of ``consumer``; ``None`` where there is none, or nobody asks for it."""
+    scope = consumer.scope
+    interval = compiled.revalidate
+    signed_in = is_signed_in(scope)
+    if not signed_in and interval is None:
+        return None
+    follows: bool = conf.get("END_WITH_SESSION") if compiled.ends_with_session is UNSET else compiled.ends_with_session
+    identity = scope.get("routesock.identity")
+    if not follows and interval is None and (identity is None or identity.expires is None):
+        return None
+    layer = consumer.channel_layer
+    if not follows or layer is None or not revocation.crosses(layer):
+        return Standing(socket, scope, None, "", follows=follows, interval=interval)
+    return Standing(socket, scope, layer, consumer.channel_name, follows=follows, interval=interval)
