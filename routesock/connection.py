@@ -146,6 +146,7 @@ class Connection:
                 TOO_MANY.code, TOO_MANY.reason, reconnect=TOO_MANY.reconnect, retry_after=TOO_MANY.retry_after
             )
             raise StopConsumer
+        await self.follow_login()
 
     async def reject(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None:
         """As :meth:`close`, but a socket that is not accepted yet is, first."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from . import conf, faults
-from .auth.base import AUTHENTICATORS, IDENTITY, Authenticator, Credentials, Identity, Source
+from .auth.base import AUTHENTICATORS, IDENTITY, Authenticator, Credentials, Identity, Source, authenticate
+from .auth.base import REFUSED as REFUSED_TOKEN
 from .exceptions import (
     DeadlineExceeded,
     InvalidEnvelope,
@@ -84,20 +85,14 @@ class Refreshing:
         return identity
 
     async def _asked(self, credentials: Credentials) -> Identity:
-        refusal = NotAuthenticated("The token is not valid.")
         try:
             async with asyncio.timeout(conf.get("TIMEOUT")):
-                for authenticator in self._authenticators:
-                    try:
-                        identity = await authenticator(credentials)
-                    except NotAuthenticated as error:  # it may be a token of the next one
-                        refusal = error
-                    else:
-                        if identity is not None:
-                            return identity
+                identity = await authenticate(self._authenticators, credentials)
         except TimeoutError:
             raise DeadlineExceeded("The token took too long to be looked at; the old one holds.") from None
-        raise refusal
+        if identity is None:
+            raise NotAuthenticated(REFUSED_TOKEN)
+        return identity
 
     async def _refuse(self, auth: Auth, error: RoutesockError) -> None:
         await self._replies.refuse(Refusal(error, "AUTH", auth.id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -633,6 +634,38 @@ async def test_a_public_request_can_be_cancelled() -> None:
         socket.cancel(1)
         assert (await socket.reply(1))["status"] == 499
         assert (await socket.call("exit", 2))["status"] == 500
+
+
+@pytest.mark.parametrize("public", [False, True])
+async def test_a_login_at_the_gate_ends_with_its_token(public: bool) -> None:
+    """Also where the consumer was there before, as nobody."""
+
+    async def soon(credentials: Credentials) -> Identity:
+        return Identity(Account(), time.time() + 0.2)
+
+    async with connected(gate(authenticators=[soon]), "/routed/") as socket:
+        if public:
+            await socket.call("version", 1)
+        auth(socket, "carol")
+        assert (await socket.call("me", 2))["payload"] == "carol"
+        assert (await ended(socket))[1] == 4401
+
+
+async def test_an_auth_on_the_open_socket_is_looked_at_as_strictly() -> None:
+    carol = Account()
+
+    async def who(credentials: Credentials) -> Identity:
+        return Identity(carol, time.time() - 1 if credentials.token == "expired" else None)
+
+    async with connected(gate(authenticators=[who]), "/routed/") as socket:
+        auth(socket, "good", 1)
+        auth(socket, "good", 2)
+        assert (await socket.reply(2))["status"] == 200
+        auth(socket, "expired", 3)
+        assert (await socket.reply(3))["status"] == 401
+        carol.is_active = False
+        auth(socket, "good", 4)
+        assert (await socket.reply(4))["status"] == 401
 
 
 async def test_a_user_has_no_more_sockets_through_a_public_route() -> None:
