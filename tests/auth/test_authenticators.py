@@ -104,6 +104,13 @@ async def test_the_class_of_anonymous_users_is_nobody() -> None:
             await checked(Identity(user))
 
 
+async def test_a_user_who_may_not_sign_in_is_refused_whatever_an_authenticator_says() -> None:
+    account = Account()
+    account.is_active = False
+    with pytest.raises(NotAuthenticated):
+        await checked(Identity(account))
+
+
 @pytest.mark.parametrize("expires", [0, -1.0, float("nan"), float("inf"), time.time() - 1])
 async def test_an_identity_whose_time_is_over_is_refused(expires: float) -> None:
     with pytest.raises(NotAuthenticated):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -22,10 +23,11 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from routesock import Keys, Request, RouteMixin, RouteSetupError, caps, route, shutdown
 from routesock.auth import Credentials, HandshakeMiddleware, Identity, Source
+from routesock.auth.behind import Behind
 from routesock.auth.patience import Patience
 from routesock.exceptions import NotAuthenticated
 from routesock.liveness import SECOND_LOOKS
-from tests.takeover.driver import Socket, problems, turns, until
+from tests.takeover.driver import LIMIT, Socket, problems, turns, until
 
 from .consumers import EVERY, PLAIN, ROUTED, router
 from .tokens import Account, Once, by_name, jwt
@@ -561,6 +563,56 @@ async def test_an_application_that_ends_at_the_gate_leaves_nobody_waiting() -> N
         assert await socket.ending() is None
 
 
+async def test_a_consumer_that_is_busy_is_connected_in_its_turn() -> None:
+    """Behind the public request that it has not read yet, and in front of what its client sends next."""
+    ready = asyncio.Event()
+    got: list[Any] = []
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        await ready.wait()
+        got.extend([(await receive())["n"] for _ in range(3)])
+
+    async def receive() -> Any:
+        return {"n": 3}
+
+    behind = Behind(inner, {}, receive, Once(), Keys(), ())
+    await behind.hand_over({"n": 1})
+    behind.gate.is_open = True
+    proceeding = asyncio.create_task(behind.proceed([{"n": 2}]))
+    await turns()
+    ready.set()
+    await asyncio.wait_for(proceeding, LIMIT)
+    assert got == [1, 2, 3]
+
+
+async def test_nobody_waits_for_a_consumer_that_has_ended() -> None:
+    ready = asyncio.Event()
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        await ready.wait()
+
+    behind = Behind(inner, {}, Once(), Once(), Keys(), ())
+    await behind.hand_over({"n": 1})
+    proceeding = asyncio.create_task(behind.proceed([{"n": 2}]))
+    await turns()
+    ready.set()
+    await asyncio.wait_for(proceeding, LIMIT)
+
+
+async def test_nothing_is_sent_behind_the_close() -> None:
+    class Farewell(RouteMixin, AsyncJsonWebsocketConsumer):
+        @route("wait", public=True)
+        async def wait(self, request: Request) -> None:
+            await asyncio.sleep(0.1)
+            await self.send_json({"late": True})
+
+    async with connected(gate(URLRouter([path("", Farewell.as_asgi())]), timeout=0.05), "/") as socket:
+        socket.request("wait", 1)
+        assert (await ended(socket))[1] == 4401
+        assert await socket.ending() is None
+        assert socket.late == []
+
+
 async def test_a_dialect_that_fails_costs_no_socket() -> None:
     class Broken(Keys):
         def id(self, frame: Any) -> Any:
@@ -582,6 +634,38 @@ async def test_a_public_request_can_be_cancelled() -> None:
         socket.cancel(1)
         assert (await socket.reply(1))["status"] == 499
         assert (await socket.call("exit", 2))["status"] == 500
+
+
+@pytest.mark.parametrize("public", [False, True])
+async def test_a_login_at_the_gate_ends_with_its_token(public: bool) -> None:
+    """Also where the consumer was there before, as nobody."""
+
+    async def soon(credentials: Credentials) -> Identity:
+        return Identity(Account(), time.time() + 0.2)
+
+    async with connected(gate(authenticators=[soon]), "/routed/") as socket:
+        if public:
+            await socket.call("version", 1)
+        auth(socket, "carol")
+        assert (await socket.call("me", 2))["payload"] == "carol"
+        assert (await ended(socket))[1] == 4401
+
+
+async def test_an_auth_on_the_open_socket_is_looked_at_as_strictly() -> None:
+    carol = Account()
+
+    async def who(credentials: Credentials) -> Identity:
+        return Identity(carol, time.time() - 1 if credentials.token == "expired" else None)
+
+    async with connected(gate(authenticators=[who]), "/routed/") as socket:
+        auth(socket, "good", 1)
+        auth(socket, "good", 2)
+        assert (await socket.reply(2))["status"] == 200
+        auth(socket, "expired", 3)
+        assert (await socket.reply(3))["status"] == 401
+        carol.is_active = False
+        auth(socket, "good", 4)
+        assert (await socket.reply(4))["status"] == 401
 
 
 async def test_a_user_has_no_more_sockets_through_a_public_route() -> None:
