@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,15 +12,12 @@ from typing import Any
 
 import redis
 
-from tests.servers import HOST, Server, free_port
+from tests import servers
+from tests.servers import HOST, free_port
 
 
-class RedisServer(Server):
-    """Keeps its port over a restart, and nothing else."""
-
-    @property
-    def url(self) -> str:
-        return f"redis://{HOST}:{self.port}/0"
+class RedisServer(servers.RedisServer):
+    """One that tests ask directly."""
 
     def execute(self, *command: Any) -> Any:
         """The reply to one command."""
@@ -31,23 +27,6 @@ class RedisServer(Server):
     def key_names(self) -> list[str]:
         found: list[str] = self.execute("KEYS", "*")
         return found
-
-    def pause(self) -> None:
-        """From now on it takes connections, and answers nothing."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """It goes on where it was paused."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def close(self) -> None:
-        if self._process is not None:
-            self.resume()
-        super().close()
 
 
 @contextmanager
