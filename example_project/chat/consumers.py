@@ -47,7 +47,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         messages = [message async for message in self.recent_messages()]
         return {"messages": messages[::-1]}
 
-    @route("message.send", schema=SendSchema, dehydrate=MessageSchema())
+    @route("message.send", schema=SendSchema, dehydrate=MessageSchema(), throttle="120/min")
     async def send_message(self, request):
         self.check_joined()
         message = await Message.objects.acreate(author=self.user, room=self.room, text=request.payload["text"])
