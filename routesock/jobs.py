@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from enum import Enum
 from typing import Any, Final, Protocol
 
@@ -11,15 +12,15 @@ from .messages import Reply
 from .room import Room
 
 
-class Source:
+class Source(ABC):
     """Where jobs come from: the client or the channel layer. ``room`` bounds those that wait."""
 
     __slots__ = ()
     room: Room
 
+    @abstractmethod
     async def read(self) -> None:
         """Read until the socket closes, or until another task does."""
-        raise NotImplementedError
 
     def weight_of(self, message: dict[str, Any]) -> int:
         """Bytes that ``message`` takes from the room, where those count."""
