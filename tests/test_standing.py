@@ -14,7 +14,8 @@ from asgiref.sync import sync_to_async
 from channels.auth import AuthMiddlewareStack, login, logout
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from channels.layers import InMemoryChannelLayer, get_channel_layer
-from django.contrib.auth import SESSION_KEY, alogout, update_session_auth_hash
+from django.contrib import auth
+from django.contrib.auth import SESSION_KEY, update_session_auth_hash
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.contrib.sessions.middleware import SessionMiddleware
@@ -44,6 +45,8 @@ from tests.clock import advance, shifted
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CLOSED = {"code": 4401, "reason": "You are not signed in any more.", "reconnect": False}
+
+alogout: Any = getattr(auth, "alogout", None) or sync_to_async(auth.logout)  # Django 5.0 has it
 
 
 @pytest.fixture(autouse=True)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from django.contrib.auth import alogout, login, logout, update_session_auth_hash
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.contrib import auth
+from django.contrib.auth import login, logout, update_session_auth_hash
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
+
+alogout: Any = getattr(auth, "alogout", None) or sync_to_async(auth.logout)  # Django 5.0 has it
 
 
 def sign_up(request: HttpRequest, name: str) -> HttpResponse:
