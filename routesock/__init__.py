@@ -5,6 +5,7 @@ from .dialects import Dialect, Keys
 from .exceptions import RouteSetupError, RoutesockError
 from .heartbeat import Heartbeat
 from .messages import Reply, Request
+from .pushing import abroadcast, apush_to_user, broadcast, broadcast_on_commit, push_to_user
 from .routing import route
 from .steps import nonblocking
 from .throttling import Throttle
@@ -21,6 +22,11 @@ __all__ = [
     "RouteSetupError",
     "RoutesockError",
     "Throttle",
+    "abroadcast",
+    "apush_to_user",
+    "broadcast",
+    "broadcast_on_commit",
     "nonblocking",
+    "push_to_user",
     "route",
 ]

@@ -19,6 +19,8 @@ from .auth.refusals import can_respond, respond
 from .caps import TOO_MANY, is_signed_in
 from .exceptions import NotAuthenticated, Unavailable
 from .liveness import watched
+from .logins import name_in_scope
+from .member import Member
 from .membership import Membership
 from .outbox import Kind, Outbox
 from .outgoing import Outgoing, means_gone
@@ -27,6 +29,7 @@ from .pipeline import Door
 from .readers import ClientReader, LayerReader, Receive
 from .refreshing import REFUSED, Refreshing
 from .responder import Responder
+from .revocation import group_of
 from .room import Progress
 from .standing import standing
 from .status import RESTART, RESTARTS, SENDABLE, Ending
@@ -39,12 +42,16 @@ CLOSE_WAIT: Final = 1.0
 """Seconds that a notice of ours has to get past a client that does not read, and a close frame as many again."""
 
 
+JOIN_WAIT: Final = 1.0
+"""Seconds for which ``connect()`` waits until the socket is in the group of its user."""
+
+
 class Connection:
     """Serves one socket of ``consumer``: reads from the client and the channel layer until either ends it."""
 
     __slots__ = (
-        "__weakref__", "_consumer", "_ended", "_gone", "_layer", "_liveness", "_membership", "_outbox", "_progress",
-        "_reader", "_receive", "_responder", "_send", "_tasks", "grace",
+        "__weakref__", "_consumer", "_ended", "_gone", "_layer", "_liveness", "_membership", "_outbox", "_outgoing",
+        "_progress", "_reader", "_receive", "_responder", "_send", "_tasks", "grace",
     )  # fmt: skip
 
     def __init__(
@@ -68,7 +75,7 @@ class Connection:
         overflow = conf.get("OVERFLOW") if compiled.overflow is UNSET else compiled.overflow
         self._progress = progress = Progress()
         self._outbox = Outbox(send, progress, overflow == "drop", self)
-        outgoing = Outgoing(consumer, compiled, self._outbox, progress)
+        self._outgoing = outgoing = Outgoing(consumer, compiled, self._outbox, progress)
         self._responder = responder = Responder(consumer, compiled, outgoing, progress, tasks, end)
         if gate is not None:  # the socket was accepted in our place
             responder.lane.opening = False
@@ -158,6 +165,21 @@ class Connection:
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
         """Send a frame that nobody asked for. Raises what encoding raises."""
         await self._responder.replies.push(route, payload, headers)
+
+    def member(self) -> Member:
+        """The groups of the socket, or the place for them."""
+        responder = self._responder
+        if responder.member is None:
+            responder.member = Member(
+                self._consumer,
+                None if self._membership is None else self._membership.layer,
+                type(self._consumer)._routesock.dialect,
+                self._outgoing,
+                self._progress,
+                self._tasks,
+                connected=responder.connected,
+            )
+        return responder.member
 
     async def close(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None:
         """End the socket: a CLOSE notice, the close itself, then all that follows a client's leaving.
@@ -283,7 +305,11 @@ class Connection:
         if responder.standing is None:
             responder.standing = standing(self, self._consumer, type(self._consumer)._routesock)
         if responder.standing is not None:
-            await responder.standing.begin()
+            responder.standing.begin()
+        name = name_in_scope(self._consumer.scope)
+        if name is not None or responder.member is not None:
+            group = None if name is None else group_of(name)
+            await asyncio.wait({self.start(self.member().belong(group))}, timeout=JOIN_WAIT)
 
     def _refused(self) -> None:
         self.sign_out(REFUSED)
@@ -312,6 +338,8 @@ class Connection:
                 # With a context of its own: a task that took no notice of its cancellation may go on in the socket's.
                 await asyncio.get_running_loop().create_task(self._disconnect(message))
         finally:
+            if responder.member is not None:
+                await responder.member.leave_all()
             if self._membership is not None:
                 await self._membership.leave_all()
             responder.life.closed(message.get("code", 1005))

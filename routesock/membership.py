@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from .recovery import CALL_LIMIT, FIRST_RETRY, Recovery, each, recovery_of
@@ -114,8 +115,24 @@ class Membership:
 
     # What the connection calls
 
-    async def failed(self, exc: Exception, task: asyncio.Task[Any]) -> None:
-        """``receive()``, which ``task`` called, has failed: return when the layer answers again."""
+    async def receive(self, receive: Callable[[], Awaitable[Any]]) -> Any:
+        """The next message, from the layer's ``receive``; waits while the layer fails."""
+        task = asyncio.current_task()
+        assert task is not None
+        failure: Exception | None = None
+        while True:
+            self.receiving = task
+            try:
+                if failure is not None:
+                    await self._failed(failure, task)
+                return await receive()
+            except Exception as exc:
+                failure = exc
+            finally:
+                self.receiving = None
+
+    async def _failed(self, exc: Exception, task: asyncio.Task[Any]) -> None:
+        """``receive()`` has failed: return when the layer answers again."""
         if task.cancelling():  # the layer failed in letting go
             raise asyncio.CancelledError from exc
         recovery = self._enter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ class EncodeError(Exception):
 class Outgoing:
     """Writes the frames of one socket, through those of the consumer's own methods that override Channels'."""
 
-    __slots__ = ("_consumer", "_max_bytes", "_outbox", "_own", "_plain", "_progress")
+    __slots__ = ("_consumer", "_max_bytes", "_outbox", "_own", "_progress", "plain")
 
     def __init__(self, consumer: Any, compiled: Compiled, outbox: Outbox, progress: Progress) -> None:
         self._consumer = consumer
@@ -35,17 +35,23 @@ class Outgoing:
         self._outbox = outbox
         self._progress = progress
         self._max_bytes: int = conf.get("MAX_REPLY")
-        self._plain = not (compiled.encode or compiled.send or compiled.send_json)
+        self.plain = not (compiled.encode or compiled.send or compiled.send_json)
+        """None of the consumer's own methods sees what is sent."""
 
-    async def write(self, frame: Frame, kind: Kind = REPLY) -> None:
+    def write(self, frame: Frame, kind: Kind = REPLY) -> Coroutine[Any, Any, None]:
         """Encode ``frame`` and send it. Raises what encoding raises, nothing for a socket that takes no more frames."""
-        if self._plain:
-            text = self._checked(spelt(frame))
-            try:
-                await self._outbox.write({"type": "websocket.send", "text": text}, kind)
-            except Exception as exc:
-                self._log_not_sent(exc)
-            return
+        if self.plain:
+            return self.write_text(self._checked(spelt(frame)), kind)
+        return self._write_elsewhere(frame, kind)
+
+    async def write_text(self, text: str, kind: Kind) -> None:
+        """Send a frame that is spelt already, past the consumer's own methods. Raises nothing."""
+        try:
+            await self._outbox.write({"type": "websocket.send", "text": text}, kind)
+        except Exception as exc:
+            self._log_not_sent(exc)
+
+    async def _write_elsewhere(self, frame: Frame, kind: Kind) -> None:
         if asyncio.current_task() is self._progress.task:
             await self._write_own(frame, kind)
         else:
@@ -99,8 +105,11 @@ class Outgoing:
         faults.logger.log(level, "A frame could not be sent.", exc_info=exc, extra=faults.extras(self._consumer))
 
 
-def spelt(frame: Frame) -> str:
-    """``frame`` as JSON. Raises what encoding raises, with :class:`EncodeError` for what no task may raise."""
+def spelt(frame: Any) -> str:
+    """``frame``, or what is to be in one, as JSON.
+
+    Raises what encoding raises, with :class:`EncodeError` for what no task may raise.
+    """
     try:
         return codec.encode(frame)
     except Exception:

@@ -17,7 +17,6 @@ from .membership import Membership
 from .messages import Request
 from .pool import Pool
 from .responder import Responder
-from .revocation import TYPE, opened
 from .room import Progress, Room
 from .tasks import Tasks
 
@@ -136,41 +135,22 @@ class LayerReader(Reader):
     async def read(self) -> None:
         task = self._this_task()
         membership, lane = self._membership, self._responder.lane
-        failure: Exception | None = None
         for taken in count(1):
             try:
                 if taken % FAIR_SHARE == 0:
                     await asyncio.sleep(0)
                 message = None
-                membership.receiving = task
-                if failure is not None:
-                    await membership.failed(failure, task)
-                    failure = None
-                message = await self._receive()
+                message = await membership.receive(self._receive)
             except asyncio.CancelledError:
                 self._raise_if_finishing(task)
                 continue
-            except Exception as exc:
-                failure = exc
-                continue
-            finally:
-                membership.receiving = None
-            if message.get("type") == TYPE:
-                self._told(message)
-            elif not self._progress.closing:
+            if not self._progress.closing:
                 job = Job(self, message, None, task)
                 if await lane.submit(job) is HANDED_OVER:
                     return
                 del job
             if self._tasks.finishing:
                 return
-
-    def _told(self, message: dict[str, Any]) -> None:
-        """What it says is not for the consumer's own code, nor has it a place in the order."""
-        standing = self._responder.standing
-        event = None if standing is None else opened(message)
-        if standing is not None and event is not None:
-            standing.told(event)
 
     def weight_of(self, message: dict[str, Any]) -> int:
         return _weigh(message)

@@ -20,6 +20,7 @@ from .inflight import InFlight
 from .intake import OURS, Auth, Cancel, Decision, Intake, Of, Ping, Refusal
 from .jobs import Job
 from .lane import Lane, uncancel
+from .member import Member
 from .messages import Reply, Request
 from .outbox import ANSWER, REPLY
 from .outgoing import Outgoing
@@ -43,8 +44,8 @@ class Responder:
 
     __slots__ = (
         "_compiled", "_consumer", "_end", "_guarded", "_middleware", "_plans", "_progress", "_timeout", "abandoned",
-        "admit", "connected", "draining", "in_flight", "intake", "lane", "life", "pool", "refreshing", "replies",
-        "standing", "tasks",
+        "admit", "connected", "draining", "in_flight", "intake", "lane", "life", "member", "pool", "refreshing",
+        "replies", "standing", "tasks",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +82,8 @@ class Responder:
         """Called in front of ``connect()``; raises ``StopConsumer`` where there will be none."""
         self.standing: Standing | None = None
         """The login behind the socket, where that is followed."""
+        self.member: Member | None = None
+        """Its groups, once it has joined one."""
         self.refreshing: Refreshing | None = None
         """What answers AUTH; ``None`` where no frame of that name is one of ours."""
         self.life = observing.Life(consumer)
@@ -263,6 +266,8 @@ class Responder:
             if job.message["type"] == "websocket.connect":
                 self.connected = True
                 self.life.connected()
+                if self.member is not None:
+                    self.member.connected()
         finally:
             current.reset(token)
 

@@ -20,7 +20,7 @@ from .logins import digest
 logger: Final = logging.getLogger("routesock.socket")
 
 TYPE: Final = "routesock.revocation"
-"""The type of our messages in the channel layer; no consumer's own code is ever called with one."""
+"""The type of our messages in the channel layer. Consumers never see one: it goes to a hub's channel."""
 
 SEND_WAIT: Final = 2.0
 """Seconds that a channel layer has to take a message. A logout, or the save of a user, waits no longer for it."""
@@ -83,13 +83,18 @@ def listener_with(name: str, user: object) -> Listener | None:
     return next((one for one in _listeners_of(name) if one.scope.get("user") is user), None)
 
 
-def opened(message: Any) -> Event | None:
-    """The event in a message of :data:`TYPE`; ``None`` for one that does not come from us."""
+def received(message: Any) -> None:
+    """Tell the sockets of the running loop what a message of :data:`TYPE` says; nothing, if it is not from us."""
     try:
         event = signing.loads(message["event"], salt=TYPE)
+        listeners = _listeners_of(event["user"])
     except Exception:  # anything may be in it: a page may choose what a careless project puts into its layer
-        return None
-    return event if type(event) is dict else None
+        logger.warning("A message about a login that does not come from routesock was ignored.")
+        return
+    loop = asyncio.get_running_loop()
+    for listener in listeners:
+        if listener.loop is loop:
+            listener.told(event)
 
 
 def announce(user: str, event: Event, *, using: str | None = None) -> None:

@@ -12,10 +12,27 @@ from .routing import RESERVED
 from .status import may_come_back
 
 
+class Groups(Protocol):
+    """The groups of that connection."""
+
+    @property
+    def groups(self) -> frozenset[str]: ...
+
+    async def join(self, name: str) -> None: ...
+
+    async def leave(self, name: str) -> None: ...
+
+    async def broadcast(
+        self, name: str, route: str, payload: Any, headers: Mapping[str, Any], *, exclude_self: bool
+    ) -> None: ...
+
+
 class Peer(Protocol):
     """The connection behind a socket."""
 
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None: ...
+
+    def member(self) -> Groups: ...
 
     async def close(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None: ...
 
@@ -42,6 +59,40 @@ class Socket:
         if route in RESERVED:
             raise ValueError(f"The route {route!r} is reserved for the protocol.")
         await self._peer.push(route, payload, headers)
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The names of the groups that the socket has joined."""
+        return self._peer.member().groups
+
+    async def join(self, group: str) -> None:
+        """Be sent what is broadcast to ``group``, any string, until the socket ends or leaves it.
+
+        Frames wait for ``connect()`` to return, and then for nothing that the socket is busy with. Joining twice is
+        joining once. Raises what the channel layer raises.
+
+        These groups are not those of ``channel_layer.group_add``: a broadcast reaches who has joined here.
+        """
+        await self._peer.member().join(group)
+
+    async def leave(self, group: str) -> None:
+        """The opposite of :meth:`join`. Raises nothing."""
+        await self._peer.member().leave(group)
+
+    async def broadcast(
+        self,
+        group: str,
+        route: str,
+        payload: Any = None,
+        *,
+        exclude_self: bool = False,
+        headers: Mapping[str, Any] = NO_HEADERS,
+    ) -> None:
+        """Send a frame to every socket in ``group``, in all processes; whether this one is in it or not.
+
+        ``exclude_self`` leaves this socket out. The rest is as with :func:`routesock.abroadcast`.
+        """
+        await self._peer.member().broadcast(group, route, payload, headers, exclude_self=exclude_self)
 
     async def close(
         self, status: int, reason: str = "", *, reconnect: bool | None = None, retry_after: float | None = None
@@ -77,12 +128,21 @@ def _checked(status: int, reconnect: bool | None) -> tuple[int, bool]:
 class SyncSocket:
     """The same for a sync consumer, whose code runs in a thread: the methods of :class:`Socket`, blocking."""
 
-    __slots__ = ("close", "push", "reject")
+    __slots__ = ("_socket", "broadcast", "close", "join", "leave", "push", "reject")
 
     def __init__(self, socket: Socket) -> None:
+        self._socket = socket
         self.push = async_to_sync(socket.push)
+        self.join = async_to_sync(socket.join)
+        self.leave = async_to_sync(socket.leave)
+        self.broadcast = async_to_sync(socket.broadcast)
         self.close = async_to_sync(socket.close)
         self.reject = async_to_sync(socket.reject)
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """As that of :class:`Socket`."""
+        return self._socket.groups
 
 
 class Accessor:

@@ -30,13 +30,6 @@ AGAIN: Final = 2.0
 RETRY: Final = 5.0
 """Seconds until the next try where a login could not be looked up."""
 
-JOIN_WAIT: Final = 1.0
-"""Seconds for which ``connect()`` waits until the socket is in the group of its user."""
-
-_FIRST_RETRY: Final = 0.1
-_LAST_RETRY: Final = 5.0
-"""Seconds between two tries to join that group; each wait is twice the last."""
-
 _EARLIEST: Final = 0.8
 """Of the interval, after which the next look-up may come: those of sockets that opened together drift apart."""
 
@@ -47,6 +40,9 @@ class Socket(Protocol):
     def sign_out(self, ending: Ending) -> None:
         """Answer what is in flight 401, and close it."""
 
+    async def follow_login(self) -> None:
+        """Begin anew with whoever is signed in by now."""
+
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that ends with the socket."""
 
@@ -55,16 +51,12 @@ class Standing:
     """The login behind one socket. Times are those of the loop, where all of its methods are called."""
 
     __slots__ = (
-        "_again", "_alarm", "_asking", "_channel", "_expires", "_follows", "_group", "_interval", "_layer", "_over",
-        "_recheck", "_socket", "_stamp", "_turn", "_user", "logs_out", "loop", "scope", "session",
+        "_again", "_alarm", "_asking", "_expires", "_follows", "_interval", "_over", "_recheck", "_socket", "_stamp",
+        "_turn", "_user", "logs_out", "loop", "scope", "session",
     )  # fmt: skip
 
-    def __init__(
-        self, socket: Socket, scope: Any, layer: Any, channel: str, *, follows: bool, interval: float | None
-    ) -> None:
+    def __init__(self, socket: Socket, scope: Any, *, follows: bool, interval: float | None) -> None:
         self._socket = socket
-        self._layer = layer  # None: one that reaches no other process
-        self._channel = channel
         self._follows = follows
         self._interval = interval
         self._alarm: Alarm | None = None
@@ -72,7 +64,6 @@ class Standing:
         self._over = False
         self._turn = 0  # counts the logins, and their sessions: an answer about an earlier one says nothing
         self._user: str | None = None
-        self._group: str | None = None
         self._stamp: str | None = None  # what the password has to be, where the store is not asked for the session
         self._again = self._expires = self._recheck = inf
         self.loop = asyncio.get_running_loop()
@@ -82,13 +73,11 @@ class Standing:
 
     # What the connection calls
 
-    async def begin(self) -> None:
-        """Follow the login. Returns when other processes can reach the socket, or their layer does not answer."""
+    def begin(self) -> None:
+        """Follow the login."""
         if self._interval is not None and self._recheck == inf:
             self._recheck = self._after(self._interval)
         self.follow()
-        if self._layer is not None and (self._user is not None or self._group is not None):
-            await asyncio.wait({self._socket.start(self._join())}, timeout=JOIN_WAIT)
 
     def follow(self) -> None:
         """Whoever is signed in now is who the socket belongs to."""
@@ -163,7 +152,7 @@ class Standing:
     def _follow_changes(self) -> None:
         """The consumer may have put another user into its scope."""
         if logins.name_in_scope(self.scope) != self._user:
-            _ = self._socket.start(self.begin())
+            _ = self._socket.start(self._socket.follow_login())
 
     def _look_up(self) -> None:
         if self._asking or self._user is None:
@@ -223,25 +212,6 @@ class Standing:
             return False
         return event.get("stamp") != (self._stamp or logins.stamp_in(self.scope["session"]))
 
-    async def _join(self) -> None:
-        """Be in the group of the user, and in that of no other."""
-        delay = 0.0
-        while True:
-            group = None if self._user is None or not self._follows else revocation.group_of(self._user)
-            left, self._group = self._group, group
-            try:
-                if left is not None and left != group:
-                    await self._layer.group_discard(left, self._channel)
-                if group is not None:
-                    await self._layer.group_add(group, self._channel)
-            except Exception:
-                if not delay:
-                    logger.exception("A socket cannot be reached from other processes until its channel layer works.")
-                delay = min(max(delay * 2, _FIRST_RETRY), _LAST_RETRY)
-                await asyncio.sleep(delay)
-            else:
-                return
-
 
 class _Trouble:
     """Says once that logins cannot be looked up, and not for each socket."""
@@ -274,7 +244,4 @@ def standing(socket: Socket, consumer: Any, compiled: Compiled) -> Standing | No
     identity = scope.get("routesock.identity")
     if not follows and interval is None and (identity is None or identity.expires is None):
         return None
-    layer = consumer.channel_layer
-    if not follows or layer is None or not revocation.crosses(layer):
-        return Standing(socket, scope, None, "", follows=follows, interval=interval)
-    return Standing(socket, scope, layer, consumer.channel_name, follows=follows, interval=interval)
+    return Standing(socket, scope, follows=follows, interval=interval)

@@ -16,6 +16,32 @@ CANCEL_WAIT: Final = 1.0
 """Seconds that a cancelled handler has for its ``finally`` blocks before ``disconnect()`` runs without it."""
 
 
+class _Begun(Coroutine[Any, Any, None]):
+    """A coroutine that waits for ``awaited`` already."""
+
+    __slots__ = ("_awaited", "_coroutine", "_told")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], awaited: Any) -> None:
+        self._coroutine = coroutine
+        self._awaited = awaited
+        self._told = False
+
+    def send(self, value: Any) -> Any:
+        if self._told:
+            return self._coroutine.send(value)
+        self._told = True
+        return self._awaited
+
+    def throw(self, *exc: Any) -> Any:
+        return self._coroutine.throw(*exc)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Any:
+        return self
+
+
 class Tasks:
     """Starts tasks in ``context``, and waits for their end. ``failed`` is told what one of them raises."""
 
@@ -39,6 +65,17 @@ class Tasks:
         context = self._context.copy()
         context.run(db.forget_waiting)
         return self._start(coroutine, context)
+
+    def start_now(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run ``coroutine`` up to where it first waits, and the rest in a task; where it never waits, without one.
+
+        Raises what it raises until then.
+        """
+        try:
+            awaited = self._context.run(coroutine.send, None)
+        except StopIteration:
+            return
+        self.start(_Begun(coroutine, awaited))
 
     async def shielded(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Await ``coroutine``, all that the socket's end brings with it, in a task that is none of these.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -118,13 +119,8 @@ class Visitor:
         await self.membership.leave_all()
 
     async def _read(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
         while True:
-            try:
-                await self.membership.layer.receive(self.membership.channel)
-            except ConnectionError as exc:
-                await self.membership.failed(exc, task)
+            await self.membership.receive(partial(self.membership.layer.receive, self.membership.channel))
 
 
 async def spoil(layer: Remote) -> None:

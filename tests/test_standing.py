@@ -30,6 +30,7 @@ from routesock import (
     Request,
     RouteMixin,
     RouteSetupError,
+    connection,
     logins,
     receivers,
     revocation,
@@ -818,8 +819,14 @@ class TestLayer:
     async def test_a_message_of_ours_is_not_behind_a_busy_handler_nor_the_consumers(
         self, layer: Any, browser: Browser, user: User, event: Any
     ) -> None:
+        channels: list[str] = []
+
         class Busy(Talk):
             route_disconnect_grace = 0.1
+
+            async def connect(self) -> None:
+                channels.append(self.channel_name)
+                await super().connect()
 
             async def dispatch(self, message: Any) -> None:
                 assert message["type"] != revocation.TYPE
@@ -831,8 +838,7 @@ class TestLayer:
         name = logins.name_of(user)
         assert name is not None
         async with browser.socket(Busy) as client:
-            (channel,) = layer.groups[revocation.group_of(name)]
-            await layer.send(channel, {"type": "news"})
+            await layer.send(channels[0], {"type": "news"})
             await client.send("echo", id=1)
             await client.settle()
             await Session.objects.all().adelete()
@@ -860,18 +866,6 @@ class TestLayer:
         signed = signing.dumps({"event": "deleted", "user": "auth.user:0"}, salt=revocation.TYPE)
         async with browser.socket() as client:
             await layer.group_send(revocation.group_of(name), {"type": revocation.TYPE, "event": signed})
-            await stays(client)
-
-    async def test_nor_on_an_anonymous_socket(self, layer: Any) -> None:
-        channels: list[str] = []
-
-        class Named(Talk):
-            async def connect(self) -> None:
-                channels.append(self.channel_name)
-                await self.accept()
-
-        async with RouteClient(Named) as client:
-            await layer.send(channels[0], {"type": revocation.TYPE, "event": "x"})
             await stays(client)
 
     async def test_a_layer_that_is_down_does_not_keep_a_socket_from_opening(
@@ -904,7 +898,7 @@ class TestLayer:
         monkeypatch.setattr(layer, "group_send", hang)
         monkeypatch.setattr(layer, "group_add", hang)
         monkeypatch.setattr(revocation, "SEND_WAIT", 0.05)
-        monkeypatch.setattr(standing, "JOIN_WAIT", 0.05)
+        monkeypatch.setattr(connection, "JOIN_WAIT", 0.05)
         async with browser.socket() as client:
             await sync_to_async(browser.client.logout)()
             await expect_end(client)

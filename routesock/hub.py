@@ -1,0 +1,233 @@
+"""One member of a channel layer's groups per process and event loop, for all the sockets that are in a group there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, Protocol
+
+from .broadcasts import PUSH, Broadcast, Message
+from .lane import uncancel
+from .membership import Membership
+from .recovery import CALL_LIMIT
+from .revocation import TYPE as REVOCATION
+from .revocation import crosses, received
+
+logger: Final = logging.getLogger("routesock.socket")
+
+MAX_PENDING: Final = 64
+"""Messages that wait until those before them are written; then whoever brings more waits, too."""
+
+FAIR_SHARE: Final = 64
+"""Sockets that are written to before the loop has a turn."""
+
+SEND_LIMIT: Final = 5.0
+"""Seconds for a channel layer to take a broadcast."""
+
+
+class Member(Protocol):
+    """A socket in some groups."""
+
+    id: str | None
+    """What it calls itself, if that was asked for."""
+
+    def deliver(self, broadcast: Broadcast) -> None:
+        """Write it, or begin to. Raises nothing, and does not wait."""
+
+
+class _Group:
+    __slots__ = ("joined", "lock", "members")
+
+    def __init__(self) -> None:
+        self.members: dict[Member, None] = {}
+        self.lock = asyncio.Lock()  # for what the layer is told
+        self.joined = False
+
+
+class Hub:
+    """Hands what a channel layer delivers, once, to the members of this event loop.
+
+    Where the layer reaches no other process (the in-memory one, or none at all) it is not asked for anything. A hub
+    ends with its last member; all of its methods but :meth:`take` are called on its loop.
+    """
+
+    def __init__(self, layer: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self.layer = layer
+        self.loop = loop
+        self._groups: dict[str, _Group] = {}
+        self._membership: Membership | None = None
+        self._opening = asyncio.Lock()
+        self._reader: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._tidying: set[asyncio.Task[None]] = set()
+        self._pending: deque[Broadcast] = deque()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+
+    async def join(self, group: str, member: Member) -> None:
+        """Let ``member`` have what is sent to ``group``. Raises what the layer raises; then it is not in it."""
+        entry = self._groups.setdefault(group, _Group())
+        entry.members[member] = None
+        if not crosses(self.layer):
+            return
+        try:
+            async with asyncio.timeout(SEND_LIMIT), entry.lock:
+                if not entry.joined:
+                    membership = await self._open()
+                    await membership.group_add(group, membership.channel)
+                    entry.joined = True
+        except BaseException:
+            await self.leave(group, member)
+            raise
+
+    async def leave(self, group: str, member: Member) -> None:
+        """The opposite. Raises nothing: a group that the layer does not let go is left when it works again."""
+        entry = self._groups.get(group)
+        if entry is None:
+            return
+        entry.members.pop(member, None)
+        if not entry.members:
+            task = self.loop.create_task(self._tidy(group, entry), context=contextvars.Context())
+            self._tidying.add(task)
+            task.add_done_callback(self._tidying.discard)
+            await asyncio.wait({task}, timeout=CALL_LIMIT)
+
+    async def accept(self, message: Message) -> None:
+        """Write what ``message`` carries to the members of its group, in the order of the calls."""
+        await self._has_room.wait()
+        self.take(message)
+
+    def take(self, message: Message) -> None:
+        """As :meth:`accept`, but without waiting for room."""
+        if message["group"] not in self._groups:
+            return
+        self._pending.append(Broadcast(message))
+        if len(self._pending) >= MAX_PENDING:
+            self._has_room.clear()
+        if self._writer is None:
+            # In a context and a task of its own: what a server's send() finds there must not be some sender's.
+            self._writer = self.loop.create_task(self._write(), context=contextvars.Context())
+
+    async def _write(self) -> None:
+        try:
+            while self._pending:
+                broadcast = self._pending.popleft()
+                self._has_room.set()
+                entry = self._groups.get(broadcast.group)
+                members = () if entry is None else entry.members
+                excluded = broadcast.excluded
+                for count, member in enumerate([*members], 1):
+                    if member in members and (excluded is None or member.id != excluded):
+                        member.deliver(broadcast)
+                    if count % FAIR_SHARE == 0:
+                        await asyncio.sleep(0)
+        finally:
+            self._writer = None
+
+    async def _open(self) -> Membership:
+        async with self._opening:
+            if self._membership is None:
+                self._membership = Membership(self.layer, await self.layer.new_channel())
+                self._reader = self.loop.create_task(self._read(self._membership), context=contextvars.Context())
+            return self._membership
+
+    async def _read(self, membership: Membership) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        receive = partial(self.layer.receive, membership.channel)
+        while True:
+            try:
+                message = await membership.receive(receive)
+            except asyncio.CancelledError:
+                if self._reader is not task:
+                    raise
+                uncancel(task)
+                continue
+            if message["type"] == PUSH:
+                await self.accept(message)
+            elif message["type"] == REVOCATION:
+                received(message)
+            else:
+                logger.error("A channel-layer message of a foreign type came to a channel of routesock's own.")
+
+    async def _tidy(self, group: str, entry: _Group) -> None:
+        """Leave ``group`` if it has no member here any more, and end with the last group."""
+        async with entry.lock:
+            if entry.members or self._groups.get(group) is not entry:
+                return
+            if entry.joined and self._membership is not None:
+                with suppress(Exception):  # the membership has logged it, and goes on trying
+                    async with asyncio.timeout(CALL_LIMIT):
+                        await self._membership.group_discard(group, self._membership.channel)
+                entry.joined = False
+            if not entry.members:
+                del self._groups[group]
+        if not self._groups:
+            await self._end()
+
+    async def _end(self) -> None:
+        _forget(self)
+        membership, self._membership = self._membership, None
+        reader, self._reader = self._reader, None
+        if membership is not None and reader is not None:
+            membership.leaving()
+            reader.cancel()
+            await asyncio.wait({reader})
+            await membership.leave_all()
+
+
+_hubs: Final[dict[tuple[int, int], Hub]] = {}
+# Loops of several threads share them.
+_lock: Final = threading.Lock()
+
+
+def hub_of(layer: Any) -> Hub:
+    """The hub of ``layer`` in the running loop."""
+    loop = asyncio.get_running_loop()
+    key = (id(layer), id(loop))
+    with _lock:
+        if key not in _hubs:
+            for other, hub in [*_hubs.items()]:
+                if hub.loop.is_closed():  # and its sockets were thrown away with it
+                    del _hubs[other]
+            _hubs[key] = Hub(layer, loop)
+        return _hubs[key]
+
+
+def _forget(hub: Hub) -> None:
+    with _lock:
+        if _hubs.get((id(hub.layer), id(hub.loop))) is hub:
+            del _hubs[id(hub.layer), id(hub.loop)]
+
+
+def _hubs_of(layer: Any) -> Iterator[Hub]:
+    with _lock:
+        hubs = [hub for hub in _hubs.values() if hub.layer is layer]
+    yield from hubs
+
+
+async def send(layer: Any, message: Message) -> None:
+    """Bring ``message`` to its group, in all processes that ``layer`` reaches.
+
+    Raises what the layer raises, and ``TimeoutError`` when it takes longer than ``SEND_LIMIT``: the message may have
+    arrived then, or not.
+    """
+    if crosses(layer):
+        async with asyncio.timeout(SEND_LIMIT):
+            await layer.group_send(message["group"], message)
+        return
+    running = asyncio.get_running_loop()
+    for hub in _hubs_of(layer):
+        if hub.loop is running:
+            await hub.accept(message)
+        else:
+            try:
+                hub.loop.call_soon_threadsafe(hub.take, message)
+            except RuntimeError:  # the loop was thrown away, and its sockets with it
+                logger.debug("A hub's loop is closed.", exc_info=True)

@@ -1,0 +1,151 @@
+"""One socket as a member of groups: what it is sent there, from its first group to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import uuid4
+
+from . import conf, faults
+from .broadcasts import Broadcast, message_of
+from .dialects import Dialect
+from .groups import layer_group
+from .hub import hub_of, send
+from .outbox import PUSH
+from .outgoing import Outgoing
+from .room import Progress
+from .tasks import Tasks
+
+logger: Final = logging.getLogger("routesock.socket")
+
+_FIRST_RETRY: Final = 0.1
+_LAST_RETRY: Final = 5.0
+"""Seconds between two tries to join the group of a user; each wait is twice the last."""
+
+
+class Member:
+    """The groups of the socket of ``consumer``, in ``layer``.
+
+    What comes before ``connect()`` has returned waits until then, as channel-layer messages do under Channels; later it
+    passes whatever the socket is busy with.
+    """
+
+    __slots__ = (
+        "_belongs", "_consumer", "_dialect", "_groups", "_held", "_layer", "_left", "_outgoing", "_progress", "_tasks",
+        "_user", "id",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        consumer: Any,
+        layer: Any,
+        dialect: Dialect,
+        outgoing: Outgoing,
+        progress: Progress,
+        tasks: Tasks,
+        *,
+        connected: bool,
+    ) -> None:
+        self._consumer = consumer
+        self._layer = layer
+        self._dialect = dialect
+        self._outgoing = outgoing
+        self._progress = progress
+        self._tasks = tasks
+        self._groups: dict[str, str] = {}  # what the layer calls them
+        self._held: list[Broadcast] | None = None if connected else []
+        self._left = False
+        self._user: str | None = None  # the group of whoever is signed in
+        self._belongs: str | None = None  # the one that it is in
+        self.id: str | None = None
+
+    @property
+    def groups(self) -> frozenset[str]:
+        return frozenset(self._groups)
+
+    async def join(self, name: str) -> None:
+        """Be in the group ``name``, unless the socket is at its end. Raises what the layer raises."""
+        group = layer_group(name)
+        if self._left or name in self._groups:
+            return
+        await hub_of(self._layer).join(group, self)
+        self._groups[name] = group
+        if self._left:
+            await self.leave(name)
+
+    async def leave(self, name: str) -> None:
+        """The opposite."""
+        group = self._groups.pop(name, None)
+        if group is not None:
+            await hub_of(self._layer).leave(group, self)
+
+    async def leave_all(self) -> None:
+        """The socket has ended."""
+        self._left = True
+        leaving = [self.leave(name) for name in [*self._groups]]
+        if self._belongs is not None:
+            leaving.append(hub_of(self._layer).leave(self._belongs, self))
+        await asyncio.gather(*leaving)
+
+    async def belong(self, user: str | None) -> None:
+        """Be in the group of ``user``, by the name that a layer has for it, and in that of nobody else.
+
+        Returns when that is so, however long the layer fails.
+        """
+        self._user = user
+        delay = 0.0
+        while self._belongs != self._user and not self._left:
+            user, before = self._user, self._belongs
+            try:
+                if before is not None:
+                    self._belongs = None
+                    await hub_of(self._layer).leave(before, self)
+                if user is not None:
+                    await hub_of(self._layer).join(user, self)
+                    self._belongs = user
+            except Exception:
+                if not delay:
+                    logger.exception("A socket cannot be reached from other processes until its channel layer works.")
+                delay = min(max(delay * 2, _FIRST_RETRY), _LAST_RETRY)
+                await asyncio.sleep(delay)
+
+    async def broadcast(
+        self, name: str, route: str, payload: Any, headers: Mapping[str, Any], *, exclude_self: bool
+    ) -> None:
+        """Send a frame to the group ``name``. Raises what encoding and what the layer raises."""
+        if exclude_self and self.id is None:
+            self.id = uuid4().hex
+        excluded = self.id if exclude_self else None
+        await send(self._layer, message_of(layer_group(name), route, payload, headers, excluded=excluded))
+
+    def connected(self) -> None:
+        """``connect()`` has returned."""
+        held, self._held = self._held, None
+        for broadcast in held or ():
+            self.deliver(broadcast)
+
+    # What the hub calls
+
+    def deliver(self, broadcast: Broadcast) -> None:
+        if self._progress.closing:
+            return
+        if self._held is not None:
+            if len(self._held) < conf.get("MAX_OUTGOING"):
+                self._held.append(broadcast)
+            return
+        try:
+            if self._outgoing.plain:
+                self._tasks.start_now(self._outgoing.write_text(broadcast.text(self._dialect), PUSH))
+            else:
+                self._tasks.start_now(self._write_own(broadcast))
+        except Exception as exc:
+            faults.internal_error(exc, "A push", self._consumer)
+
+    async def _write_own(self, broadcast: Broadcast) -> None:
+        """Through the methods of the consumer's own, which may change the frame."""
+        try:
+            await self._outgoing.write(broadcast.frame(self._dialect), PUSH)
+        except Exception as exc:
+            faults.internal_error(exc, "A push", self._consumer)
