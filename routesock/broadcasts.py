@@ -17,26 +17,30 @@ Message = dict[str, Any]
 
 
 class Broadcast:
-    """The frame in a message, and its text in each dialect that was asked for."""
+    """The frame in a message, and its text in each dialect that was asked for.
 
-    __slots__ = ("_data", "_texts", "excluded", "group")
+    ``KeyError``, ``TypeError`` or ``ValueError`` for a message that carries none.
+    """
+
+    __slots__ = ("_data", "_headers", "_payload", "_route", "_texts", "excluded", "group")
 
     def __init__(self, message: Message) -> None:
         self.group: str = message["group"]
         self.excluded: str | None = message.get("except")
         """The member that sent it, and does not want it back."""
         self._data: str = message["data"]
+        self._route, self._payload, self._headers = json.loads(self._data)
         self._texts: dict[int, str] = {}
 
     def frame(self, dialect: Dialect) -> Frame:
-        """The frame as a new object."""
+        """The frame as a new object, for somebody who may change it."""
         return dialect.push(*json.loads(self._data))
 
     def text(self, dialect: Dialect) -> str:
         """The frame as JSON."""
         text = self._texts.get(id(dialect))
         if text is None:
-            text = self._texts[id(dialect)] = codec.encode(self.frame(dialect))
+            text = self._texts[id(dialect)] = codec.encode(dialect.push(self._route, self._payload, self._headers))
         return text
 
 

@@ -7,12 +7,13 @@ import contextvars
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
 
 from .broadcasts import PUSH, Broadcast, Message
+from .faults import printable
 from .lane import uncancel
 from .membership import Membership
 from .recovery import CALL_LIMIT
@@ -93,7 +94,7 @@ class Hub:
             return
         entry.members.pop(member, None)
         if not entry.members:
-            task = self.loop.create_task(self._tidy(group, entry), context=contextvars.Context())
+            task = self._start(self._tidy(group, entry))
             self._tidying.add(task)
             task.add_done_callback(self._tidying.discard)
             await asyncio.wait({task}, timeout=CALL_LIMIT)
@@ -105,14 +106,18 @@ class Hub:
 
     def take(self, message: Message) -> None:
         """As :meth:`accept`, but without waiting for room."""
-        if message["group"] not in self._groups:
+        try:
+            broadcast = Broadcast(message)
+        except (KeyError, TypeError, ValueError):  # of another version of routesock, maybe
+            logger.warning("A broadcast that cannot be read was ignored.", exc_info=True)
             return
-        self._pending.append(Broadcast(message))
+        if broadcast.group not in self._groups:
+            return
+        self._pending.append(broadcast)
         if len(self._pending) >= MAX_PENDING:
             self._has_room.clear()
         if self._writer is None:
-            # In a context and a task of its own: what a server's send() finds there must not be some sender's.
-            self._writer = self.loop.create_task(self._write(), context=contextvars.Context())
+            self._writer = self._start(self._write())
 
     async def _write(self) -> None:
         try:
@@ -134,7 +139,7 @@ class Hub:
         async with self._opening:
             if self._membership is None:
                 self._membership = Membership(self.layer, await self.layer.new_channel())
-                self._reader = self.loop.create_task(self._read(self._membership), context=contextvars.Context())
+                self._reader = self._start(self._read(self._membership))
             return self._membership
 
     async def _read(self, membership: Membership) -> None:
@@ -149,12 +154,13 @@ class Hub:
                     raise
                 uncancel(task)
                 continue
-            if message["type"] == PUSH:
+            kind = message.get("type")
+            if kind == PUSH:
                 await self.accept(message)
-            elif message["type"] == REVOCATION:
+            elif kind == REVOCATION:
                 received(message)
             else:
-                logger.error("A channel-layer message of a foreign type came to a channel of routesock's own.")
+                logger.warning("A channel-layer message of type %s is none of routesock's.", printable(kind))
 
     async def _tidy(self, group: str, entry: _Group) -> None:
         """Leave ``group`` if it has no member here any more, and end with the last group."""
@@ -170,6 +176,10 @@ class Hub:
                 del self._groups[group]
         if not self._groups:
             await self._end()
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # In a context of its own: what a server's send() finds there must not be some sender's.
+        return self.loop.create_task(coroutine, context=contextvars.Context())
 
     async def _end(self) -> None:
         _forget(self)

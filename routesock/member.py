@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
 from uuid import uuid4
@@ -55,7 +56,7 @@ class Member:
         self._progress = progress
         self._tasks = tasks
         self._groups: dict[str, str] = {}  # what the layer calls them
-        self._held: list[Broadcast] | None = None if connected else []
+        self._held: deque[Broadcast] | None = None if connected else deque()
         self._left = False
         self._user: str | None = None  # the group of whoever is signed in
         self._belongs: str | None = None  # the one that it is in
@@ -122,9 +123,15 @@ class Member:
 
     def connected(self) -> None:
         """``connect()`` has returned."""
-        held, self._held = self._held, None
-        for broadcast in held or ():
-            self.deliver(broadcast)
+        if self._held:
+            self._tasks.start(self._release(self._held))
+        else:
+            self._held = None
+
+    async def _release(self, held: deque[Broadcast]) -> None:
+        while held:
+            await self._write(held.popleft())
+        self._held = None
 
     # What the hub calls
 
@@ -135,17 +142,13 @@ class Member:
             if len(self._held) < conf.get("MAX_OUTGOING"):
                 self._held.append(broadcast)
             return
+        self._tasks.start_now(self._write(broadcast))
+
+    async def _write(self, broadcast: Broadcast) -> None:
         try:
             if self._outgoing.plain:
-                self._tasks.start_now(self._outgoing.write_text(broadcast.text(self._dialect), PUSH))
-            else:
-                self._tasks.start_now(self._write_own(broadcast))
-        except Exception as exc:
-            faults.internal_error(exc, "A push", self._consumer)
-
-    async def _write_own(self, broadcast: Broadcast) -> None:
-        """Through the methods of the consumer's own, which may change the frame."""
-        try:
-            await self._outgoing.write(broadcast.frame(self._dialect), PUSH)
+                await self._outgoing.write_text(broadcast.text(self._dialect), PUSH)
+            else:  # through the methods of the consumer's own, which may change the frame
+                await self._outgoing.write(broadcast.frame(self._dialect), PUSH)
         except Exception as exc:
             faults.internal_error(exc, "A push", self._consumer)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from channels.layers import InMemoryChannelLayer
 
@@ -63,8 +63,12 @@ class Socket:
     """One run of ``application``. As a server does, it answers a close with a ``websocket.disconnect``.
 
     As a context manager it connects, and on the way out it disconnects, waits for the application's end, raises what
-    the application raised unless :meth:`ending` has, and checks that no task is left.
+    the application raised unless :meth:`ending` has, and checks that no task is left. Where several are open, the last
+    to end checks that for all.
     """
+
+    _open: ClassVar[set[Socket]] = set()
+    _others: ClassVar[set[asyncio.Task[Any]]] = set()
 
     def __init__(self, application: Any, *, path: str = "/ws/", **scope: Any) -> None:
         self._application = application
@@ -78,7 +82,6 @@ class Socket:
         }
         self._input: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._waiting = False
-        self._others: set[asyncio.Task[Any]] = set()
         self._settled = False
         self._parsed: list[Any] = []
         self._disconnected = False
@@ -112,9 +115,12 @@ class Socket:
         finally:
             assert self._task is not None
             self._task.cancel()
+            self._open.discard(self)
 
     def start(self) -> None:
-        self._others = asyncio.all_tasks()
+        if not self._open:
+            Socket._others = asyncio.all_tasks()
+        self._open.add(self)
         self._task = asyncio.create_task(self._application(self.scope, self._receive, self._send))
 
     def feed(self, message: dict[str, Any]) -> None:
@@ -137,7 +143,10 @@ class Socket:
         self._settled = True
         ended, _ = await asyncio.wait({task}, timeout=seconds)
         assert ended, f"The application did not end within {seconds} s."
+        self._open.discard(self)
         left = asyncio.all_tasks() - self._others - {task, asyncio.current_task()}
+        if self._open:  # whose tasks are among them
+            left.clear()
         assert not left, f"The application left tasks: {left}"
         return asyncio.CancelledError() if task.cancelled() else task.exception()
 

@@ -1,0 +1,264 @@
+"""One member of the layer per process: what it is asked for, what becomes of a layer that fails, and the hub's end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.layers import InMemoryChannelLayer, channel_layers
+
+from routesock import Request, RouteMixin, abroadcast, hub, route
+from routesock.broadcasts import PUSH
+from routesock.groups import layer_group
+from routesock.recovery import _recoveries
+from tests.layers.flaky import FlakyLayer
+from tests.takeover.driver import Socket, turns, until
+
+ROOM = layer_group("room")
+
+
+class Counting(FlakyLayer):
+    """Counts what it delivers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.delivered = 0
+
+    async def send(self, channel: str, message: Any) -> None:
+        self.delivered += 1
+        await super().send(channel, message)
+
+
+@pytest.fixture
+def layer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counting]:
+    monkeypatch.setattr("routesock.recovery.CALL_LIMIT", 0.05)
+    monkeypatch.setattr("routesock.recovery.QUIET", 0.01)
+    monkeypatch.setattr("routesock.hub.CALL_LIMIT", 0.05)
+    layer = Counting()
+    before = channel_layers.set("default", layer)
+    yield layer
+    channel_layers.backends.pop("default", None)
+    if before is not None:
+        channel_layers.set("default", before)
+    assert hub._hubs == {}
+    assert not _recoveries
+
+
+class Room(RouteMixin, AsyncJsonWebsocketConsumer):
+    async def connect(self) -> None:
+        self.scope["consumer"] = self
+        await self.accept()
+
+    @route("join")
+    async def join(self, request: Request) -> None:
+        await self.socket.join(request.payload)
+
+    @route("leave")
+    async def leave(self, request: Request) -> None:
+        await self.socket.leave(request.payload)
+
+    @route("tell")
+    async def tell(self, request: Request) -> None:
+        await self.socket.broadcast("room", "told", request.payload)
+
+    async def foreign(self, event: Any) -> None:
+        raise AssertionError("A hub's channel is not the consumer's.")
+
+
+def socket() -> Socket:
+    return Socket(Room.as_asgi())
+
+
+def told(client: Socket) -> list[Any]:
+    return [frame["payload"] for frame in client.frames if frame["route"] == "told"]
+
+
+async def test_the_layer_delivers_once_however_many_sockets_there_are(layer: Counting) -> None:
+    async with socket() as one, socket() as two, socket() as three:
+        for client in (one, two, three):
+            await client.call("join", 1, "room")
+        assert layer.calls.count(("group_add", ROOM)) == 1
+        await abroadcast("room", "told", "news")
+        await until(lambda: all(told(client) == ["news"] for client in (one, two, three)))
+        assert layer.delivered == 1
+
+
+async def test_the_layer_is_left_with_the_last_socket(layer: Counting) -> None:
+    async with socket() as one:
+        await one.call("join", 1, "room")
+        async with socket() as two:
+            await two.call("join", 1, "room")
+            await two.call("leave", 2, "room")
+            assert layer.members(ROOM) == 1
+            await two.call("join", 3, "room")
+        assert layer.members(ROOM) == 1
+        await one.call("leave", 2, "room")
+        assert layer.members(ROOM) == 0
+        assert hub._hubs == {}
+        await one.call("join", 3, "room")
+        assert layer.members(ROOM) == 1
+    assert layer.members(ROOM) == 0
+
+
+async def test_many_join_and_leave_at_once(layer: Counting) -> None:
+    """Whoever is in the group when all calls have returned gets what is sent then, and nobody else does."""
+    async with socket() as stays, socket() as goes:
+        here, there = stays.scope["consumer"].socket, goes.scope["consumer"].socket
+        for _ in range(20):
+            layer.held.add(("group_add", ROOM))
+            joining = [asyncio.ensure_future(member.join("room")) for member in (here, there)]
+            await turns()
+            leaving = asyncio.ensure_future(there.leave("room"))
+            await turns()
+            layer.release(("group_add", ROOM))
+            await asyncio.gather(*joining, leaving)
+            await there.leave("room")
+            assert layer.members(ROOM) == 1
+            await here.leave("room")
+            assert layer.members(ROOM) == 0
+        await here.join("room")
+        await abroadcast("room", "told", "news")
+        await until(lambda: told(stays) == ["news"])
+        assert told(goes) == []
+
+
+async def test_a_group_that_the_layer_refuses_is_not_joined(layer: Counting) -> None:
+    async with socket() as client:
+        layer.broken.add(ROOM)
+        with pytest.raises(ConnectionError):
+            await client.scope["consumer"].socket.join("room")
+        assert client.scope["consumer"].socket.groups == frozenset()
+        layer.broken.clear()
+        await client.call("join", 2, "room")
+        assert client.scope["consumer"].socket.groups == {"room"}
+        assert layer.members(ROOM) == 1
+
+
+async def test_a_layer_that_hangs_is_not_waited_for_long(layer: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("routesock.hub.SEND_LIMIT", 0.05)
+    async with socket() as client:
+        layer.pause()
+        with pytest.raises(TimeoutError):
+            await client.scope["consumer"].socket.join("room")
+        layer.resume()
+        assert client.scope["consumer"].socket.groups == frozenset()
+
+
+async def test_nor_does_it_hold_up_the_end_of_a_socket(layer: Counting) -> None:
+    async with socket() as client:
+        await client.call("join", 1, "room")
+        layer.pause()
+        client.disconnect()
+        await until(lambda: client.done)
+        client._settled = True  # a task of the hub's waits for the layer still
+    layer.resume()
+    await until(lambda: hub._hubs == {} and not _recoveries)
+
+
+async def test_a_broadcast_to_a_layer_that_is_down_raises(layer: Counting) -> None:
+    async with socket() as client:
+        await client.call("join", 1, "room")
+        layer.stop()
+        with pytest.raises(ConnectionError):
+            await abroadcast("room", "told", "lost")
+        layer.start()
+        await until(lambda: layer.members(ROOM) == 1)
+        await abroadcast("room", "told", "news")
+        await until(lambda: told(client) == ["news"])
+
+
+async def test_a_broadcast_that_the_layer_does_not_take_in_time_raises(
+    layer: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*args: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("routesock.hub.SEND_LIMIT", 0.01)
+    monkeypatch.setattr(layer, "group_send", hang)
+    with pytest.raises(TimeoutError):
+        await abroadcast("room", "told", "lost")
+
+
+async def test_a_hub_outlives_the_expiry_of_its_group(layer: Counting) -> None:
+    layer.group_expiry = 0.05  # type: ignore[assignment]
+    async with socket() as client:
+        await client.call("join", 1, "room")
+        await until(lambda: layer.calls.count(("group_add", ROOM)) > 2)
+        await abroadcast("room", "told", "news")
+        await until(lambda: told(client) == ["news"])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "foreign"},
+        {"type": "websocket.close"},
+        {"type": PUSH},
+        {"type": PUSH, "group": None},
+        {"type": PUSH, "group": ROOM},
+        {"type": PUSH, "group": ROOM, "data": None},
+        {"type": PUSH, "group": ROOM, "data": "[1, 2]"},
+        {"type": PUSH, "group": ROOM, "data": '["told", 1, {}]', "except": []},
+        {"type": None},
+        {},
+    ],
+)
+async def test_a_message_that_is_not_ours_does_no_harm(
+    layer: Counting, caplog: pytest.LogCaptureFixture, message: Any
+) -> None:
+    async with socket() as client:
+        await client.call("join", 1, "room")
+        await layer.group_send(ROOM, message)
+        await abroadcast("room", "told", "news")
+        await until(lambda: "news" in told(client))
+
+
+async def test_messages_of_our_types_call_nothing_on_a_consumers_own_channel(
+    layer: Counting, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with socket() as client:
+        await client.call("join", 1, "room")
+        await layer.send(
+            client.scope["consumer"].channel_name, {"type": PUSH, "group": ROOM, "data": '["told", "forged", {}]'}
+        )
+        await abroadcast("room", "told", "news")
+        await until(lambda: told(client) == ["news"])
+
+
+async def test_a_cancellation_from_a_stranger_does_not_stop_the_reading(
+    layer: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer, "receive", partial(InMemoryChannelLayer.receive, layer))
+    async with socket() as client:
+        await client.call("join", 1, "room")
+        (one,) = hub._hubs.values()
+        assert one._reader is not None
+        await turns()  # until it reads
+        one._reader.cancel()
+        await turns()
+        await abroadcast("room", "told", "news")
+        await until(lambda: told(client) == ["news"])
+
+
+async def test_who_is_sent_more_than_is_written_is_made_to_wait(layer: Counting) -> None:
+    """The messages stay in the layer, which bounds them, and not in the hub."""
+    (one, one_written) = (hub.Hub(None, asyncio.get_running_loop()), asyncio.Event())
+
+    class Slow:
+        id = None
+
+        def deliver(self, broadcast: Any) -> None:
+            one_written.set()
+
+    await one.join(ROOM, Slow())
+    message = {"type": PUSH, "group": ROOM, "data": "[]"}
+    for _ in range(hub.MAX_PENDING):
+        one.take(message)
+    waiting = asyncio.ensure_future(one.accept(message))
+    assert not one_written.is_set()
+    await turns()
+    assert waiting.done()
