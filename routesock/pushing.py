@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -69,7 +68,11 @@ def broadcast_on_commit(
     The payload is spelt now. What the layer raises later is logged by Django, and undoes nothing.
     """
     message = _message(group, route, payload, headers)
-    transaction.on_commit(partial(_run, "broadcast", layer, message), using=using, robust=True)
+
+    def deliver() -> None:  # no partial: Django logs the name of what fails
+        _run("broadcast", layer, message)
+
+    transaction.on_commit(deliver, using=using, robust=True)
 
 
 async def apush_to_user(

@@ -103,7 +103,11 @@ def announce(user: str, event: Event, *, using: str | None = None) -> None:
     From sync code and async, in any thread. Raises nothing: what fails is logged.
     """
     try:
-        deliver = partial(_deliver, user, {**event, "user": user})
+        about = {**event, "user": user}
+
+        def deliver() -> None:  # no partial: Django logs the name of what fails
+            _deliver(user, about)
+
         if using is not None and connections[using].in_atomic_block:
             transaction.on_commit(deliver, using=using, robust=True)
         else:

@@ -1,0 +1,260 @@
+"""Broadcasts from outside of sockets: from sync and async code, any thread, on commit, and to a user."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.auth import login, logout
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.layers import InMemoryChannelLayer
+from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.sessions.backends.db import SessionStore
+from django.db import transaction
+from django.test import override_settings
+
+from routesock import (
+    Request,
+    RouteMixin,
+    abroadcast,
+    apush_to_user,
+    broadcast,
+    broadcast_on_commit,
+    hub,
+    push_to_user,
+    receivers,
+    route,
+)
+from routesock.testing import RouteClient
+
+
+class Room(RouteMixin, AsyncJsonWebsocketConsumer):
+    async def connect(self) -> None:
+        await self.socket.join("room")
+        await self.accept()
+
+    @route("login")
+    async def login(self, request: Request) -> None:
+        user = await User.objects.aget(username=request.payload)
+        await login(self.scope, user, backend="django.contrib.auth.backends.ModelBackend")
+
+    @route("logout")
+    async def logout(self, request: Request) -> None:
+        await logout(self.scope)
+
+
+class Crossing(InMemoryChannelLayer):
+    """As one that reaches other processes."""
+
+
+class Other(Room):
+    channel_layer_alias = "other"
+
+
+LAYERS = {
+    "in memory": {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+    "crossing": {"default": {"BACKEND": f"{__name__}.Crossing"}},
+    "none": {},
+}
+
+
+@pytest.fixture(params=LAYERS)
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[RouteClient]:
+    with override_settings(CHANNEL_LAYERS=LAYERS[request.param]):
+        async with RouteClient(Room) as client:
+            yield client
+    assert hub._hubs == {}
+
+
+async def test_from_async_code(client: RouteClient) -> None:
+    await abroadcast("room", "told", {"a": 1}, headers={"X": 1})
+    push = await client.expect_push("told")
+    assert (push.payload, push.headers) == ({"a": 1}, {"X": 1})
+
+
+async def test_from_sync_code_that_async_code_calls(client: RouteClient) -> None:
+    await sync_to_async(broadcast)("room", "told", 1)
+    assert (await client.expect_push("told")).payload == 1
+
+
+@pytest.mark.parametrize("call", [broadcast, push_to_user])
+async def test_where_a_loop_runs_the_error_says_what_to_write(call: Callable[..., None]) -> None:
+    with pytest.raises(RuntimeError, match=rf"await a{call.__name__}\("):
+        call("room" if call is broadcast else User(pk=1), "told")
+
+
+@pytest.mark.parametrize("layers", ["in memory", "none"])
+async def test_from_a_thread_that_knows_of_no_loop(layers: str) -> None:
+    with override_settings(CHANNEL_LAYERS=LAYERS[layers]):
+        async with RouteClient(Room) as client:
+            thread = threading.Thread(target=broadcast, args=("room", "told", 1))
+            thread.start()
+            assert (await client.expect_push("told")).payload == 1
+            await asyncio.to_thread(thread.join)
+
+
+async def test_to_the_sockets_of_several_loops() -> None:
+    opened, told, end = threading.Event(), [], threading.Event()
+
+    async def elsewhere() -> None:
+        async with RouteClient(Room) as client:
+            opened.set()
+            told.append((await client.expect_push("told")).payload)
+            await asyncio.to_thread(end.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(elsewhere(),))
+    async with RouteClient(Room) as client:
+        thread.start()
+        await asyncio.to_thread(opened.wait)
+        await abroadcast("room", "told", 1)
+        assert (await client.expect_push("told")).payload == 1
+        end.set()
+        await asyncio.to_thread(thread.join)
+    assert told == [1]
+    assert hub._hubs == {}
+
+
+def test_nobody_is_there() -> None:
+    broadcast("room", "told", 1)
+
+
+async def test_each_layer_is_a_world_of_its_own() -> None:
+    both = dict.fromkeys(("default", "other"), LAYERS["in memory"]["default"])
+    with override_settings(CHANNEL_LAYERS=both):
+        async with RouteClient(Room) as here, RouteClient(Other) as there:
+            await abroadcast("room", "told", "here")
+            await abroadcast("room", "told", "there", layer="other")
+            assert (await here.expect_push("told")).payload == "here"
+            assert (await there.expect_push("told")).payload == "there"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        (("room", "PING"), ValueError, "reserved"),
+        (("room", "told", object()), TypeError, "not JSON serializable"),
+        (("room", "told", {"x": float("inf")}), ValueError, "JSON compliant"),
+        (("room", "told", "x" * 1_000_000), ValueError, "over MAX_REPLY"),
+        ((None, "told"), TypeError, "name is a string"),
+    ],
+)
+@pytest.mark.parametrize("call", [broadcast, broadcast_on_commit])
+def test_what_cannot_be_sent(call: Callable[..., None], arguments: Any, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        call(*arguments)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestOnCommit:
+    def run(self, function: Callable[[], None]) -> list[Any]:
+        """The payloads that a client was sent while ``function`` ran in a thread of a view's."""
+
+        async def run() -> list[Any]:
+            async with RouteClient(Room) as client:
+                await sync_to_async(function)()
+                await abroadcast("room", "end")
+                told = []
+                while (push := await client.expect_push()).route != "end":
+                    told.append(push.payload)
+                return told
+
+        return asyncio.run(run())
+
+    def test_it_is_sent_when_the_transaction_is_committed(self) -> None:
+        def view() -> None:
+            payload = {"n": 1}
+            with transaction.atomic():
+                broadcast_on_commit("room", "told", payload)
+                payload["n"] = 2  # too late
+                broadcast("room", "told", "at once")
+
+        assert self.run(view) == ["at once", {"n": 1}]
+
+    def test_and_not_when_it_is_rolled_back(self) -> None:
+        def view() -> None:
+            with transaction.atomic():
+                broadcast_on_commit("room", "told", "lost")
+                transaction.set_rollback(True)
+
+        assert self.run(view) == []
+
+    def test_without_a_transaction_it_is_sent_at_once(self) -> None:
+        assert self.run(lambda: broadcast_on_commit("room", "told", 1)) == [1]
+
+    def test_another_database_has_transactions_of_its_own(self) -> None:
+        def view() -> None:
+            with transaction.atomic(), pytest.raises(Exception, match="nowhere"):
+                broadcast_on_commit("room", "told", 1, using="nowhere")
+
+        assert self.run(view) == []
+
+    def test_a_layer_that_fails_undoes_nothing(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def fail(*args: Any) -> None:
+            raise ConnectionError("down")
+
+        monkeypatch.setattr(Crossing, "group_send", fail)
+        with override_settings(CHANNEL_LAYERS=LAYERS["crossing"]), transaction.atomic():
+            User.objects.create(username="ada")
+            broadcast_on_commit("room", "told", 1)
+        assert User.objects.filter(username="ada").exists()
+        assert "on_commit" in caplog.text
+
+
+@pytest.fixture
+def ada(transactional_db: None) -> User:
+    return User.objects.create(username="ada")
+
+
+@pytest.fixture
+def bob(transactional_db: None) -> User:
+    return User.objects.create(username="bob")
+
+
+@pytest.mark.usefixtures("transactional_db")
+class TestUsers:
+    @pytest.fixture(autouse=True)
+    def received(self) -> None:
+        """What the app connects in a project that has it installed."""
+        receivers.connect()
+
+    @pytest.mark.parametrize("layers", LAYERS)
+    @pytest.mark.parametrize("ends", [True, False])
+    async def test_every_socket_of_a_user_and_no_other(self, ada: User, bob: User, layers: str, ends: bool) -> None:
+        with override_settings(CHANNEL_LAYERS=LAYERS[layers], ROUTESOCK={"END_WITH_SESSION": ends}):
+            async with (
+                RouteClient(Room, as_user=ada) as one,
+                RouteClient(Room, as_user=ada) as two,
+                RouteClient(Room, as_user=bob) as other,
+                RouteClient(Room, as_user=AnonymousUser()) as nobody,
+            ):
+                await apush_to_user(ada, "told", 1)
+                await sync_to_async(push_to_user)(ada, "told", 2)
+                for client in (one, two):
+                    assert [(await client.expect_push("told")).payload for _ in range(2)] == [1, 2]
+                for client in (other, nobody):
+                    await client.refute_push()
+        assert hub._hubs == {}
+
+    async def test_who_signs_in_and_out_over_the_socket(self, ada: User, bob: User) -> None:
+        async with RouteClient(Room, scope={"user": AnonymousUser(), "session": SessionStore()}) as client:
+            await client.call("login", "ada")
+            await client.settle()
+            await apush_to_user(ada, "told", 1)
+            assert (await client.expect_push("told")).payload == 1
+            await client.call("login", "bob")
+            await client.settle()
+            await apush_to_user(ada, "told", 2)
+            await apush_to_user(bob, "told", 3)
+            assert (await client.expect_push("told")).payload == 3
+        assert hub._hubs == {}
+
+    @pytest.mark.parametrize("user", [AnonymousUser(), User(username="new"), None, 1])
+    async def test_only_a_saved_user_has_sockets(self, user: Any) -> None:
+        with pytest.raises(ValueError, match="Only a saved user"):
+            await apush_to_user(user, "told")
