@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from . import db
 from .dialects import MAX_ROUTE_CHARS
@@ -85,6 +85,11 @@ def _title(schema: Any) -> str:
     """What ``schema`` is called in code; of an instance, its class."""
     name = getattr(schema, "__qualname__", None)
     return name if isinstance(name, str) else f"{type(schema).__qualname__}(...)"
+
+
+def is_plain(route: str | Push) -> TypeGuard[str]:
+    """Whether ``route`` is a name that frames can have and nobody declared: :func:`spoken` would change nothing."""
+    return type(route) is str and route not in _pushes and route not in RESERVED and 0 < len(route) <= MAX_ROUTE_CHARS
 
 
 def spoken(route: str | Push, payload: Any) -> tuple[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from asgiref.sync import async_to_sync
 
 from .messages import NO_HEADERS
-from .pushes import Push, aspoken
+from .pushes import Push, aspoken, is_plain
 from .status import may_come_back
 
 
@@ -56,8 +56,9 @@ class Socket:
         Raises ``ValueError`` for a reserved name or a frame over ``MAX_REPLY`` bytes, what encoding the payload raises,
         and :class:`~routesock.exceptions.InvalidPush` where the payload does not fit a declared :class:`Push`.
         """
-        name, payload = await aspoken(route, payload)
-        await self._peer.push(name, payload, headers)
+        if not is_plain(route):
+            route, payload = await aspoken(route, payload)
+        await self._peer.push(route, payload, headers)
 
     @property
     def groups(self) -> frozenset[str]:

@@ -441,6 +441,10 @@ class TestMarshmallow:
         value = {"total": Decimal(5), "lines": [Decimal(2)]}
         assert sent(Bill, value) == {"total": "5 EUR", "lines": ["2 EUR"], "shouted": "X", "size": None}
 
+    def test_a_boolean_is_one_whatever_words_clients_have_for_it(self) -> None:
+        schema = marshmallow.Schema.from_dict({"ready": fields.Bool(truthy={"ja"}, falsy={"nein"})})
+        assert [sent(schema, {"ready": ready}) for ready in (True, False)] == [{"ready": True}, {"ready": False}]
+
     def test_rules_of_the_schema_hold(self) -> None:
         class Span(marshmallow.Schema):
             start = fields.Date(required=True)

@@ -39,6 +39,8 @@ def _bare_field(field: Any, rules: bool) -> Any:
     bare = copy.copy(field)
     bare.allow_none = field.allow_none or field.dump_only
     bare.pre_load = bare.post_load = []  # of marshmallow 4
+    if isinstance(field, fields.Boolean):  # it dumps true and false, whatever words it loads
+        bare.truthy, bare.falsy = {*field.truthy, True}, {*field.falsy, False}
     if isinstance(field, fields.Nested):
         cls: Any = type(field)
         bare.__class__ = _bare_nested(cls)
