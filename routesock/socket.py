@@ -50,11 +50,12 @@ class Socket:
     async def push(self, route: str | Push, payload: Any = None, *, headers: Mapping[str, Any] = NO_HEADERS) -> None:
         """Send a frame that nobody asked for: ``route``, ``payload``, and ``headers`` if there are any.
 
+        ``route`` is a name or a :class:`~routesock.Push`; under a declared name ``payload`` is what its schema takes.
         Waits while the client does not read what was sent before; what happens when too much waits is said by
         ``route_overflow``. Does nothing once the socket is being closed.
 
         Raises ``ValueError`` for a reserved name or a frame over ``MAX_REPLY`` bytes, what encoding the payload raises,
-        and :class:`~routesock.exceptions.InvalidPush` where the payload does not fit a declared :class:`Push`.
+        and :class:`~routesock.exceptions.InvalidPush` where the payload does not fit a declared push.
         """
         if not is_plain(route):
             route, payload = await aspoken(route, payload)

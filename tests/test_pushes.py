@@ -481,7 +481,8 @@ class TestMarshmallow:
 
             @marshmallow.validates_schema
             def check(self, data: Any, **kwargs: Any) -> None:
-                assert data["password"]
+                if "password" not in data:
+                    raise marshmallow.ValidationError("Say a password.")
 
         assert sent(Shape, {"point": {"x": 1}}) == {"point": {"x": 1}}
         assert refusal(Shape, {"point": {"x": 6}}).keys() == {"point"}
@@ -586,6 +587,14 @@ class Upper(serializers.CharField):
         return {"text": value}
 
 
+class OfRequest(serializers.Field[Any, Any, Any, Any]):
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+    def to_internal_value(self, data: Any) -> Any:
+        return self.context["request"].user
+
+
 class Account(serializers.Serializer[Any]):
     id = serializers.IntegerField(read_only=True, max_value=100)
     name = serializers.CharField(max_length=5, validators=[UniqueValidator(User.objects.all(), lookup="broken")])
@@ -593,6 +602,7 @@ class Account(serializers.Serializer[Any]):
     day = serializers.DateField(format="%d.%m.%Y", required=False)
     month = serializers.DateField(input_formats=["%m/%Y"], required=False)
     odd = Upper(required=False)
+    own = OfRequest(required=False)
     seen = serializers.DateTimeField(read_only=True)
     size = serializers.SerializerMethodField()
     levels = serializers.ListField(child=serializers.IntegerField(max_value=9), max_length=2, required=False)
@@ -621,7 +631,7 @@ class TestRestFramework:
 
     def test_forms_that_only_go_out_are_left_alone(self) -> None:
         day = dt.date(2024, 5, 6)
-        dumped = sent(Account, {**BOB, "day": day, "month": day, "odd": "a"})
+        dumped = sent(Account, {**BOB, "day": day, "month": day, "odd": "a", "own": 1})
         assert (dumped["day"], dumped["month"], dumped["odd"]) == ("06.05.2024", "2024-05-06", {"text": "a"})
 
     @pytest.mark.parametrize(
@@ -648,6 +658,25 @@ class TestRestFramework:
         assert refusal(Company, {"boss": BOB, "people": [BOB] * 3}) == {
             "people": ["Ensure this field has no more than 2 elements."]
         }
+
+    def test_code_of_fields_refuses_with_any_validation_error(self) -> None:
+        class Coded(serializers.Field[Any, Any, Any, Any]):
+            def to_representation(self, value: Any) -> Any:
+                if value == "out":
+                    raise serializers.ValidationError({"code": ["Out."]})
+                return value
+
+            def to_internal_value(self, data: Any) -> Any:
+                raise DjangoValidationError("In.")
+
+        class Coupon(serializers.Serializer[Any]):
+            code = Coded()
+
+        assert refusal(Coupon, {"code": "out"}) == {"code": ["Out."]}
+        assert refusal(Coupon, {"code": "in"}) == {"code": ["In."]}
+
+    def test_a_list_that_is_too_short_is_refused(self) -> None:
+        assert refusal(Account(many=True, min_length=2), [BOB]) == ["Ensure this field has at least 2 elements."]
 
     def test_a_representation_of_its_own_is_sent_as_it_is(self) -> None:
         class Own(Account):
