@@ -12,6 +12,7 @@ from pathlib import Path
 # Each of these modules needs the library that it is named for, and nothing else may.
 OPTIONAL = {
     "routesock.schemas.marshmallow": "marshmallow",
+    "routesock.schemas.marshmallow_bare": "marshmallow",
     "routesock.schemas.msgspec": "msgspec",
     "routesock.schemas.pydantic": "pydantic",
     "routesock.schemas.rest_framework": "rest_framework",

@@ -5,6 +5,7 @@ from .dialects import Dialect, Keys
 from .exceptions import RouteSetupError, RoutesockError
 from .heartbeat import Heartbeat
 from .messages import Reply, Request
+from .pushes import Push
 from .pushing import abroadcast, apush_to_user, broadcast, broadcast_on_commit, push_to_user
 from .routing import route
 from .steps import nonblocking
@@ -16,6 +17,7 @@ __all__ = [
     "Dialect",
     "Heartbeat",
     "Keys",
+    "Push",
     "Reply",
     "Request",
     "RouteMixin",

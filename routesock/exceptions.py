@@ -21,6 +21,7 @@
         Unavailable            503     unavailable
         DeadlineExceeded       504     timeout
     RouteSetupError                    raised at import or class creation, never sent
+    InvalidPush                        raised to whoever pushes, a ValueError
 
 An error's reply carries a problem object with the members of RFC 9457.
 """
@@ -225,3 +226,19 @@ class DeadlineExceeded(RoutesockError):
 
 class RouteSetupError(ImproperlyConfigured, TypeError):
     """A route or a consumer is declared wrongly: raised at import or class creation, with what to write instead."""
+
+
+class InvalidPush(ValueError):
+    """What is to be sent does not fit the schema of its :class:`~routesock.Push`: nothing was sent.
+
+    ``push`` is the name, ``errors`` what the schema library says. It is the server's mistake: of a handler, the client
+    reads a 500.
+    """
+
+    def __init__(self, push: str, errors: Any) -> None:
+        super().__init__(push, errors)
+        self.push = push
+        self.errors = errors
+
+    def __str__(self) -> str:
+        return f"The payload does not fit the push {self.push!r}: {self.errors}"

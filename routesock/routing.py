@@ -114,7 +114,7 @@ def route(
     Raises :class:`~routesock.exceptions.RouteSetupError` for an option that cannot work.
     """
     declared = Route(
-        name=_checked_name(name),
+        name=checked_name(name, '@route("chat.send")'),
         permissions=UNSET if permissions is UNSET else resolve_all("permissions=", permissions),
         throttles=checked_throttles("throttle=", throttle),
         schema=None if schema is None else resolve(schema),
@@ -156,7 +156,7 @@ def collect(cls: type) -> dict[str, Route]:
     routes: dict[str, Route] = {}
     for attr, marks in _marked(cls):
         for mark in marks:
-            full = _checked_name(prefix + mark.name)
+            full = checked_name(prefix + mark.name, '@route("chat.send")')
             if full in routes:
                 raise RouteSetupError(
                     f"Both {cls.__name__}.{routes[full].attr} and {cls.__name__}.{attr} claim the route {full!r}. "
@@ -244,9 +244,10 @@ def yields(function: Any) -> bool:
     return inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
 
 
-def _checked_name(name: Any) -> str:
+def checked_name(name: Any, example: str) -> str:
+    """``name`` if frames can have it: not empty, not too long, not reserved. ``example`` shows how it is written."""
     if not isinstance(name, str) or not name:
-        raise RouteSetupError(f'A route\'s name is a string, as in @route("chat.send"); got {name!r}.')
+        raise RouteSetupError(f"A route's name is a string, as in {example}; got {name!r}.")
     if len(name) > MAX_ROUTE_CHARS:
         raise RouteSetupError(f"A route's name has at most {MAX_ROUTE_CHARS} characters; {name[:20]!r}... is longer.")
     if name in RESERVED:

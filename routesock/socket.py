@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from asgiref.sync import async_to_sync
 
 from .messages import NO_HEADERS
-from .routing import RESERVED
+from .pushes import Push, aspoken, is_plain
 from .status import may_come_back
 
 
@@ -47,17 +47,18 @@ class Socket:
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
 
-    async def push(self, route: str, payload: Any = None, *, headers: Mapping[str, Any] = NO_HEADERS) -> None:
+    async def push(self, route: str | Push, payload: Any = None, *, headers: Mapping[str, Any] = NO_HEADERS) -> None:
         """Send a frame that nobody asked for: ``route``, ``payload``, and ``headers`` if there are any.
 
+        ``route`` is a name or a :class:`~routesock.Push`; under a declared name ``payload`` is what its schema takes.
         Waits while the client does not read what was sent before; what happens when too much waits is said by
         ``route_overflow``. Does nothing once the socket is being closed.
 
-        Raises ``ValueError`` for a reserved name or a frame over ``MAX_REPLY`` bytes, and what encoding the payload
-        raises.
+        Raises ``ValueError`` for a reserved name or a frame over ``MAX_REPLY`` bytes, what encoding the payload raises,
+        and :class:`~routesock.exceptions.InvalidPush` where the payload does not fit a declared push.
         """
-        if route in RESERVED:
-            raise ValueError(f"The route {route!r} is reserved for the protocol.")
+        if not is_plain(route):
+            route, payload = await aspoken(route, payload)
         await self._peer.push(route, payload, headers)
 
     @property

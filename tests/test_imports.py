@@ -23,6 +23,7 @@ MODULES: Final = sorted(
 )
 ADAPTERS: Final = {
     **{f"routesock.schemas.{library}": library for library in ("marshmallow", "msgspec", "pydantic", "rest_framework")},
+    "routesock.schemas.marshmallow_bare": "marshmallow",
     "routesock.permissions.rest_framework": "rest_framework",
     "routesock.auth.rest_framework": "rest_framework",
     **{f"routesock.throttling.{module}": "redis" for module in ("link", "redis", "redis_links")},

@@ -20,6 +20,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "Dialect",
         "Heartbeat",
         "Keys",
+        "Push",
         "Reply",
         "Request",
         "RouteMixin",

@@ -41,6 +41,15 @@ class SchemaAdapter(ABC):
         Raises what the library raises where ``value`` does not fit: that is the server's fault, never the client's.
         """
 
+    def dump_checked(self, value: Any) -> Any:
+        """What :meth:`dump` gives for ``value``, of which the schema says that it may be sent: for a declared push.
+
+        Raises :class:`~routesock.exceptions.Invalid` where a required field is missing, or one has a type or a value
+        that the schema does not allow. Libraries validate what comes in, so each adapter says what it can see of what
+        goes out; it never refuses a value for a rule that is meant for clients only. As it comes nothing is checked.
+        """
+        return self.dump(value)
+
 
 def gives_awaitable(function: Any) -> bool:
     """Whether calling ``function`` (a function, a partial, an object with ``__call__``) does not run it to its end."""
@@ -58,6 +67,20 @@ def refuse_async(function: Any, owner: str, hook: str) -> None:
             f"{owner}.{hook} is async, and a schema's hooks are called without await: it would never run. Make it a "
             "plain function (with Blocking(...) around the schema if it queries the database), or do this in hydrate=."
         )
+
+
+UNFIT: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What libraries raise while they dump a value that lacks a field or has one of the wrong type."""
+
+
+def unfit(exc: Exception) -> Invalid:
+    """The refusal for a value that a library could not dump."""
+    return invalid({WHOLE: [f"{type(exc).__name__}: {exc}"]})
+
+
+def defines(cls: type, method: str) -> type:
+    """The class that ``cls`` has its ``method`` from."""
+    return next(base for base in cls.__mro__ if method in vars(base))
 
 
 def too_deep(payload: Any) -> Invalid | None:

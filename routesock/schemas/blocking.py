@@ -28,3 +28,6 @@ class Blocking(SchemaAdapter):
 
     def dump(self, value: Any) -> Any:
         return self._schema.dump(value)
+
+    def dump_checked(self, value: Any) -> Any:
+        return self._schema.dump_checked(value)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
 
 from routesock.problems import invalid
 
-from .base import SchemaAdapter, refuse_async, too_deep
+from .base import UNFIT, WHOLE, SchemaAdapter, refuse_async, too_deep, unfit
+from .marshmallow_bare import bare_copy, dumps_through_hooks, misshapen, with_inner
 
 _HOOK_MARKS = ("_marshmallow_hook", "__marshmallow_hook__")
 
@@ -39,6 +41,48 @@ class MarshmallowAdapter(SchemaAdapter):
     def dump(self, value: Any) -> Any:
         return self._schema.dump(value)
 
+    def dump_checked(self, value: Any) -> Any:
+        """What the fields dump, validated by the schema's fields, ``@validates`` and ``@validates_schema``.
+
+        Fields that are ``dump_only`` are looked at as well, but may be ``None``; those that are ``load_only`` are not
+        missed. Left out are ``Method`` and ``Function`` fields, fields of a class that redefines one of the two ways
+        only, what ``post_dump`` hooks make, and ``@validates_schema`` where a schema has any of these fields.
+        """
+        schema = self._schema
+        if misshapen(schema, value):
+            raise invalid({WHOLE: [schema.error_messages["type"]]})
+        try:
+            if self._hooked and schema.many:
+                value = list(value)  # it is read twice
+            dumped = self._bare.dump(value)
+        except ValidationError as exc:
+            raise invalid(exc.normalized_messages()) from exc  # type: ignore[no-untyped-call, unused-ignore]
+        except UNFIT as exc:
+            raise unfit(exc) from exc
+        errors = self._errors(dumped)
+        if errors:
+            raise invalid(errors)
+        return self.dump(value) if self._hooked else dumped
+
+    def _errors(self, dumped: Any) -> Any:
+        try:
+            return self._bare.validate(dumped)
+        except Exception:  # a rule that relies on what the hooks of a load make
+            return self._bare_without_rules.validate(dumped)
+
+    # None of these before the first push: what a Nested names may be defined after the schema.
+    @cached_property
+    def _hooked(self) -> bool:
+        return dumps_through_hooks(self._schema, set())
+
+    @cached_property
+    def _bare(self) -> Any:
+        return bare_copy(self._schema)
+
+    @cached_property
+    def _bare_without_rules(self) -> Any:
+        return bare_copy(self._schema, rules=False)
+
 
 def adapter_for(schema: Any) -> SchemaAdapter | None:
     if isinstance(schema, type) and issubclass(schema, Schema):
@@ -58,21 +102,12 @@ def _refuse_async_hooks(schema: Schema, seen: set[Any]) -> None:
         if hasattr(Schema, name) or any(hasattr(method, mark) for mark in _HOOK_MARKS):
             refuse_async(method, cls.__qualname__, name)
     for name, field in schema.fields.items():
-        for part in _with_inner(field):
+        for part in with_inner(field):
             for function in _functions(part, cls):
                 refuse_async(function, cls.__qualname__, f"{name}: {getattr(function, '__name__', repr(function))}")
             nested = _nested_schema(part)
             if nested is not None:
                 _refuse_async_hooks(nested, seen)
-
-
-def _with_inner(field: Any) -> Iterator[Any]:
-    """``field`` and the fields of its items, keys and values."""
-    yield field
-    inner = [getattr(field, name, None) for name in ("inner", "key_field", "value_field")]
-    for part in (*inner, *getattr(field, "tuple_fields", ())):
-        if part is not None:
-            yield from _with_inner(part)
 
 
 def _functions(field: Any, cls: type[Schema]) -> Iterator[Any]:

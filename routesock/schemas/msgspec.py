@@ -8,7 +8,7 @@ import msgspec
 
 from routesock.problems import invalid
 
-from .base import WHOLE, SchemaAdapter, refuse_async, too_deep
+from .base import UNFIT, WHOLE, SchemaAdapter, refuse_async, too_deep, unfit
 
 
 class MsgspecAdapter(SchemaAdapter):
@@ -39,6 +39,15 @@ class MsgspecAdapter(SchemaAdapter):
     def dump(self, value: Any) -> Any:
         struct = msgspec.convert(value, self._type, from_attributes=True, str_keys=True)
         return msgspec.to_builtins(struct, str_keys=True)
+
+    def dump_checked(self, value: Any) -> Any:
+        """As :meth:`load` would take it: a ``Struct`` does not look at what its own code put into it."""
+        try:
+            dumped = self.dump(value)
+        except (msgspec.ValidationError, *UNFIT) as exc:
+            raise unfit(exc) from exc
+        self.load(dumped)
+        return dumped
 
 
 def adapter_for(schema: Any) -> SchemaAdapter | None:

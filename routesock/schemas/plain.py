@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, get_origin
 
 from routesock.exceptions import Invalid, RouteSetupError
-from routesock.problems import invalid
+from routesock.problems import error_of, invalid
 
 from .base import WHOLE, SchemaAdapter, gives_awaitable
 
@@ -52,6 +52,16 @@ class PlainAdapter(SchemaAdapter):
 
     def dump(self, value: Any) -> Any:
         return self._called(value)
+
+    def dump_checked(self, value: Any) -> Any:
+        """What the function returns; its refusals are those of :meth:`load`, and the validation errors of libraries."""
+        try:
+            return self.load(value)
+        except Exception as exc:
+            error = error_of(exc)
+            if error is None or error is exc or error.errors is None:
+                raise
+            raise invalid(error.errors) from exc
 
     def _called(self, value: Any) -> Any:
         result = self._function(value)

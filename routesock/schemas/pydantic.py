@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, get_origin
+from typing import Any, Final, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.version import VERSION
 
 from routesock.codec import encode
 from routesock.exceptions import Invalid
 from routesock.problems import invalid
 
-from .base import SchemaAdapter, refuse_async
+from .base import SchemaAdapter, refuse_async, unfit
+
+_ON_WRONG_TYPE: Final[Any] = "error" if tuple(map(int, VERSION.split(".")[:2])) >= (2, 8) else True
 
 
 class PydanticAdapter(SchemaAdapter):
@@ -39,6 +42,27 @@ class PydanticAdapter(SchemaAdapter):
 
     def dump(self, value: Any) -> Any:
         return self._adapter.dump_python(self._adapter.validate_python(value, from_attributes=True), mode="json")
+
+    def dump_checked(self, value: Any) -> Any:
+        """Validated before it is dumped, since aliases, computed fields and serializers need not go the way back.
+
+        A dict may hold values as Python has them or as JSON spells them, also for a strict model. An instance of the
+        model is trusted as pydantic trusts it, unless the model has ``revalidate_instances``; but a field of the wrong
+        type is seen (from pydantic 2.8 on).
+        """
+        try:
+            instance = self._adapter.validate_python(value, from_attributes=True)
+        except ValidationError as exc:
+            if not isinstance(value, dict | list):
+                raise refusal(exc) from exc
+            try:
+                instance = self._adapter.validate_json(encode(value))
+            except (ValidationError, TypeError, ValueError):
+                raise refusal(exc) from exc
+        try:
+            return self._adapter.dump_python(instance, mode="json", warnings=_ON_WRONG_TYPE)
+        except ValueError as exc:  # PydanticSerializationError is one
+            raise unfit(exc) from exc
 
 
 def adapter_for(schema: Any) -> SchemaAdapter | None:

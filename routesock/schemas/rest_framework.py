@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from rest_framework.serializers import BaseSerializer  # type: ignore[import-untyped, unused-ignore]
+from django.core.exceptions import ValidationError as DjangoValidationError
+from rest_framework import fields, relations, validators  # type: ignore[import-untyped, unused-ignore]
+from rest_framework.exceptions import ValidationError  # type: ignore[import-untyped, unused-ignore]
+from rest_framework.serializers import (  # type: ignore[import-untyped, unused-ignore]
+    BaseSerializer,
+    ListSerializer,
+    Serializer,
+)
+from rest_framework.settings import api_settings  # type: ignore[import-untyped, unused-ignore]
 
 from routesock.exceptions import RouteSetupError
 from routesock.problems import invalid
 
-from .base import SchemaAdapter, refuse_async, too_deep
+from .base import UNFIT, SchemaAdapter, defines, refuse_async, too_deep, unfit
+
+_ONE_WAY: Final = (
+    fields.FileField,
+    fields.JSONField,
+    fields.ModelField,
+    fields.ReadOnlyField,
+    fields.SerializerMethodField,
+    relations.ManyRelatedField,
+    relations.RelatedField,
+)
+"""Fields whose other way is another form, is not there, or asks the database."""
+
+_TEMPORAL: Final = {fields.DateTimeField: "DATETIME", fields.DateField: "DATE", fields.TimeField: "TIME"}
+
+_ASK_THE_DATABASE: Final = (
+    validators.UniqueValidator,
+    validators.UniqueTogetherValidator,
+    validators.BaseUniqueForValidator,
+)
 
 
 class RestFrameworkAdapter(SchemaAdapter):
@@ -47,6 +74,28 @@ class RestFrameworkAdapter(SchemaAdapter):
         data = _again(self._template, instance=value).data
         return dict(data) if isinstance(data, dict) else list(data) if isinstance(data, list) else data
 
+    def dump_checked(self, value: Any) -> Any:
+        """What the fields dump, each looked at by the field itself and its validators, those for uniqueness excepted.
+
+        Fields that are ``read_only`` are looked at as well, but may be ``None``; those that are ``write_only`` are not
+        missed. Left out are relations, files, ``SerializerMethodField`` and the like, dates in a format of their own,
+        fields of a class that redefines one of the two ways only, serializers with a ``to_representation`` of their
+        own, and ``validate()``, ``validate_<field>()`` and ``Meta.validators``, which are for what clients send.
+        """
+        if value is None:
+            raise invalid({api_settings.NON_FIELD_ERRORS_KEY: [str(self._template.error_messages["null"])]})
+        serializer = _again(self._template, instance=value)
+        try:
+            data = serializer.data
+        except ValidationError as exc:
+            raise invalid(exc.detail) from exc
+        except (fields.BuiltinSignatureError, *UNFIT) as exc:
+            raise unfit(exc) from exc
+        errors = errors_of(serializer, data)
+        if errors:
+            raise invalid(errors)
+        return dict(data) if isinstance(data, dict) else list(data) if isinstance(data, list) else data
+
 
 def adapter_for(schema: Any) -> SchemaAdapter | None:
     if isinstance(schema, type) and issubclass(schema, BaseSerializer):
@@ -69,3 +118,73 @@ def _refuse_async_methods(cls: type) -> None:
     for name in dir(cls):
         if name.startswith(("validate", "get_", "to_", "run_", "is_valid")):
             refuse_async(getattr(cls, name, None), cls.__qualname__, name)
+
+
+def errors_of(field: Any, data: Any) -> Any:
+    """What ``field``, of a serializer made for this message, has against ``data``, which it dumped; if anything."""
+    if data is None:
+        return None if field.allow_null or field.read_only else [str(field.error_messages["null"])]
+    if not _goes_both_ways(field):
+        return None
+    if isinstance(field, Serializer):
+        return _errors_of_each(
+            {name: (field.fields[name], part) for name, part in data.items() if name in field.fields}
+        )
+    if isinstance(field, ListSerializer | fields.ListField):
+        errors = _errors_of_each({index: (field.child, part) for index, part in enumerate(data)})
+        return errors or _length_errors(field, len(data)) or _refusal(field.run_validators, data)
+    if isinstance(field, fields.DictField):
+        errors = _errors_of_each({name: (field.child, part) for name, part in data.items()})
+        return errors or _length_errors(field, len(data)) or _refusal(field.run_validators, data)
+    field.read_only = False  # else it would not look
+    field.validators = [check for check in field.validators if not isinstance(check, _ASK_THE_DATABASE)]
+    return _refusal(field.run_validation, data)
+
+
+def _errors_of_each(parts: dict[Any, tuple[Any, Any]]) -> dict[Any, Any]:
+    found = {key: errors_of(field, data) for key, (field, data) in parts.items()}
+    return {key: errors for key, errors in found.items() if errors}
+
+
+def _length_errors(field: Any, count: int) -> list[str] | None:
+    least, most = getattr(field, "min_length", None), getattr(field, "max_length", None)
+    if not count and not field.allow_empty:
+        return [str(field.error_messages["empty"])]
+    if most is not None and count > most:
+        return [field.error_messages["max_length"].format(max_length=most)]
+    if least is not None and count < least:
+        return [field.error_messages["min_length"].format(min_length=least)]
+    return None
+
+
+def _refusal(check: Any, data: Any) -> Any:
+    try:
+        check(data)
+    except ValidationError as exc:
+        return exc.detail
+    except DjangoValidationError as exc:
+        return exc.messages
+    except UNFIT:  # code of a project's own that relies on what only a request has
+        return None
+    return None
+
+
+def _goes_both_ways(field: Any) -> bool:
+    """Whether ``field`` takes what it dumps, as far as its class and its formats tell."""
+    cls = type(field)
+    if isinstance(field, BaseSerializer):
+        return isinstance(field, Serializer | ListSerializer) and _of_drf(defines(cls, "to_representation"))
+    if isinstance(field, _ONE_WAY) or getattr(field, "localize", False):
+        return False
+    for temporal, name in _TEMPORAL.items():
+        if isinstance(field, temporal):
+            spelt = getattr(field, "format", getattr(api_settings, f"{name}_FORMAT"))
+            read = getattr(field, "input_formats", getattr(api_settings, f"{name}_INPUT_FORMATS"))
+            if spelt not in (None, fields.ISO_8601) or fields.ISO_8601 not in read:
+                return False
+    ways = [defines(cls, "to_representation"), defines(cls, "to_internal_value")]
+    return ways[0] is ways[1] or all(map(_of_drf, ways))
+
+
+def _of_drf(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == "rest_framework"
