@@ -16,11 +16,12 @@ from .broadcasts import Message, message_of
 from .groups import layer_group
 from .hub import send
 from .messages import NO_HEADERS
+from .pushes import Push, aspoken, spoken
 
 
 async def abroadcast(
     group: str,
-    route: str,
+    route: str | Push,
     payload: Any = None,
     *,
     headers: Mapping[str, Any] = NO_HEADERS,
@@ -30,33 +31,38 @@ async def abroadcast(
 
     ``group``
         What sockets have joined with ``self.socket.join``: any string.
+    ``route``
+        A name or a :class:`~routesock.Push`.
     ``payload``
-        What ``DjangoJSONEncoder`` can spell; spelt once, whatever the number of sockets.
+        What ``DjangoJSONEncoder`` can spell, or what the schema of a declared push takes; spelt once, whatever the
+        number of sockets.
     ``layer``
         The alias in ``CHANNEL_LAYERS`` that the consumers use as their ``channel_layer_alias``.
 
     Returns when the channel layer has taken it; it brings it to each socket once, or not at all. Raises what encoding
-    raises, ``ValueError`` for a reserved route or a frame over ``MAX_REPLY`` bytes, what the layer raises, and
-    ``TimeoutError`` for one that does not answer.
+    raises, ``ValueError`` for a reserved name or a frame over ``MAX_REPLY`` bytes,
+    :class:`~routesock.exceptions.InvalidPush` where the payload does not fit a declared push, what the layer raises,
+    and ``TimeoutError`` for one that does not answer.
     """
-    await send(get_channel_layer(layer), _message(group, route, payload, headers))
+    name, payload = await aspoken(route, payload)
+    await send(get_channel_layer(layer), message_of(layer_group(group), name, payload, headers))
 
 
 def broadcast(
     group: str,
-    route: str,
+    route: str | Push,
     payload: Any = None,
     *,
     headers: Mapping[str, Any] = NO_HEADERS,
     layer: str = DEFAULT_CHANNEL_LAYER,
 ) -> None:
     """As :func:`abroadcast`, from sync code in any thread. ``RuntimeError`` where an event loop runs in this one."""
-    _run("broadcast", layer, _message(group, route, payload, headers))
+    _run("broadcast", layer, message_of(layer_group(group), *spoken(route, payload), headers))
 
 
 def broadcast_on_commit(
     group: str,
-    route: str,
+    route: str | Push,
     payload: Any = None,
     *,
     headers: Mapping[str, Any] = NO_HEADERS,
@@ -67,7 +73,7 @@ def broadcast_on_commit(
 
     The payload is spelt now. What the layer raises later is logged by Django, and undoes nothing.
     """
-    message = _message(group, route, payload, headers)
+    message = message_of(layer_group(group), *spoken(route, payload), headers)
 
     def deliver() -> None:  # no partial: Django logs the name of what fails
         _run("broadcast", layer, message)
@@ -77,37 +83,34 @@ def broadcast_on_commit(
 
 async def apush_to_user(
     user: Any,
-    route: str,
+    route: str | Push,
     payload: Any = None,
     *,
     headers: Mapping[str, Any] = NO_HEADERS,
     layer: str = DEFAULT_CHANNEL_LAYER,
 ) -> None:
     """As :func:`abroadcast`, to every socket that ``user``, a saved instance of a model, is signed in on."""
-    await send(get_channel_layer(layer), _message_to(user, route, payload, headers))
+    name, payload = await aspoken(route, payload)
+    await send(get_channel_layer(layer), message_of(_group_of(user), name, payload, headers))
 
 
 def push_to_user(
     user: Any,
-    route: str,
+    route: str | Push,
     payload: Any = None,
     *,
     headers: Mapping[str, Any] = NO_HEADERS,
     layer: str = DEFAULT_CHANNEL_LAYER,
 ) -> None:
     """As :func:`apush_to_user`, from sync code in any thread."""
-    _run("push_to_user", layer, _message_to(user, route, payload, headers))
+    _run("push_to_user", layer, message_of(_group_of(user), *spoken(route, payload), headers))
 
 
-def _message(group: str, route: str, payload: Any, headers: Mapping[str, Any]) -> Message:
-    return message_of(layer_group(group), route, payload, headers)
-
-
-def _message_to(user: Any, route: str, payload: Any, headers: Mapping[str, Any]) -> Message:
+def _group_of(user: Any) -> str:
     name = logins.name_of(user)
     if name is None:
         raise ValueError(f"Only a saved user has sockets; got {user!r}.")
-    return message_of(revocation.group_of(name), route, payload, headers)
+    return revocation.group_of(name)
 
 
 def _run(name: str, layer: str, message: Message) -> None:

@@ -83,7 +83,7 @@ class Socket:
     async def broadcast(
         self,
         group: str,
-        route: str,
+        route: str | Push,
         payload: Any = None,
         *,
         exclude_self: bool = False,
@@ -93,6 +93,8 @@ class Socket:
 
         ``exclude_self`` leaves this socket out. The rest is as with :func:`routesock.abroadcast`.
         """
+        if not is_plain(route):
+            route, payload = await aspoken(route, payload)
         await self._peer.member().broadcast(group, route, payload, headers, exclude_self=exclude_self)
 
     async def close(

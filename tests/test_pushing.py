@@ -14,10 +14,12 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import InMemoryChannelLayer
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.db import SessionStore
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.test import override_settings
 
 from routesock import (
+    Push,
     Request,
     RouteMixin,
     abroadcast,
@@ -29,6 +31,7 @@ from routesock import (
     receivers,
     route,
 )
+from routesock.exceptions import InvalidPush
 from routesock.testing import RouteClient
 
 
@@ -36,6 +39,10 @@ class Room(RouteMixin, AsyncJsonWebsocketConsumer):
     async def connect(self) -> None:
         await self.socket.join("room")
         await self.accept()
+
+    @route("tell")
+    async def tell(self, request: Request) -> None:
+        await self.socket.broadcast("room", small, request.payload)
 
     @route("login")
     async def login(self, request: Request) -> None:
@@ -146,6 +153,33 @@ async def test_each_layer_is_a_world_of_its_own() -> None:
 def test_what_cannot_be_sent(call: Callable[..., None], arguments: Any, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         call(*arguments)
+
+
+def _small(payload: Any) -> Any:
+    if payload > 9:
+        raise ValidationError("Too large.")
+    return payload
+
+
+small = Push("pushing.small", schema=_small)
+
+
+@pytest.mark.parametrize("name", [small, "pushing.small"])
+async def test_a_declared_push_is_checked_whoever_sends_it(client: RouteClient, name: Any) -> None:
+    async def through_the_socket(*args: Any) -> None:
+        await client.call("tell", args[2])
+
+    for call in (abroadcast, sync_to_async(broadcast), through_the_socket):
+        await call("room", name, 9)
+        assert (await client.expect_push("pushing.small")).payload == 9
+        with pytest.raises(InvalidPush):
+            await call("room", name, 10)
+    for call in (broadcast_on_commit, push_to_user):
+        with pytest.raises(InvalidPush):
+            await sync_to_async(call)("room" if call is broadcast_on_commit else User(pk=1), name, 10)
+    with pytest.raises(InvalidPush):
+        await apush_to_user(User(pk=1), name, 10)
+    await client.refute_push()
 
 
 @pytest.mark.django_db(transaction=True)
