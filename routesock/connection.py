@@ -86,8 +86,6 @@ class Connection:
         self._reader = ClientReader(receive, responder, tasks, progress, consumer, self._liveness, end)
         self._membership = membership
         self._layer: LayerReader | None = None
-        if membership is not None:
-            self._layer = LayerReader(consumer.channel_receive, responder, tasks, progress, membership)
 
     async def serve(self) -> None:
         """Read until the socket ends, then let ``disconnect()`` run, once, behind everything else."""
@@ -95,8 +93,6 @@ class Connection:
         try:
             await self.follow_login()
             self._tasks.start(self._reader.read())
-            if self._layer is not None:
-                self._tasks.start(self._layer.read())
             message = await self._ended or message
         except GeneratorExit:  # thrown away with its loop: nothing can be awaited any more
             raise
@@ -109,6 +105,22 @@ class Connection:
         finally:
             if self._responder.standing is not None:
                 self._responder.standing.forget()
+
+    def listen(self) -> str | None:
+        """The name of the socket's own channel, which is read from now on; ``None`` without a channel layer.
+
+        May be called in any thread.
+        """
+        if self._membership is None:
+            return None
+        self._ended.get_loop().call_soon_threadsafe(self._listen, self._membership)
+        return self._membership.channel
+
+    def _listen(self, membership: Membership) -> None:
+        if self._layer is None and not self._tasks.finishing:
+            receive = self._consumer.channel_receive
+            self._layer = LayerReader(receive, self._responder, self._tasks, self._progress, membership)
+            self._tasks.start(self._layer.read())
 
     async def turn_away(self, ending: Ending) -> None:
         """In place of :meth:`serve`: accept the socket, since a browser cannot tell why it is refused, and close it."""

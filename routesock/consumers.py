@@ -24,6 +24,23 @@ from .throttling import Throttle
 from .typing import UNSET, Unset
 
 
+class ChannelName:
+    """The attribute ``channel_name`` of a consumer, whose channel is read once somebody has asked for its name.
+
+    Nobody can send to it before. A socket that uses no group of Channels' own need not wait for what never comes.
+    """
+
+    def __get__(self, consumer: Any, owner: type) -> Any:
+        if consumer is None:
+            return self
+        connection = vars(consumer).get("_routesock_connection")
+        name = None if connection is None else connection.listen()
+        if name is None:
+            raise AttributeError(f"{owner.__name__!r} object has no attribute 'channel_name'")
+        consumer.channel_name = name
+        return name
+
+
 class RouteMixin:
     """Put it in front of a WebSocket consumer, async or sync, and frames that name a route go to the marked methods.
 
@@ -88,6 +105,8 @@ class RouteMixin:
     socket: Any = Accessor()
     """The socket: ``push`` and ``close``, of :class:`~routesock.socket.Socket`; blocking on a sync consumer."""
 
+    channel_name: Any = ChannelName()
+
     _routesock: ClassVar[Compiled]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -126,10 +145,9 @@ class RouteMixin:
                 ending = await compiled.door.ending(consumer)
             membership = None
             if layer is not None and ending is None:
-                consumer.channel_name = await layer.new_channel()
-                membership = Membership(layer, consumer.channel_name)
+                membership = Membership(layer, await layer.new_channel())
                 consumer.channel_layer = RememberingLayer(membership)
-                consumer.channel_receive = partial(layer.receive, consumer.channel_name)
+                consumer.channel_receive = partial(layer.receive, membership.channel)
             connection = Connection(consumer, compiled, receive, membership, send, context, gate)
             consumer._routesock_connection = connection
             consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send

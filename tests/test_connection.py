@@ -232,6 +232,10 @@ class FailingLayer(InMemoryChannelLayer):
 
 
 class Evented(Echo):
+    async def connect(self) -> None:
+        assert self.channel_name
+        await super().connect()
+
     async def told(self, event: dict[str, Any]) -> None:
         await self.send_json({"told": event["what"]})
 

@@ -162,6 +162,7 @@ async def test_nor_does_it_hold_up_the_end_of_a_socket(layer: Counting) -> None:
 async def test_a_broadcast_to_a_layer_that_is_down_raises(layer: Counting) -> None:
     async with socket() as client:
         await client.call("join", 1, "room")
+        await turns()  # until the hub reads
         layer.stop()
         with pytest.raises(ConnectionError):
             await abroadcast("room", "told", "lost")

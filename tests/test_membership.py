@@ -17,7 +17,7 @@ from routesock import Request, RouteMixin, route
 from routesock.membership import Membership, RememberingLayer
 from routesock.recovery import _recoveries
 from tests.layers.flaky import FlakyLayer
-from tests.takeover.driver import Socket, until
+from tests.takeover.driver import Socket, turns, until
 
 Ask = Callable[[Any], Any]
 
@@ -438,3 +438,49 @@ async def test_a_member_that_is_busy_gets_every_broadcast(consumer: Any) -> None
         free.set()
         frames = await socket.read(301)
     assert [frame["number"] for frame in frames if "number" in frame] == [*range(300)]
+
+
+class Named(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("name")
+    async def name(self, request: Request) -> str:
+        return self.channel_name  # type: ignore[no-any-return]
+
+    async def told(self, event: Any) -> None:
+        await self.send_json({"told": event["what"]})
+
+
+class SyncNamed(RouteMixin, JsonWebsocketConsumer):
+    @route("name")
+    def name(self, request: Request) -> str:
+        return self.channel_name  # type: ignore[no-any-return]
+
+    def told(self, event: Any) -> None:
+        self.send_json({"told": event["what"]})
+
+
+@pytest.mark.parametrize("consumer", [Named, SyncNamed])
+async def test_a_channel_is_read_once_somebody_has_asked_for_its_name(consumer: Any, layer: FlakyLayer) -> None:
+    """Nobody can send to it before, and an idle socket that uses no such group costs half."""
+    async with Socket(consumer.as_asgi()) as socket:
+        await turns()
+        assert layer.received == 0
+        name = (await socket.call("name", 1))["payload"]
+        assert (await socket.call("name", 2))["payload"] == name
+        await layer.send(name, {"type": "told", "what": "news"})
+        await until(lambda: {"told": "news"} in socket.frames)
+        assert layer.received == 2
+
+
+async def test_without_a_layer_there_is_no_name(settings: Any) -> None:
+    settings.CHANNEL_LAYERS = {}
+
+    class Asking(RouteMixin, AsyncJsonWebsocketConsumer):
+        @route("has")
+        async def has(self, request: Request) -> bool:
+            with pytest.raises(AttributeError, match="'Asking' object has no attribute 'channel_name'"):
+                _ = self.channel_name
+            return hasattr(self, "channel_name")
+
+    async with Socket(Asking.as_asgi()) as socket:
+        assert (await socket.call("has", 1))["payload"] is False
+    assert not hasattr(Asking(), "channel_name")

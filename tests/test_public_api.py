@@ -127,8 +127,12 @@ def test_every_error_is_explained() -> None:
 
 
 def test_mixin_adds_the_class_options_and_nothing_else() -> None:
-    """What a consumer has already is never hidden by a name of ours: ``socket`` gives way to a consumer's own."""
-    assert {name for name in names_of(RouteMixin) if not name.startswith("_")} == {*CLASS_OPTIONS, "socket"}
+    """What a consumer has already is never hidden by a name of ours: ``socket`` gives way to a consumer's own.
+
+    ``channel_name`` is Channels' own.
+    """
+    names = {name for name in names_of(RouteMixin) if not name.startswith("_")}
+    assert names == {*CLASS_OPTIONS, "socket", "channel_name"}
 
 
 def test_private_names_of_the_mixin_are_routesocks() -> None:

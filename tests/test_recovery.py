@@ -66,6 +66,7 @@ class Sockets:
     async def add(self, *joining: str, consumer: Any = Member) -> Socket:
         socket = Socket(consumer.as_asgi(), joining=joining)
         await self._stack.enter_async_context(socket)
+        await turns()  # until its channel is read
         self.open.append(socket)
         return socket
 

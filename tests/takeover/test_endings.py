@@ -105,6 +105,7 @@ async def test_nothing_is_dispatched_after_a_close(consumer: type, gate: Gate, l
     """Once a handler has closed the socket nothing queued starts, no reply is sent, and ``disconnect()`` runs once."""
     async with connected(consumer, gate) as socket:
         channel = socket.scope["consumers"][0].channel_name
+        await turns()  # until it is read
         socket.requests("slow", 1)
         await until(lambda: gate.waiting)
         socket.requests("close", 2)
