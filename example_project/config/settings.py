@@ -63,11 +63,11 @@ LAYERS = {
     "memory": {"BACKEND": "channels.layers.InMemoryChannelLayer"},
     "core": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
-        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": 15}], "prefix": "chat", "capacity": 1000},
+        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": 10}], "prefix": "chat", "capacity": 1000},
     },
     "pubsub": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [{"address": REDIS_URL, "health_check_interval": 15}], "prefix": "chat"},
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": "chat"},
     },
 }
 CHANNEL_LAYERS = {"default": LAYERS[os.environ.get("CHANNEL_LAYER", "core" if REDIS_URL else "memory")]}
