@@ -1,6 +1,7 @@
 # Two commands after cloning: `make demo` and `make test`. Both make .venv and install what they need into it.
 
 PORT ?= 8000
+DEMO := demo$(if $(REDIS_URL),-redis)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.cfg pyproject.toml
@@ -11,11 +12,12 @@ REQUIREMENTS := setup.cfg pyproject.toml
 
 help:
 	@echo 'make demo    the example project on http://127.0.0.1:$(PORT) (PORT=... for another)'
+	@echo '             REDIS_URL=redis://... for several processes; see example_project/README.rst'
 	@echo 'make test    everything that a CI checks: lint, types, docs, build, tests'
 	@echo 'make lint | types | docs | build | bench | matrix | clean'
 
 # One process and no reloader: it is up sooner, and Ctrl-C or a kill ends all of it.
-demo: .venv/demo.stamp
+demo: .venv/$(DEMO).stamp
 	cd example_project && ../$(BIN)/python manage.py migrate --verbosity 0
 	cd example_project && ../$(BIN)/python manage.py seed_demo
 	cd example_project && exec ../$(BIN)/python manage.py runserver --noreload 127.0.0.1:$(PORT)
@@ -59,10 +61,10 @@ system-packages:
 	"$$(.ci/python)" -m venv .venv
 
 # A stamp is older than setup.cfg or pyproject.toml when one of them has changed: then pip runs again.
-.venv/demo.stamp: $(REQUIREMENTS) | .venv/bin/python
-	$(PIP) --editable '.[demo]'
+.venv/demo.stamp .venv/demo-redis.stamp: $(REQUIREMENTS) | .venv/bin/python
+	$(PIP) --editable '.[$(basename $(@F))]'
 	@touch $@
 
 .venv/dev.stamp: $(REQUIREMENTS) | .venv/bin/python
 	$(PIP) --editable '.[dev]'
-	@touch $@ .venv/demo.stamp
+	@touch $@ .venv/demo.stamp .venv/demo-redis.stamp

@@ -4,7 +4,7 @@
 ``text``     is a conversation: ``>`` what the client sends, ``<`` what it reads. The consumer is the last one that the
              page has defined, the reading is complete, and ``"..."`` stands for any value.
 ``diff``     is part of what separates the two files that it names.
-``console``  is left alone. Any other language is an error.
+``console``  is left alone, as are ``ini`` and ``nginx``: files of other programs. Any other language is an error.
 """
 
 from __future__ import annotations
@@ -62,7 +62,14 @@ class Page:
         self.namespace: dict[str, Any] = {"__name__": f"docs.{path.stem}"}
         self._request = request
         self._consumer: type[Any] | None = None
-        self._runners = {"python": self._python, "text": self._conversation, "diff": self._diff, "console": len}
+        self._runners = {
+            "python": self._python,
+            "text": self._conversation,
+            "diff": self._diff,
+            "console": len,
+            "ini": len,
+            "nginx": len,
+        }
 
     def run(self) -> None:
         for block in blocks_of(self.path.read_text(encoding="utf-8")):

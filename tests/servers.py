@@ -319,7 +319,7 @@ def python_environment(cwd: Path, **env: str) -> dict[str, str]:
 
 # The settings of the tests themselves, and what a developer may have set to look at the example.
 _NOT_INHERITED: Final = frozenset(
-    {"DJANGO_SETTINGS_MODULE", "DATABASE_PATH", "REDIS_URL", "CHAT_CONSUMER", "PYTHONWARNINGS"}
+    {"DJANGO_SETTINGS_MODULE", "DATABASE_PATH", "REDIS_URL", "CHANNEL_LAYER", "CHAT_CONSUMER", "PYTHONWARNINGS"}
 )
 
 

@@ -1,4 +1,4 @@
-"""Settings of the example: SQLite and one process as it stands, Redis where ``REDIS_URL`` names one."""
+"""Settings of the example: SQLite and one process as it stands, any number of processes where ``REDIS_URL`` is set."""
 
 import os
 from pathlib import Path
@@ -56,14 +56,24 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# What several processes have to share: the channel layer, the cache, in which throttled calls are counted, and the
+# sessions, which are in the database. CHANNEL_LAYER chooses between the two layers of Redis.
 REDIS_URL = os.environ.get("REDIS_URL")
+LAYERS = {
+    "memory": {"BACKEND": "channels.layers.InMemoryChannelLayer"},
+    "core": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": 10}], "prefix": "chat", "capacity": 1000},
+    },
+    "pubsub": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": "chat"},
+    },
+}
+CHANNEL_LAYERS = {"default": LAYERS[os.environ.get("CHANNEL_LAYER", "core" if REDIS_URL else "memory")]}
 if REDIS_URL:
-    CHANNEL_LAYERS = {
-        "default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}},
-    }
-    CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL}}
+    CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "chat"}}
 else:
-    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
 LOGIN_URL = "login"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -14,7 +15,6 @@ from tests.servers import (  # noqa: F401  (fixtures and a hook, which pytest fi
     example,
     log_in,
     pytest_runtest_makereport,
-    redis_url,
 )
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
@@ -73,3 +73,15 @@ async def open_page(chromium: Browser, session_of: Callable[[Server, str], str])
     for context in contexts:
         await context.close()
     assert failures == []
+
+
+async def submit(page: Page, text: str) -> None:
+    """Sends ``text``, or saves it where a message is being edited."""
+    await page.get_by_label("Message", exact=True).fill(text)
+    await page.get_by_role("button", name=re.compile("^(Send|Save)$")).click()
+
+
+async def joined(page: Page) -> Page:
+    """The page, once it is in its room."""
+    await expect(page.get_by_text("Last reply: message.list → 200")).to_be_visible()
+    return page

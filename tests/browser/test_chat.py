@@ -1,4 +1,4 @@
-"""The example's page in Chromium: on the consumer before and after routesock, under each server, and on Redis."""
+"""The example's page in Chromium: on the consumer before and after routesock, and under each server."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, expect
 
 from tests.servers import Server, run_example
 
-from .conftest import PASSWORD, OpenPage
+from .conftest import PASSWORD, OpenPage, joined, submit
 
 pytestmark = [pytest.mark.browser, pytest.mark.servers, pytest.mark.asyncio(loop_scope="package")]
 
@@ -25,16 +25,6 @@ def site(request: pytest.FixtureRequest, demo_database: Callable[[], Path]) -> I
         running = run_example(request.param, demo_database())
     with running as server:
         yield server
-
-
-async def submit(page: Page, text: str) -> None:
-    await page.get_by_label("Message", exact=True).fill(text)
-    await page.get_by_role("button", name=re.compile("^(Send|Save)$")).click()
-
-
-async def joined(page: Page) -> Page:
-    await expect(page.get_by_text("Last reply: message.list → 200")).to_be_visible()
-    return page
 
 
 async def test_the_login_page_names_a_user_who_can_log_in(site: Server, chromium: Browser) -> None:
@@ -103,22 +93,6 @@ async def test_the_actions_still_in_receive_json_are_answered_by_it(site: Server
     await bob.get_by_label("Message", exact=True).press_sequentially("H")
     await expect(alice.get_by_text("bob is typing…")).to_be_visible()
     await expect(bob.locator("#typing")).to_be_empty()
-
-
-async def test_two_processes_share_a_room_on_redis(
-    demo_database: Callable[[], Path], redis_url: str, open_page: OpenPage
-) -> None:
-    database = demo_database()
-    with (
-        run_example("daphne", database, REDIS_URL=redis_url) as one,
-        run_example("uvicorn", database, REDIS_URL=redis_url) as other,
-    ):
-        alice = await joined(await open_page(one, "alice", "shared"))
-        bob = await joined(await open_page(other, "bob", "shared"))
-        await submit(alice, "From one process")
-        await expect(bob.get_by_role("log").get_by_role("listitem")).to_contain_text("From one process")
-        await bob.get_by_label("Message", exact=True).press_sequentially("T")
-        await expect(alice.get_by_text("bob is typing…")).to_be_visible()
 
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
