@@ -149,7 +149,7 @@ class Audience:
                     for sent in subscriber.take(bytes(self._buffer[:count]), frame):
                         begun = begun or sent
                         heard.latencies.append((ended - sent) / 1e9)
-        if frame is None:
+        if frame is None or not begun:
             raise WrongDeliveryError("Nothing came.")
         return begun, ended, frame
 

@@ -178,8 +178,8 @@ def test_a_subscriber_finds_its_frames_however_they_arrive(size: int) -> None:
 
 
 @contextmanager
-def telling(texts: Sequence[str]) -> Iterator[int]:
-    """The port of a server that sends each of its subscribers so many texts once it is asked for any."""
+def telling(texts: Sequence[str], answers: Sequence[str]) -> Iterator[int]:
+    """The port of a server that, once it is asked, sends ``texts`` to each subscriber, and ``answers`` to who asked."""
     asked = threading.Event()
 
     def talk(connection: ServerConnection) -> None:
@@ -187,10 +187,9 @@ def telling(texts: Sequence[str]) -> Iterator[int]:
         if connection.request.path == "/sender":
             connection.recv()
             asked.set()
-        else:
-            asked.wait()
-            for text in texts:
-                connection.send(text)
+        asked.wait()
+        for text in answers if connection.request.path == "/sender" else texts:
+            connection.send(text)
         with suppress(ConnectionClosed):
             connection.recv()
 
@@ -205,8 +204,8 @@ def telling(texts: Sequence[str]) -> Iterator[int]:
             thread.join()
 
 
-def heard(texts: Sequence[str], broadcasts: int) -> Heard:
-    with telling(texts) as port, Audience([port], 2) as listeners:
+def heard(texts: Sequence[str], broadcasts: int, answers: Sequence[str] = ()) -> Heard:
+    with telling(texts, answers) as port, Audience([port], 2) as listeners:
         return listeners.hear(broadcasts, interval=0, every=2)
 
 
@@ -232,6 +231,11 @@ def test_what_was_not_sent_is_no_result(texts: Sequence[str]) -> None:
         heard(texts, 3)
 
 
+def test_a_sender_that_is_refused_is_no_result() -> None:
+    with pytest.raises(WrongDeliveryError, match="too many"):
+        heard([broadcast(0)], 2, answers=["too many"])
+
+
 def test_fan_outs_are_compared_round_by_round() -> None:
     outcome = Outcome(Result(per_second=[10.0, 20.0, 40.0]), Result(per_second=[60.0, 100.0, 280.0]))
     assert outcome.ratio() == (6.0, 5.0, 7.0)
@@ -253,7 +257,7 @@ def test_quick_run() -> None:
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert (done.returncode, done.stderr) == (0, "")
     fan_outs = [arrangement.title for arrangement in ARRANGEMENTS]
