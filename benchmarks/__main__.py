@@ -7,11 +7,12 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 
 import django
 
-from . import database, json_codecs, latency, measuring, memory, redis_round_trips
+from . import database, fan_out, json_codecs, latency, measuring, memory, redis_round_trips
 from .contenders import MORE_ROUTES_TARGET, Target, groups
 from .measuring import Race
 from .tables import Table
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if options.only in title:
             print_table(title, measured())
     print_round_trips(options.only, rounds, slot)
-    print(f"\n{ABOVE} above its target (last two columns)")
+    print_fan_outs(options.only, quick=options.quick)
+    print(f"\n{ABOVE} misses its target (last columns): above it, or, of deliveries per second, below it")
 
 
 def others(*, quick: bool, full: bool) -> dict[str, Callable[[], Table]]:
@@ -93,6 +95,44 @@ def print_round_trips(only: str, rounds: int, slot: float) -> None:
             for way in ways:
                 mark = ABOVE if way.ratio > redis_round_trips.TARGET else " "
                 print(f"  {way.name:28}{way.microseconds:8.1f} us{way.ratio:8.2f}{mark}")
+
+
+def print_fan_outs(only: str, *, quick: bool) -> None:
+    chosen = [one for one in fan_out.ARRANGEMENTS if only in one.title]
+    with ExitStack() as stack:
+        redis_url = None
+        if any(one.needs_redis for one in chosen) and shutil.which("redis-server"):
+            from tests.servers import run_redis
+
+            redis_url = stack.enter_context(run_redis())
+        for arrangement in chosen:
+            if arrangement.needs_redis and redis_url is None:
+                print(f"\n{arrangement.title}: left out, since there is no redis-server")
+            else:
+                print_fan_out(arrangement.title, fan_out.measure(arrangement, quick=quick, redis_url=redis_url))
+
+
+def print_fan_out(title: str, outcome: fan_out.Outcome) -> None:
+    print(f"\n{title}")
+    print_row("", ["     deliveries", "     p50         p99", "lost"])
+    plain, routed = outcome.plain, outcome.routed
+    ratio = outcome.ratio()
+    mark = ABOVE if ratio.median < fan_out.LEAST_RATIO else " "
+    late = ABOVE if routed.latency(99) > plain.latency(99) else ""
+    print_row("plain Channels", [f"{plain.speed:8.0f} /s       1", latencies(plain), f"{plain.lost}"])
+    print_row(
+        "routesock",
+        [
+            f"{routed.speed:8.0f} /s{ratio.median:8.3g}{mark}({ratio.least:.3g}-{ratio.most:.3g})",
+            f"{latencies(routed)}{late}",
+            f"{routed.lost}{ABOVE if routed.lost else ''}",
+        ],
+        f"{fan_out.LEAST_RATIO:g} {plain.latency(99):.3g} ms 0",
+    )
+
+
+def latencies(result: fan_out.Result) -> str:
+    return f"{result.latency(50):8.2f} ms{result.latency(99):9.2f} ms"
 
 
 def print_group(ready: Race, queue: Race) -> None:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import re
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect as websocket_connect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
 
-from benchmarks import database, json_codecs, latency
-from benchmarks.__main__ import others
+from benchmarks import audience, database, json_codecs, latency
+from benchmarks.__main__ import others, print_fan_outs
+from benchmarks.audience import Audience, Frame, Heard, Subscriber, WrongDeliveryError
 from benchmarks.clients import connected
 from benchmarks.contenders import Contender, Group, groups
 from benchmarks.driving import PAYLOAD, Application, Arrival, Peer, Traffic, WrongReplyError
+from benchmarks.fan_out import ARRANGEMENTS, PLAIN, ROUTED, Outcome, Result, served
 from benchmarks.tables import Most, Table, percentile
 
 GROUPS = groups()
@@ -115,14 +127,139 @@ def test_percentiles_are_values_that_were_measured() -> None:
     assert percentile([7.0], 99) == 7.0
 
 
+IN_MEMORY, *_ = ARRANGEMENTS
+
+
+@pytest.mark.servers
+async def test_both_ways_of_a_fan_out_deliver_the_same() -> None:
+    frames = []
+    for way in (PLAIN, ROUTED):
+        with served(way, IN_MEMORY.layer(way, None)) as port:
+            url = f"ws://127.0.0.1:{port}"
+            async with (
+                websocket_connect(f"{url}/subscriber") as subscriber,
+                websocket_connect(f"{url}/sender") as sender,
+            ):
+                await sender.send(json.dumps({"route": "send", "payload": {"count": 2, "interval": 0}}))
+                async with asyncio.timeout(10):
+                    texts = [await subscriber.recv() for _ in range(2)]
+                frames.append([re.sub(r'"sent": "\d{18}"', "", str(text)) for text in texts])
+    assert frames[0] == frames[1]
+    assert [json.loads(text)["payload"]["number"] for text in texts] == ["000000", "000001"]
+    assert 100 <= len(texts[0]) <= 200
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS, ids=lambda one: one.title)
+def test_both_ways_of_a_fan_out_have_the_same_layer(arrangement: Any) -> None:
+    layers = [arrangement.layer(way, "redis://127.0.0.1:1") for way in (PLAIN, ROUTED)]
+    for layer in layers:
+        layer["CONFIG"].pop("prefix", None)
+    assert layers[0] == layers[1]
+    assert layers[0]["CONFIG"]["capacity"] > 1_000_000
+
+
+def broadcast(number: int, *, room: str = "room") -> str:
+    return json.dumps(
+        {"payload": {"number": f"{number:06}", "sent": f"{5 + number:018}", "room": room, "text": "x" * 80}}
+    )
+
+
+def on_the_wire(text: str) -> bytes:
+    return b"\x81\x7e" + len(text).to_bytes(2) + text.encode()
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 163, 164, 1000])
+def test_a_subscriber_finds_its_frames_however_they_arrive(size: int) -> None:
+    data = b"".join(on_the_wire(broadcast(number)) for number in range(5))
+    frame = Frame(data)
+    subscriber = Subscriber(looks=True)
+    sent = [subscriber.take(data[start : start + size], frame) for start in range(0, len(data), size)]
+    assert [*chain.from_iterable(sent)] == [5, 6, 7, 8, 9]
+
+
+@contextmanager
+def telling(texts: Sequence[str], answers: Sequence[str]) -> Iterator[int]:
+    """The port of a server that, once it is asked, sends ``texts`` to each subscriber, and ``answers`` to who asked."""
+    asked = threading.Event()
+
+    def talk(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        if connection.request.path == "/sender":
+            connection.recv()
+            asked.set()
+        asked.wait()
+        for text in answers if connection.request.path == "/sender" else texts:
+            connection.send(text)
+        with suppress(ConnectionClosed):
+            connection.recv()
+
+    with serve(talk, "127.0.0.1", 0, compression=None) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.socket.getsockname()[1]
+        finally:
+            asked.set()
+            server.shutdown()
+            thread.join()
+
+
+def heard(texts: Sequence[str], broadcasts: int, answers: Sequence[str] = ()) -> Heard:
+    with telling(texts, answers) as port, Audience([port], 2) as listeners:
+        return listeners.hear(broadcasts, interval=0, every=2)
+
+
+def test_what_does_not_come_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audience, "PATIENCE", 0.5)
+    result = heard([broadcast(number) for number in (0, 2, 3)], 4)
+    assert (result.sent, result.delivered, result.lost) == (8, 6, 2)
+    assert len(result.latencies) == 3
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        pytest.param([broadcast(0), broadcast(2), broadcast(1)], id="the wrong order"),
+        pytest.param([broadcast(0), broadcast(1), broadcast(1)], id="twice the same"),
+        pytest.param([broadcast(number) for number in range(4)], id="one too many"),
+        pytest.param([broadcast(0), broadcast(1, room="rooms"), broadcast(2)], id="another length"),
+        pytest.param(["x" * 200] * 3, id="another text"),
+    ],
+)
+def test_what_was_not_sent_is_no_result(texts: Sequence[str]) -> None:
+    with pytest.raises(WrongDeliveryError):
+        heard(texts, 3)
+
+
+def test_a_sender_that_is_refused_is_no_result() -> None:
+    with pytest.raises(WrongDeliveryError, match="too many"):
+        heard([broadcast(0)], 2, answers=["too many"])
+
+
+def test_fan_outs_are_compared_round_by_round() -> None:
+    outcome = Outcome(Result(per_second=[10.0, 20.0, 40.0]), Result(per_second=[60.0, 100.0, 280.0]))
+    assert outcome.ratio() == (6.0, 5.0, 7.0)
+
+
+def test_a_fan_out_without_its_redis_is_left_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    print_fan_outs("channels_redis core", quick=True)
+    assert capsys.readouterr().out == (
+        "\nfan-out to 200 subscribers, channels_redis core, 2 processes: left out, since there is no redis-server\n"
+    )
+
+
 def test_quick_run() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "1", "--slot", "0.0001"],
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    for title in [*(group.name for group in GROUPS), *others(quick=True, full=False)]:
+    fan_outs = [arrangement.title for arrangement in ARRANGEMENTS]
+    for title in [*(group.name for group in GROUPS), *others(quick=True, full=False), *fan_outs]:
         assert f"\n{title}\n" in done.stdout
