@@ -103,8 +103,8 @@ class RouteMixin:
     """How often a socket may be opened: the same."""
 
     socket: Any = Accessor()
-    """The socket: ``push``, ``join``, ``broadcast``, ``close`` and more, of :class:`~routesock.socket.Socket`; blocking on
-    a sync consumer."""
+    """The socket: ``push``, ``join``, ``broadcast``, ``close`` and more, of :class:`~routesock.socket.Socket`; they
+    block on a sync consumer."""
 
     channel_name: Any = ChannelName()
 
