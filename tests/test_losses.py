@@ -65,6 +65,7 @@ class Told(list[dict[str, Any]]):
     """What the receivers of ``deliveries_lost`` are told."""
 
     def receive(self, **arguments: Any) -> None:
+        asyncio.get_running_loop()  # raises in any other thread
         del arguments["signal"]
         self.append(arguments)
 
