@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection
 
+from routesock.arrivals import SETTLES
 from tests.servers import Server, connect, receive, run_redis_server, run_server, send
 from tests.takeover.driver import until
 
@@ -136,6 +137,7 @@ async def test_every_broadcast_reaches_every_socket_once_and_in_order(seat: Any)
 @pytest.mark.usefixtures("second")
 async def test_a_restart_of_redis_costs_what_is_counted_and_nothing_else(seat: Any, pair: Pair, first: Server) -> None:
     audience = await seat(3)
+    await asyncio.sleep(SETTLES)
     client = audience.clients[0]
     before = await audience.counts()
     lines = len(first.output())
