@@ -4,6 +4,7 @@ from .consumers import RouteMixin
 from .dialects import Dialect, Keys
 from .exceptions import RouteSetupError, RoutesockError
 from .heartbeat import Heartbeat
+from .losses import DeliveryCounts, delivery_counts
 from .messages import Reply, Request
 from .pushes import Push
 from .pushing import abroadcast, apush_to_user, broadcast, broadcast_on_commit, push_to_user
@@ -14,6 +15,7 @@ from .throttling import Throttle
 __version__ = "0.1.0"
 
 __all__ = [
+    "DeliveryCounts",
     "Dialect",
     "Heartbeat",
     "Keys",
@@ -28,6 +30,7 @@ __all__ = [
     "apush_to_user",
     "broadcast",
     "broadcast_on_commit",
+    "delivery_counts",
     "nonblocking",
     "push_to_user",
     "route",

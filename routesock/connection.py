@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from channels.exceptions import StopConsumer
 
-from . import conf, db
+from . import conf, db, losses
 from .auth.base import AUTHENTICATORS
 from .auth.gate import Gate
 from .auth.refusals import can_respond, respond
@@ -241,6 +241,10 @@ class Connection:
         """End a socket whose client does not read."""
         logger.warning("A client does not read what is sent to it: its socket is closed (1013).")
         self._tasks.start(self.close(1013, "too slow", reconnect=True))
+
+    def dropped(self, number: int) -> None:
+        """Count pushes that the client was too slow for."""
+        losses.dropped(type(self._consumer), number, "client")
 
     def _close(self) -> None:
         """From here on nothing is dispatched and no reply sent."""

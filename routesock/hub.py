@@ -10,8 +10,11 @@ from collections import deque
 from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Any, Final, Protocol
 
+from . import losses, numbering
+from .arrivals import Arrivals, Stay
 from .broadcasts import PUSH, Broadcast, Message
 from .faults import printable
 from .lane import uncancel
@@ -24,6 +27,9 @@ logger: Final = logging.getLogger("routesock.socket")
 
 MAX_PENDING: Final = 64
 """Messages that wait until those before them are written; then whoever brings more waits, too."""
+
+MAX_BACKLOG: Final = 10_000
+"""Messages that wait at most where other threads bring them, who do not wait; then more of those are dropped."""
 
 FAIR_SHARE: Final = 64
 """Sockets that are written to before the loop has a turn."""
@@ -43,12 +49,13 @@ class Member(Protocol):
 
 
 class _Group:
-    __slots__ = ("joined", "lock", "members")
+    __slots__ = ("joined", "lock", "members", "stay")
 
     def __init__(self) -> None:
         self.members: dict[Member, None] = {}
         self.lock = asyncio.Lock()  # for what the layer is told
         self.joined = False
+        self.stay = Stay(inf)
 
 
 class Hub:
@@ -63,6 +70,7 @@ class Hub:
         self.loop = loop
         self._groups: dict[str, _Group] = {}
         self._membership: Membership | None = None
+        self._arrivals = Arrivals(layer, loop)
         self._opening = asyncio.Lock()
         self._reader: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -83,6 +91,7 @@ class Hub:
                     membership = await self._open()
                     await membership.group_add(group, membership.channel)
                     entry.joined = True
+                    entry.stay = Stay(self.loop.time())
         except BaseException:
             await self.leave(group, member)
             raise
@@ -102,10 +111,17 @@ class Hub:
     async def accept(self, message: Message) -> None:
         """Write what ``message`` carries to the members of its group, in the order of the calls."""
         await self._has_room.wait()
-        self.take(message)
+        self._take(message)
 
     def take(self, message: Message) -> None:
-        """As :meth:`accept`, but without waiting for room."""
+        """As :meth:`accept`, but without waiting for room: where far too much waits, it is dropped."""
+        group = message["group"]
+        if len(self._pending) < MAX_BACKLOG:
+            self._take(message)
+        elif group in self._groups:
+            self._arrivals.overflow(group, len(self._groups[group].members))
+
+    def _take(self, message: Message) -> None:
         try:
             broadcast = Broadcast(message)
         except (KeyError, TypeError, ValueError):  # of another version of routesock, maybe
@@ -156,11 +172,17 @@ class Hub:
                 continue
             kind = message.get("type")
             if kind == PUSH:
-                await self.accept(message)
+                if self._is_new(message):
+                    await self.accept(message)
             elif kind == REVOCATION:
                 received(message)
             else:
                 logger.warning("A channel-layer message of type %s is none of routesock's.", printable(kind))
+
+    def _is_new(self, message: Message) -> bool:
+        group = message.get("group")
+        entry = self._groups.get(group) if isinstance(group, str) else None
+        return entry is None or self._arrivals.is_new(entry.stay, message)
 
     async def _tidy(self, group: str, entry: _Group) -> None:
         """Leave ``group`` if it has no member here any more, and end with the last group."""
@@ -183,6 +205,7 @@ class Hub:
 
     async def _end(self) -> None:
         _forget(self)
+        self._arrivals.end()
         membership, self._membership = self._membership, None
         reader, self._reader = self._reader, None
         if membership is not None and reader is not None:
@@ -229,9 +252,16 @@ async def send(layer: Any, message: Message) -> None:
     arrived then, or not.
     """
     if crosses(layer):
-        async with asyncio.timeout(SEND_LIMIT):
-            await layer.group_send(message["group"], message)
+        counter, number = numbering.number(layer, message["group"])
+        try:
+            async with asyncio.timeout(SEND_LIMIT):
+                await layer.group_send(message["group"], {**message, "from": counter, "seq": number})
+        except BaseException:
+            losses.count("failed")
+            raise
+        losses.count("sent")
         return
+    losses.count("sent")
     running = asyncio.get_running_loop()
     for hub in _hubs_of(layer):
         if hub.loop is running:

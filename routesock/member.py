@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import uuid4
 
-from . import conf, faults
+from . import conf, faults, losses
 from .broadcasts import Broadcast, message_of
 from .dialects import Dialect
 from .groups import layer_group
@@ -24,6 +24,10 @@ logger: Final = logging.getLogger("routesock.socket")
 _FIRST_RETRY: Final = 0.1
 _LAST_RETRY: Final = 5.0
 """Seconds between two tries to join the group of a user; each wait is twice the last."""
+
+
+class _Held(deque[Broadcast]):
+    dropped = 0
 
 
 class Member:
@@ -56,7 +60,7 @@ class Member:
         self._progress = progress
         self._tasks = tasks
         self._groups: dict[str, str] = {}  # what the layer calls them
-        self._held: deque[Broadcast] | None = None if connected else deque()
+        self._held = None if connected else _Held()
         self._left = False
         self._user: str | None = None  # the group of whoever is signed in
         self._belongs: str | None = None  # the one that it is in
@@ -128,10 +132,15 @@ class Member:
         else:
             self._held = None
 
-    async def _release(self, held: deque[Broadcast]) -> None:
-        while held:
-            await self._write(held.popleft())
-        self._held = None
+    async def _release(self, held: _Held) -> None:
+        try:
+            while held:
+                await self._write(held.popleft())
+        finally:
+            self._held = None
+            if held.dropped:
+                logger.warning("%d pushes were dropped that came before a socket was ready for them.", held.dropped)
+                losses.dropped(type(self._consumer), held.dropped, "connect")
 
     # What the hub calls
 
@@ -141,6 +150,8 @@ class Member:
         if self._held is not None:
             if len(self._held) < conf.get("MAX_OUTGOING"):
                 self._held.append(broadcast)
+            else:
+                self._held.dropped += 1
             return
         self._tasks.start_now(self._write(broadcast))
 

@@ -44,6 +44,9 @@ class Owner(Protocol):
     def overflow(self) -> None:
         """Too many wait."""
 
+    def dropped(self, number: int) -> None:
+        """So many pushes were dropped in a burst that is over."""
+
 
 class _Waiting:
     __slots__ = ("kind", "size", "turn")
@@ -63,15 +66,16 @@ class Outbox:
     """
 
     __slots__ = (
-        "_bytes", "_dropped", "_drops", "_frames", "_max_bytes", "_max_frames", "_owner", "_progress", "_send",
-        "_waiting",
+        "_bytes", "_dropped", "_drops", "_frames", "_max_bytes", "_max_frames", "_overflown", "_owner", "_progress",
+        "_send", "_waiting",
     )  # fmt: skip
 
     def __init__(self, send: Send, progress: Progress, drops: bool, owner: Owner) -> None:
         self._send = send
         self._progress = progress
         self._drops = drops
-        self._owner: Owner | None = owner
+        self._owner = owner
+        self._overflown = False
         self._max_frames: int = conf.get("MAX_OUTGOING")
         self._max_bytes: int = conf.get("MAX_OUTGOING_BYTES")
         self._frames = 0
@@ -139,7 +143,8 @@ class Outbox:
         self._progress.sending = False
         if self._dropped:
             logger.warning("%s pushes to a client that reads too slowly were dropped.", self._dropped)
-            self._dropped = 0
+            number, self._dropped = self._dropped, 0
+            self._owner.dropped(number)
 
     def _has_room(self, size: int, kind: Kind) -> bool:
         while self._frames >= self._max_frames or (self._frames and self._bytes + size > self._max_bytes):
@@ -151,9 +156,9 @@ class Outbox:
                 self._dropped += 1
                 return False
             else:
-                owner, self._owner = self._owner, None
-                if owner is not None:
-                    owner.overflow()
+                if not self._overflown:
+                    self._overflown = True
+                    self._owner.overflow()
                 return False
         return True
 

@@ -1,4 +1,4 @@
-"""Signals of what happens to requests and sockets; ``sender`` is the consumer's class.
+"""Signals of what happens to requests, sockets and broadcasts; ``sender`` is a class, mostly that of the consumer.
 
 Receivers are called on the event loop, one after the other, with keyword arguments. What they raise is logged and
 changes nothing for the client.
@@ -13,7 +13,7 @@ from typing import Any, Final
 from asgiref.sync import iscoroutinefunction
 from django.dispatch import Signal
 
-__all__ = ["request_finished", "request_started", "socket_closed", "socket_opened"]
+__all__ = ["deliveries_lost", "request_finished", "request_started", "socket_closed", "socket_opened"]
 
 _logger: Final = logging.getLogger("django.dispatch")
 """Where Django itself logs what receivers raise."""
@@ -87,4 +87,19 @@ socket_closed: Final = LoopSignal(use_caching=True)
     The WebSocket close code, as ``disconnect()`` gets it.
 ``duration``
     Seconds since ``socket_opened``.
+"""
+
+deliveries_lost: Final = LoopSignal(use_caching=True)
+"""Broadcasts, or pushes of single sockets, were lost: sent once per burst, with the class of the channel layer as its
+``sender``, and where ``reason`` is ``"client"`` or ``"connect"`` that of the consumer.
+
+``count``
+    How many.
+``groups``
+    The groups that they were sent to, as the channel layer calls them; empty where ``reason`` is ``"client"`` or
+    ``"connect"``.
+``reason``
+    ``"layer"``: broadcasts that the channel layer did not bring to this process. The others are pushes that sockets did
+    not get since too many waited: ``"client"`` for their client to read, ``"connect"`` for ``connect()`` to return,
+    ``"backlog"`` for the event loop, while other threads went on broadcasting.
 """

@@ -34,12 +34,16 @@ class Writers:
     def __init__(self, *, drops: bool = False) -> None:
         self.server = Server()
         self.overflows = 0
+        self.drops: list[int] = []
         self.progress = Progress()
         self.outbox = Outbox(self.server.send, self.progress, drops, self)
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     def overflow(self) -> None:
         self.overflows += 1
+
+    def dropped(self, number: int) -> None:
+        self.drops.append(number)
 
     async def write(self, text: str, kind: Kind = Kind.OWN) -> None:
         message = {"type": "websocket.send", "text": text}
@@ -121,6 +125,7 @@ async def test_the_oldest_push_is_dropped_where_that_is_wanted(caplog: pytest.Lo
     assert [record.getMessage() for record in caplog.records] == [
         "2 pushes to a client that reads too slowly were dropped."
     ]
+    assert writers.drops == [2]
     caplog.clear()
     await writers.write("own 3")
     assert caplog.records == []

@@ -17,6 +17,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 
 PUBLIC: Final[dict[str, list[str]]] = {
     "routesock": [
+        "DeliveryCounts",
         "Dialect",
         "Heartbeat",
         "Keys",
@@ -31,6 +32,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "apush_to_user",
         "broadcast",
         "broadcast_on_commit",
+        "delivery_counts",
         "nonblocking",
         "push_to_user",
         "route",
@@ -51,7 +53,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
     ],
     "routesock.schemas": ["Blocking", "SchemaAdapter", "library_adapter", "resolve"],
     "routesock.sessions": ["keep_sockets"],
-    "routesock.signals": ["request_finished", "request_started", "socket_closed", "socket_opened"],
+    "routesock.signals": ["deliveries_lost", "request_finished", "request_started", "socket_closed", "socket_opened"],
     "routesock.testing": [
         "BlockingRouteClient",
         "ClientReply",

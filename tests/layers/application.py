@@ -10,7 +10,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocket
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import path
 
-from routesock import Request, RouteMixin, route
+from routesock import Request, RouteMixin, delivery_counts, route
 
 
 class Member(RouteMixin, AsyncJsonWebsocketConsumer):
@@ -54,6 +54,41 @@ class SyncMember(RouteMixin, JsonWebsocketConsumer):
         self.send_json({"told": event["group"], "round": event["round"], "number": event["number"]})
 
 
+class Listener(RouteMixin, AsyncJsonWebsocketConsumer):
+    """A socket in a group of routesock's own."""
+
+    async def connect(self) -> None:
+        await self.socket.join("news, for all")
+        await self.accept()
+
+    @route("tell", timeout=None)
+    async def tell(self, request: Request) -> list[Any]:
+        """Broadcast the numbers from ``first`` up to ``last``; those of which the layer raised something."""
+        refused: list[Any] = []
+        for number in range(request.payload["first"], request.payload["last"]):
+            try:
+                await self.socket.broadcast("news, for all", "news", number)
+            except Exception:
+                refused.append(number)
+        return refused
+
+    @route("counts")
+    async def counts(self, request: Request) -> dict[str, int]:
+        return delivery_counts()._asdict()
+
+    @route("pass")
+    async def pass_on(self, request: Request) -> None:
+        await self.socket.broadcast("news, for all", "news", request.payload)
+
+
 application = ProtocolTypeRouter(
-    {"websocket": URLRouter([path("ws/", Member.as_asgi()), path("sync/", SyncMember.as_asgi())])}
+    {
+        "websocket": URLRouter(
+            [
+                path("ws/", Member.as_asgi()),
+                path("sync/", SyncMember.as_asgi()),
+                path("news/", Listener.as_asgi()),
+            ]
+        )
+    }
 )

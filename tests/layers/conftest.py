@@ -33,6 +33,25 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
         yield Stack(server, redis)
 
 
+@dataclass
+class Pair:
+    """Two processes of one application, and the Redis between them."""
+
+    first: Server
+    second: Server
+    redis: RedisServer
+
+
+@pytest.fixture(scope="module")
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """Two servers with the layer that the test asks for."""
+    application = "tests.layers.asgi:application"
+    with run_redis_server() as redis:
+        env = {"CHANNEL_LAYER": request.param, "REDIS_URL": redis.url}
+        with run_server("uvicorn", application, **env) as first, run_server("uvicorn", application, **env) as second:
+            yield Pair(first, second, redis)
+
+
 @pytest.fixture
 def server(stack: Stack) -> Server:
     """For the report of a test that fails."""
