@@ -45,11 +45,20 @@ ASGI_SERVERS: Final = ("daphne", "uvicorn")
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with closing(socket.socket()) as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, and that (on Linux) no other process is given as long as this one lives.
+
+    Tests run in several processes, and a server that is restarted wants its port again.
+    """
+    probe = socket.socket()
+    probe.bind((HOST, 0))
+    port: int = probe.getsockname()[1]
+    if sys.platform == "linux":
+        # A server may listen beside a socket that is bound and does not listen, if both say so.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.detach()
+    else:
+        probe.close()
+    return port
 
 
 class Server:
