@@ -63,6 +63,7 @@ def run(groups: Sequence[Group], *, rounds: int, slot: float, clock: Clock) -> l
     races = [tuple(Race(group, arrival, clock) for arrival in Arrival) for group in groups]
 
     async def all_rounds() -> None:
+        gc.freeze()  # what was imported: each run begins with a collection
         for pair in races:
             for race in pair:
                 await race.warm_up(slot)

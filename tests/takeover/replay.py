@@ -71,9 +71,12 @@ async def replay_taken(
     """
     socket = open_socket()
     legacy = replies = 0
+    looked_at = ours = 0
 
     def caught_up() -> bool:
-        ours = sum(map(is_reply, socket.sent))
+        nonlocal looked_at, ours
+        ours += sum(map(is_reply, socket.sent[looked_at:]))
+        looked_at = len(socket.sent)
         return socket.done or (ours >= replies and len(socket.sent) - ours >= recording.marks[legacy])
 
     async with socket:
@@ -85,5 +88,5 @@ async def replay_taken(
             replies += bool(status)
         await until(caught_up)
     sent = socket.sent + socket.late
-    ours = [json.loads(message["text"])["status"] for message in sent if is_reply(message)]
-    return [message for message in sent if not is_reply(message)], ours
+    statuses = [json.loads(message["text"])["status"] for message in sent if is_reply(message)]
+    return [message for message in sent if not is_reply(message)], statuses

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -25,22 +24,22 @@ AHEAD = 60
 PATIENT = {"THROTTLE_TIMEOUT": 10}
 """More processes than processors: how long each waits for its turn is not the subject."""
 
-LOCAL = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+CLIENT_CLASSES = ("DefaultClient", "HerdClient", "ShardClient")
+
+Passed = Callable[[str, str], list[int]]
 
 
-@contextmanager
-def processes(count: int, caches: Mapping[str, Any]) -> Iterator[Callable[[str], list[int]]]:
-    """A function that has the clients of all of them call one bucket, and says how many calls passed in each."""
+@pytest.fixture(scope="module")
+def passed(session_redis: RedisServer) -> Iterator[Passed]:
+    """A function that has the clients of all processes call one bucket of a cache: how many calls passed in each."""
+    url = session_redis.url
+    caches = {
+        **{client: cache_at(url, CLIENT_CLASS=f"django_redis.client.{client}")["default"] for client in CLIENT_CLASSES},
+        "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+        "django": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url},
+    }
+    command = [sys.executable, "-W", "error", "-m", "tests.throttling.hammer", json.dumps(caches), json.dumps(PATIENT)]
     with ExitStack() as stack:
-        command = [
-            sys.executable,
-            "-W",
-            "error",
-            "-m",
-            "tests.throttling.hammer",
-            json.dumps(caches),
-            json.dumps(PATIENT),
-        ]
         running = [
             stack.enter_context(
                 subprocess.Popen(
@@ -52,15 +51,15 @@ def processes(count: int, caches: Mapping[str, Any]) -> Iterator[Callable[[str],
                     text=True,
                 )
             )
-            for number in range(count)
+            for number in range(PROCESSES)
         ]
         for process in running:
             assert answer(process) == "ready"
 
-        def passed(bucket: str) -> list[int]:
+        def passed(alias: str, bucket: str) -> list[int]:
             for process in running:
                 assert process.stdin is not None
-                process.stdin.write(f"{bucket}\n")
+                process.stdin.write(json.dumps([alias, bucket]) + "\n")
                 process.stdin.flush()
             return [int(answer(process)) for process in running]
 
@@ -75,25 +74,25 @@ def answer(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-@pytest.mark.parametrize("client", ["DefaultClient", "HerdClient", "ShardClient"])
-def test_exactly_as_many_as_the_rate_says(redis_server: RedisServer, client: str) -> None:
+def rounds(passed: Passed, alias: str) -> list[list[int]]:
+    return [passed(alias, f"{alias}, round {number}") for number in range(ROUNDS)]
+
+
+@pytest.mark.parametrize("client", CLIENT_CLASSES)
+def test_exactly_as_many_as_the_rate_says(passed: Passed, redis_server: RedisServer, client: str) -> None:
     """Eight processes of fifty clients, every other one with a clock that is a minute ahead, round after round."""
-    caches = cache_at(redis_server.url, CLIENT_CLASS=f"django_redis.client.{client}")
-    with processes(PROCESSES, caches) as passed:
-        rounds = [passed(f"round {number}") for number in range(ROUNDS)]
-    assert [sum(each) for each in rounds] == [LIMIT] * ROUNDS
+    assert [sum(each) for each in rounds(passed, client)] == [LIMIT] * ROUNDS
+    assert redis_server.key_names()
     assert PROCESSES * CLIENTS * CALLS > LIMIT
 
 
-def test_other_caches_never_let_more_through(redis_server: RedisServer) -> None:
+def test_other_caches_never_let_more_through(passed: Passed, redis_server: RedisServer) -> None:
     """Django's own client of Redis stands for all that have an atomic ``add()`` and ``incr()``."""
-    caches = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": redis_server.url}}
-    with processes(PROCESSES, caches) as passed:
-        rounds = [passed(f"round {number}") for number in range(ROUNDS)]
-    assert [sum(each) for each in rounds] == [LIMIT] * ROUNDS
+    assert [sum(each) for each in rounds(passed, "django")] == [LIMIT] * ROUNDS
+    assert redis_server.key_names()
 
 
-def test_local_memory_counts_for_its_process() -> None:
-    """Exactly as many in each."""
-    with processes(2, LOCAL) as passed:
-        assert [passed(f"round {number}") for number in range(ROUNDS)] == [[LIMIT, LIMIT]] * ROUNDS
+def test_local_memory_counts_for_its_process(passed: Passed, redis_server: RedisServer) -> None:
+    """Exactly as many in each, and nothing in the Redis beside it."""
+    assert rounds(passed, "default") == [[LIMIT] * PROCESSES] * ROUNDS
+    assert redis_server.key_names() == []
