@@ -51,18 +51,21 @@ class Run:
         self.data = Path(folder, f"{name}.coverage")
         self._log = Path(folder, f"{name}.log")
         self._begun = time.monotonic()
+        self._printed = 0
         command = [sys.executable, "-m", "coverage", "run", f"--data-file={self.data}", "-m", "pytest", *arguments]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
     def follow(self) -> None:
-        """Prints its log from the first line on, until it ends."""
+        """Prints its log until it ends: all of it, or what has not been printed yet."""
         with self._log.open("rb") as log:
+            log.seek(self._printed)
             ends = False
             while not ends:
                 ends = self._process.poll() is not None  # before the log is read, or its last lines would be missed
                 sys.stdout.buffer.write(log.read())
                 sys.stdout.buffer.flush()
+                self._printed = log.tell()
                 if not ends:
                     time.sleep(0.1)
         if not self._text().endswith("\n"):
@@ -149,7 +152,7 @@ def main() -> int:
                 run.follow()
         except KeyboardInterrupt:  # the terminal has told them too, and they have servers to stop
             for run in runs:
-                run.wait()
+                run.follow()
             return 130
         measured = coverage("combine", "--quiet", *(str(run.data) for run in runs if run.data.exists()))
         measured = measured and coverage("report", "--skip-covered", "--skip-empty")
