@@ -27,4 +27,6 @@ INSTALLED_APPS = [
 ]
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 ROUTESOCK = json.loads(os.environ.get("ROUTESOCK", "{}"))  # of a server that a test starts
+# The default takes a good part of a second for each password.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 SIMPLE_JWT = {"SIGNING_KEY": "a key for tests that is as long as HS256 wants it"}
