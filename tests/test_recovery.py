@@ -329,6 +329,7 @@ async def test_the_recovery_keeps_nothing_of_the_socket_that_began_it(layer: Fla
     channel_layers.set("default", layer)
     async with Socket(Setting.as_asgi(), joining=()):
         assert seen == {"something"}
+        await turns()  # until its channel is read
         seen.clear()
         layer.stop()
         layer.start()
