@@ -34,7 +34,7 @@ class Arrivals:
         self._loop = loop
         self._watch = Watch()
         self._lost = Burst(loop, self._tell_lost)
-        self._late = Burst(loop, self._tell_late)
+        self._backlog = Burst(loop, self._tell_backlog)
 
     def is_new(self, stay: Stay, message: Message) -> bool:
         """Whether ``message``, to a group that the hub is in, is to be delivered: it is not, if it was before."""
@@ -52,12 +52,12 @@ class Arrivals:
 
     def overflow(self, group: str, members: int) -> None:
         """A broadcast to ``group`` is dropped, since too many wait to be written."""
-        self._late.add(group, members)
+        self._backlog.add(group, members)
 
     def end(self) -> None:
         """Nothing more will come."""
         self._lost.end()
-        self._late.end()
+        self._backlog.end()
 
     def _tell_lost(self, number: int, groups: tuple[str, ...]) -> None:
         self._watch.settle()
@@ -74,7 +74,7 @@ class Arrivals:
         )
         deliveries_lost.tell(self._layer, count=number, groups=groups, reason="layer")
 
-    def _tell_late(self, number: int, groups: tuple[str, ...]) -> None:
+    def _tell_backlog(self, number: int, groups: tuple[str, ...]) -> None:
         logger.warning(
             "%d pushes in %d groups were dropped: other threads broadcast faster than the event loop can write. "
             "Groups: %s.",

@@ -26,6 +26,7 @@ from routesock.numbering import Numbering, Watch
 from routesock.signals import deliveries_lost
 from routesock.testing import ClientTimeout, RouteClient
 from tests.clock import Hours, advance, shifted
+from tests.takeover.driver import Socket, turns, until
 
 CAPACITY = 3
 
@@ -497,3 +498,20 @@ async def test_what_comes_before_connect_has_returned_is_bounded(
     assert counted() == {"sent": 5, "dropped": 3}
     assert told == [{"sender": Slow, "count": 3, "groups": (), "reason": "connect"}]
     assert warnings(caplog) == ["3 pushes were dropped that came before a socket was ready for them."]
+
+
+async def test_what_a_slow_client_does_not_get_is_counted(counted: Since, told: Told) -> None:
+    class Dropping(News):
+        route_overflow = "drop"
+
+    with override_settings(ROUTESOCK={"MAX_OUTGOING": 5}):
+        async with Socket(Dropping.as_asgi()) as client:  # type: ignore[attr-defined]
+            client.writable.clear()
+            for number in range(20):
+                await abroadcast("news", "news", number)
+            await turns()
+            client.writable.set()
+            await until(lambda: [frame["payload"] for frame in client.frames] == [0, *range(15, 20)])
+            await until(lambda: told)
+    assert counted() == {"sent": 20, "dropped": 14}
+    assert told == [{"sender": Dropping, "count": 14, "groups": (), "reason": "client"}]

@@ -11,7 +11,9 @@ CHANNEL_LAYERS = {
         "BACKEND": os.environ["CHANNEL_LAYER"],
         "CONFIG": {
             # A client that gives up after a second, as redis-py 8 does after five: also on a receive() that is idle.
-            "hosts": [{"address": os.environ["REDIS_URL"], "socket_timeout": 1}],
+            "hosts": [
+                {"address": os.environ["REDIS_URL"], "socket_timeout": int(os.environ.get("SOCKET_TIMEOUT", "1"))}
+            ],
             **({"group_expiry": int(os.environ["GROUP_EXPIRY"])} if "GROUP_EXPIRY" in os.environ else {}),
             **({"capacity": 1000} if os.environ["CHANNEL_LAYER"].endswith("RedisChannelLayer") else {}),
         },

@@ -235,6 +235,7 @@ async def test_sockets_that_live_longer_than_a_member_of_a_group_go_on_receiving
             CHANNEL_LAYER="channels_redis.core.RedisChannelLayer",
             REDIS_URL=redis.url,
             GROUP_EXPIRY=f"{expiry}",
+            SOCKET_TIMEOUT="10",  # a receive() that times out would have the group joined again
         ) as server,
     ):
         async with connect(server, "/news/") as connection:
