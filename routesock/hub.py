@@ -16,8 +16,8 @@ from typing import Any, Final, Protocol
 from . import losses, numbering
 from .arrivals import Arrivals, Stay
 from .broadcasts import PUSH, Broadcast, Message
+from .capacity import hub_channel, widen
 from .faults import printable
-from .lane import uncancel
 from .membership import Membership
 from .recovery import CALL_LIMIT
 from .revocation import TYPE as REVOCATION
@@ -154,22 +154,14 @@ class Hub:
     async def _open(self) -> Membership:
         async with self._opening:
             if self._membership is None:
-                self._membership = Membership(self.layer, await self.layer.new_channel())
+                self._membership = Membership(self.layer, hub_channel(self.layer, await self.layer.new_channel()))
                 self._reader = self._start(self._read(self._membership))
             return self._membership
 
     async def _read(self, membership: Membership) -> None:
-        task = asyncio.current_task()
-        assert task is not None
         receive = partial(self.layer.receive, membership.channel)
         while True:
-            try:
-                message = await membership.receive(receive)
-            except asyncio.CancelledError:
-                if self._reader is not task:
-                    raise
-                uncancel(task)
-                continue
+            message = await membership.receive(receive)
             kind = message.get("type")
             if kind == PUSH:
                 if self._is_new(message):
@@ -252,6 +244,7 @@ async def send(layer: Any, message: Message) -> None:
     arrived then, or not.
     """
     if crosses(layer):
+        widen(layer)
         counter, number = numbering.number(layer, message["group"])
         try:
             async with asyncio.timeout(SEND_LIMIT):

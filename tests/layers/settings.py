@@ -15,7 +15,6 @@ CHANNEL_LAYERS = {
                 {"address": os.environ["REDIS_URL"], "socket_timeout": int(os.environ.get("SOCKET_TIMEOUT", "1"))}
             ],
             **({"group_expiry": int(os.environ["GROUP_EXPIRY"])} if "GROUP_EXPIRY" in os.environ else {}),
-            **({"capacity": 1000} if os.environ["CHANNEL_LAYER"].endswith("RedisChannelLayer") else {}),
         },
     }
 }
