@@ -18,11 +18,12 @@ from django.utils.version import get_version_tuple
 
 from . import conf
 from .access import functions_asked, object_permissions
+from .callables import is_async
 from .consumers import RouteMixin
 from .discovery import Endpoint, endpoints
 from .exceptions import RouteSetupError
 from .permissions.resolve import from_settings
-from .routing import Route, is_async, is_middleware
+from .routing import Route, is_middleware
 from .throttling.cache import is_atomic
 from .typing import UNSET
 
