@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from routesock import (
     RouteSetupError,
     abroadcast,
     asend_event,
+    checks,
     event,
     hub,
     nonblocking,
@@ -39,6 +41,8 @@ from routesock.schemas import Blocking
 from routesock.testing import RouteClient
 from tests.takeover.driver import Socket, turns, until
 from tests.takeover.flavours import Gate
+
+WHERE: contextvars.ContextVar[str] = contextvars.ContextVar("where", default="nowhere")
 
 
 class Crossing(InMemoryChannelLayer):
@@ -316,6 +320,38 @@ class TestTelling:
             await asend_event("orders", "loaded", 1)
             await logged(client, 2)
         assert threads == [await sync_to_async(threading.current_thread)()]
+
+    @BOTH
+    async def test_what_connect_set_in_the_context_is_there(self, consumer: Any) -> None:
+        def told(self: Any, event: Event) -> None:
+            self.scope["log"].append(WHERE.get())
+
+        class Shop(consumer):  # type: ignore[misc]
+            on_told = event("told")(told)
+
+            async def websocket_connect(self, message: Any) -> None:
+                WHERE.set("connected")
+                await super().websocket_connect(message)
+
+        class SyncShop(Shop):
+            def websocket_connect(self, message: Any) -> None:
+                WHERE.set("connected")
+                consumer.websocket_connect(self, message)
+
+        async with socket(Shop if consumer is OnLoop else SyncShop) as client:
+            await ready(client)
+            await asend_event("orders", "told")
+            await logged(client, "connected")
+
+    async def test_a_consumer_with_threads_of_its_own_has_its_sync_handlers_there(self) -> None:
+        def told(self: Any, event: Event) -> None:
+            self.scope["log"].append(threading.current_thread().name)
+
+        async with socket(bare(on_told=event("told")(told), route_db_isolation=True)) as client:
+            await ready(client)
+            await asend_event("orders", "told")
+            await until(lambda: client.log)
+            assert client.log[0].startswith("routesock-db")
 
     async def test_a_dispatch_of_the_consumers_own_is_not_passed(self) -> None:
         kinds: list[str] = []
@@ -883,6 +919,13 @@ class TestDeclaration:
             yield 1
 
         assert "yields" in refusal(lambda: bare(handler=event("paid")(one if wait else two)))
+
+    def test_an_async_handler_on_a_sync_consumer_is_checked_like_a_routes(self) -> None:
+        async def handler(self: Any, event: Event) -> None: ...
+
+        cls: Any = type("AsyncOnSync", (InThread,), {"handler": event("paid")(handler)})
+        told = [message.msg for message in checks.check_consumers(None) if message.obj is cls]
+        assert any("AsyncOnSync.handler is async on a sync consumer" in message for message in told)
 
     def test_an_event_does_not_show_its_payload(self) -> None:
         assert repr(Event("paid", {"card": "secret"}, "orders")) == "<Event 'paid' in 'orders'>"
