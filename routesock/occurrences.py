@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from . import conf
 from .broadcasts import Occurrence
-from .jobs import HANDED_OVER, Job, Source
+from .jobs import READ_ON, Job, Source
 from .lane import FAIR_SHARE, Lane, uncancel
 from .room import MAX_QUEUED_EVENTS, Progress, Room
 from .tasks import Tasks
@@ -32,11 +32,10 @@ class Occurrences(Source):
     When more than ``MAX_QUEUED_EVENTS`` wait, or more than ``MAX_OUTGOING_BYTES``, the newest is dropped.
     """
 
-    __slots__ = ("_dropped", "_lane", "_new", "_progress", "_reading", "_tasks", "room")
+    __slots__ = ("_dropped", "_lane", "_new", "_reading", "_tasks", "room")
 
     def __init__(self, lane: Lane, progress: Progress, tasks: Tasks) -> None:
         self._lane = lane
-        self._progress = progress
         self._tasks = tasks
         self._new: deque[Occurrence] = deque()
         self._reading = False
@@ -61,11 +60,11 @@ class Occurrences(Source):
         task = asyncio.current_task()
         assert task is not None
         for taken in count(1):
-            if not self._new or self._progress.closing:
+            if not self._new:
                 break
             job = EventJob(self, self._new.popleft(), task)
             self.room.free(self.weight_of(job.message))  # and the lane takes it once more, if it has to wait there
-            if await self._lane.submit(job) is HANDED_OVER or self._tasks.finishing:
+            if await self._lane.submit(job) is not READ_ON:  # another task reads, or nothing is told any more
                 return
             del job
             try:

@@ -441,6 +441,25 @@ class TestOrder:
             await until(lambda: len(client.log) == 100)
             assert client.log == [*range(100)]
 
+    async def test_a_burst_for_a_busy_socket_takes_one_task(self, gate: Gate) -> None:
+        def reading() -> int:
+            return sum("Occurrences.read" in repr(task.get_coro()) for task in asyncio.all_tasks())
+
+        async with socket(gate=gate) as client:
+            await ready(client)
+            client.request("slow", 1)
+            await until(lambda: gate.waiting)
+            for number in range(50):
+                await asend_event("orders", "note", number)
+            counts = []
+            for _ in range(500):
+                await asyncio.sleep(0)
+                counts.append(reading())
+            gate.open()
+            assert max(counts) <= 1  # a layer may also have brought them one by one
+            assert counts[-1] == 0
+            await logged(client, "slow", "slow ended", *range(50))
+
     async def test_an_idle_socket_has_no_task_for_events(self) -> None:
         async with socket() as client:
             await ready(client)
@@ -527,14 +546,16 @@ class TestErrors:
             await logged(client, 1)
         assert "The handler of the event 'fails' failed" in caplog.text
 
-    async def test_a_handler_that_cancels_its_own_task_loses_no_other_event(self) -> None:
+    @pytest.mark.parametrize("later", [True, False])
+    async def test_a_handler_that_cancels_its_own_task_loses_no_other_event(self, later: bool) -> None:
         async def handler(self: Any, event: Event) -> None:
             task = asyncio.current_task()
             assert task is not None
-            if event.payload == 0:
-                task.cancel()
             if event.payload == 1:
-                asyncio.get_running_loop().call_soon(task.cancel)
+                if later:
+                    asyncio.get_running_loop().call_soon(task.cancel)
+                else:
+                    task.cancel()
             self.scope["log"].append(event.payload)
 
         async with socket(bare(handler=event("cancels")(handler))) as client:
