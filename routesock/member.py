@@ -181,7 +181,7 @@ class Member:
 
     def _happened(self, occurrence: Occurrence) -> None:
         if self._events is None:
-            self._events = Occurrences(self._lane, self._progress, self._tasks)
+            self._events = Occurrences(self._consumer, self._lane, self._progress, self._tasks)
         self._events.put(occurrence)
         running = self._lane.running
         # While connect() runs, the lane itself holds what comes, in front of the requests that come after it.

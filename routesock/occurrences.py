@@ -8,7 +8,7 @@ from collections import deque
 from itertools import count
 from typing import Any, Final
 
-from . import conf
+from . import conf, losses
 from .broadcasts import Occurrence
 from .jobs import READ_ON, Job, Source
 from .lane import FAIR_SHARE, Lane, uncancel
@@ -32,9 +32,10 @@ class Occurrences(Source):
     When more than ``MAX_QUEUED_EVENTS`` wait, or more than ``MAX_OUTGOING_BYTES``, the newest is dropped.
     """
 
-    __slots__ = ("_dropped", "_lane", "_new", "_reading", "_tasks", "room")
+    __slots__ = ("_consumer", "_dropped", "_lane", "_new", "_reading", "_tasks", "room")
 
-    def __init__(self, lane: Lane, progress: Progress, tasks: Tasks) -> None:
+    def __init__(self, consumer: Any, lane: Lane, progress: Progress, tasks: Tasks) -> None:
+        self._consumer = consumer
         self._lane = lane
         self._tasks = tasks
         self._new: deque[Occurrence] = deque()
@@ -77,10 +78,11 @@ class Occurrences(Source):
         self._reading = False
 
     def report(self) -> None:
-        """Log what was dropped since the last time, if anything was."""
+        """Tell what was dropped since the last time, if anything was."""
         dropped, self._dropped = self._dropped, 0
         if dropped:
             logger.warning("%s events for a socket that is busy were dropped: too many waited.", dropped)
+            losses.dropped(type(self._consumer), dropped, "busy")
 
     def weight_of(self, message: dict[str, Any]) -> int:
         return len(message["data"])

@@ -27,6 +27,7 @@ from routesock import (
     abroadcast,
     asend_event,
     checks,
+    delivery_counts,
     event,
     hub,
     nonblocking,
@@ -682,7 +683,8 @@ class TestBounds:
     def few(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(occurrences, "MAX_QUEUED_EVENTS", 3)
 
-    async def test_the_newest_are_dropped_and_logged_once_per_burst(self, gate: Gate, caplog: Any) -> None:
+    async def test_the_newest_are_dropped_and_told_once_per_burst(self, gate: Gate, caplog: Any) -> None:
+        before = delivery_counts().dropped
         async with socket(gate=gate) as client:
             await ready(client)
             await asend_event("orders", "busy")
@@ -697,6 +699,7 @@ class TestBounds:
             await logged(client, "busy", "busy ended", 0, 1, 2, 10)
             (record,) = caplog.records
             assert record.getMessage().startswith("7 events for a socket that is busy were dropped")
+            assert delivery_counts().dropped - before == 7
         assert len(caplog.records) == 1
 
     async def test_what_was_dropped_is_logged_at_the_end_of_the_socket(self, gate: Gate, caplog: Any) -> None:
@@ -816,6 +819,19 @@ class TestSending:
             for client in (one, two, three):
                 await logged(client, 1)
         assert [message["type"] for message in sent] == ([EVENT] if type(layer) is Crossing else [])
+
+    async def test_a_message_that_a_layer_brings_twice_is_told_once(self, layer: Any) -> None:
+        async def twice(channel: str, message: Any, send: Any = layer.send) -> None:
+            await send(channel, message)
+            await send(channel, message)
+
+        layer.send = twice
+        async with socket() as client:
+            await ready(client)
+            await asend_event("orders", "note", 1)
+            await abroadcast("orders", "pushed")
+            await asend_event("orders", "note", 2)
+            await logged(client, 1, 2)
 
     @given(
         group=st.text(max_size=200),
