@@ -2,12 +2,21 @@
 
 from .consumers import RouteMixin
 from .dialects import Dialect, Keys
+from .events import Event, event
 from .exceptions import RouteSetupError, RoutesockError
 from .heartbeat import Heartbeat
 from .losses import DeliveryCounts, delivery_counts
 from .messages import Reply, Request
 from .pushes import Push
-from .pushing import abroadcast, apush_to_user, broadcast, broadcast_on_commit, push_to_user
+from .pushing import (
+    abroadcast,
+    apush_to_user,
+    asend_event,
+    broadcast,
+    broadcast_on_commit,
+    push_to_user,
+    send_event,
+)
 from .routing import route
 from .steps import nonblocking
 from .throttling import Throttle
@@ -17,6 +26,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DeliveryCounts",
     "Dialect",
+    "Event",
     "Heartbeat",
     "Keys",
     "Push",
@@ -28,10 +38,13 @@ __all__ = [
     "Throttle",
     "abroadcast",
     "apush_to_user",
+    "asend_event",
     "broadcast",
     "broadcast_on_commit",
     "delivery_counts",
+    "event",
     "nonblocking",
     "push_to_user",
     "route",
+    "send_event",
 ]

@@ -9,13 +9,14 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from .callables import takes, yields
 from .exceptions import RouteSetupError
 from .messages import Request
 from .permissions.base import And, Expression, Not
 from .permissions.resolve import Hook, Leaf, Tree, conjuncts_of, leaves_of
 from .permissions.users import AT_ONCE
 from .questions import Question, Target, asking
-from .routing import Route, takes, yields
+from .routing import Route
 from .steps import Runs, Step, hook_of
 from .typing import UNSET
 

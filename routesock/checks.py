@@ -18,11 +18,12 @@ from django.utils.version import get_version_tuple
 
 from . import conf
 from .access import functions_asked, object_permissions
+from .callables import is_async
 from .consumers import RouteMixin
 from .discovery import Endpoint, endpoints
 from .exceptions import RouteSetupError
 from .permissions.resolve import from_settings
-from .routing import Route, is_async, is_middleware
+from .routing import Route, is_middleware
 from .throttling.cache import is_atomic
 from .typing import UNSET
 
@@ -156,7 +157,7 @@ def _check_endpoint(endpoint: Endpoint) -> Iterator[CheckMessage]:
 def _check_handlers() -> Iterator[CheckMessage]:
     seen: set[int] = set()
     for cls in _consumers(RouteMixin):
-        for attr in _methods_of_routes(cls) if cls._routesock.sync else ():
+        for attr in _methods(cls) if cls._routesock.sync else ():
             definition = id(inspect.getattr_static(cls, attr))
             if _is_on_loop(getattr(cls, attr)) and definition not in seen:
                 seen.add(definition)  # said once, of the class that has it, and not of each subclass
@@ -183,13 +184,14 @@ def _consumers(cls: type[RouteMixin]) -> dict[type[RouteMixin], None]:
     return found
 
 
-def _methods_of_routes(cls: type[RouteMixin]) -> dict[str, None]:
-    """The names of what answers routes: handlers, and the hooks that are methods.
+def _methods(cls: type[RouteMixin]) -> dict[str, None]:
+    """The names of what answers routes and events: handlers, and the hooks that are methods.
 
     A hook that is a function is left out: it gets a request and not the consumer, and may serve either kind.
     """
     routes = [plan.route for plan in cls._routesock.plans.values()]
     names = [name for route in routes for name in (route.attr, *functions_asked(route), route.hydrate, route.dehydrate)]
+    names += (telling.attr for telling in cls._routesock.events.values())
     return dict.fromkeys(name for name in names if isinstance(name, str))
 
 

@@ -189,6 +189,7 @@ class Connection:
                 self._outgoing,
                 self._progress,
                 self._tasks,
+                responder.lane,
                 connected=responder.connected,
             )
         return responder.member

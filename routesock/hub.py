@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from . import losses, numbering
 from .arrivals import Arrivals, Stay
-from .broadcasts import PUSH, Broadcast, Message
+from .broadcasts import EVENT, PUSH, Broadcast, Message, Occurrence
 from .capacity import hub_channel, widen
 from .faults import printable
 from .membership import Membership
@@ -44,8 +44,8 @@ class Member(Protocol):
     id: str | None
     """What it calls itself, if that was asked for."""
 
-    def deliver(self, broadcast: Broadcast) -> None:
-        """Write it, or begin to. Raises nothing, and does not wait."""
+    def deliver(self, broadcast: Broadcast | Occurrence) -> None:
+        """Write it, or begin to; have an event told in its turn. Raises nothing, and does not wait."""
 
 
 class _Group:
@@ -75,7 +75,7 @@ class Hub:
         self._reader: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._tidying: set[asyncio.Task[None]] = set()
-        self._pending: deque[Broadcast] = deque()
+        self._pending: deque[Broadcast | Occurrence] = deque()
         self._has_room = asyncio.Event()
         self._has_room.set()
 
@@ -123,13 +123,13 @@ class Hub:
 
     def _take(self, message: Message) -> None:
         try:
-            broadcast = Broadcast(message)
+            carried = Occurrence(message) if message["type"] == EVENT else Broadcast(message)
         except (KeyError, TypeError, ValueError):  # of another version of routesock, maybe
             logger.warning("A broadcast that cannot be read was ignored.", exc_info=True)
             return
-        if broadcast.group not in self._groups:
+        if carried.group not in self._groups:
             return
-        self._pending.append(broadcast)
+        self._pending.append(carried)
         if len(self._pending) >= MAX_PENDING:
             self._has_room.clear()
         if self._writer is None:
@@ -163,7 +163,7 @@ class Hub:
         while True:
             message = await membership.receive(receive)
             kind = message.get("type")
-            if kind == PUSH:
+            if kind in (PUSH, EVENT):
                 if self._is_new(message):
                     await self.accept(message)
             elif kind == REVOCATION:

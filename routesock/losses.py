@@ -33,7 +33,7 @@ class DeliveryCounts(NamedTuple):
     repeated: int
     """Broadcasts that it has brought twice. Sockets got them once."""
     dropped: int
-    """Frames that single sockets of this process did not get, since too many waited already."""
+    """Frames and events that single sockets of this process did not get, since too many waited already."""
 
 
 _lock = threading.Lock()

@@ -10,10 +10,12 @@ from typing import Any, Final
 from uuid import uuid4
 
 from . import conf, faults, losses
-from .broadcasts import Broadcast, message_of
+from .broadcasts import Broadcast, Occurrence, message_of
 from .dialects import Dialect
 from .groups import layer_group
 from .hub import hub_of, send
+from .lane import Lane
+from .occurrences import Occurrences
 from .outbox import PUSH
 from .outgoing import Outgoing
 from .room import Progress
@@ -38,8 +40,8 @@ class Member:
     """
 
     __slots__ = (
-        "_belongs", "_consumer", "_dialect", "_groups", "_held", "_layer", "_left", "_outgoing", "_progress", "_tasks",
-        "_user", "id",
+        "_belongs", "_connected", "_consumer", "_dialect", "_events", "_groups", "_held", "_lane", "_layer", "_left",
+        "_outgoing", "_progress", "_tasks", "_user", "id",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +52,7 @@ class Member:
         outgoing: Outgoing,
         progress: Progress,
         tasks: Tasks,
+        lane: Lane,
         *,
         connected: bool,
     ) -> None:
@@ -59,6 +62,9 @@ class Member:
         self._outgoing = outgoing
         self._progress = progress
         self._tasks = tasks
+        self._lane = lane
+        self._connected = connected
+        self._events: Occurrences | None = None  # once one has come
         self._groups: dict[str, str] = {}  # what the layer calls them
         self._held = None if connected else _Held()
         self._left = False
@@ -88,6 +94,8 @@ class Member:
 
     async def leave_all(self) -> None:
         """The socket has ended."""
+        if self._events is not None:
+            self._events.report()
         self._left = True
         leaving = [self.leave(name) for name in [*self._groups]]
         if self._belongs is not None:
@@ -127,6 +135,9 @@ class Member:
 
     def connected(self) -> None:
         """``connect()`` has returned."""
+        self._connected = True
+        if self._events is not None:
+            self._events.begin()
         if self._held:
             self._tasks.start(self._release(self._held))
         else:
@@ -144,8 +155,12 @@ class Member:
 
     # What the hub calls
 
-    def deliver(self, broadcast: Broadcast) -> None:
+    def deliver(self, broadcast: Broadcast | Occurrence) -> None:
         if self._progress.closing:
+            return
+        if type(broadcast) is Occurrence:
+            if broadcast.name in type(self._consumer)._routesock.events:
+                self._happened(broadcast)
             return
         if self._held is not None:
             if len(self._held) < conf.get("MAX_OUTGOING"):
@@ -163,3 +178,12 @@ class Member:
                 await self._outgoing.write(broadcast.frame(self._dialect), PUSH)
         except Exception as exc:
             faults.internal_error(exc, "A push", self._consumer)
+
+    def _happened(self, occurrence: Occurrence) -> None:
+        if self._events is None:
+            self._events = Occurrences(self._consumer, self._lane, self._progress, self._tasks)
+        self._events.put(occurrence)
+        running = self._lane.running
+        # While connect() runs, the lane itself holds what comes, in front of the requests that come after it.
+        if self._connected or (running is not None and running.message.get("type") == "websocket.connect"):
+            self._events.begin()

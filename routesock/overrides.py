@@ -17,6 +17,7 @@ from channels.generic.websocket import (
 from . import conf
 from .access import check_objects
 from .dialects import Dialect
+from .events import collect_events
 from .exceptions import RouteSetupError
 from .heartbeat import Heartbeat
 from .liveness import Limits
@@ -24,6 +25,7 @@ from .permissions.resolve import Tree, from_settings, resolve_all
 from .pipeline import Door, Plan, compile_route
 from .quota import Throttles
 from .routing import checked_middleware, checked_timeout, collect
+from .telling import Telling
 from .typing import UNSET, Unset
 
 _CHANNELS: Final = ("channels.consumer", "channels.generic.websocket")
@@ -40,8 +42,9 @@ class Compiled:
     door: Door
     throttled: bool
     """A route, or the opening of a socket, is throttled."""
+    events: Mapping[str, Telling]
     handlers: frozenset[str]
-    """The attributes that answer routes: no channel-layer message may call them."""
+    """The attributes that answer routes and events: no channel-layer message may call them."""
     beside: frozenset[str]
     """The routes that run beside the order."""
     public: frozenset[str]
@@ -84,6 +87,7 @@ def compile_consumer(cls: type) -> Compiled:
     middleware = checked_middleware(f"{cls.__name__}.route_middleware", getattr(cls, "route_middleware", ()))
     isolated = _checked_isolation(cls)
     routes = collect(cls)
+    events = {name: Telling(cls, mark, isolated=isolated) for name, mark in collect_events(cls).items()}
     throttles = Throttles(cls, routes.values())
     is_json = issubclass(cls, AsyncJsonWebsocketConsumer | JsonWebsocketConsumer)
     own = {name: _is_own(cls, name) for name in ("dispatch", "websocket_receive", "receive", "send")}
@@ -111,7 +115,8 @@ def compile_consumer(cls: type) -> Compiled:
         plans_now=_Current(plans, compiled),
         door=Door(throttles),
         throttled=throttles.any,
-        handlers=frozenset(route.attr for route in routes.values()),
+        events=events,
+        handlers=frozenset([route.attr for route in routes.values()] + [telling.attr for telling in events.values()]),
         beside=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
         public=frozenset(name for name, route in routes.items() if route.public),
         concurrency=_checked_concurrency(cls),

@@ -1,4 +1,4 @@
-"""Broadcasts from outside of sockets: views, signals, tasks, management commands, threads."""
+"""Broadcasts and events from outside of sockets: views, signals, tasks, management commands, threads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from channels.layers import get_channel_layer
 from django.db import transaction
 
 from . import logins, revocation
-from .broadcasts import Message, message_of
+from .broadcasts import Message, event_of, message_of
 from .groups import layer_group
 from .hub import send
 from .messages import NO_HEADERS
@@ -104,6 +104,30 @@ def push_to_user(
 ) -> None:
     """As :func:`apush_to_user`, from sync code in any thread."""
     _run("push_to_user", layer, message_of(_group_of(user), *spoken(route, payload), headers))
+
+
+async def asend_event(group: str, name: str, payload: Any = None, *, layer: str = DEFAULT_CHANNEL_LAYER) -> None:
+    """Have the event ``name`` handled on every socket in ``group``, in all processes, whose consumer declares it.
+
+    ``group``
+        What sockets have joined with ``self.socket.join``: any string.
+    ``name``
+        As ``@event`` declares it, 1 to 128 characters. Consumers that do not declare it take no notice.
+    ``payload``
+        What ``DjangoJSONEncoder`` can spell; spelt once, whatever the number of sockets.
+    ``layer``
+        The alias in ``CHANNEL_LAYERS`` that the consumers use as their ``channel_layer_alias``.
+
+    Returns when the channel layer has taken it, without waiting for the handlers; it brings it to each process once, or
+    not at all. Raises what encoding raises, ``ValueError`` for another name or an event over ``MAX_REPLY`` bytes, what
+    the layer raises, and ``TimeoutError`` for one that does not answer.
+    """
+    await send(get_channel_layer(layer), event_of(group, name, payload))
+
+
+def send_event(group: str, name: str, payload: Any = None, *, layer: str = DEFAULT_CHANNEL_LAYER) -> None:
+    """As :func:`asend_event`, from sync code in any thread. ``RuntimeError`` where an event loop runs in this one."""
+    _run("send_event", layer, event_of(group, name, payload))
 
 
 def _group_of(user: Any) -> str:

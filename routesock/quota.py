@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from .callables import takes, yields
 from .exceptions import RouteSetupError, Throttled, Unavailable
 from .messages import Reply, Request
-from .routing import Route, checked_throttles, takes, yields
+from .routing import Route, checked_throttles
 from .steps import Runs, Step, as_reply, mark_start, settled
 from .throttling import Throttle
 from .throttling.base import PASSED, Bucket, StoreError, Window, digest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import count
-from typing import Any, Final
+from typing import Any
 
 from . import conf, faults
 from .exceptions import TooManyInFlight
@@ -17,11 +17,8 @@ from .membership import Membership
 from .messages import Request
 from .pool import Pool
 from .responder import Responder
-from .room import Progress, Room
+from .room import MAX_QUEUED_EVENTS, Progress, Room
 from .tasks import Tasks
-
-MAX_QUEUED_EVENTS: Final = 1000
-"""Channel-layer messages that wait for their turn. More stay in the layer, which drops what it has no room for."""
 
 Receive = Callable[[], Awaitable[Any]]
 

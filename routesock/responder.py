@@ -22,6 +22,7 @@ from .jobs import Job
 from .lane import Lane, uncancel
 from .member import Member
 from .messages import Reply, Request
+from .occurrences import EventJob
 from .outbox import ANSWER, REPLY
 from .outgoing import Outgoing
 from .overrides import Compiled
@@ -254,8 +255,11 @@ class Responder:
             return
         token = current.set(job)
         try:
-            # A copy for a guard: what it writes into the message must show beside what the client sent.
-            await self.dispatch({**job.message} if self._guarded else job.message)
+            if type(job) is EventJob:
+                await self._compiled.events[job.occurrence.name].run(job.occurrence.event(), self._consumer)
+            else:
+                # A copy for a guard: what it writes into the message must show beside what the client sent.
+                await self.dispatch({**job.message} if self._guarded else job.message)
         except StopConsumer:
             self._end(None)
         except BaseException as exc:
@@ -278,7 +282,10 @@ class Responder:
             return None
         if type(job.decision) is Request:
             return self._failure(job.decision, exc)
-        error = faults.internal_error(exc, f"The consumer's own code for {faults.printable(kind)}", self._consumer)
+        what = f"The consumer's own code for {faults.printable(kind)}"
+        if type(job) is EventJob:
+            what = f"The handler of the event {faults.printable(job.occurrence.name)}"
+        error = faults.internal_error(exc, what, self._consumer)
         return Refusal(error) if kind == "websocket.receive" else None
 
     def _failure(self, request: Request, exc: BaseException) -> Refusal:
@@ -296,7 +303,9 @@ class Responder:
         """Call the consumer's handler of an ASGI or channel-layer message, in the thread that it belongs to."""
         kind = message["type"]
         if not kind.startswith("websocket.") and get_handler_name(message) in self._compiled.handlers:
-            raise ValueError(f"{kind!r} names a route's handler, which no channel-layer message may call.")
+            raise ValueError(
+                f"{kind!r} names the handler of a route or an event, which no channel-layer message may call."
+            )
         if kind == "websocket.disconnect":
             self.connected = False  # it runs once, whoever asks for it
         elif kind == "websocket.connect" and self.admit is not None:

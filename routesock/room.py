@@ -8,6 +8,10 @@ from typing import Any, Final
 PATIENCE: Final = 0.02
 """Seconds for which a reader waits for room behind one running job before it refuses a request."""
 
+MAX_QUEUED_EVENTS: Final = 1000
+"""Channel-layer messages that wait for their turn on a socket, and as many events beside them. More messages stay in
+the layer, which drops what it has no room for; more events are dropped."""
+
 _TURNS: Final = 3
 """Of the loop, for a job that is ready to go on: one to see that, one to step it, one for what it may wake."""
 

@@ -1,18 +1,15 @@
-"""Marking methods as routes, and finding the marks when a class is created."""
+"""Marking methods as routes, and the routes of a class when it is created."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final
 
-from asgiref.sync import iscoroutinefunction
-from channels.generic.websocket import AsyncJsonWebsocketConsumer
-
+from .callables import is_async, takes, yields
 from .dialects import MAX_ROUTE_CHARS
 from .exceptions import RouteSetupError
+from .marks import Handler, Mark, collected, marking
 from .permissions.resolve import Tree, resolve_all
 from .schemas import SchemaAdapter, library_adapter, resolve
 from .throttling import Throttle
@@ -23,22 +20,14 @@ RESERVED: Final = frozenset(
 )
 """Names that the protocol keeps for itself."""
 
-_MARK: Final = "__routesock_routes__"
-
-_CHANNELS_NAMES: Final = frozenset(
-    (*dir(AsyncJsonWebsocketConsumer), "scope", "channel_layer", "channel_name", "channel_receive", "base_send"),
-)
-"""Methods of the consumers, and what their ``__call__`` sets on each instance, in front of a method of that name."""
-
-Handler = TypeVar("Handler", bound=Callable[..., Any])
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(Mark):
     """One route: its name, the method that answers it, and its options as they were checked at declaration."""
 
-    name: str
-    attr: str = ""
+    noun: ClassVar[str] = "route"
+    argument: ClassVar[str] = "request"
+
     permissions: tuple[Tree, ...] | Unset = UNSET
     throttles: tuple[Throttle, ...] | Unset = UNSET
     schema: SchemaAdapter | None = None
@@ -56,6 +45,10 @@ class Route:
     description: str = ""
     tags: tuple[str, ...] = field(default=(), hash=False)
     deprecated: bool = False
+
+    @classmethod
+    def checked(cls, name: Any) -> str:
+        return checked_name(name, '@route("chat.send")')
 
 
 def route(
@@ -114,7 +107,7 @@ def route(
     Raises :class:`~routesock.exceptions.RouteSetupError` for an option that cannot work.
     """
     declared = Route(
-        name=checked_name(name, '@route("chat.send")'),
+        name=Route.checked(name),
         permissions=UNSET if permissions is UNSET else resolve_all("permissions=", permissions),
         throttles=checked_throttles("throttle=", throttle),
         schema=None if schema is None else resolve(schema),
@@ -131,117 +124,26 @@ def route(
         tags=(tags,) if isinstance(tags, str) else tuple(tags),
         deprecated=deprecated,
     )
-
-    def mark(handler: Handler) -> Handler:
-        if isinstance(handler, type) or not (callable(handler) or isinstance(handler, classmethod)):
-            raise RouteSetupError(f"@route({name!r}) decorates a method, not {handler!r}.")
-        marks: tuple[Route, ...] = getattr(handler, _MARK, ())
-        if any(other.name == name for other in marks):
-            raise RouteSetupError(f"@route({name!r}) stands twice on {handler.__qualname__}.")
-        setattr(handler, _MARK, (declared, *marks))
-        return handler
-
-    return mark
+    return marking(declared)
 
 
 def collect(cls: type) -> dict[str, Route]:
     """The routes of ``cls`` by their full names: the marks of its methods and of those that it inherits.
 
-    The first definition along the MRO answers; without marks of its own it keeps those that it overrides, and ``None``
-    removes them. Raises :class:`RouteSetupError` if two methods claim one name.
+    Raises :class:`RouteSetupError` if two methods claim one name, or a handler cannot do what its options say.
     """
     prefix = getattr(cls, "route_prefix", "")
     if not isinstance(prefix, str):
         raise RouteSetupError(f"{cls.__name__}.route_prefix is a string, not {prefix!r}.")
-    routes: dict[str, Route] = {}
-    for attr, marks in _marked(cls):
-        for mark in marks:
-            full = checked_name(prefix + mark.name, '@route("chat.send")')
-            if full in routes:
+    routes = collected(cls, Route, prefix)
+    for name, route in routes.items():
+        if yields(getattr(cls, route.attr)):
+            if route.status is not None:
                 raise RouteSetupError(
-                    f"Both {cls.__name__}.{routes[full].attr} and {cls.__name__}.{attr} claim the route {full!r}. "
-                    f"Rename one, or remove an inherited one with `{routes[full].attr} = None`."
+                    f"{cls.__name__}.{route.attr} yields: its items have status 206 and its end 200. Remove status=."
                 )
-            streams = yields(getattr(cls, attr))
-            if streams and mark.status is not None:
-                raise RouteSetupError(
-                    f"{cls.__name__}.{attr} yields: its items have status 206 and its end 200. Remove status=."
-                )
-            routes[full] = replace(mark, name=full, attr=attr, streams=streams)
+            routes[name] = replace(route, streams=True)
     return routes
-
-
-def _marked(cls: type) -> Iterator[tuple[str, tuple[Route, ...]]]:
-    """Each attribute of ``cls`` that answers routes, bases first, with the marks that hold for it."""
-    seen: set[str] = set()
-    for base in reversed(cls.__mro__):
-        for attr in vars(base):
-            if attr in seen:
-                continue
-            seen.add(attr)
-            if marks := _marks_of(vars(owner)[attr] for owner in cls.__mro__ if attr in vars(owner)):
-                _check_handler(cls, attr)
-                yield attr, marks
-
-
-def _marks_of(definitions: Iterable[Any]) -> tuple[Route, ...]:
-    """The marks that hold for an attribute defined so along the MRO: those of the first marked one up to a ``None``."""
-    for definition in definitions:
-        if definition is None:
-            break
-        # From __dict__, so that a lazy object on a class is not evaluated by the search.
-        marks: tuple[Route, ...] = getattr(_unwrapped(definition), "__dict__", {}).get(_MARK, ())
-        if marks:
-            return marks
-    return ()
-
-
-def _unwrapped(definition: Any) -> Any:
-    """The function inside one of the builtin descriptors, which do not hand on its attributes."""
-    kind = type(definition)  # isinstance() would ask a lazy object for its __class__
-    if issubclass(kind, staticmethod | classmethod):
-        return definition if _MARK in vars(definition) else definition.__func__
-    if issubclass(kind, property):
-        return definition.fget
-    if issubclass(kind, cached_property):
-        return definition.func
-    return definition
-
-
-def _check_handler(cls: type, attr: str) -> None:
-    handler = getattr(cls, attr)
-    where = f"{cls.__name__}.{attr}"
-    if not callable(handler):
-        raise RouteSetupError(f"{where} overrides a route with {handler!r}. Write a method; None removes the route.")
-    if attr in _CHANNELS_NAMES or attr.startswith("websocket_"):
-        raise RouteSetupError(f"{where} cannot be a route: the name {attr} is Channels' own. Rename the handler.")
-    if not takes(handler, 1 if is_bound(cls, attr) else 2):
-        raise RouteSetupError(
-            f"{where}{inspect.signature(handler)} cannot be called as a handler. Write `def {attr}(self, request)`."
-        )
-
-
-def is_bound(cls: type, attr: str) -> bool:
-    """Whether ``cls.attr`` takes no ``self`` any more: a static or a class method."""
-    return isinstance(inspect.getattr_static(cls, attr), staticmethod | classmethod)
-
-
-def takes(function: Callable[..., Any], count: int) -> bool:
-    """Whether ``function`` can be called with ``count`` arguments; true for one that does not tell."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return True
-    try:
-        signature.bind(*range(count))
-    except TypeError:
-        return False
-    return True
-
-
-def yields(function: Any) -> bool:
-    """Whether calling ``function`` gives a generator."""
-    return inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
 
 
 def checked_name(name: Any, example: str) -> str:
@@ -322,10 +224,3 @@ def checked_middleware(option: str, middleware: Any) -> tuple[Callable[..., Any]
 def is_middleware(function: Any) -> bool:
     """Whether ``function`` is an ``async def m(request, call_next)``, or an object that is called like one."""
     return is_async(function) and takes(function, 2)
-
-
-def is_async(function: Any) -> bool:
-    """Whether calling ``function`` (a function, a partial, an object with ``__call__``) gives a coroutine."""
-    while isinstance(function, partial):
-        function = function.func
-    return iscoroutinefunction(function) or iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004

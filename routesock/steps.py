@@ -8,9 +8,10 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final, NamedTuple, TypeVar
 
+from .callables import is_async, is_bound, takes, yields
 from .exceptions import RouteSetupError
 from .messages import Reply, Request
-from .routing import Route, is_async, is_bound, takes, yields
+from .routing import Route
 from .schemas import SchemaAdapter
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -13,7 +13,7 @@ from asgiref.sync import SyncToAsync, sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.db import connections
 
-from routesock import Request, RouteMixin, db, route
+from routesock import Event, Request, RouteMixin, asend_event, db, event, route
 from routesock.testing import RouteClient
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "files"])
@@ -81,6 +81,32 @@ async def test_a_route_never_meets_a_connection_whose_time_has_passed(name: str)
     async with RouteClient(Users, timeout=5) as client:
         assert (await client.call(name)).status == 200
     assert driver_connection() is not stale
+
+
+async def test_nor_does_the_handler_of_an_event() -> None:
+    met: list[Any] = []
+
+    def connection_met() -> Any:
+        query()
+        return connections[ALIAS].connection
+
+    class Told(RouteMixin, AsyncJsonWebsocketConsumer):
+        async def connect(self) -> None:
+            await self.accept()
+            await self.socket.join("all")
+
+        @event("told")
+        async def told(self, event: Event) -> None:
+            met.append(await sync_to_async(connection_met)())
+
+    async with RouteClient(Told) as client:
+        await client.ping()
+        stale = make_due(close_at=0.0)
+        await asend_event("all", "told")
+        async with asyncio.timeout(5):
+            while not met:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+    assert met[0] is not stale
 
 
 @pytest.mark.parametrize("name", ["query", "sync.query"])

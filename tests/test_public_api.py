@@ -19,6 +19,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
     "routesock": [
         "DeliveryCounts",
         "Dialect",
+        "Event",
         "Heartbeat",
         "Keys",
         "Push",
@@ -30,12 +31,15 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "Throttle",
         "abroadcast",
         "apush_to_user",
+        "asend_event",
         "broadcast",
         "broadcast_on_commit",
         "delivery_counts",
+        "event",
         "nonblocking",
         "push_to_user",
         "route",
+        "send_event",
     ],
     "routesock.permissions": ["AllowAny", "BasePermission", "HasPerm", "IsAuthenticated", "IsStaff"],
     "routesock.auth": [

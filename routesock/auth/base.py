@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 from django.utils.functional import LazyObject, empty
 
 from .. import db
+from ..callables import is_async, takes
 from ..exceptions import NotAuthenticated, RouteSetupError
 from ..messages import Scope
-from ..routing import is_async, takes
 
 REFUSED: Final = "The token is not valid."
 """What a client reads of a refusal: nothing that tells one kind of wrong token from another."""
