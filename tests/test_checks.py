@@ -25,7 +25,7 @@ from django.core.management.base import SystemCheckError
 from django.test import override_settings
 from django.urls import path, re_path
 
-from routesock import Request, RouteMixin, checks, route
+from routesock import Request, RouteMixin, route
 from routesock.checks import TAG, Id
 from routesock.conf import SETTINGS
 from routesock.discovery import Endpoint, endpoints
@@ -667,7 +667,7 @@ class TestThrottles:
 
     def test_project_without_throttles_may_have_any_cache(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nobody is warned of what nobody uses."""
-        monkeypatch.setattr(checks, "_consumers", lambda cls: {Chat: None})
+        monkeypatch.setattr("routesock.checks.throttles.consumers", lambda: {Chat: None})
         assert found(ROUTESOCK={"THROTTLE_CACHE": "nowhere"}) == []
 
 
