@@ -221,6 +221,26 @@ class TestMessages:
         )
         run(code, INSTALLED_APPS=[])
 
+    def test_every_check_knows_the_consumers_of_the_application(self, tmp_path: Path) -> None:
+        """In whatever order they run: Django keeps them in a set."""
+        code = (
+            "from routesock import *\n"
+            "from channels.generic.websocket import *\n"
+            "class Chat(RouteMixin, AsyncJsonWebsocketConsumer):\n"
+            "    @route('send', throttle='1/min')\n"
+            "    def send_message(self, request): ...\n"
+            "application = Chat.as_asgi()\n"
+        )
+        (tmp_path / "routesock_alone.py").write_text(code)
+        for check, id in (("check_throttles", Id.NO_SUCH_CACHE),):
+            run(
+                f"import sys; sys.path.append({str(tmp_path)!r}); import django; django.setup();"
+                "from routesock.checks import CHECKS; checks = {check.__name__: check for check in CHECKS};"
+                f"assert [str(m.id) for m in checks[{check!r}](None)] == [{str(id)!r}]",
+                ASGI_APPLICATION="routesock_alone.application",
+                ROUTESOCK={"THROTTLE_CACHE": "nowhere"},
+            )
+
     def test_project_without_faults_has_no_messages(self, serve: Callable[[Any], dict[str, Any]]) -> None:
         """Neither with the defaults nor with settings that are right."""
         assert found() == []

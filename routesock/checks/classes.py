@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from channels.consumer import AsyncConsumer
+from django.conf import settings
+from django.utils.module_loading import import_string
 
 from ..consumers import RouteMixin
 
 
 def consumers() -> dict[type[RouteMixin], None]:
-    """The consumers with routes, a base before what derives from it."""
+    """The consumers with routes, a base before what derives from it.
+
+    Django runs checks in any order, so each that asks imports the application where they are.
+    """
+    with suppress(Exception):  # which check_consumers() tells
+        import_string(getattr(settings, "ASGI_APPLICATION", ""))
     return _below(RouteMixin)
 
 
