@@ -27,6 +27,10 @@ class Id(StrEnum):
     NO_PERMISSION = "routesock.E013"
     NO_SUCH_CACHE = "routesock.E014"
     NOT_ATOMIC = "routesock.W015"
+    NO_SUCH_LAYER = "routesock.E016"
+    ONE_PROCESS = "routesock.W017"
+    NO_GROUPS = "routesock.W018"
+    SHORT_TIMEOUT = "routesock.W019"
 
 
 def text_of(exc: Exception) -> str:
