@@ -6,7 +6,7 @@ from django.apps import AppConfig
 from django.core.checks import register
 
 from . import receivers
-from .checks import CHECKS, TAG
+from .checks import CHECKS, DEPLOYMENT_CHECKS, TAG
 
 
 class RoutesockConfig(AppConfig):
@@ -17,4 +17,6 @@ class RoutesockConfig(AppConfig):
     def ready(self) -> None:
         for check in CHECKS:
             register(check, TAG)
+        for check in DEPLOYMENT_CHECKS:
+            register(check, TAG, deploy=True)
         receivers.connect()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import inspect
 import os
 import subprocess
 import sys
@@ -15,8 +17,10 @@ from typing import Any, Final
 import pytest
 from channels.auth import AuthMiddlewareStack
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
+from channels.layers import BaseChannelLayer, InMemoryChannelLayer, channel_layers, get_channel_layer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
+from channels_redis.core import RedisChannelLayer
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, run_checks
@@ -24,13 +28,16 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.test import override_settings
 from django.urls import path, re_path
+from redis.asyncio import Connection
+from redis.exceptions import TimeoutError as ConnectionTimeout
 
-from routesock import Request, RouteMixin, checks, route
+from routesock import Request, RouteMixin, route
 from routesock.checks import TAG, Id
 from routesock.conf import SETTINGS
 from routesock.discovery import Endpoint, endpoints
 from routesock.permissions import BasePermission, IsAuthenticated
 from routesock.testing import RouteClient
+from tests.servers import run_redis_server
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MIB: Final = 1024 * 1024
@@ -47,6 +54,21 @@ class Chat(RouteMixin, AsyncJsonWebsocketConsumer):
 class Limited(RouteMixin, AsyncJsonWebsocketConsumer):
     @route("send", throttle="30/min")
     async def send_message(self, request: Request) -> None: ...
+
+
+class Postbox(RouteMixin, AsyncJsonWebsocketConsumer):
+    """One that has a channel layer to itself."""
+
+    channel_layer_alias = "pushes"
+
+    @route("post")
+    async def post(self, request: Request) -> None:
+        consumer: Any = self
+        await consumer.channel_layer.group_send("room", {"type": "told"})
+
+
+class Ungrouped(BaseChannelLayer):
+    extensions = ["flush"]
 
 
 class Unrouted(AsyncJsonWebsocketConsumer):
@@ -130,7 +152,7 @@ def here(name: str) -> str:
     return f"{__name__}.{name}"
 
 
-OF_CLASSES: Final = (Id.ASYNC_ON_SYNC, Id.OPEN_ROUTES, Id.NO_OBJECTS)
+OF_CLASSES: Final = (Id.ASYNC_ON_SYNC, Id.OPEN_ROUTES, Id.NO_OBJECTS, Id.NO_SUCH_LAYER)
 
 
 def found(**overrides: Any) -> list[CheckMessage]:
@@ -139,10 +161,21 @@ def found(**overrides: Any) -> list[CheckMessage]:
         return [message for message in run_checks(tags=[TAG]) if message.id not in OF_CLASSES]
 
 
+def everything() -> list[CheckMessage]:
+    return run_checks(tags=[TAG], include_deployment_checks=True)
+
+
 def found_of(cls: type) -> list[CheckMessage]:
     """What the checks say of a consumer class."""
     with override_settings(**installed()):
         return [message for message in run_checks(tags=[TAG]) if message.obj is cls]
+
+
+def found_of_layers(*, deploy: bool = False, **layers: Any) -> list[CheckMessage]:
+    """What the checks say of these channel layers, and of the one that ``Postbox`` has."""
+    with override_settings(**installed(), CHANNEL_LAYERS=layers):
+        messages = run_checks(tags=[TAG], include_deployment_checks=deploy)
+    return [message for message in messages if Postbox.__name__ in message.msg]
 
 
 def only(messages: list[CheckMessage]) -> CheckMessage:
@@ -161,6 +194,14 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], dict[str, Any]]:
     return name
 
 
+NO_REDIS: Final = "redis://127.0.0.1:1"
+IN_MEMORY: Final = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+
+
+def core(*hosts: Any) -> dict[str, Any]:
+    return {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": list(hosts)}}
+
+
 WRONG: Final[dict[Id, dict[str, Any]]] = {
     Id.NOT_A_DICT: {"ROUTESOCK": ["TIMEOUT"]},
     Id.UNKNOWN_KEY: {"ROUTESOCK": {"TIME_OUT": 3}},
@@ -177,6 +218,10 @@ WRONG: Final[dict[Id, dict[str, Any]]] = {
     Id.NO_PERMISSION: {"ROUTESOCK": {"PERMISSIONS": ["nowhere.at.all"]}},
     Id.NO_SUCH_CACHE: {"ROUTESOCK": {"THROTTLE_CACHE": "nowhere"}},
     Id.NOT_ATOMIC: {"CACHES": {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}},
+    Id.NO_SUCH_LAYER: {},
+    Id.ONE_PROCESS: {},
+    Id.NO_GROUPS: {"CHANNEL_LAYERS": {"default": {"BACKEND": here("Ungrouped")}}},
+    Id.SHORT_TIMEOUT: {"CHANNEL_LAYERS": {"default": core({"address": NO_REDIS, "socket_timeout": 5})}},
 }
 
 
@@ -193,7 +238,7 @@ class TestMessages:
     def test_message_has_its_id_a_level_and_a_hint(self, id: Id) -> None:
         """E is an error, W a warning; each says what to write instead."""
         with override_settings(**(installed() | WRONG[id])):
-            message = next(message for message in run_checks(tags=[TAG]) if message.id == id)
+            message = next(message for message in everything() if message.id == id)
         assert type(message) is (Error if ".E" in id else Warning)
         assert message.hint
         assert str(message.msg).endswith(".")
@@ -202,7 +247,7 @@ class TestMessages:
     def test_message_can_be_silenced(self, id: Id) -> None:
         """``SILENCED_SYSTEM_CHECKS`` takes each id."""
         with override_settings(**(installed() | WRONG[id]), SILENCED_SYSTEM_CHECKS=[str(id)]):
-            silenced = {message.id for message in run_checks(tags=[TAG]) if message.is_silenced()}
+            silenced = {message.id for message in everything() if message.is_silenced()}
         assert silenced == {id}
 
     def test_checks_run_with_djangos_command(self) -> None:
@@ -220,6 +265,27 @@ class TestMessages:
             "assert 'routesock' not in registry.tags_available()"
         )
         run(code, INSTALLED_APPS=[])
+
+    def test_every_check_knows_the_consumers_of_the_application(self, tmp_path: Path) -> None:
+        """In whatever order they run: Django keeps them in a set."""
+        code = (
+            "from routesock import *\n"
+            "from channels.generic.websocket import *\n"
+            "class Chat(RouteMixin, AsyncJsonWebsocketConsumer):\n"
+            "    @route('send', throttle='1/min')\n"
+            "    def send_message(self, request): ...\n"
+            "application = Chat.as_asgi()\n"
+        )
+        (tmp_path / "routesock_alone.py").write_text(code)
+        for check, id in (("check_throttles", Id.NO_SUCH_CACHE), ("check_layers", Id.NO_SUCH_LAYER)):
+            run(
+                f"import sys; sys.path.append({str(tmp_path)!r}); import django; django.setup();"
+                "from routesock.checks import CHECKS; checks = {check.__name__: check for check in CHECKS};"
+                f"assert [str(m.id) for m in checks[{check!r}](None)] == [{str(id)!r}]",
+                ASGI_APPLICATION="routesock_alone.application",
+                CHANNEL_LAYERS={"other": IN_MEMORY},
+                ROUTESOCK={"THROTTLE_CACHE": "nowhere"},
+            )
 
     def test_project_without_faults_has_no_messages(self, serve: Callable[[Any], dict[str, Any]]) -> None:
         """Neither with the defaults nor with settings that are right."""
@@ -667,8 +733,200 @@ class TestThrottles:
 
     def test_project_without_throttles_may_have_any_cache(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nobody is warned of what nobody uses."""
-        monkeypatch.setattr(checks, "_consumers", lambda cls: {Chat: None})
+        monkeypatch.setattr("routesock.checks.throttles.consumers", lambda: {Chat: None})
         assert found(ROUTESOCK={"THROTTLE_CACHE": "nowhere"}) == []
+
+
+class TestLayers:
+    def test_layer_that_works_is_right(self) -> None:
+        """One in memory is, too: this may be a developer's machine."""
+        assert found_of_layers(pushes=core({"address": NO_REDIS, "socket_timeout": 10})) == []
+        assert found_of_layers(pushes=IN_MEMORY) == []
+
+    def test_alias_that_is_not_configured_is_an_error(self) -> None:
+        """Channels gives such a consumer no layer, without a word."""
+        message = only(found_of_layers(events=IN_MEMORY))
+        assert (message.id, type(message)) == (Id.NO_SUCH_LAYER, Error)
+        assert message.msg.startswith("The channel layer 'pushes' of Postbox is not in CHANNEL_LAYERS")
+        assert message.hint == "Write channel_layer_alias = 'events', or None for no layer; or add 'pushes'."
+
+    async def test_what_the_error_says_is_so(self) -> None:
+        """There is no layer."""
+        assert get_channel_layer(Postbox.channel_layer_alias) is None
+        async with RouteClient(Postbox, raise_exceptions=False) as client:
+            assert (await client.call("post")).status == 500
+
+    def test_project_without_layers_is_right(self) -> None:
+        """It has chosen to have none; see below for what is deployed."""
+        assert found_of_layers() == []
+
+    def test_consumer_without_an_alias_wants_none(self) -> None:
+        """Which Channels takes."""
+
+        class Alone(RouteMixin, AsyncJsonWebsocketConsumer):
+            channel_layer_alias: Any = None
+
+        assert get_channel_layer(Alone.channel_layer_alias) is None
+        with override_settings(**installed(), CHANNEL_LAYERS={"events": IN_MEMORY}):
+            assert not [message for message in everything() if "Alone" in message.msg]
+
+    def test_consumer_that_others_derive_from_is_not_told(self) -> None:
+        """Each of those has an alias, its own or this one."""
+
+        class Base(RouteMixin, AsyncJsonWebsocketConsumer):
+            channel_layer_alias = "of the base"
+
+        class Derived(Base):
+            channel_layer_alias = "derived"
+
+        with override_settings(**installed(), CHANNEL_LAYERS={"derived": IN_MEMORY}):
+            assert not [message for message in run_checks(tags=[TAG]) if "'of the base'" in message.msg]
+        with override_settings(**installed(), CHANNEL_LAYERS={"of the base": IN_MEMORY}):
+            assert [message.id for message in run_checks(tags=[TAG]) if "'derived' of Derived " in message.msg]
+
+    @pytest.mark.parametrize(
+        ("config", "says"),
+        [
+            ({"BACKEND": "nowhere.Layer"}, "InvalidChannelLayerError"),
+            ({}, "InvalidChannelLayerError"),
+            (IN_MEMORY | {"CONFIG": {"hosts": []}}, "TypeError"),
+            ({"BACKEND": core()["BACKEND"], "CONFIG": {"hosts": NO_REDIS}}, "You must pass a list"),
+            (5, "AttributeError"),
+        ],
+    )
+    def test_layer_that_cannot_be_made_is_told_with_its_error(self, config: Any, says: str) -> None:
+        """It would fail at the first connection."""
+        message = only(found_of_layers(pushes=config, deploy=True))
+        assert (message.id, type(message)) == (Id.NO_SUCH_LAYER, Error)
+        assert message.msg.startswith("The channel layer 'pushes' of Postbox cannot be made (")
+        assert says in message.msg
+
+    def test_layer_that_can_only_be_made_on_an_event_loop_is_not_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """There is none here, but there will be."""
+
+        class Looping(InMemoryChannelLayer):
+            def __init__(self) -> None:
+                super().__init__()
+                asyncio.get_running_loop()
+
+        monkeypatch.setattr(sys.modules[__name__], "Looping", Looping, raising=False)
+        assert found_of_layers(pushes={"BACKEND": here("Looping")}, deploy=True) == []
+
+    def test_layer_is_not_kept(self) -> None:
+        """A process that forks after its checks would share it."""
+        with override_settings(**installed(), CHANNEL_LAYERS={"default": IN_MEMORY, "pushes": core(NO_REDIS)}):
+            everything()
+            assert channel_layers.backends == {}
+
+    @pytest.mark.parametrize("extensions", [["flush"], [], None])
+    def test_layer_without_groups_is_a_warning(self, extensions: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It may say so, or say nothing."""
+        if extensions is None:
+            monkeypatch.delattr(Ungrouped, "extensions")
+        else:
+            monkeypatch.setattr(Ungrouped, "extensions", extensions)
+        message = only(found_of_layers(pushes={"BACKEND": here("Ungrouped")}))
+        assert (message.id, type(message)) == (Id.NO_GROUPS, Warning)
+        assert message.msg.startswith("The channel layer 'pushes' of Postbox has no groups")
+
+    @pytest.mark.parametrize("on_a_loop", [False, True])
+    def test_pubsub_layer_has_groups(self, on_a_loop: bool) -> None:
+        """Though it says so where an event loop runs alone."""
+        pubsub = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [NO_REDIS]}}
+
+        async def check() -> list[CheckMessage]:
+            return found_of_layers(pushes=pubsub, deploy=True)
+
+        assert (asyncio.run(check()) if on_a_loop else found_of_layers(pushes=pubsub, deploy=True)) == []
+
+
+class TestIdleLayers:
+    SENTINEL: Final = {"sentinels": [("127.0.0.1", 1)], "master_name": "shop"}
+
+    @pytest.mark.parametrize(
+        "host",
+        [
+            {"address": NO_REDIS, "socket_timeout": 5},
+            {"address": f"{NO_REDIS}/0?socket_timeout=4.5"},
+            {"host": "127.0.0.1", "port": 1, "socket_timeout": 1},
+            {"address": "unix:///nowhere", "socket_timeout": 5},
+            SENTINEL | {"socket_timeout": 5},
+        ],
+    )
+    def test_client_that_waits_no_longer_than_the_layer_is_a_warning(self, host: dict[str, Any]) -> None:
+        """However the host is written, and though nothing is there: a check must not wait for another machine."""
+        message = only(found_of_layers(pushes=core({"address": NO_REDIS, "socket_timeout": 10}, host)))
+        assert (message.id, type(message)) == (Id.SHORT_TIMEOUT, Warning)
+        assert "'pushes' of Postbox waits 5 s at a time for messages" in message.msg
+        assert message.hint == 'Write "hosts": [{"address": ..., "socket_timeout": 10}] in its "CONFIG".'
+
+    def test_host_without_a_limit_does_not_make_up_for_another(self) -> None:
+        """The layer waits at each of them."""
+        hosts = [{"address": NO_REDIS, "socket_timeout": limit} for limit in (None, 5)]
+        assert only(found_of_layers(pushes=core(*hosts))).id == Id.SHORT_TIMEOUT
+
+    @pytest.mark.parametrize("limit", [5.1, 10, None])
+    def test_client_that_waits_longer_is_right(self, limit: float | None) -> None:
+        """``None`` is no limit."""
+        assert found_of_layers(pushes=core({"address": NO_REDIS, "socket_timeout": limit})) == []
+        assert found_of_layers(pushes=core(self.SENTINEL | {"socket_timeout": limit})) == []
+
+    @pytest.mark.parametrize("host", [NO_REDIS, ("127.0.0.1", 1), SENTINEL])
+    def test_client_without_a_word_has_the_default_of_the_library(self, host: Any) -> None:
+        """5 s in redis-py 8, none before that."""
+        default = inspect.signature(Connection.__mro__[1]).parameters["socket_timeout"].default
+        ids = [message.id for message in found_of_layers(pushes=core(host))]
+        assert ids == ([] if default is None else [Id.SHORT_TIMEOUT])
+
+    @pytest.mark.parametrize(
+        "host", [{"address": "nonsense"}, {"address": NO_REDIS, "socket_timeout": "5"}, {"address": NO_REDIS, "no": 1}]
+    )
+    def test_host_that_cannot_work_does_not_break_the_check(self, host: dict[str, Any]) -> None:
+        """It fails at the first call of the layer, with an error of the library."""
+        assert found_of_layers(pushes=core(host)) == []
+
+    @pytest.mark.servers
+    async def test_what_the_warning_says_is_so(self) -> None:
+        """The layer fails, and nothing but the time was wrong."""
+        with run_redis_server() as server:
+            layer = RedisChannelLayer(hosts=[{"address": server.url, "socket_timeout": 0.1}])
+            with pytest.raises(ConnectionTimeout):
+                await layer.receive(await layer.new_channel())
+            await layer.flush()
+
+
+class TestDeployment:
+    def test_layer_of_one_process_is_a_warning(self) -> None:
+        """What is sent does not leave it."""
+        message = only(found_of_layers(pushes=IN_MEMORY, deploy=True))
+        assert (message.id, type(message)) == (Id.ONE_PROCESS, Warning)
+        assert message.msg.startswith("The channel layer 'pushes' of Postbox reaches no other process: broadcasts")
+        assert message.hint is not None
+        assert "channels_redis" in message.hint
+
+    def test_no_layer_at_all_is_one(self) -> None:
+        """It is the same to what is pushed."""
+        message = only(found_of_layers(deploy=True))
+        assert message.id == Id.ONE_PROCESS
+        assert message.msg.startswith("There is no channel layer for ")
+
+    def test_layer_that_nobody_uses_is_not_looked_at(self) -> None:
+        """Nobody is warned of what nobody uses."""
+        with override_settings(**installed(), CHANNEL_LAYERS={"nobody's": IN_MEMORY}):
+            assert not [message for message in everything() if message.id == Id.ONE_PROCESS]
+
+    def test_layer_that_reaches_others_is_right(self) -> None:
+        assert found_of_layers(pushes=core({"address": NO_REDIS, "socket_timeout": 10}), deploy=True) == []
+
+    def test_missing_layer_is_told_once(self) -> None:
+        """As an error, and not as a layer of one process."""
+        assert only(found_of_layers(events=IN_MEMORY, deploy=True)).id == Id.NO_SUCH_LAYER
+
+    def test_it_is_told_of_deployments_alone(self) -> None:
+        """In development there is one process."""
+        assert not [message for message in found() if message.id == Id.ONE_PROCESS]
+        with override_settings(**installed()), pytest.raises(SystemCheckError, match=Id.ONE_PROCESS):
+            call_command("check", tags=[TAG], deploy=True, fail_level="WARNING")
 
 
 class TestDaphne:

@@ -1,0 +1,73 @@
+"""Checks of the dict ``ROUTESOCK``, and of the middleware that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
+from django.utils.module_loading import import_string
+
+from .. import conf
+from ..routing import is_middleware
+from .messages import Id, text_of
+
+
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """``ROUTESOCK`` is a dict of known keys and fitting values."""
+    value = getattr(settings, "ROUTESOCK", {})
+    if isinstance(value, dict):
+        return [message for key in value for message in _check_setting(key, value[key])]
+    return [
+        Error(
+            f"The setting ROUTESOCK is {value!r}, so routesock runs with its defaults.",
+            hint='Write a dict, such as ROUTESOCK = {"TIMEOUT": 10}, or leave it out.',
+            id=Id.NOT_A_DICT,
+        )
+    ]
+
+
+def _check_setting(key: Any, value: Any) -> Iterator[CheckMessage]:
+    if key not in conf.SETTINGS:
+        similar = get_close_matches(str(key).upper(), conf.SETTINGS, n=1)
+        hint = f"Did you mean {similar[0]!r}?" if similar else f"The keys are {', '.join(conf.SETTINGS)}."
+        yield Error(f"ROUTESOCK[{key!r}] is no setting of routesock.", hint=hint, id=Id.UNKNOWN_KEY)
+    elif not conf.SETTINGS[key].accepts(value):
+        hint = f"Write {conf.SETTINGS[key].expected}."
+        yield Error(f"ROUTESOCK[{key!r}] is {value!r}.", hint=hint, id=Id.WRONG_VALUE)
+
+
+def check_middleware(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Each path in ``MIDDLEWARE`` leads to an ``async def m(request, call_next)``."""
+    paths = setting_if_valid("MIDDLEWARE") or ()
+    return [message for path in paths for message in _check_middleware(path)]
+
+
+def _check_middleware(path: str) -> Iterator[CheckMessage]:
+    name = f"ROUTESOCK['MIDDLEWARE']: {path!r}"
+    try:
+        function = import_string(path)
+    except Exception as exc:
+        yield Error(
+            f"{name} cannot be imported ({text_of(exc)}). Every connection fails.",
+            hint='Write the dotted path of a function, such as "shop.middleware.timing".',
+            id=Id.MIDDLEWARE_NOT_FOUND,
+        )
+        return
+    if not is_middleware(function):
+        yield Error(
+            f"{name} is no middleware. Every request fails.",
+            hint="Write it as `async def m(request, call_next)`.",
+            obj=function,
+            id=Id.MIDDLEWARE_NOT_ASYNC,
+        )
+
+
+def setting_if_valid(key: str) -> Any:
+    """The setting, or ``None`` if it is of a wrong type, which :func:`check_settings` says."""
+    setting = conf.SETTINGS[key]
+    value = conf.configured().get(key, setting.default)
+    return value if setting.accepts(value) else None
