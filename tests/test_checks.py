@@ -411,19 +411,31 @@ class TestApplication:
         """Whatever it raises."""
         assert "ZeroDivisionError: division by zero" in only(found(ASGI_APPLICATION=f"{broken}.application")).msg
 
-    def test_wrong_declaration_is_told_by_the_check(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A route that cannot work raises in the import, and its message is the check's."""
+    @pytest.mark.parametrize(
+        ("names", "says"),
+        [
+            (["PING"], "RouteSetupError: The route name 'PING' is reserved for the protocol."),
+            (["send", "send"], "RouteSetupError: "),
+        ],
+    )
+    def test_wrong_declaration_is_told_by_the_check(
+        self, names: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A route that cannot work raises in the import, and its message is the check's.
+
+        A class that was begun by then is left to the garbage collector, and by the other checks.
+        """
         code = (
             "from routesock import *\n"
             "from channels.generic.websocket import *\n"
             "class Chat(RouteMixin, AsyncJsonWebsocketConsumer):\n"
-            "    @route('PING')\n"
-            "    def ping(self, request): ...\n"
         )
+        for number, name in enumerate(names):
+            code += f"    @route({name!r})\n    def method_{number}(self, request): ...\n"
         (tmp_path / "routesock_declared_wrongly.py").write_text(code)
         monkeypatch.syspath_prepend(tmp_path)
         message = only(found(ASGI_APPLICATION="routesock_declared_wrongly.Chat"))
-        assert "RouteSetupError: The route name 'PING' is reserved for the protocol." in message.msg
+        assert says in message.msg
 
     WHERE: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
         "bare": (lambda app: app, ""),

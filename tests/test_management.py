@@ -22,6 +22,7 @@ class Crossing(InMemoryChannelLayer):
     """As one that reaches other processes."""
 
 
+NOWHERE = "redis://127.0.0.1:1"
 CROSSING = {"BACKEND": f"{__name__}.Crossing"}
 
 
@@ -53,6 +54,8 @@ async def test_it_sends(words: list[str], payload: Any) -> None:
         (["room", "told", "1", "--layer", "memory"], "reaches no other process"),
         (["room", "PING", "1"], "reserved"),
         (["room", "told", "1", "--layer", "down"], "ConnectionError: down"),
+        (["room", "told", "1", "--layer", "core"], "was not sent: ConnectionError"),
+        (["room", "told", "1", "--layer", "pubsub"], "was not sent: ConnectionError"),
     ],
 )
 def test_what_cannot_be_sent_is_an_error_of_the_command(
@@ -67,6 +70,8 @@ def test_what_cannot_be_sent_is_an_error_of_the_command(
         "default": CROSSING,
         "memory": {"BACKEND": "channels.layers.InMemoryChannelLayer"},
         "down": {"BACKEND": f"{__name__}.Down"},
+        "core": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [NOWHERE]}},
+        "pubsub": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [NOWHERE]}},
     }
     with override_settings(CHANNEL_LAYERS=layers), pytest.raises(CommandError, match=says):
         call_command(Command(), *words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import get_channel_layer
 from django.conf import settings
@@ -33,10 +34,15 @@ class Command(BaseCommand):
         layer = options["layer"]
         if layer not in getattr(settings, "CHANNEL_LAYERS", {}):
             raise CommandError(f"There is no {layer!r} in CHANNEL_LAYERS.")
-        if not crosses(get_channel_layer(layer)):
+        if not async_to_sync(_crosses)(layer):
             raise CommandError(f"The channel layer {layer!r} reaches no other process, so no socket from here.")
         try:
             broadcast(options["group"], options["route"], payload, layer=layer)
         except Exception as exc:  # whatever a layer's library raises
             raise CommandError(f"The broadcast was not sent: {type(exc).__name__}: {exc}") from exc
         self.stdout.write(self.style.SUCCESS(f"The channel layer {layer!r} has taken it."))
+
+
+async def _crosses(layer: str) -> bool:
+    """As :func:`crosses`, where an event loop runs: without one the pub/sub layer of Redis does not tell."""
+    return crosses(get_channel_layer(layer))
