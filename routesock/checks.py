@@ -189,9 +189,11 @@ def _methods(cls: type[RouteMixin]) -> dict[str, None]:
 
     A hook that is a function is left out: it gets a request and not the consumer, and may serve either kind.
     """
-    routes = [plan.route for plan in cls._routesock.plans.values()]
+    compiled = cls._routesock
+    routes = [route for plan in compiled.plans.values() for route in plan.declared]
     names = [name for route in routes for name in (route.attr, *functions_asked(route), route.hydrate, route.dehydrate)]
-    names += (telling.attr for telling in cls._routesock.events.values())
+    names += [topic.unsubscribe for topic in compiled.topics]
+    names += (telling.attr for telling in compiled.events.values())
     return dict.fromkeys(name for name in names if isinstance(name, str))
 
 
@@ -244,7 +246,7 @@ def _routes_without_objects(cls: type[RouteMixin]) -> tuple[CheckMessage, list[R
 
 
 def _routes_now(cls: type[RouteMixin]) -> list[Route]:
-    return [plan.route for plan in cls._routesock.plans_now().values()]
+    return [route for plan in cls._routesock.plans_now().values() for route in plan.declared]
 
 
 def _names_of(routes: Iterable[Route]) -> str:
