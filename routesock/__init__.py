@@ -20,6 +20,7 @@ from .pushing import (
 from .routing import route
 from .steps import nonblocking
 from .throttling import Throttle
+from .topics import topic
 
 __version__ = "0.1.0"
 
@@ -47,4 +48,5 @@ __all__ = [
     "push_to_user",
     "route",
     "send_event",
+    "topic",
 ]

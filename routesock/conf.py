@@ -48,6 +48,7 @@ SETTINGS: Final[dict[str, Setting]] = {
     "MAX_DEPTH": Setting(64, _is_count, "a positive number of levels"),
     "MAX_QUEUED": Setting(64, _is_count, "a positive number of requests"),
     "CONCURRENCY": Setting(15, _is_count, "a positive number of requests"),
+    "MAX_SUBSCRIPTIONS": Setting(100, _is_count, "a positive number of subscriptions"),
     "MAX_OUTGOING": Setting(256, _is_count, "a positive number of frames"),
     "MAX_OUTGOING_BYTES": Setting(4_000_000, _is_count, "a positive number of bytes"),
     "OVERFLOW": Setting("close", lambda value: value in OVERFLOW_POLICIES, '"close" or "drop"'),

@@ -33,6 +33,7 @@ from .revocation import group_of
 from .room import Progress
 from .standing import standing
 from .status import RESTART, RESTARTS, SENDABLE, Ending
+from .subscriptions import Subscriptions
 from .tasks import Tasks
 from .typing import UNSET
 
@@ -194,6 +195,16 @@ class Connection:
             )
         return responder.member
 
+    def subscriptions(self) -> Subscriptions:
+        """What the socket is subscribed to, or the place for it."""
+        member = self.member()
+        if member.subscriptions is None:
+            member.subscriptions = Subscriptions(
+                self._consumer, member, self._tasks, self._responder.replies, self.grace
+            )
+        subscriptions: Subscriptions = member.subscriptions
+        return subscriptions
+
     async def close(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None:
         """End the socket: a CLOSE notice, the close itself, then all that follows a client's leaving.
 
@@ -343,6 +354,9 @@ class Connection:
             self._membership.leaving()
         # Who sends and leaves must not lose the message: what runs has a grace, all else ends.
         graced = {job.task for job in responder.running() if not responder.give_up(job)}
+        subscriptions = None if responder.member is None else responder.member.subscriptions
+        if subscriptions is not None:
+            graced |= subscriptions.endings()
         await tasks.cancel(keep=graced)
         await tasks.wait(graced, self.grace)
         responder.abandoned = True
@@ -351,6 +365,9 @@ class Connection:
         for job in left:
             responder.write_off(job)
         try:
+            subscriptions = None if responder.member is None else responder.member.subscriptions
+            if subscriptions is not None:  # a handler that had a grace may have made it
+                await subscriptions.end()
             if responder.connected:
                 # With a context of its own: a task that took no notice of its cancellation may go on in the socket's.
                 await asyncio.get_running_loop().create_task(self._disconnect(message))

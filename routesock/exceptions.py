@@ -10,12 +10,16 @@
         PermissionDenied       403     permission_denied
         NotFound               404     not_found
             UnknownRoute       404     unknown_route
+            UnknownTopic       404     unknown_topic
+            NotSubscribed      404     not_subscribed
         Conflict               409     conflict
             DuplicateRequest   409     duplicate_id
+            AlreadySubscribed  409     already_subscribed
         TooLarge               413     too_large
         Invalid                422     invalid
         Throttled              429     throttled
         TooManyInFlight        429     too_many_in_flight
+        TooManySubscriptions   429     too_many_subscriptions
         Cancelled              499     cancelled
         InternalError          500     internal_error
         Unavailable            503     unavailable
@@ -137,6 +141,20 @@ class UnknownRoute(NotFound):
     detail = "There is no such route."
 
 
+class UnknownTopic(NotFound):
+    """404: the consumer has no such topic."""
+
+    code = "unknown_topic"
+    detail = "There is no such topic."
+
+
+class NotSubscribed(NotFound):
+    """404: the socket is not subscribed to this topic, or not any more."""
+
+    code = "not_subscribed"
+    detail = "This socket is not subscribed to this topic."
+
+
 class Conflict(RoutesockError):
     """409: the request does not fit the state that the object is in."""
 
@@ -150,6 +168,13 @@ class DuplicateRequest(Conflict):
 
     code = "duplicate_id"
     detail = "A request with this id is still in flight."
+
+
+class AlreadySubscribed(Conflict):
+    """409: the socket is subscribed to this topic."""
+
+    code = "already_subscribed"
+    detail = "This socket is already subscribed to this topic."
 
 
 class TooLarge(RoutesockError):
@@ -194,6 +219,14 @@ class TooManyInFlight(RoutesockError):
     status = 429
     code = "too_many_in_flight"
     detail = "Too many requests are in flight on this socket."
+
+
+class TooManySubscriptions(RoutesockError):
+    """429: the socket has as many subscriptions as it may have."""
+
+    status = 429
+    code = "too_many_subscriptions"
+    detail = "This socket has too many subscriptions."
 
 
 class Cancelled(RoutesockError):

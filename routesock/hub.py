@@ -92,6 +92,7 @@ class Hub:
                     await membership.group_add(group, membership.channel)
                     entry.joined = True
                     entry.stay = Stay(self.loop.time())
+                entry.members[member] = None  # another call of the member's may have failed meanwhile, and left
         except BaseException:
             await self.leave(group, member)
             raise

@@ -68,7 +68,7 @@ class InFlight:
         if job is None or job.settled or job.over or type(job.decision) is not Request:
             return
         if not self._desk.drop(job):
-            job.revoked = True
+            job.revoked = job.decision._revoked = True
             job.task.cancel()
         await self.refuse(job, error)
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from . import conf, faults, losses
@@ -32,6 +32,13 @@ class _Held(deque[Broadcast]):
     dropped = 0
 
 
+class Gate(Protocol):
+    """Decides what a socket is sent of a group."""
+
+    def take(self, broadcast: Broadcast) -> None:
+        """Hand it to :meth:`Member.write`, at once, later or never. Raises nothing, and does not wait."""
+
+
 class Member:
     """The groups of the socket of ``consumer``, in ``layer``.
 
@@ -41,7 +48,7 @@ class Member:
 
     __slots__ = (
         "_belongs", "_connected", "_consumer", "_dialect", "_events", "_groups", "_held", "_lane", "_layer", "_left",
-        "_outgoing", "_progress", "_tasks", "_user", "id",
+        "_outgoing", "_progress", "_tasks", "_topics", "_user", "gates", "id", "subscriptions",
     )  # fmt: skip
 
     def __init__(
@@ -70,11 +77,16 @@ class Member:
         self._left = False
         self._user: str | None = None  # the group of whoever is signed in
         self._belongs: str | None = None  # the one that it is in
+        self._topics: dict[str, str] | None = None  # as _groups, of what the client has subscribed to
         self.id: str | None = None
+        self.gates: dict[str, Gate] | None = None
+        """By what the layer calls them, the groups whose broadcasts are not for everybody who has joined."""
+        self.subscriptions: Any = None
+        """The connection's own, kept here since most sockets have none."""
 
     @property
     def groups(self) -> frozenset[str]:
-        return frozenset(self._groups)
+        return frozenset(self._groups).union(self._topics or ())
 
     async def join(self, name: str) -> None:
         """Be in the group ``name``, unless the socket is at its end. Raises what the layer raises."""
@@ -89,7 +101,37 @@ class Member:
     async def leave(self, name: str) -> None:
         """The opposite."""
         group = self._groups.pop(name, None)
-        if group is not None:
+        if group is not None and name not in (self._topics or ()):
+            await hub_of(self._layer).leave(group, self)
+
+    async def subscribe(self, name: str, gate: Gate | None) -> None:
+        """As :meth:`join`, whether the socket has joined by itself or not. Broadcasts go to ``gate``, if there is one.
+
+        From its first step on :meth:`leave` does not take the socket out of the group, but :meth:`unsubscribe` does,
+        which is to be called also if this raises what the layer raises.
+        """
+        if self._left:
+            return
+        group = layer_group(name)
+        if self._topics is None:
+            self._topics = {}
+        self._topics[name] = group
+        if gate is not None:
+            if self.gates is None:
+                self.gates = {}
+            self.gates[group] = gate
+        await hub_of(self._layer).join(group, self)
+        if self._left:
+            await hub_of(self._layer).leave(group, self)
+
+    async def unsubscribe(self, name: str) -> None:
+        """The opposite. With its first step nothing more is delivered, unless the socket has joined by itself."""
+        group = None if self._topics is None else self._topics.pop(name, None)
+        if group is None:
+            return
+        if self.gates is not None:
+            self.gates.pop(group, None)
+        if name not in self._groups:
             await hub_of(self._layer).leave(group, self)
 
     async def leave_all(self) -> None:
@@ -98,6 +140,7 @@ class Member:
             self._events.report()
         self._left = True
         leaving = [self.leave(name) for name in [*self._groups]]
+        leaving += [self.unsubscribe(name) for name in [*(self._topics or ())]]
         if self._belongs is not None:
             leaving.append(hub_of(self._layer).leave(self._belongs, self))
         await asyncio.gather(*leaving)
@@ -161,7 +204,13 @@ class Member:
         if type(broadcast) is Occurrence:
             if broadcast.name in type(self._consumer)._routesock.events:
                 self._happened(broadcast)
-            return
+        elif self.gates is not None and broadcast.group in self.gates:
+            self.gates[broadcast.group].take(broadcast)
+        else:
+            self.write(broadcast)
+
+    def write(self, broadcast: Broadcast) -> None:
+        """Send it, or begin to, behind what is held. Raises nothing."""
         if self._held is not None:
             if len(self._held) < conf.get("MAX_OUTGOING"):
                 self._held.append(broadcast)

@@ -49,7 +49,10 @@ class Request:
         "_began",
         "_logged",
         "_rate_limits",
+        "_revoked",
+        "_topic",
         "_trace_id",
+        "_undo",
         "_view",
         "consumer",
         "data",
@@ -64,7 +67,10 @@ class Request:
     _began: float | None
     _logged: bool
     _rate_limits: Mapping[str, str] | None
+    _revoked: bool
+    _topic: str
     _trace_id: str
+    _undo: Callable[[], Awaitable[None]]
     _view: Any
 
     def __init__(
@@ -104,6 +110,11 @@ class Request:
 
             return AnonymousUser()
         return user
+
+    @property
+    def topic(self) -> str | None:
+        """The name that a client subscribes to, or unsubscribes from, such as ``"room.5"``; of a route's ``None``."""
+        return getattr(self, "_topic", None)
 
     @property
     def trace_id(self) -> str:

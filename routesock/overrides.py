@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -22,10 +22,13 @@ from .exceptions import RouteSetupError
 from .heartbeat import Heartbeat
 from .liveness import Limits
 from .permissions.resolve import Tree, from_settings, resolve_all
-from .pipeline import Door, Plan, compile_route
+from .pipeline import Answering, Door, Plan, compile_route
 from .quota import Throttles
-from .routing import checked_middleware, checked_timeout, collect
+from .routing import Route, checked_middleware, checked_timeout, collect
+from .steps import Step
+from .subscribing import TopicPlan, topic_plans
 from .telling import Telling
+from .topics import Topic, collect_topics
 from .typing import UNSET, Unset
 
 _CHANNELS: Final = ("channels.consumer", "channels.generic.websocket")
@@ -35,16 +38,17 @@ _CHANNELS: Final = ("channels.consumer", "channels.generic.websocket")
 class Compiled:
     """A consumer class as a connection sees it: its plans by route name, and what of Channels it overrides."""
 
-    plans: Mapping[str, Plan]
+    plans: Mapping[str, Answering]
     """Without the permissions of the settings."""
-    plans_now: Callable[[], Mapping[str, Plan]]
+    plans_now: Callable[[], Mapping[str, Answering]]
     """With them; :class:`RouteSetupError` for a setting ``PERMISSIONS`` that cannot work."""
     door: Door
     throttled: bool
     """A route, or the opening of a socket, is throttled."""
+    topics: tuple[Topic, ...]
     events: Mapping[str, Telling]
     handlers: frozenset[str]
-    """The attributes that answer routes and events: no channel-layer message may call them."""
+    """The attributes that answer routes, subscriptions and events: no channel-layer message may call them."""
     beside: frozenset[str]
     """The routes that run beside the order."""
     public: frozenset[str]
@@ -87,27 +91,31 @@ def compile_consumer(cls: type) -> Compiled:
     middleware = checked_middleware(f"{cls.__name__}.route_middleware", getattr(cls, "route_middleware", ()))
     isolated = _checked_isolation(cls)
     routes = collect(cls)
+    topics = collect_topics(cls)
+    declared = [*routes.values(), *(topic.route for topic in topics)]
     events = {name: Telling(cls, mark, isolated=isolated) for name, mark in collect_events(cls).items()}
-    throttles = Throttles(cls, routes.values())
+    throttles = Throttles(cls, declared)
     is_json = issubclass(cls, AsyncJsonWebsocketConsumer | JsonWebsocketConsumer)
     own = {name: _is_own(cls, name) for name in ("dispatch", "websocket_receive", "receive", "send")}
     own |= {name: is_json and _is_own(cls, name) for name in _JSON_METHODS}
     permissions = _checked_permissions(cls)
 
-    def compiled(permissions: tuple[Tree, ...] | Unset) -> dict[str, Plan]:
-        return {
-            name: compile_route(
+    def compiled(permissions: tuple[Tree, ...] | Unset) -> dict[str, Answering]:
+        def plan(route: Route, entering: Sequence[Step] = ()) -> Plan:
+            return compile_route(
                 cls,
                 replace(route, permissions=permissions) if route.permissions is UNSET else route,
                 timeout if route.timeout is UNSET else route.timeout,
                 middleware,
                 throttles,
                 isolated=isolated,
+                entering=entering,
             )
-            for name, route in routes.items()
-        }
 
-    for route in routes.values():
+        plans: dict[str, Answering] = {name: plan(route) for name, route in routes.items()}
+        return plans | topic_plans([TopicPlan(cls, topic, plan, isolated=isolated) for topic in topics], timeout)
+
+    for route in declared:
         check_objects(cls, route)
     plans = compiled(permissions)
     return Compiled(
@@ -115,8 +123,9 @@ def compile_consumer(cls: type) -> Compiled:
         plans_now=_Current(plans, compiled),
         door=Door(throttles),
         throttled=throttles.any,
+        topics=topics,
         events=events,
-        handlers=frozenset([route.attr for route in routes.values()] + [telling.attr for telling in events.values()]),
+        handlers=frozenset([route.attr for route in declared] + [telling.attr for telling in events.values()]),
         beside=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
         public=frozenset(name for name, route in routes.items() if route.public),
         concurrency=_checked_concurrency(cls),
@@ -142,13 +151,15 @@ def compile_consumer(cls: type) -> Compiled:
 class _Current:
     """The plans of a class with the permissions that the settings name at the moment."""
 
-    def __init__(self, plans: Mapping[str, Plan], compiled: Callable[[tuple[Tree, ...]], Mapping[str, Plan]]) -> None:
-        self._open = any(plan.route.permissions is UNSET for plan in plans.values())
+    def __init__(
+        self, plans: Mapping[str, Answering], compiled: Callable[[tuple[Tree, ...]], Mapping[str, Answering]]
+    ) -> None:
+        self._open = any(route.permissions is UNSET for plan in plans.values() for route in plan.declared)
         self._compiled = compiled
         self._plans = plans
-        self._last: tuple[tuple[str, ...], Mapping[str, Plan]] = ((), plans)
+        self._last: tuple[tuple[str, ...], Mapping[str, Answering]] = ((), plans)
 
-    def __call__(self) -> Mapping[str, Plan]:
+    def __call__(self) -> Mapping[str, Answering]:
         if not self._open:
             return self._plans
         names = tuple(conf.get("PERMISSIONS"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from . import db, faults, isolation
 from .access import permission_steps
@@ -30,6 +30,23 @@ class Call(NamedTuple):
 
     function: Callable[[Request, Any], Any]
     awaited: bool
+
+
+class Answering(Protocol):
+    """What is done for the requests of one name."""
+
+    route: Route
+    streams: bool
+
+    @property
+    def declared(self) -> tuple[Route, ...]:
+        """The declarations behind it."""
+
+    def timeout_of(self, request: Request) -> float | Unset | None:
+        """Seconds that the handler of ``request`` may take; unset: what the settings say."""
+
+    async def run(self, request: Request, outer: tuple[Middleware, ...]) -> Reply:
+        """The reply to ``request``; ``outer`` is the settings' middleware."""
 
 
 class Plan:
@@ -60,6 +77,13 @@ class Plan:
         self._handler = _merged(handler)
         self._after = _merged(after)
         self._all = _merged((*before, *handler, *after))
+
+    @property
+    def declared(self) -> tuple[Route, ...]:
+        return (self.route,)
+
+    def timeout_of(self, request: Request) -> float | Unset | None:
+        return self.timeout
 
     async def run(self, request: Request, outer: tuple[Middleware, ...]) -> Reply:
         """The reply to ``request``; ``outer`` is the settings' middleware, which is called first."""
@@ -103,16 +127,15 @@ def compile_route(
     throttles: Throttles,
     *,
     isolated: bool,
+    entering: Sequence[Step] = (),
 ) -> Plan:
-    """The plan of ``route`` on ``cls``. :class:`RouteSetupError` for a hook or permission that cannot be called."""
-    permissions, object_permissions = permission_steps(cls, route)
+    """The plan of ``route`` on ``cls``, with the steps ``entering`` behind all that may refuse a request.
+
+    :class:`RouteSetupError` for a hook or permission that cannot be called.
+    """
+    permissions, before = _asking(cls, route)
+    before += entering
     throttle = throttles.steps(route)
-    before: list[Step] = []
-    if route.schema is not None:
-        before.append(load(route.schema))
-    if route.hydrate is not None:
-        before.append(hydrate(hook_of(cls, route, "hydrate", route.hydrate)))
-    before += object_permissions
     handler = [stream(cls, route) if route.streams else handle(cls, route)]
     if handler[0].runs is Runs.IN_THREAD:
         handler.insert(0, Step(Runs.IN_THREAD, mark_start))  # where it may have waited for its turn
@@ -122,6 +145,23 @@ def compile_route(
     after = [dehydrate(cls, route)] if route.dehydrate is not None and not route.streams else []
     before = [*permissions, *throttle, *before]
     return Plan(route, timeout, before, handler, after, middleware + route.middleware, isolated=isolated)
+
+
+def compile_check(cls: type, route: Route, timeout: float | Unset | None, *, isolated: bool) -> Plan:
+    """What of ``route`` may deny a request: its permissions, and what they need to look at. The plan has no reply."""
+    permissions, before = _asking(cls, route)
+    return Plan(route, timeout, [*permissions, *before], (), (), (), isolated=isolated)
+
+
+def _asking(cls: type, route: Route) -> tuple[list[Step], list[Step]]:
+    """The permissions of ``route``, and the steps that load what it is about, with the permissions of that."""
+    permissions, object_permissions = permission_steps(cls, route)
+    before: list[Step] = []
+    if route.schema is not None:
+        before.append(load(route.schema))
+    if route.hydrate is not None:
+        before.append(hydrate(hook_of(cls, route, "hydrate", route.hydrate)))
+    return permissions, before + object_permissions
 
 
 class Door:

@@ -17,6 +17,7 @@ from .outbox import REPLY, Kind
 from .outgoing import Outgoing, spelt
 from .room import Progress
 from .signals import request_finished
+from .topics import UNSUBSCRIBE
 
 _is_logged: Final = faults.logger.isEnabledFor
 
@@ -46,6 +47,8 @@ class Replies:
                 )
         except Exception as exc:
             status = 500
+            if hasattr(request, "_undo"):  # to the client it has failed
+                await request._undo()
             await self._fail(exc, request.route, request.id, kind, request)
         finally:
             if status >= 400 or request_finished.receivers or _is_logged(INFO):
@@ -65,6 +68,15 @@ class Replies:
             await self._outgoing.write(self._dialect.push("CLOSE", payload), Kind.CONTROL)
         except Exception as exc:
             faults.internal_error(exc, "The notice of a close", self._consumer)
+
+    async def unsubscribed(self, topic: str, error: RoutesockError) -> None:
+        """Say that a subscription has ended, and why, though nobody asked for that."""
+        observing.refused(self._consumer, error, UNSUBSCRIBE, None)
+        try:
+            problem = problems.fitted(error.problem(), MAX_ERROR_REPLY - len(spelt(topic)))
+            await self._outgoing.write(self._dialect.push(UNSUBSCRIBE, {**problem, "topic": topic}), REPLY)
+        except Exception as exc:
+            faults.internal_error(exc, "The notice of a subscription's end", self._consumer)
 
     async def refuse(self, refusal: Refusal, request: Request | None = None, kind: Kind = REPLY) -> None:
         """Answer an error; ``request`` is what it ends, ``None`` for a frame that is none."""

@@ -30,6 +30,7 @@ from .pool import Pool
 from .refreshing import Refreshing
 from .replies import Replies
 from .room import Progress
+from .running import runs
 from .signals import request_started
 from .standing import Standing
 from .tasks import Tasks
@@ -182,7 +183,7 @@ class Responder:
     def waits(self, job: Job) -> None:
         if type(job.decision) is not Request or job.over:
             return
-        timeout = self._plans[job.decision.route].timeout
+        timeout = self._plans[job.decision.route].timeout_of(job.decision)
         if timeout is UNSET:
             timeout = self._timeout
         if job.decision.timeout is not None:  # a client may have less patience, never more
@@ -294,7 +295,7 @@ class Responder:
     def _is_ours(self, job: Job, exc: BaseException) -> bool:
         """Whether ``exc`` comes from outside the handler: a cancellation of ours, or the end of the whole task."""
         if isinstance(exc, GeneratorExit):
-            return not _runs(job.task)
+            return not runs(job.task)
         return isinstance(exc, asyncio.CancelledError) and (job.revoked or self.abandoned)
 
     # The consumer's own dispatch and decode_json
@@ -338,11 +339,3 @@ async def _absorb_cancellation(task: asyncio.Task[Any]) -> None:
     with suppress(asyncio.CancelledError):
         await asyncio.sleep(0)
     uncancel(task)
-
-
-def _runs(task: asyncio.Task[Any]) -> bool:
-    """Whether this code is run by ``task``, not by somebody who closes its coroutine."""
-    try:
-        return asyncio.current_task() is task
-    except RuntimeError:  # no loop runs
-        return False

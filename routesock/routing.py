@@ -111,14 +111,14 @@ def route(
         permissions=UNSET if permissions is UNSET else resolve_all("permissions=", permissions),
         throttles=checked_throttles("throttle=", throttle),
         schema=None if schema is None else resolve(schema),
-        hydrate=_checked_hook("hydrate", hydrate),
-        dehydrate=_checked_dehydrate(dehydrate),
+        hydrate=checked_hook("hydrate", hydrate),
+        dehydrate=checked_dehydrate(dehydrate),
         status=_checked_status(status),
         timeout=checked_timeout("timeout", timeout),
         middleware=checked_middleware("middleware", middleware),
-        parallel=_checked_flag("parallel", parallel),
-        cancel_on_disconnect=_checked_flag("cancel_on_disconnect", cancel_on_disconnect),
-        public=_checked_flag("public", public),
+        parallel=checked_flag("parallel", parallel),
+        cancel_on_disconnect=checked_flag("cancel_on_disconnect", cancel_on_disconnect),
+        public=checked_flag("public", public),
         summary=summary,
         description=description,
         tags=(tags,) if isinstance(tags, str) else tuple(tags),
@@ -157,11 +157,11 @@ def checked_name(name: Any, example: str) -> str:
     return name
 
 
-def _checked_dehydrate(dehydrate: Any) -> SchemaAdapter | Callable[..., Any] | str | None:
-    return library_adapter(dehydrate) or _checked_hook("dehydrate", dehydrate)
+def checked_dehydrate(dehydrate: Any) -> SchemaAdapter | Callable[..., Any] | str | None:
+    return library_adapter(dehydrate) or checked_hook("dehydrate", dehydrate)
 
 
-def _checked_hook(option: str, hook: Any) -> Callable[..., Any] | str | None:
+def checked_hook(option: str, hook: Any) -> Callable[..., Any] | str | None:
     if hook is None or (isinstance(hook, str) and hook.isidentifier()):
         return hook
     if not callable(hook):
@@ -185,7 +185,7 @@ def _checked_status(status: Any) -> int | None:
     raise RouteSetupError(f"status= is that of a success, 200 to 299 but not 206, a stream item's; got {status!r}.")
 
 
-def _checked_flag(option: str, value: Any) -> bool:
+def checked_flag(option: str, value: Any) -> bool:
     if isinstance(value, bool):
         return value
     raise RouteSetupError(f"{option}= is True or False; got {value!r}.")

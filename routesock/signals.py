@@ -91,16 +91,17 @@ socket_closed: Final = LoopSignal(use_caching=True)
 
 deliveries_lost: Final = LoopSignal(use_caching=True)
 """Broadcasts, or what single sockets were to get, were lost: sent once per burst, with the class of the channel layer
-as its ``sender``, and where ``reason`` is ``"client"``, ``"connect"`` or ``"busy"`` that of the consumer.
+as its ``sender``, and where ``reason`` is ``"client"``, ``"connect"``, ``"permission"`` or ``"busy"`` that of the
+consumer.
 
 ``count``
     How many.
 ``groups``
     The groups that they were sent to, as the channel layer calls them; empty where ``reason`` is ``"client"``,
-    ``"connect"`` or ``"busy"``.
+    ``"connect"``, ``"permission"`` or ``"busy"``.
 ``reason``
     ``"layer"``: broadcasts and events that the channel layer did not bring to this process. The others are what sockets
     did not get since too many waited: ``"client"`` for their client to read, ``"connect"`` for ``connect()`` to return,
-    ``"backlog"`` for the event loop, while other threads went on broadcasting; and ``"busy"``, events for the handlers
-    in front of them.
+    ``"permission"`` for the permissions of a topic, ``"backlog"`` for the event loop, while other threads went on
+    broadcasting; and ``"busy"``, events for the handlers in front of them.
 """

@@ -63,7 +63,7 @@ class Socket:
 
     @property
     def groups(self) -> frozenset[str]:
-        """The names of the groups that the socket has joined."""
+        """The names of the groups that the socket has joined, and of the topics that its client has subscribed to."""
         return self._peer.member().groups
 
     async def join(self, group: str) -> None:

@@ -106,6 +106,11 @@ class Tasks:
         finally:
             timer.cancel()
 
+    @property
+    def hurried(self) -> bool:
+        """Whether the grace is over."""
+        return self._hurried
+
     def hurry(self) -> None:
         """Cut every grace short."""
         self._hurried = True

@@ -23,6 +23,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "MAX_DEPTH": 64,
     "MAX_QUEUED": 64,
     "CONCURRENCY": 15,
+    "MAX_SUBSCRIPTIONS": 100,
     "MAX_OUTGOING": 256,
     "MAX_OUTGOING_BYTES": 4_000_000,
     "OVERFLOW": "close",
@@ -46,7 +47,8 @@ DEFAULTS: Final[dict[str, Any]] = {
 }
 
 COUNTS: Final = (
-    "MAX_FRAME", "MAX_REPLY", "MAX_DEPTH", "MAX_QUEUED", "CONCURRENCY", "MAX_OUTGOING", "MAX_OUTGOING_BYTES",
+    "MAX_FRAME", "MAX_REPLY", "MAX_DEPTH", "MAX_QUEUED", "CONCURRENCY", "MAX_SUBSCRIPTIONS",
+    "MAX_OUTGOING", "MAX_OUTGOING_BYTES",
     "DB_THREADS",
 )  # fmt: skip
 NO_COUNTS: Final = (0, -1, 1.0, "1", None, True, math.inf)

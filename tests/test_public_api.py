@@ -40,6 +40,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "push_to_user",
         "route",
         "send_event",
+        "topic",
     ],
     "routesock.permissions": ["AllowAny", "BasePermission", "HasPerm", "IsAuthenticated", "IsStaff"],
     "routesock.auth": [

@@ -1,4 +1,4 @@
-"""The check of what answers routes and events."""
+"""The check of what answers routes, topics and events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .messages import Id
 
 
 def check_handlers() -> Iterator[CheckMessage]:
-    """What answers the routes and events of a sync consumer is sync."""
+    """What answers the routes, topics and events of a sync consumer is sync."""
     seen: set[int] = set()
     for cls in consumers():
         for attr in _methods(cls) if cls._routesock.sync else ():
@@ -37,11 +37,13 @@ def _is_on_loop(function: Any) -> bool:
 
 
 def _methods(cls: type[RouteMixin]) -> dict[str, None]:
-    """The names of what answers routes and events: handlers, and the hooks that are methods.
+    """The names of what answers routes, topics and events: handlers, and the hooks that are methods.
 
     A hook that is a function is left out: it gets a request and not the consumer, and may serve either kind.
     """
-    routes = [plan.route for plan in cls._routesock.plans.values()]
+    compiled = cls._routesock
+    routes = [route for plan in compiled.plans.values() for route in plan.declared]
     names = [name for route in routes for name in (route.attr, *functions_asked(route), route.hydrate, route.dehydrate)]
-    names += (telling.attr for telling in cls._routesock.events.values())
+    names += [topic.unsubscribe for topic in compiled.topics]
+    names += (telling.attr for telling in compiled.events.values())
     return dict.fromkeys(name for name in names if isinstance(name, str))

@@ -68,7 +68,7 @@ def _routes_without_objects(cls: type[RouteMixin]) -> tuple[CheckMessage, list[R
 
 
 def _routes_now(cls: type[RouteMixin]) -> list[Route]:
-    return [plan.route for plan in cls._routesock.plans_now().values()]
+    return [route for plan in cls._routesock.plans_now().values() for route in plan.declared]
 
 
 def _names_of(routes: Iterable[Route]) -> str:

@@ -21,6 +21,7 @@ from routesock import Heartbeat, Reply, Request, RouteMixin, route
 from routesock.exceptions import Conflict, NotAuthenticated, Throttled
 
 from .life import LifeConsumer
+from .topics import TopicsConsumer
 
 
 class TextSchema(Schema):
@@ -174,6 +175,7 @@ application = ProtocolTypeRouter(
                 path("ws/", WireConsumer.as_asgi()),
                 path("sync/", SyncWireConsumer.as_asgi()),
                 path("life/", LifeConsumer.as_asgi()),
+                path("topics/", TopicsConsumer.as_asgi()),
                 path("heartbeat/", HeartbeatConsumer.as_asgi()),
             ]
         )
