@@ -227,7 +227,7 @@ async def test_a_client_that_does_not_read_is_closed(name: str) -> None:
 
 @override_settings(ROUTESOCK={"MAX_OUTGOING": 10})
 async def test_a_client_that_never_reads_is_closed_without_a_word_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routesock.connection.CLOSE_WAIT", 0.02)
+    monkeypatch.setattr("routesock.closing.CLOSE_WAIT", 0.02)
 
     class Hasty(Pushing):
         route_disconnect_grace = 0
