@@ -69,7 +69,7 @@ def _check_layer(alias: str, names: str) -> Iterator[CheckMessage]:
 def _check_made(which: str, layer: Any) -> Iterator[CheckMessage]:
     if not _has_groups(layer):
         yield Warning(
-            f"{which} has no groups: broadcasts, pushes to users and logouts do not leave their process.",
+            f"{which} has no groups: broadcasts, events, pushes to users and logouts do not leave their process.",
             hint="Use one that has, such as channels_redis.core.RedisChannelLayer.",
             id=Id.NO_GROUPS,
         )
@@ -90,7 +90,7 @@ def _check_process(alias: str, names: str) -> Iterator[CheckMessage]:
     else:
         return
     yield Warning(
-        f"{which}: broadcasts, pushes to users and logouts do not leave theirs.",
+        f"{which}: broadcasts, events, pushes to users and logouts do not leave theirs.",
         hint='Write "BACKEND": "channels_redis.core.RedisChannelLayer" in CHANNEL_LAYERS, unless there is one process.',
         id=Id.ONE_PROCESS,
     )
