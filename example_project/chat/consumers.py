@@ -1,17 +1,18 @@
-"""The consumer of ``legacy.py``, taken over by routes one action at a time.
+"""The consumer of ``takeover.py``, with routesock's groups, pushes and events in place of its own.
 
-diff -u chat/legacy.py chat/consumers.py
+diff -u chat/takeover.py chat/consumers.py
 """
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
-from routesock import Keys, Reply, RouteMixin, route
+from routesock import Keys, Reply, RouteMixin, asend_event, event, route
 from routesock.exceptions import Conflict
 from routesock.permissions import IsAuthenticated
 
 from .models import Message
 from .permissions import IsAuthor
-from .schemas import EditSchema, JoinSchema, MessageListSchema, MessageSchema, SendSchema
+from .pushes import group_of, message_push, typing_push
+from .schemas import EditSchema, JoinSchema, MessageListSchema, MessageSchema, SendSchema, TypingSchema
 
 
 async def load_message(request):
@@ -33,13 +34,14 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         else:
             await self.close()
 
-    async def disconnect(self, code):
-        await self.leave_room()
-
     @route("room.join", schema=JoinSchema)
     async def join(self, request):
-        await self.join_room(request.payload["room"])
-        return {"room": self.room}
+        room = request.payload["room"]
+        await self.socket.join(group_of(room))
+        if self.room not in (None, room):
+            await self.socket.leave(group_of(self.room))
+        self.room = room
+        return {"room": room}
 
     @route("message.list", dehydrate=MessageListSchema())
     async def list_messages(self, request):
@@ -51,7 +53,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     async def send_message(self, request):
         self.check_joined()
         message = await Message.objects.acreate(author=self.user, room=self.room, text=request.payload["text"])
-        await self.send_room(message.room, "chat.message", message=self.dump(message))
+        await self.socket.broadcast(group_of(message.room), message_push, message)
         return Reply(message, status=201)
 
     @route("message.edit", schema=EditSchema, hydrate=load_message, permissions=[IsAuthor], dehydrate=MessageSchema())
@@ -59,7 +61,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         message = request.payload
         message.text = request.data["text"]
         await message.asave(update_fields=["text"])
-        await self.send_room(message.room, "chat.message", message=self.dump(message))
+        await self.socket.broadcast(group_of(message.room), message_push, message)
         return message
 
     async def receive_json(self, content):
@@ -71,7 +73,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
 
         elif action == "typing":
             if self.room is not None:
-                await self.send_room(self.room, "chat.typing", username=self.user.username)
+                await asend_event(group_of(self.room), "chat.typing", {"username": self.user.username})
 
         else:
             await self.answer(content, 404, detail=f"There is no action {action!r}.")
@@ -84,28 +86,12 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         if self.room is None:
             raise Conflict("Join a room first.")
 
-    def dump(self, message):
-        return MessageSchema().dump(message)
-
     def recent_messages(self):
         return Message.objects.filter(room=self.room).select_related("author").order_by("-pk")[:50]
 
-    async def join_room(self, room):
-        await self.leave_room()
-        self.room = room
-        await self.channel_layer.group_add(f"chat.{room}", self.channel_name)
-
-    async def leave_room(self):
-        if self.room is not None:
-            await self.channel_layer.group_discard(f"chat.{self.room}", self.channel_name)
-            self.room = None
-
-    async def send_room(self, room, type, **event):
-        await self.channel_layer.group_send(f"chat.{room}", {"type": type, **event})
-
-    async def chat_message(self, event):
-        await self.send_json({"action": "message", **event["message"]})
-
+    @event("chat.typing", schema=TypingSchema)
     async def chat_typing(self, event):
-        if event["username"] != self.user.username:
-            await self.send_json({"action": "typing", "username": event["username"]})
+        # The socket may have gone to another room while the event waited for its turn.
+        is_here = event.group == group_of(self.room)
+        if is_here and event.payload["username"] != self.user.username:
+            await self.socket.push(typing_push, event.payload)

@@ -1,6 +1,7 @@
-"""The consumer as the team ran it for years, kept to compare with ``consumers.py``.
+"""The consumer as the team ran it for years, kept to compare with what became of it.
 
-diff -u chat/legacy.py chat/consumers.py
+diff -u chat/legacy.py chat/takeover.py
+diff -u chat/takeover.py chat/consumers.py
 """
 
 import re

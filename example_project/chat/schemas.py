@@ -1,4 +1,4 @@
-"""What a client may send, and how a message looks on the wire."""
+"""What a client may send, and what it is sent."""
 
 from marshmallow import EXCLUDE, Schema, fields, pre_load, validate
 
@@ -35,3 +35,12 @@ class MessageSchema(Schema):
 
 class MessageListSchema(Schema):
     messages = fields.List(fields.Nested(MessageSchema))
+
+
+class AnnouncementSchema(Schema):
+    author = fields.String(attribute="author.username")
+    text = fields.String(required=True, validate=validate.Length(1, 500))
+
+
+class TypingSchema(Schema):
+    username = fields.String(required=True)

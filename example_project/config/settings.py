@@ -84,7 +84,8 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 
-# "chat.legacy.ChatConsumer" runs the same page on the consumer as it was before routesock.
+# "chat.legacy.ChatConsumer" runs the same page on the consumer as it was before routesock, "chat.takeover.ChatConsumer"
+# on the one whose actions are routes and whose groups are as they were.
 CHAT_CONSUMER = os.environ.get("CHAT_CONSUMER", "chat.consumers.ChatConsumer")
 
 ROUTESOCK = {

@@ -1,9 +1,13 @@
+import asyncio
+
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.test import TestCase
 
 from chat.consumers import ChatConsumer
 from chat.models import Message
+from chat.pushes import group_of
+from routesock import asend_event, route
 from routesock.testing import ConnectionRefused, RouteClient
 
 
@@ -93,13 +97,49 @@ class ChatConsumerTests(TestCase):
             await alice.call("message.send", {"text": "Hello"})
             await bob.refute_push("message")
 
-    async def test_actions_not_taken_over_are_answered_as_before(self):
-        async with self.client_of(self.alice) as alice, self.client_of(self.bob) as bob:
-            assert (await alice.call("whoami")).payload == {"username": "alice"}
+    async def test_joining_a_room_twice_is_being_in_it_once(self):
+        async with self.client_of(self.alice) as alice:
             await alice.call("room.join", {"room": "lobby"})
-            await bob.call("room.join", {"room": "lobby"})
+            await alice.call("room.join", {"room": "lobby"})
+            await alice.call("message.send", {"text": "Hello"})
+            await alice.expect_push("message")
+            await alice.refute_push("message")
+
+    async def test_actions_not_taken_over_are_answered_as_before(self):
+        async with self.client_of(self.alice) as alice:
+            assert (await alice.call("whoami")).payload == {"username": "alice"}
+
+    async def test_everybody_else_in_the_room_is_told_who_types(self):
+        async with (
+            self.client_of(self.alice) as alice,
+            self.client_of(self.alice) as her_other_window,
+            self.client_of(self.bob) as bob,
+            self.client_of(self.bob) as bob_elsewhere,
+        ):
+            for client in (alice, her_other_window, bob):
+                await client.call("room.join", {"room": "lobby"})
+            await bob_elsewhere.call("room.join", {"room": "attic"})
             await alice.send("typing")
             assert (await bob.expect_push("typing")).payload == {"username": "alice"}
+            for client in (alice, her_other_window, bob_elsewhere):
+                await client.refute_push("typing")
+
+    async def test_who_goes_to_another_room_is_not_told_there_who_types_in_this_one(self):
+        let_go = asyncio.Event()
+
+        class BusyConsumer(ChatConsumer):
+            @route("wait")
+            async def wait(self, request):
+                await let_go.wait()
+
+        async with RouteClient(BusyConsumer, path="/ws/chat/", as_user=self.alice) as alice:
+            await alice.call("room.join", {"room": "lobby"})
+            await alice.send("wait")
+            await alice.send("room.join", {"room": "attic"})
+            await alice.ping()  # both are read
+            await asend_event(group_of("lobby"), "chat.typing", {"username": "bob"})
+            let_go.set()
+            await alice.call("whoami")
             await alice.refute_push("typing")
 
     async def test_anonymous_visitors_are_turned_away(self):

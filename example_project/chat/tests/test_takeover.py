@@ -5,7 +5,7 @@ from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 from django.test import TestCase
 
-from chat import consumers, legacy
+from chat import consumers, legacy, takeover
 from chat.models import Message
 
 
@@ -13,13 +13,13 @@ class TakeoverTests(TestCase):
     @classmethod
     def setUpTestData(cls):
         cls.alice = User.objects.create(username="alice")
-        bob = User.objects.create(username="bob")
+        cls.bob = bob = User.objects.create(username="bob")
         cls.own = Message.objects.create(author=cls.alice, room="lobby", text="Mine")
         cls.other = Message.objects.create(author=bob, room="lobby", text="Yours")
 
-    async def connect(self, consumer_class):
+    async def connect(self, consumer_class, user=None):
         communicator = WebsocketCommunicator(consumer_class.as_asgi(), "/ws/chat/")
-        communicator.scope["user"] = self.alice
+        communicator.scope["user"] = user or self.alice
         connected, _ = await communicator.connect()
         assert connected
         return communicator
@@ -55,14 +55,37 @@ class TakeoverTests(TestCase):
             "no such action": [{"action": "message.burn"}],
         }
         for name, sent in conversations.items():
-            with self.subTest(name):
-                before = await self.conversation(legacy.ChatConsumer, sent)
-                after = await self.conversation(consumers.ChatConsumer, sent)
-                for old, new in zip(before, after, strict=True):
-                    if "created_at" in old:  # a message that this very conversation made
-                        del old["created_at"], old["id"]
+            before = await self.conversation(legacy.ChatConsumer, sent)
+            for old in before:
+                if "created_at" in old:  # a message that this very conversation made
+                    del old["created_at"], old["id"]
+            for module in (takeover, consumers):
+                with self.subTest(name, module=module.__name__):
+                    after = await self.conversation(module.ChatConsumer, sent)
                     # Errors say more than they did: a code and a title.
-                    assert {key: new.get(key) for key in old} == old
+                    assert [
+                        {key: new.get(key) for key in old} for old, new in zip(before, after, strict=True)
+                    ] == before
+
+    async def pushed(self, consumer_class):
+        """What bob is sent while alice edits a message and types, as text."""
+        alice, bob = [await self.connect(consumer_class, user) for user in (self.alice, self.bob)]
+        for communicator in (alice, bob):
+            await communicator.send_json_to({"action": "room.join", "request_id": 0, "room": "lobby"})
+            await communicator.receive_json_from()
+        await alice.send_json_to({"action": "message.edit", "id": self.own.pk, "text": "Edited"})
+        frames = [await bob.receive_from()]
+        await alice.send_json_to({"action": "typing"})
+        frames.append(await bob.receive_from())
+        for communicator in (alice, bob):
+            await communicator.disconnect()
+        return frames
+
+    async def test_pushes_are_the_same(self):
+        before = await self.pushed(legacy.ChatConsumer)
+        for module in (takeover, consumers):
+            with self.subTest(module.__name__):
+                assert await self.pushed(module.ChatConsumer) == before
 
     async def test_a_frame_that_the_old_code_cannot_stand_ended_the_socket(self):
         communicator = await self.connect(legacy.ChatConsumer)
