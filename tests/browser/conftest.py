@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
 from tests.servers import (  # noqa: F401  (fixtures and a hook, which pytest finds by name)
     Server,
@@ -79,6 +79,20 @@ async def submit(page: Page, text: str) -> None:
     """Sends ``text``, or saves it where a message is being edited."""
     await page.get_by_label("Message", exact=True).fill(text)
     await page.get_by_role("button", name=re.compile("^(Send|Save)$")).click()
+
+
+async def announce(page: Page, text: str) -> None:
+    """Posts ``text`` to the view that announces it, and returns when that has taken it."""
+    if not await page.locator("#announcement").is_visible():
+        await page.get_by_text("Announce something").click()
+    await page.get_by_label("Announcement", exact=True).fill(text)
+    await page.get_by_role("button", name="Announce").click()
+    await expect(page.get_by_text("Last reply: POST /announcements/ → 204")).to_be_visible()
+
+
+def announcements(page: Page) -> Locator:
+    """What stands above the log of ``page``."""
+    return page.get_by_role("list", name="Announcements").get_by_role("listitem")
 
 
 async def joined(page: Page) -> Page:

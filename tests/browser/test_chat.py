@@ -11,7 +11,7 @@ from playwright.async_api import Browser, expect
 
 from tests.servers import Server, run_example
 
-from .conftest import PASSWORD, OpenPage, joined, submit
+from .conftest import PASSWORD, OpenPage, announce, announcements, joined, submit
 
 pytestmark = [pytest.mark.browser, pytest.mark.servers, pytest.mark.asyncio(loop_scope="package")]
 
@@ -93,6 +93,37 @@ async def test_the_actions_still_in_receive_json_are_answered_by_it(site: Server
     await bob.get_by_label("Message", exact=True).press_sequentially("H")
     await expect(alice.get_by_text("bob is typing…")).to_be_visible()
     await expect(bob.locator("#typing")).to_be_empty()
+
+
+@pytest.mark.parametrize("site", ["daphne", "uvicorn"], indirect=True)
+async def test_an_announcement_stands_out_in_both_windows_until_it_is_dismissed(
+    site: Server, open_page: OpenPage
+) -> None:
+    alice = await joined(await open_page(site, "alice", "news"))
+    bob = await joined(await open_page(site, "bob", "news"))
+    await announce(alice, "We close at <b>six</b>")
+    for page in (alice, bob):
+        await expect(announcements(page)).to_contain_text(["alice We close at <b>six</b>"], use_inner_text=True)
+        await expect(page.get_by_role("log").get_by_role("listitem")).to_contain_text("We close at <b>six</b>")
+    await bob.get_by_role("button", name="Dismiss “We close at <b>six</b>”").click()
+    await expect(announcements(bob)).to_have_count(0)
+    await expect(announcements(alice)).to_have_count(1)
+
+
+async def test_an_announcement_is_a_message_for_whoever_comes_later(site: Server, open_page: OpenPage) -> None:
+    alice = await joined(await open_page(site, "alice", "later"))
+    await announce(alice, "We close at six")
+    bob = await joined(await open_page(site, "bob", "later"))
+    await expect(bob.get_by_role("log").get_by_role("listitem")).to_contain_text("We close at six")
+    await expect(announcements(bob)).to_have_count(0)
+
+
+async def test_an_empty_announcement_shows_the_error_of_the_form(site: Server, open_page: OpenPage) -> None:
+    alice = await joined(await open_page(site, "alice", "nothing"))
+    await alice.get_by_text("Announce something").click()
+    await alice.get_by_role("button", name="Announce").click()
+    await expect(alice.get_by_text("Last reply: POST /announcements/ → 422")).to_be_visible()
+    await expect(alice.get_by_role("alert")).to_have_text("This field is required.")
 
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])

@@ -15,9 +15,9 @@ from redis import Redis
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from tests.servers import Server, connect, log_in, receive, run_example, run_redis, send
+from tests.servers import Server, connect, log_in, manage_example, receive, run_example, run_redis, send
 
-from .conftest import PASSWORD, OpenPage, joined, submit
+from .conftest import PASSWORD, OpenPage, announce, announcements, joined, submit
 from .visitor import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.servers, pytest.mark.asyncio(loop_scope="package")]
@@ -32,6 +32,8 @@ class Site:
 
     one: Server
     other: Server
+    shared: dict[str, str]
+    """What their environments have in common."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def processes(request: pytest.FixtureRequest, demo_database: Callable[[], Path],
     shared = {"REDIS_URL": redis_url, "CHANNEL_LAYER": request.param}
     database = demo_database()
     with run_example("daphne", database, **shared) as one, run_example("uvicorn", database, **shared) as other:
-        yield Site(one, other)
+        yield Site(one, other, shared)
 
 
 @pytest.fixture
@@ -78,6 +80,27 @@ async def test_each_window_shows_what_the_other_sends_and_that_it_types(
     for page in (alice, bob):
         lines = page.get_by_role("log").get_by_role("listitem")
         await expect(lines).to_contain_text(["From under daphne", "From under uvicorn"])
+
+
+async def test_an_announcement_is_shown_in_the_windows_of_both_processes(
+    one: Server, other: Server, open_page: OpenPage
+) -> None:
+    alice = await joined(await open_page(one, "alice", "news"))
+    bob = await joined(await open_page(other, "bob", "news"))
+    await announce(alice, "From a view under daphne")
+    for page in (alice, bob):
+        await expect(announcements(page)).to_contain_text(["From a view under daphne"])
+
+
+async def test_the_command_is_shown_in_the_windows_of_both_processes(
+    processes: Site, one: Server, other: Server, open_page: OpenPage
+) -> None:
+    alice = await joined(await open_page(one, "alice", "told"))
+    bob = await joined(await open_page(other, "bob", "told"))
+    command = ["routesock_broadcast", "room:told", "announcement", '{"text": "We restart at noon."}']
+    await asyncio.to_thread(manage_example, *command, **processes.shared)
+    for page in (alice, bob):
+        await expect(announcements(page)).to_contain_text(["We restart at noon."])
 
 
 async def test_logging_out_in_one_window_closes_the_socket_of_the_other(

@@ -1,6 +1,6 @@
 "use strict";
 
-// The page of the chat. It speaks to chat/legacy.py and to chat/consumers.py alike:
+// The page of the chat. It speaks to chat/legacy.py, chat/takeover.py and chat/consumers.py alike:
 //   request  {"action", "request_id", ...fields}
 //   reply    {"action", "request_id", "status", ...fields}
 //   push     {"action", ...fields}
@@ -124,18 +124,28 @@ function show(message) {
   }
 }
 
-function showReply(action, reply) {
+/** Shows what everybody should read, until it is dismissed. */
+function showAnnouncement(announcement) {
+  const dismiss = element("button", "Dismiss", { type: "button", className: "quiet", onclick: () => item.remove() });
+  dismiss.setAttribute("aria-label", `Dismiss “${announcement.text}”`);
+  const item = element("li", "");
+  item.append(element("b", announcement.author ?? "Announcement"), element("span", announcement.text), dismiss);
+  find("announcements").prepend(item);
+  log.scrollTop = log.scrollHeight; // it has less room now
+}
+
+function showReply(action, reply, field = text) {
   const output = find("reply");
   const good = reply.status >= 200 && reply.status < 300;
   output.textContent = [`${action} → ${reply.status ?? "no reply"}`, reply.detail].filter(Boolean).join(": ");
   output.dataset.kind = good ? "good" : "bad";
-  showErrors(reply.errors?.text ?? []);
+  showErrors(reply.errors?.text ?? [], field);
   return good;
 }
 
-function showErrors(messages) {
-  find("text-errors").textContent = messages.join(" ");
-  text.setAttribute("aria-invalid", String(messages.length > 0));
+function showErrors(messages, field = text) {
+  find(`${field.id}-errors`).textContent = messages.join(" ");
+  field.setAttribute("aria-invalid", String(messages.length > 0));
 }
 
 function startEditing(message) {
@@ -180,6 +190,8 @@ function receivePush(frame) {
     show(frame);
   } else if (frame.action === "typing") {
     showTyping(frame.username);
+  } else if (frame.action === "announcement") {
+    showAnnouncement(frame);
   }
 }
 
@@ -223,3 +235,21 @@ text.addEventListener("input", () => {
 });
 
 find("cancel").addEventListener("click", stopEditing);
+
+/** Posts the form to an ordinary view; whatever that sends to the windows comes over their sockets. */
+async function post(form) {
+  try {
+    const response = await fetch(form.action, { method: "POST", body: new FormData(form) });
+    const errors = response.status === 422 ? (await response.json()).errors : {};
+    return { status: response.status, errors };
+  } catch {
+    return { status: null, detail: "The server cannot be reached." };
+  }
+}
+
+find("announce").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = event.currentTarget;
+  const reply = await post(form);
+  if (showReply(`POST ${new URL(form.action).pathname}`, reply, find("announcement"))) form.reset();
+});
