@@ -58,7 +58,7 @@ async def _measure(url: str, rounds: int, count: int) -> dict[str, list[Timed]]:
         }
     finally:
         store.close()
-        await client.aclose()
+        await getattr(client, "aclose", client.close)()  # redis-py 5.0.0 calls it otherwise
 
 
 async def _race(ways: dict[str, Ask], rounds: int, count: int, beside: int) -> list[Timed]:

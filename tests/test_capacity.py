@@ -16,7 +16,8 @@ async def test_redis_keeps_more_for_a_hub_than_for_a_socket() -> None:
     layer = RedisChannelLayer()
     channel = await layer.new_channel()
     hub = hub_channel(layer, await layer.new_channel())
-    assert layer.require_valid_channel_name(hub)
+    valid = getattr(layer, "require_valid_channel_name", None) or layer.valid_channel_name  # as Channels 4.1 calls it
+    assert valid(hub)
     widen(layer)
     widen(layer)
     assert (layer.get_capacity(channel), layer.get_capacity(hub)) == (100, LEAST)

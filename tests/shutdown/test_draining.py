@@ -11,7 +11,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import get_channel_layer
 from django.test import override_settings
 
-from routesock import Keys, Request, RouteMixin, connection, route
+from routesock import Keys, Request, RouteMixin, closing, route
 from routesock.testing import RouteClient
 from tests.shutdown.conftest import Calls, sigterm, turns, until
 
@@ -319,7 +319,7 @@ async def test_client_that_does_not_read_does_not_hold_up_the_end(
     class Impatient(Told):
         route_disconnect_grace = 0.02
 
-    monkeypatch.setattr(connection, "CLOSE_WAIT", 0.02)
+    monkeypatch.setattr(closing, "CLOSE_WAIT", 0.02)
     consumer = Impatient()
     socket = ByHand(consumer, stands_still)
     socket.inbox.put_nowait({"type": "websocket.receive", "text": '{"route": "wait", "uuid": 1}'})
