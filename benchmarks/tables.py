@@ -25,8 +25,9 @@ class Table:
     targets: Sequence[Most | None] = ()
 
     def ratio(self, name: str, column: int) -> float:
+        """NaN where a quick run has measured nothing of the first way: memory grows by pages."""
         first = next(iter(self.rows.values()))
-        return self.rows[name][column] / first[column]
+        return self.rows[name][column] / first[column] if first[column] else math.nan
 
     def is_above(self, name: str, column: int) -> bool:
         """Whether that figure misses its target."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import subprocess
 import sys
@@ -249,6 +250,12 @@ def test_a_fan_out_without_its_redis_is_left_out(
     assert capsys.readouterr().out == (
         "\nfan-out to 200 subscribers, channels_redis core, 2 processes: left out, since there is no redis-server\n"
     )
+
+
+def test_nothing_measured_is_no_ratio() -> None:
+    table = Table("KiB", ["memory"], {"one": [0.0], "other": [1.0]}, [Most(1.15, of_first=True)])
+    assert math.isnan(table.ratio("other", 0))
+    assert not table.is_above("other", 0)
 
 
 def test_quick_run() -> None:
