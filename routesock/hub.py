@@ -125,7 +125,7 @@ class Hub:
     def _take(self, message: Message) -> None:
         try:
             carried = Occurrence(message) if message["type"] == EVENT else Broadcast(message)
-        except (KeyError, TypeError, ValueError):  # of another version of routesock, maybe
+        except (KeyError, TypeError, ValueError, RecursionError):  # of another version of routesock, maybe
             logger.warning("A broadcast that cannot be read was ignored.", exc_info=True)
             return
         if carried.group not in self._groups:

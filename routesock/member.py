@@ -19,6 +19,7 @@ from .occurrences import Occurrences
 from .outbox import PUSH
 from .outgoing import Outgoing
 from .room import Progress
+from .running import is_from_outside
 from .tasks import Tasks
 
 logger: Final = logging.getLogger("routesock.socket")
@@ -227,6 +228,10 @@ class Member:
                 await self._outgoing.write(broadcast.frame(self._dialect), PUSH)
         except Exception as exc:
             faults.internal_error(exc, "A push", self._consumer)
+        except asyncio.CancelledError as exc:
+            if is_from_outside(exc, asyncio.current_task()):
+                raise
+            faults.internal_error(exc, "A push", self._consumer)  # a server's send() may wait for what was cancelled
 
     def _happened(self, occurrence: Occurrence) -> None:
         if self._events is None:

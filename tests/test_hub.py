@@ -11,7 +11,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import channel_layers
 
 from routesock import Request, RouteMixin, abroadcast, hub, route
-from routesock.broadcasts import PUSH
+from routesock.broadcasts import EVENT, PUSH
 from routesock.groups import layer_group
 from routesock.recovery import _recoveries
 from tests.layers.flaky import FlakyLayer
@@ -203,9 +203,14 @@ async def test_a_hub_outlives_the_expiry_of_its_group(layer: Counting) -> None:
         {"type": "websocket.close"},
         {"type": PUSH},
         {"type": PUSH, "group": None},
+        {"type": PUSH, "group": [ROOM], "data": '["told", 1, {}]'},
+        {"type": EVENT, "group": [ROOM], "name": "told", "data": "[]"},
         {"type": PUSH, "group": ROOM},
         {"type": PUSH, "group": ROOM, "data": None},
         {"type": PUSH, "group": ROOM, "data": "[1, 2]"},
+        {"type": PUSH, "group": ROOM, "data": "[" * 100_000},
+        {"type": PUSH, "group": ROOM, "data": '["told", 1, 5]'},
+        {"type": PUSH, "group": ROOM, "data": '["told", 1, {}]', "from": "x", "seq": 10**300},
         {"type": PUSH, "group": ROOM, "data": '["told", 1, {}]', "except": []},
         {"type": None},
         {},
@@ -263,10 +268,13 @@ async def test_who_is_sent_more_than_is_written_is_made_to_wait(layer: Counting)
             one_written.set()
 
     await one.join(ROOM, Slow())
-    message = {"type": PUSH, "group": ROOM, "data": "[]"}
+    message = {"type": PUSH, "group": ROOM, "data": '["told", 1, {}]'}
     for _ in range(hub.MAX_PENDING):
         one.take(message)
-    waiting = asyncio.ensure_future(one.accept(message))
+    waiting = one.accept(message)
+    waiting.send(None)
     assert not one_written.is_set()
+    waiting.close()
+    await asyncio.wait_for(one.accept(message), 5)
+    assert one_written.is_set()
     await turns()
-    assert waiting.done()

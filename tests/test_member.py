@@ -315,17 +315,28 @@ async def test_one_that_fails_there_keeps_nobody_else(caplog: pytest.LogCaptureF
     assert "A push" in caplog.text
 
 
-async def test_nor_does_one_whose_client_has_left(caplog: pytest.LogCaptureFixture) -> None:
-    async with socket() as gone, socket() as other:
-        await gone.call("join", 1, "room")
+@pytest.mark.parametrize("error", [ConnectionResetError, ValueError, asyncio.CancelledError])
+async def test_nor_does_one_whose_server_fails_to_send(error: type[BaseException]) -> None:
+    """A ``CancelledError`` comes from a server or a middleware that waits for something which was cancelled."""
+    fails: list[Any] = []
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        async def sending(message: Any) -> None:
+            if "told" in message.get("text", ""):
+                fails.append(message)
+                raise error
+            await send(message)
+
+        await Room.as_asgi()(scope, receive, sending)
+
+    async with Socket(wrapped, log=[]) as failing, socket() as other:
+        await failing.call("join", 1, "room")
         await other.call("join", 1, "room")
-
-        async def fail(message: Any) -> None:
-            raise ConnectionResetError
-
-        gone._send = fail  # type: ignore[method-assign]
-        await abroadcast("room", "told", 1)
-        await until(lambda: told(other) == [1])
+        for number in range(3):
+            await abroadcast("room", "told", number)
+        await until(lambda: told(other) == [0, 1, 2])
+        assert len(fails) == 3
+        await failing.call("join", 2, "room")
 
 
 async def test_nor_does_one_whose_client_does_not_read() -> None:
