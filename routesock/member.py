@@ -75,7 +75,7 @@ class Member:
         self._events: Occurrences | None = None  # once one has come
         self._groups: dict[str, str] = {}  # what the layer calls them
         self._held = None if connected else _Held()
-        self._left = False
+        self._left = tasks.finishing  # some task of its consumer's may outlive it
         self._user: str | None = None  # the group of whoever is signed in
         self._belongs: str | None = None  # the one that it is in
         self._topics: dict[str, str] | None = None  # as _groups, of what the client has subscribed to

@@ -379,6 +379,23 @@ async def test_frames_stay_in_order_when_the_server_takes_its_time() -> None:
         await until(lambda: told(client) == [*range(200)])
 
 
+@BOTH
+async def test_a_socket_that_has_ended_joins_nothing(consumer: type) -> None:
+    """Not even its first group: a task that the consumer has started may outlive the socket."""
+    served: list[Any] = []
+
+    class Kept(consumer):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            served.append(self)
+
+    async with socket(Kept):
+        (kept,) = served
+    await (kept.socket.join("room") if consumer is Room else asyncio.to_thread(kept.socket.join, "room"))
+    assert kept.socket.groups == frozenset()
+    assert hub._hubs == {}
+
+
 async def test_nothing_is_sent_once_a_close_has_begun() -> None:
     async with socket() as client:
         await client.call("join", 1, "room")
