@@ -37,6 +37,11 @@ class Broadcast:
         self._route, self._payload, self._headers = json.loads(self._data)
         self._texts: dict[int, str] = {}
 
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        return len(self._data)
+
     def frame(self, dialect: Dialect) -> Frame:
         """The frame as a new object, for somebody who may change it."""
         return dialect.push(*json.loads(self._data))

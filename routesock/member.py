@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from . import conf, faults, losses
+from .backlog import Backlog
 from .broadcasts import Broadcast, Occurrence, message_of
 from .dialects import Dialect
 from .groups import layer_group
@@ -18,7 +18,7 @@ from .lane import Lane
 from .occurrences import Occurrences
 from .outbox import PUSH
 from .outgoing import Outgoing
-from .room import Progress
+from .room import MAX_QUEUED_EVENTS, Progress
 from .running import is_from_outside
 from .tasks import Tasks
 
@@ -29,8 +29,11 @@ _LAST_RETRY: Final = 5.0
 """Seconds between two tries to join the group of a user; each wait is twice the last."""
 
 
-class _Held(deque[Broadcast]):
-    dropped = 0
+_DROPPED: Final = {
+    "connect": "%d pushes were dropped that came before a socket was ready for them.",
+    "client": "%d pushes to a client that reads too slowly were dropped.",
+    "busy": "%d pushes were dropped since the consumer's own code for what is sent was busy.",
+}
 
 
 class Gate(Protocol):
@@ -74,7 +77,7 @@ class Member:
         self._connected = connected
         self._events: Occurrences | None = None  # once one has come
         self._groups: dict[str, str] = {}  # what the layer calls them
-        self._held = None if connected else _Held()
+        self._held = None if connected else Backlog()
         self._left = tasks.finishing  # some task of its consumer's may outlive it
         self._user: str | None = None  # the group of whoever is signed in
         self._belongs: str | None = None  # the one that it is in
@@ -187,15 +190,15 @@ class Member:
         else:
             self._held = None
 
-    async def _release(self, held: _Held) -> None:
+    async def _release(self, held: Backlog) -> None:
         try:
             while held:
-                await self._write(held.popleft())
+                await self._write(held.take())
         finally:
             self._held = None
-            if held.dropped:
-                logger.warning("%d pushes were dropped that came before a socket was ready for them.", held.dropped)
-                losses.dropped(type(self._consumer), held.dropped, "connect")
+            for reason, number in held.dropped.items():
+                logger.warning(_DROPPED[reason], number)
+                losses.dropped(type(self._consumer), number, reason)
 
     # What the hub calls
 
@@ -212,13 +215,32 @@ class Member:
 
     def write(self, broadcast: Broadcast) -> None:
         """Send it, or begin to, behind what is held. Raises nothing."""
-        if self._held is not None:
-            if len(self._held) < conf.get("MAX_OUTGOING"):
-                self._held.append(broadcast)
-            else:
-                self._held.dropped += 1
-            return
-        self._tasks.start_now(self._write(broadcast))
+        held = self._held
+        if held is not None:
+            self._hold(held, broadcast)
+        elif self._outgoing.plain:
+            self._tasks.start_now(self._write(broadcast))
+        else:  # the consumer's own code may wait, and the next has to wait for it
+            self._held = held = Backlog()
+            held.put(broadcast, 1)
+            self._tasks.start(self._release(held))
+
+    def _hold(self, held: Backlog, broadcast: Broadcast) -> None:
+        most: int = conf.get("MAX_OUTGOING")
+        if not self._connected:
+            reason = "connect"
+        elif self._progress.sending:
+            reason = "client"
+        else:
+            reason, most = "busy", max(most, MAX_QUEUED_EVENTS)
+        while not held.put(broadcast, most):
+            if reason != "client":
+                held.drop(reason)
+                return
+            if not self._outgoing.may_drop():
+                return
+            held.take()
+            held.drop(reason)
 
     async def _write(self, broadcast: Broadcast) -> None:
         try:

@@ -282,6 +282,21 @@ async def test_pushes_wait_for_the_handler_to_succeed() -> None:
         assert client.replies(1)[0]["payload"] == "snapshot"
 
 
+async def test_they_do_not_wait_with_more_bytes_than_may_wait_for_a_client() -> None:
+    state = State()
+    with override_settings(ROUTESOCK={"MAX_OUTGOING_BYTES": 2000}):
+        async with socket(state) as client:
+            await subscribe(client)
+            state.gate = asyncio.Event()
+            for number in range(10):
+                await abroadcast("room.5", "news", str(number) * 900)
+            await turns()
+            state.gate.set()
+            await until(lambda: len(pushed(client)) == 2)
+            await turns()
+            assert len(pushed(client)) == 2
+
+
 async def test_more_pushes_than_may_wait_are_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     state = State()
     before = delivery_counts().dropped
