@@ -51,8 +51,8 @@ class Member:
     """
 
     __slots__ = (
-        "_belongs", "_connected", "_consumer", "_dialect", "_events", "_groups", "_held", "_lane", "_layer", "_left",
-        "_outgoing", "_progress", "_tasks", "_topics", "_user", "gates", "id", "subscriptions",
+        "_belonging", "_belongs", "_connected", "_consumer", "_dialect", "_events", "_groups", "_held", "_lane",
+        "_layer", "_left", "_outgoing", "_progress", "_tasks", "_topics", "_user", "gates", "id", "subscriptions",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +81,7 @@ class Member:
         self._left = tasks.finishing  # some task of its consumer's may outlive it
         self._user: str | None = None  # the group of whoever is signed in
         self._belongs: str | None = None  # the one that it is in
+        self._belonging: asyncio.Task[Any] | None = None  # who joins and leaves groups of users
         self._topics: dict[str, str] | None = None  # as _groups, of what the client has subscribed to
         self.id: str | None = None
         self.gates: dict[str, Gate] | None = None
@@ -152,9 +153,19 @@ class Member:
     async def belong(self, user: str | None) -> None:
         """Be in the group of ``user``, by the name that a layer has for it, and in that of nobody else.
 
-        Returns when that is so, however long the layer fails.
+        Returns when that is so, however long the layer fails. To be called in a task of its own.
         """
         self._user = user
+        if self._belonging is not None:  # two that join and leave at a time would lose sight of what the other joined
+            await asyncio.wait({self._belonging})
+            return
+        self._belonging = asyncio.current_task()
+        try:
+            await self._follow()
+        finally:
+            self._belonging = None
+
+    async def _follow(self) -> None:
         delay = 0.0
         while self._belongs != self._user and not self._left:
             user, before = self._user, self._belongs
@@ -170,6 +181,8 @@ class Member:
                     logger.exception("A socket cannot be reached from other processes until its channel layer works.")
                 delay = min(max(delay * 2, _FIRST_RETRY), _LAST_RETRY)
                 await asyncio.sleep(delay)
+        if self._left and self._belongs is not None:  # a layer may take no notice of a cancellation
+            await hub_of(self._layer).leave(self._belongs, self)
 
     async def broadcast(
         self, name: str, route: str, payload: Any, headers: Mapping[str, Any], *, exclude_self: bool

@@ -129,6 +129,26 @@ async def test_many_join_and_leave_at_once(layer: Counting) -> None:
         assert told(goes) == []
 
 
+async def test_a_socket_whose_user_changes_faster_than_the_layer_answers_leaves_nothing_behind(
+    layer: Counting,
+) -> None:
+    one, two = "routesock.user.1", "routesock.user.2"
+    layer.held |= {("group_add", two), ("group_discard", two)}
+    async with socket() as client:
+        connection = client.scope["consumer"]._routesock_connection
+        for user in (two, one):
+            connection.start(connection.member().belong(user))
+            await turns()
+        layer.release(("group_add", two))
+        await turns()
+        client.disconnect()
+        await until(lambda: client.done)
+        client._settled = True  # a task of the hub's waits for the layer still
+        layer.release(("group_discard", two))
+    await until(lambda: hub._hubs == {} and not _recoveries)
+    assert layer.members(one) == layer.members(two) == 0
+
+
 async def test_a_group_that_the_layer_refuses_is_not_joined(layer: Counting) -> None:
     async with socket() as client:
         layer.broken.add(ROOM)
