@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -298,3 +300,41 @@ async def test_who_is_sent_more_than_is_written_is_made_to_wait(layer: Counting)
     await asyncio.wait_for(one.accept(message), 5)
     assert one_written.is_set()
     await turns()
+
+
+FORK = """
+import asyncio, os, signal, threading
+from django.conf import settings
+settings.configure(ROUTESOCK={}, SECRET_KEY="x", CHANNEL_LAYERS={})
+from routesock import hub, revocation
+from routesock.broadcasts import PUSH
+
+message = {"type": PUSH, "group": "room", "data": '["told", 1, {}]'}
+
+async def main():
+    loop = asyncio.get_running_loop()
+    await hub.hub_of(None).join("room", object())
+    revocation.listen("user", type("Listener", (), {"loop": loop}))
+    writes = []
+    loop._write_to_self = lambda: writes.append(1)
+    lock, rlock = hub._lock, revocation._lock
+    with lock, rlock:  # as a thread of the parent may have
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            asyncio._set_running_loop(None)
+            thread = threading.Thread(target=lambda: asyncio.run(hub.send(None, message)))
+            thread.start()
+            thread.join()
+            revocation._deliver("user", {})
+            os._exit(bool(writes))
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(hub._hubs) == len(revocation._listeners) == 1
+
+asyncio.run(main())
+"""
+
+
+def test_a_forked_process_does_not_reach_for_the_sockets_of_its_parent() -> None:
+    """Its copies of their loops would keep what they are told for ever, and wake the parent's."""
+    subprocess.run([sys.executable, "-W", "error", "-c", FORK], check=True, timeout=60)
