@@ -95,6 +95,9 @@ class Member:
 
     async def join(self, name: str) -> None:
         """Be in the group ``name``, unless the socket is at its end. Raises what the layer raises."""
+        if self._tasks.is_elsewhere():
+            await self._tasks.bring(self.join(name))
+            return
         group = layer_group(name)
         if self._left or name in self._groups:
             return
@@ -105,6 +108,9 @@ class Member:
 
     async def leave(self, name: str) -> None:
         """The opposite."""
+        if self._tasks.is_elsewhere():
+            await self._tasks.bring(self.leave(name))
+            return
         group = self._groups.pop(name, None)
         if group is not None and name not in (self._topics or ()):
             await hub_of(self._layer).leave(group, self)

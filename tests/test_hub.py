@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from asgiref.sync import async_to_sync
+from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from channels.layers import channel_layers
 
 from routesock import Request, RouteMixin, abroadcast, hub, route
@@ -149,6 +150,32 @@ async def test_a_socket_whose_user_changes_faster_than_the_layer_answers_leaves_
         layer.release(("group_discard", two))
     await until(lambda: hub._hubs == {} and not _recoveries)
     assert layer.members(one) == layer.members(two) == 0
+
+
+class SyncMember(RouteMixin, JsonWebsocketConsumer):
+    def connect(self) -> None:
+        self.scope["consumer"] = self
+        self.accept()
+
+
+@pytest.mark.parametrize("consumer", [Room, SyncMember])
+@pytest.mark.parametrize("crossing", [False, True])
+async def test_a_thread_of_the_consumers_own_may_join_and_leave(
+    consumer: Any, crossing: bool, request: pytest.FixtureRequest
+) -> None:
+    """One that no event loop has started: what async code it calls there runs on a loop of its own."""
+    if crossing:
+        request.getfixturevalue("layer")
+    async with Socket(consumer.as_asgi()) as client:
+        member = client.scope["consumer"].socket
+        join, leave = (member.join, member.leave)
+        if consumer is Room:
+            join, leave = async_to_sync(join), async_to_sync(leave)
+        await asyncio.to_thread(join, "room")
+        await abroadcast("room", "told", 1)
+        await until(lambda: told(client) == [1])
+        await asyncio.to_thread(leave, "room")
+        assert hub._hubs == {}
 
 
 async def test_a_group_that_the_layer_refuses_is_not_joined(layer: Counting) -> None:
