@@ -24,18 +24,23 @@ Message = dict[str, Any]
 class Broadcast:
     """The frame in a message, and its text in each dialect that was asked for.
 
-    ``KeyError``, ``TypeError`` or ``ValueError`` for a message that carries none.
+    ``KeyError``, ``TypeError``, ``ValueError`` or ``RecursionError`` for a message that carries none.
     """
 
     __slots__ = ("_data", "_headers", "_payload", "_route", "_texts", "excluded", "group")
 
     def __init__(self, message: Message) -> None:
-        self.group: str = message["group"]
+        self.group = _group_in(message)
         self.excluded: str | None = message.get("except")
         """The member that sent it, and does not want it back."""
         self._data: str = message["data"]
         self._route, self._payload, self._headers = json.loads(self._data)
         self._texts: dict[int, str] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        return len(self._data)
 
     def frame(self, dialect: Dialect) -> Frame:
         """The frame as a new object, for somebody who may change it."""
@@ -58,7 +63,7 @@ class Occurrence:
     excluded: Final = None
 
     def __init__(self, message: Message) -> None:
-        self.group: str = message["group"]
+        self.group = _group_in(message)
         self.name: str = message["name"]
         self.message = message
         if not (isinstance(self.name, str) and isinstance(message["data"], str)):
@@ -97,6 +102,13 @@ def event_of(group: str, name: str, payload: Any) -> Message:
     # Its sender's name of the group is in the data, since some layers do not take every string.
     data = _checked("An event", spelt([group, payload]))
     return {"type": EVENT, "group": layer_group(group), "name": name, "data": data}
+
+
+def _group_in(message: Message) -> str:
+    group = message["group"]
+    if not isinstance(group, str):
+        raise TypeError("A group's name is a text.")
+    return group
 
 
 def _checked(what: str, data: str) -> str:

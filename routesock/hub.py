@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Coroutine, Iterator
@@ -125,7 +126,7 @@ class Hub:
     def _take(self, message: Message) -> None:
         try:
             carried = Occurrence(message) if message["type"] == EVENT else Broadcast(message)
-        except (KeyError, TypeError, ValueError):  # of another version of routesock, maybe
+        except (KeyError, TypeError, ValueError, RecursionError):  # of another version of routesock, maybe
             logger.warning("A broadcast that cannot be read was ignored.", exc_info=True)
             return
         if carried.group not in self._groups:
@@ -210,7 +211,7 @@ class Hub:
 
 _hubs: Final[dict[tuple[int, int], Hub]] = {}
 # Loops of several threads share them.
-_lock: Final = threading.Lock()
+_lock = threading.Lock()
 
 
 def hub_of(layer: Any) -> Hub:
@@ -265,3 +266,14 @@ async def send(layer: Any, message: Message) -> None:
                 hub.loop.call_soon_threadsafe(hub.take, message)
             except RuntimeError:  # the loop was thrown away, and its sockets with it
                 logger.debug("A hub's loop is closed.", exc_info=True)
+
+
+def _begin_anew() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _hubs.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    # Its loops are its parent's, and do not run here; nor does a thread that may have the lock.
+    os.register_at_fork(after_in_child=_begin_anew)

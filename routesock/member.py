@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from . import conf, faults, losses
+from .backlog import Backlog
 from .broadcasts import Broadcast, Occurrence, message_of
 from .dialects import Dialect
 from .groups import layer_group
@@ -18,7 +18,8 @@ from .lane import Lane
 from .occurrences import Occurrences
 from .outbox import PUSH
 from .outgoing import Outgoing
-from .room import Progress
+from .room import MAX_QUEUED_EVENTS, Progress
+from .running import is_from_outside
 from .tasks import Tasks
 
 logger: Final = logging.getLogger("routesock.socket")
@@ -28,8 +29,11 @@ _LAST_RETRY: Final = 5.0
 """Seconds between two tries to join the group of a user; each wait is twice the last."""
 
 
-class _Held(deque[Broadcast]):
-    dropped = 0
+_DROPPED: Final = {
+    "connect": "%d pushes were dropped that came before a socket was ready for them.",
+    "client": "%d pushes to a client that reads too slowly were dropped.",
+    "busy": "%d pushes were dropped since the consumer's own code for what is sent was busy.",
+}
 
 
 class Gate(Protocol):
@@ -47,8 +51,8 @@ class Member:
     """
 
     __slots__ = (
-        "_belongs", "_connected", "_consumer", "_dialect", "_events", "_groups", "_held", "_lane", "_layer", "_left",
-        "_outgoing", "_progress", "_tasks", "_topics", "_user", "gates", "id", "subscriptions",
+        "_belonging", "_belongs", "_connected", "_consumer", "_dialect", "_events", "_groups", "_held", "_lane",
+        "_layer", "_left", "_outgoing", "_progress", "_tasks", "_topics", "_user", "gates", "id", "subscriptions",
     )  # fmt: skip
 
     def __init__(
@@ -73,10 +77,11 @@ class Member:
         self._connected = connected
         self._events: Occurrences | None = None  # once one has come
         self._groups: dict[str, str] = {}  # what the layer calls them
-        self._held = None if connected else _Held()
-        self._left = False
+        self._held = None if connected else Backlog()
+        self._left = tasks.finishing  # some task of its consumer's may outlive it
         self._user: str | None = None  # the group of whoever is signed in
         self._belongs: str | None = None  # the one that it is in
+        self._belonging: asyncio.Task[Any] | None = None  # who joins and leaves groups of users
         self._topics: dict[str, str] | None = None  # as _groups, of what the client has subscribed to
         self.id: str | None = None
         self.gates: dict[str, Gate] | None = None
@@ -90,6 +95,9 @@ class Member:
 
     async def join(self, name: str) -> None:
         """Be in the group ``name``, unless the socket is at its end. Raises what the layer raises."""
+        if self._tasks.is_elsewhere():
+            await self._tasks.bring(self.join(name))
+            return
         group = layer_group(name)
         if self._left or name in self._groups:
             return
@@ -100,6 +108,9 @@ class Member:
 
     async def leave(self, name: str) -> None:
         """The opposite."""
+        if self._tasks.is_elsewhere():
+            await self._tasks.bring(self.leave(name))
+            return
         group = self._groups.pop(name, None)
         if group is not None and name not in (self._topics or ()):
             await hub_of(self._layer).leave(group, self)
@@ -148,9 +159,19 @@ class Member:
     async def belong(self, user: str | None) -> None:
         """Be in the group of ``user``, by the name that a layer has for it, and in that of nobody else.
 
-        Returns when that is so, however long the layer fails.
+        Returns when that is so, however long the layer fails. To be called in a task of its own.
         """
         self._user = user
+        if self._belonging is not None:  # two that join and leave at a time would lose sight of what the other joined
+            await asyncio.wait({self._belonging})
+            return
+        self._belonging = asyncio.current_task()
+        try:
+            await self._follow()
+        finally:
+            self._belonging = None
+
+    async def _follow(self) -> None:
         delay = 0.0
         while self._belongs != self._user and not self._left:
             user, before = self._user, self._belongs
@@ -166,6 +187,8 @@ class Member:
                     logger.exception("A socket cannot be reached from other processes until its channel layer works.")
                 delay = min(max(delay * 2, _FIRST_RETRY), _LAST_RETRY)
                 await asyncio.sleep(delay)
+        if self._left and self._belongs is not None:  # a layer may take no notice of a cancellation
+            await hub_of(self._layer).leave(self._belongs, self)
 
     async def broadcast(
         self, name: str, route: str, payload: Any, headers: Mapping[str, Any], *, exclude_self: bool
@@ -186,15 +209,15 @@ class Member:
         else:
             self._held = None
 
-    async def _release(self, held: _Held) -> None:
+    async def _release(self, held: Backlog) -> None:
         try:
             while held:
-                await self._write(held.popleft())
+                await self._write(held.take())
         finally:
             self._held = None
-            if held.dropped:
-                logger.warning("%d pushes were dropped that came before a socket was ready for them.", held.dropped)
-                losses.dropped(type(self._consumer), held.dropped, "connect")
+            for reason, number in held.dropped.items():
+                logger.warning(_DROPPED[reason], number)
+                losses.dropped(type(self._consumer), number, reason)
 
     # What the hub calls
 
@@ -211,13 +234,32 @@ class Member:
 
     def write(self, broadcast: Broadcast) -> None:
         """Send it, or begin to, behind what is held. Raises nothing."""
-        if self._held is not None:
-            if len(self._held) < conf.get("MAX_OUTGOING"):
-                self._held.append(broadcast)
-            else:
-                self._held.dropped += 1
-            return
-        self._tasks.start_now(self._write(broadcast))
+        held = self._held
+        if held is not None:
+            self._hold(held, broadcast)
+        elif self._outgoing.plain:
+            self._tasks.start_now(self._write(broadcast))
+        else:  # the consumer's own code may wait, and the next has to wait for it
+            self._held = held = Backlog()
+            held.put(broadcast, 1)
+            self._tasks.start(self._release(held))
+
+    def _hold(self, held: Backlog, broadcast: Broadcast) -> None:
+        most: int = conf.get("MAX_OUTGOING")
+        if not self._connected:
+            reason = "connect"
+        elif self._progress.sending:
+            reason = "client"
+        else:
+            reason, most = "busy", max(most, MAX_QUEUED_EVENTS)
+        while not held.put(broadcast, most):
+            if reason != "client":
+                held.drop(reason)
+                return
+            if not self._outgoing.may_drop():
+                return
+            held.take()
+            held.drop(reason)
 
     async def _write(self, broadcast: Broadcast) -> None:
         try:
@@ -227,6 +269,10 @@ class Member:
                 await self._outgoing.write(broadcast.frame(self._dialect), PUSH)
         except Exception as exc:
             faults.internal_error(exc, "A push", self._consumer)
+        except asyncio.CancelledError as exc:
+            if is_from_outside(exc, asyncio.current_task()):
+                raise
+            faults.internal_error(exc, "A push", self._consumer)  # a server's send() may wait for what was cancelled
 
     def _happened(self, occurrence: Occurrence) -> None:
         if self._events is None:

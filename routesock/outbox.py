@@ -110,6 +110,14 @@ class Outbox:
             if holds:
                 progress.in_send = False
 
+    def may_drop(self) -> bool:
+        """Too many pushes wait in front of this for the client: whether the oldest is to be dropped, since the socket
+        is not to end.
+        """
+        if not self._drops:
+            self._overflow()
+        return self._drops
+
     def close(self) -> None:
         """Drop what waits: the socket has ended."""
         while self._waiting:
@@ -156,11 +164,14 @@ class Outbox:
                 self._dropped += 1
                 return False
             else:
-                if not self._overflown:
-                    self._overflown = True
-                    self._owner.overflow()
+                self._overflow()
                 return False
         return True
+
+    def _overflow(self) -> None:
+        if not self._overflown:
+            self._overflown = True
+            self._owner.overflow()
 
     def _oldest_push(self) -> _Waiting | None:
         return next((waiting for waiting in self._waiting or () if waiting.kind is PUSH), None)

@@ -44,6 +44,10 @@ class Outgoing:
             return self.write_text(self._checked(spelt(frame)), kind)
         return self._write_elsewhere(frame, kind)
 
+    def may_drop(self) -> bool:
+        """As :meth:`Outbox.may_drop`."""
+        return self._outbox.may_drop()
+
     async def write_text(self, text: str, kind: Kind) -> None:
         """Send a frame that is spelt already, past the consumer's own methods. Raises nothing."""
         try:

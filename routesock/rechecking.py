@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 from . import conf, faults, losses, problems
+from .backlog import Backlog
 from .broadcasts import Broadcast
 from .exceptions import RoutesockError
 from .messages import Request
@@ -41,15 +41,14 @@ class Gate:
     It is closed until it is opened, and once more when it is shut. ``write`` is given what may pass.
     """
 
-    __slots__ = ("_check", "_dropped", "_limit", "_open", "_owner", "_shut", "_task", "_waiting", "_write")
+    __slots__ = ("_check", "_limit", "_open", "_owner", "_shut", "_task", "_waiting", "_write")
 
     def __init__(self, check: Plan, owner: Owner, write: Callable[[Broadcast], None]) -> None:
         self._check = check
         self._owner = owner
         self._write = write
         self._limit: int = conf.get("MAX_OUTGOING")
-        self._waiting: deque[Broadcast] = deque()
-        self._dropped = 0
+        self._waiting = Backlog()
         self._open = False
         self._shut = False
         self._task: asyncio.Task[None] | None = None
@@ -57,11 +56,10 @@ class Gate:
     def take(self, broadcast: Broadcast) -> None:
         if self._shut:
             return
-        if len(self._waiting) >= self._limit:
-            self._dropped += 1
-            return
-        self._waiting.append(broadcast)
-        self._begin()
+        if self._waiting.put(broadcast, self._limit):
+            self._begin()
+        else:
+            self._waiting.drop("permission")
 
     def open(self) -> None:
         """The subscription is there."""
@@ -80,14 +78,12 @@ class Gate:
     async def _work(self) -> None:
         try:
             while self._waiting:
-                asked_for = [*self._waiting]
-                self._waiting.clear()
-                await self._pass(asked_for)
+                await self._pass([self._waiting.take() for _ in range(len(self._waiting))])
         finally:
             self._task = None
-            if self._dropped:
-                logger.warning("%d pushes were dropped while the permissions of their topic were asked.", self._dropped)
-                number, self._dropped = self._dropped, 0
+            number = self._waiting.dropped.pop("permission", 0)
+            if number:
+                logger.warning("%d pushes were dropped while the permissions of their topic were asked.", number)
                 losses.dropped(type(self._owner.consumer), number, "permission")
 
     async def _pass(self, broadcasts: list[Broadcast]) -> None:

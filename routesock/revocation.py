@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -50,7 +51,7 @@ class Listener(Protocol):
 
 _listeners: Final[dict[str, set[Listener]]] = {}
 # Loops of several threads share them. Reentrant, since the garbage collector may end a socket at any place.
-_lock: Final = threading.RLock()
+_lock = threading.RLock()
 
 
 def listen(user: str, listener: Listener) -> None:
@@ -160,3 +161,14 @@ def _layers() -> Iterator[tuple[str, Any]]:
 def crosses(layer: Any) -> bool:
     """Whether ``layer`` has groups that reach other processes."""
     return layer.__class__ is not InMemoryChannelLayer and "groups" in getattr(layer, "extensions", ())
+
+
+def _begin_anew() -> None:
+    global _lock
+    _lock = threading.RLock()
+    _listeners.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    # The sockets are its parent's, and a thread that does not run here may have the lock.
+    os.register_at_fork(after_in_child=_begin_anew)

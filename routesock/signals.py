@@ -103,5 +103,6 @@ consumer.
     ``"layer"``: broadcasts and events that the channel layer did not bring to this process. The others are what sockets
     did not get since too many waited: ``"client"`` for their client to read, ``"connect"`` for ``connect()`` to return,
     ``"permission"`` for the permissions of a topic, ``"backlog"`` for the event loop, while other threads went on
-    broadcasting; and ``"busy"``, events for the handlers in front of them.
+    broadcasting; and ``"busy"``, events for the handlers in front of them, and pushes for the consumer's own
+    ``encode_json``, ``send_json`` or ``send``.
 """

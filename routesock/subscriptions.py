@@ -105,7 +105,10 @@ class Subscriptions:
             subscription.gate.open()
 
     async def abandon(self, name: str) -> None:
-        await self._by_name.pop(name).leave()
+        subscription = self._by_name.get(name)
+        if subscription is not None and subscription.ending is None:  # else its permission is gone, too
+            del self._by_name[name]
+            await subscription.leave()
 
     async def unsubscribe(self, request: Request) -> None:
         assert request.topic is not None

@@ -45,11 +45,12 @@ class _Begun(Coroutine[Any, Any, None]):
 class Tasks:
     """Starts tasks in ``context``, and waits for their end. ``failed`` is told what one of them raises."""
 
-    __slots__ = ("_context", "_failed", "_hurried", "_over", "_tasks", "finishing")
+    __slots__ = ("_context", "_failed", "_hurried", "_loop", "_over", "_tasks", "finishing")
 
     def __init__(self, context: contextvars.Context, failed: Callable[[BaseException], None]) -> None:
         self._context = context
         self._failed = failed
+        self._loop = asyncio.get_running_loop()
         self._tasks: list[asyncio.Task[None]] = []  # few, and smaller than a set
         self._over: asyncio.Future[None] | None = None
         self._hurried = False
@@ -76,6 +77,14 @@ class Tasks:
         except StopIteration:
             return
         self.start(_Begun(coroutine, awaited))
+
+    def is_elsewhere(self) -> bool:
+        """Whether this is called on a loop that is not the socket's: in some thread, by ``async_to_sync``."""
+        return asyncio.get_running_loop() is not self._loop
+
+    async def bring(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Await ``coroutine``, which runs on the socket's loop, from elsewhere."""
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
     async def shielded(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Await ``coroutine``, all that the socket's end brings with it, in a task that is none of these.

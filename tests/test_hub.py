@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from asgiref.sync import async_to_sync
+from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from channels.layers import channel_layers
 
 from routesock import Request, RouteMixin, abroadcast, hub, route
-from routesock.broadcasts import PUSH
+from routesock.broadcasts import EVENT, PUSH
 from routesock.groups import layer_group
 from routesock.recovery import _recoveries
 from tests.layers.flaky import FlakyLayer
@@ -129,6 +132,52 @@ async def test_many_join_and_leave_at_once(layer: Counting) -> None:
         assert told(goes) == []
 
 
+async def test_a_socket_whose_user_changes_faster_than_the_layer_answers_leaves_nothing_behind(
+    layer: Counting,
+) -> None:
+    one, two = "routesock.user.1", "routesock.user.2"
+    layer.held |= {("group_add", two), ("group_discard", two)}
+    async with socket() as client:
+        connection = client.scope["consumer"]._routesock_connection
+        for user in (two, one):
+            connection.start(connection.member().belong(user))
+            await turns()
+        layer.release(("group_add", two))
+        await turns()
+        client.disconnect()
+        await until(lambda: client.done)
+        client._settled = True  # a task of the hub's waits for the layer still
+        layer.release(("group_discard", two))
+    await until(lambda: hub._hubs == {} and not _recoveries)
+    assert layer.members(one) == layer.members(two) == 0
+
+
+class SyncMember(RouteMixin, JsonWebsocketConsumer):
+    def connect(self) -> None:
+        self.scope["consumer"] = self
+        self.accept()
+
+
+@pytest.mark.parametrize("consumer", [Room, SyncMember])
+@pytest.mark.parametrize("crossing", [False, True])
+async def test_a_thread_of_the_consumers_own_may_join_and_leave(
+    consumer: Any, crossing: bool, request: pytest.FixtureRequest
+) -> None:
+    """One that no event loop has started: what async code it calls there runs on a loop of its own."""
+    if crossing:
+        request.getfixturevalue("layer")
+    async with Socket(consumer.as_asgi()) as client:
+        member = client.scope["consumer"].socket
+        join, leave = (member.join, member.leave)
+        if consumer is Room:
+            join, leave = async_to_sync(join), async_to_sync(leave)
+        await asyncio.to_thread(join, "room")
+        await abroadcast("room", "told", 1)
+        await until(lambda: told(client) == [1])
+        await asyncio.to_thread(leave, "room")
+        assert hub._hubs == {}
+
+
 async def test_a_group_that_the_layer_refuses_is_not_joined(layer: Counting) -> None:
     async with socket() as client:
         layer.broken.add(ROOM)
@@ -203,9 +252,14 @@ async def test_a_hub_outlives_the_expiry_of_its_group(layer: Counting) -> None:
         {"type": "websocket.close"},
         {"type": PUSH},
         {"type": PUSH, "group": None},
+        {"type": PUSH, "group": [ROOM], "data": '["told", 1, {}]'},
+        {"type": EVENT, "group": [ROOM], "name": "told", "data": "[]"},
         {"type": PUSH, "group": ROOM},
         {"type": PUSH, "group": ROOM, "data": None},
         {"type": PUSH, "group": ROOM, "data": "[1, 2]"},
+        {"type": PUSH, "group": ROOM, "data": "[" * 100_000},
+        {"type": PUSH, "group": ROOM, "data": '["told", 1, 5]'},
+        {"type": PUSH, "group": ROOM, "data": '["told", 1, {}]', "from": "x", "seq": 10**300},
         {"type": PUSH, "group": ROOM, "data": '["told", 1, {}]', "except": []},
         {"type": None},
         {},
@@ -263,10 +317,51 @@ async def test_who_is_sent_more_than_is_written_is_made_to_wait(layer: Counting)
             one_written.set()
 
     await one.join(ROOM, Slow())
-    message = {"type": PUSH, "group": ROOM, "data": "[]"}
+    message = {"type": PUSH, "group": ROOM, "data": '["told", 1, {}]'}
     for _ in range(hub.MAX_PENDING):
         one.take(message)
-    waiting = asyncio.ensure_future(one.accept(message))
+    waiting = one.accept(message)
+    waiting.send(None)
     assert not one_written.is_set()
+    waiting.close()
+    await asyncio.wait_for(one.accept(message), 5)
+    assert one_written.is_set()
     await turns()
-    assert waiting.done()
+
+
+FORK = """
+import asyncio, os, signal, threading
+from django.conf import settings
+settings.configure(ROUTESOCK={}, SECRET_KEY="x", CHANNEL_LAYERS={})
+from routesock import hub, revocation
+from routesock.broadcasts import PUSH
+
+message = {"type": PUSH, "group": "room", "data": '["told", 1, {}]'}
+
+async def main():
+    loop = asyncio.get_running_loop()
+    await hub.hub_of(None).join("room", object())
+    revocation.listen("user", type("Listener", (), {"loop": loop}))
+    writes = []
+    loop._write_to_self = lambda: writes.append(1)
+    lock, rlock = hub._lock, revocation._lock
+    with lock, rlock:  # as a thread of the parent may have
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            asyncio._set_running_loop(None)
+            thread = threading.Thread(target=lambda: asyncio.run(hub.send(None, message)))
+            thread.start()
+            thread.join()
+            revocation._deliver("user", {})
+            os._exit(bool(writes))
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(hub._hubs) == len(revocation._listeners) == 1
+
+asyncio.run(main())
+"""
+
+
+def test_a_forked_process_does_not_reach_for_the_sockets_of_its_parent() -> None:
+    """Its copies of their loops would keep what they are told for ever, and wake the parent's."""
+    subprocess.run([sys.executable, "-W", "error", "-c", FORK], check=True, timeout=60)

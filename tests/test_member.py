@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 from typing import Any
 
 import pytest
@@ -218,6 +219,14 @@ async def test_it_does_not_wait_without_bound() -> None:
             await turns()
             client.scope["go"].set()
             await until(lambda: told(client) == [0, 1, 2])
+    with override_settings(ROUTESOCK={"MAX_OUTGOING_BYTES": 2000}):
+        async with Socket(Endless.as_asgi(), go=asyncio.Event()) as client:
+            await until(lambda: hub._hubs)
+            for number in range(10):
+                await abroadcast("room", "told", str(number) * 900)
+            await turns()
+            client.scope["go"].set()
+            await until(lambda: told(client) == ["0" * 900, "1" * 900])
 
 
 class Loud(Keys):
@@ -300,6 +309,104 @@ async def test_it_goes_through_what_the_consumer_overrides(consumer: Any) -> Non
         assert told(plain) == [{"n": number} for number in range(5)]
 
 
+class WaitingToEncode(Room):
+    async def encode_json(self, content: Any) -> str:
+        await wait_for(self, content)
+        return await super().encode_json(content)  # type: ignore[no-any-return]
+
+
+class WaitingToSendJson(Room):
+    async def send_json(self, content: Any, close: Any = False) -> None:
+        await wait_for(self, content)
+        await super().send_json(content, close)
+
+
+class WaitingToSend(Room):
+    async def send(self, text_data: Any = None, bytes_data: Any = None, close: Any = False) -> None:
+        await wait_for(self, json.loads(text_data))
+        await super().send(text_data, bytes_data, close)
+
+
+async def wait_for(consumer: Any, content: Any) -> None:
+    """Let pushes wait, each for another time."""
+    if "status" not in content:
+        if "go" in consumer.scope:
+            await consumer.scope["go"].wait()
+        await turns(content["payload"] * 7 % 5)
+
+
+WAITING = pytest.mark.parametrize("consumer", [WaitingToEncode, WaitingToSendJson, WaitingToSend])
+
+
+@WAITING
+async def test_pushes_stay_in_order_whatever_their_ways_through_it_take(consumer: Any) -> None:
+    async with socket(consumer) as client:
+        await client.call("join", 1, "room")
+        for number in range(100):
+            await abroadcast("room", "told", number)
+            if number % 9 == 0:
+                await turns(3)
+        await until(lambda: len(told(client)) == 100)
+        assert told(client) == [*range(100)]
+
+
+@WAITING
+async def test_they_do_not_wait_there_without_bound(
+    consumer: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """More may wait there than for the client, as many as events for a socket that is busy."""
+    monkeypatch.setattr("routesock.member.MAX_QUEUED_EVENTS", 30)
+    with override_settings(ROUTESOCK={"MAX_OUTGOING": 5}):
+        async with Socket(consumer.as_asgi(), go=asyncio.Event()) as client:
+            await client.call("join", 1, "room")
+            tasks = len(asyncio.all_tasks())
+            await abroadcast("room", "told", -1)
+            await turns()
+            for number in range(100):
+                await abroadcast("room", "told", number)
+            await turns()
+            assert len(asyncio.all_tasks()) < tasks + 5
+            client.scope["go"].set()
+            await until(lambda: told(client) == [-1, *range(30)])
+            await until(lambda: caplog.records)
+    assert [record.getMessage() for record in caplog.records] == [
+        "70 pushes were dropped since the consumer's own code for what is sent was busy."
+    ]
+
+
+@WAITING
+async def test_a_client_that_reads_slowly_gets_the_newest_there_too(consumer: Any) -> None:
+    with override_settings(ROUTESOCK={"MAX_OUTGOING": 5, "OVERFLOW": "drop"}):
+        async with socket(consumer) as slow:
+            await slow.call("join", 1, "room")
+            slow.writable.clear()
+            await abroadcast("room", "told", 0)
+            await turns()
+            for number in range(1, 100):
+                await abroadcast("room", "told", number)
+            await turns()
+            slow.writable.set()
+            await until(lambda: told(slow) == [0, 95, 96, 97, 98, 99])
+
+
+@WAITING
+async def test_or_is_closed(consumer: Any) -> None:
+    with override_settings(ROUTESOCK={"MAX_OUTGOING": 5}):
+        async with socket(consumer) as slow:
+            await slow.call("join", 1, "room")
+            slow.writable.clear()
+            await abroadcast("room", "told", 0)
+            await turns()
+            for number in range(1, 10):
+                await abroadcast("room", "told", number)
+            await turns()
+            slow.writable.set()
+            await until(lambda: slow.closed)
+            assert slow.closed is not None
+            assert slow.closed["code"] == 1013
+            await slow.ending()
+
+
 async def test_one_that_fails_there_keeps_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
     class Failing(OwnEncoding):
         async def encode_json(self, content: Any) -> str:
@@ -315,17 +422,28 @@ async def test_one_that_fails_there_keeps_nobody_else(caplog: pytest.LogCaptureF
     assert "A push" in caplog.text
 
 
-async def test_nor_does_one_whose_client_has_left(caplog: pytest.LogCaptureFixture) -> None:
-    async with socket() as gone, socket() as other:
-        await gone.call("join", 1, "room")
+@pytest.mark.parametrize("error", [ConnectionResetError, ValueError, asyncio.CancelledError])
+async def test_nor_does_one_whose_server_fails_to_send(error: type[BaseException]) -> None:
+    """A ``CancelledError`` comes from a server or a middleware that waits for something which was cancelled."""
+    fails: list[Any] = []
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        async def sending(message: Any) -> None:
+            if "told" in message.get("text", ""):
+                fails.append(message)
+                raise error
+            await send(message)
+
+        await Room.as_asgi()(scope, receive, sending)
+
+    async with Socket(wrapped, log=[]) as failing, socket() as other:
+        await failing.call("join", 1, "room")
         await other.call("join", 1, "room")
-
-        async def fail(message: Any) -> None:
-            raise ConnectionResetError
-
-        gone._send = fail  # type: ignore[method-assign]
-        await abroadcast("room", "told", 1)
-        await until(lambda: told(other) == [1])
+        for number in range(3):
+            await abroadcast("room", "told", number)
+        await until(lambda: told(other) == [0, 1, 2])
+        assert len(fails) == 3
+        await failing.call("join", 2, "room")
 
 
 async def test_nor_does_one_whose_client_does_not_read() -> None:
@@ -366,6 +484,23 @@ async def test_frames_stay_in_order_when_the_server_takes_its_time() -> None:
             if number % 7 == 0:
                 await turns(number % 3)
         await until(lambda: told(client) == [*range(200)])
+
+
+@BOTH
+async def test_a_socket_that_has_ended_joins_nothing(consumer: type) -> None:
+    """Not even its first group: a task that the consumer has started may outlive the socket."""
+    served: list[Any] = []
+
+    class Kept(consumer):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            served.append(self)
+
+    async with socket(Kept):
+        (kept,) = served
+    await (kept.socket.join("room") if consumer is Room else asyncio.to_thread(kept.socket.join, "room"))
+    assert kept.socket.groups == frozenset()
+    assert hub._hubs == {}
 
 
 async def test_nothing_is_sent_once_a_close_has_begun() -> None:

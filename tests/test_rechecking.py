@@ -282,6 +282,21 @@ async def test_pushes_wait_for_the_handler_to_succeed() -> None:
         assert client.replies(1)[0]["payload"] == "snapshot"
 
 
+async def test_they_do_not_wait_with_more_bytes_than_may_wait_for_a_client() -> None:
+    state = State()
+    with override_settings(ROUTESOCK={"MAX_OUTGOING_BYTES": 2000}):
+        async with socket(state) as client:
+            await subscribe(client)
+            state.gate = asyncio.Event()
+            for number in range(10):
+                await abroadcast("room.5", "news", str(number) * 900)
+            await turns()
+            state.gate.set()
+            await until(lambda: len(pushed(client)) == 2)
+            await turns()
+            assert len(pushed(client)) == 2
+
+
 async def test_more_pushes_than_may_wait_are_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     state = State()
     before = delivery_counts().dropped
@@ -395,6 +410,35 @@ async def test_a_group_that_the_consumer_has_joined_is_checked_as_long_as_the_to
         await until(lambda: endings(client))
         await abroadcast("room.5", "news", 2)
         await until(lambda: pushed(client) == [2])
+
+
+class SlowToReply(Watched):
+    async def encode_json(self, content: Any) -> str:
+        if content.get("status") == 200:
+            self.scope["log"].append("encoding")
+            await self.scope["encode"].wait()
+            raise ValueError("not this one")
+        return await super().encode_json(content)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("lingers", [False, True])
+async def test_a_reply_may_fail_while_the_permission_is_lost(lingers: bool) -> None:
+    """Before the subscription has ended, or after that; the socket lives."""
+    state = State()
+    linger = asyncio.Event() if lingers else None
+    async with socket(state, SlowToReply, encode=asyncio.Event(), linger=linger) as client:
+        client.request("SUBSCRIBE", 1, {"topic": "room.5"})
+        await until(lambda: "encoding" in client.log)
+        state.may = False
+        await abroadcast("room.5", "news", 1)
+        await until(lambda: ("left", "room.5", {"open": True}, None) in client.log)
+        await turns()
+        client.scope["encode"].set()
+        assert (await client.reply(1))["status"] == 500
+        if linger is not None:
+            linger.set()
+        await until(lambda: any(frame["route"] == "UNSUBSCRIBE" for frame in client.frames))
+        assert (await client.call("UNSUBSCRIBE", 2, {"topic": "room.5"}))["payload"]["code"] == "not_subscribed"
 
 
 async def test_what_is_held_for_a_slow_client_is_no_way_around_a_check() -> None:
