@@ -151,6 +151,8 @@ class RouteMixin:
                 consumer.channel_receive = partial(layer.receive, membership.channel)
             connection = Connection(consumer, compiled, receive, membership, send, context, gate)
             consumer._routesock_connection = connection
+            if membership is not None and not isinstance(type(self).channel_name, ChannelName):
+                consumer.channel_name = connection.listen()  # over the class's own, as under Channels
             consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
             if ending is None and sockets.draining:
                 ending = restarting(sockets.retry_after())

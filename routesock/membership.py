@@ -149,12 +149,27 @@ class Membership:
     async def leave_all(self) -> None:
         """Leave whatever has not been left. What the layer raises is logged."""
         self._leaving = self._ended = True
+        await self._give_back()
         if self._recovery is None:
             return
         _, exc = await each(self.unsettled(), self.settle)
         if exc is not None:
             self._recovery.report(exc)
         await self._recovery.leave(self)
+
+    async def _give_back(self) -> None:
+        """Have the layer forget a channel that was never read.
+
+        The pub/sub one subscribes in ``new_channel()``, and ends that in a ``receive()`` that is cancelled.
+        """
+        channels = getattr(self.layer, "channels", None)
+        while isinstance(channels, dict) and self.channel in channels:
+            receiving = asyncio.ensure_future(self.layer.receive(self.channel))
+            await asyncio.sleep(0)  # it has begun then
+            receiving.cancel()
+            await asyncio.wait({receiving}, timeout=CALL_LIMIT)
+            if not receiving.done() or receiving.cancelled() or receiving.exception() is not None:
+                break  # else it has brought a message that nobody has read
 
     # What the recovery calls
 

@@ -471,6 +471,57 @@ async def test_a_channel_is_read_once_somebody_has_asked_for_its_name(consumer: 
         assert layer.received == 2
 
 
+async def test_a_class_may_declare_the_name(layer: FlakyLayer) -> None:
+    class Declaring(Named):
+        channel_name = ""
+
+    async with Socket(Declaring.as_asgi()) as socket:
+        name = (await socket.call("name", 1))["payload"]
+        assert name
+        await layer.send(name, {"type": "told", "what": "news"})
+        await until(lambda: {"told": "news"} in socket.frames)
+
+
+class Registering(FlakyLayer):
+    """As the pub/sub layer of channels_redis, which subscribes in ``new_channel()``, and forgets a channel in a
+    ``receive()`` that is cancelled, and nowhere else.
+    """
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        channel = await super().new_channel(prefix)
+        self.channels[channel] = asyncio.Queue()
+        return channel
+
+    async def receive(self, channel: str) -> Any:
+        self.received += 1
+        queue = self.channels.setdefault(channel, asyncio.Queue())
+        try:
+            return await queue.get()
+        except asyncio.CancelledError:
+            del self.channels[channel]
+            raise
+
+
+@pytest.mark.parametrize("sent", [0, 3])
+async def test_a_channel_that_was_never_read_is_given_back(sent: int) -> None:
+    layer = Registering()
+    before = channel_layers.set("default", layer)
+    try:
+        async with Socket(Named.as_asgi()):
+            (name,) = layer.channels
+            for _ in range(sent):
+                await layer.send(name, {"type": "told", "what": "news"})
+        assert layer.channels == {}
+        async with Socket(Named.as_asgi()) as socket:
+            await socket.call("name", 1)
+            await turns()
+            received = layer.received
+        assert layer.channels == {}
+        assert layer.received == received
+    finally:
+        channel_layers.set("default", before)
+
+
 async def test_without_a_layer_there_is_no_name(settings: Any) -> None:
     settings.CHANNEL_LAYERS = {}
 
