@@ -275,8 +275,15 @@ class TestUsers:
                     await client.refute_push()
         assert hub._hubs == {}
 
-    async def test_who_signs_in_and_out_over_the_socket(self, ada: User, bob: User) -> None:
-        async with RouteClient(Room, scope={"user": AnonymousUser(), "session": SessionStore()}) as client:
+    @pytest.mark.parametrize("ends", [True, False])
+    async def test_who_signs_in_and_out_over_the_socket(self, ada: User, bob: User, ends: bool) -> None:
+        scope = {"user": AnonymousUser(), "session": SessionStore()}
+        with override_settings(ROUTESOCK={"END_WITH_SESSION": ends}):
+            await self.sign_in_and_out(RouteClient(Room, scope=scope), ada, bob)
+        assert hub._hubs == {}
+
+    async def sign_in_and_out(self, room: RouteClient, ada: User, bob: User) -> None:
+        async with room as client:
             await client.call("login", "ada")
             await client.settle()
             await apush_to_user(ada, "told", 1)
@@ -286,7 +293,9 @@ class TestUsers:
             await apush_to_user(ada, "told", 2)
             await apush_to_user(bob, "told", 3)
             assert (await client.expect_push("told")).payload == 3
-        assert hub._hubs == {}
+            await client.call("logout")
+            await apush_to_user(bob, "told", 4)
+            await client.refute_push()
 
     @pytest.mark.parametrize("user", [AnonymousUser(), User(username="new"), None, 1])
     async def test_only_a_saved_user_has_sockets(self, user: Any) -> None:
