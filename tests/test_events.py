@@ -40,24 +40,17 @@ from routesock.events import MAX_NAME_CHARS
 from routesock.groups import layer_group
 from routesock.schemas import Blocking
 from routesock.testing import RouteClient
+from tests.layers.in_memory import Crossing, as_default
 from tests.takeover.driver import Socket, turns, until
 from tests.takeover.flavours import Gate
 
 WHERE: contextvars.ContextVar[str] = contextvars.ContextVar("where", default="nowhere")
 
 
-class Crossing(InMemoryChannelLayer):
-    """As one that reaches other processes."""
-
-
 @pytest.fixture(autouse=True, params=[InMemoryChannelLayer, Crossing], ids=["in-memory", "crossing"])
 def layer(request: pytest.FixtureRequest) -> Iterator[Any]:
-    layer = request.param()
-    before = channel_layers.set("default", layer)
-    yield layer
-    channel_layers.backends.pop("default", None)
-    if before is not None:
-        channel_layers.set("default", before)
+    with as_default(request.param()) as layer:
+        yield layer
     assert hub._hubs == {}
 
 

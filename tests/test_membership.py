@@ -17,6 +17,7 @@ from routesock import Request, RouteMixin, route
 from routesock.membership import Membership, RememberingLayer
 from routesock.recovery import _recoveries
 from tests.layers.flaky import FlakyLayer
+from tests.layers.in_memory import as_default
 from tests.takeover.driver import Socket, turns, until
 
 Ask = Callable[[Any], Any]
@@ -32,12 +33,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def layer() -> Iterator[FlakyLayer]:
-    layer = FlakyLayer()
-    before = channel_layers.set("default", layer)
-    yield layer
-    channel_layers.backends.pop("default", None)
-    if before is not None:
-        channel_layers.set("default", before)
+    with as_default(FlakyLayer()) as layer:
+        yield layer
 
 
 class OnLoop(RouteMixin, AsyncJsonWebsocketConsumer):
@@ -504,9 +501,7 @@ class Registering(FlakyLayer):
 
 @pytest.mark.parametrize("sent", [0, 3])
 async def test_a_channel_that_was_never_read_is_given_back(sent: int) -> None:
-    layer = Registering()
-    before = channel_layers.set("default", layer)
-    try:
+    with as_default(Registering()) as layer:
         async with Socket(Named.as_asgi()):
             (name,) = layer.channels
             for _ in range(sent):
@@ -518,8 +513,6 @@ async def test_a_channel_that_was_never_read_is_given_back(sent: int) -> None:
             received = layer.received
         assert layer.channels == {}
         assert layer.received == received
-    finally:
-        channel_layers.set("default", before)
 
 
 async def test_without_a_layer_there_is_no_name(settings: Any) -> None:

@@ -11,7 +11,6 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.auth import login, logout
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from channels.layers import InMemoryChannelLayer
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import ValidationError
@@ -33,6 +32,7 @@ from routesock import (
 )
 from routesock.exceptions import InvalidPush
 from routesock.testing import RouteClient
+from tests.layers.in_memory import CROSSING, Crossing
 
 
 class Room(RouteMixin, AsyncJsonWebsocketConsumer):
@@ -54,17 +54,13 @@ class Room(RouteMixin, AsyncJsonWebsocketConsumer):
         await logout(self.scope)
 
 
-class Crossing(InMemoryChannelLayer):
-    """As one that reaches other processes."""
-
-
 class Other(Room):
     channel_layer_alias = "other"
 
 
 LAYERS = {
     "in memory": {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
-    "crossing": {"default": {"BACKEND": f"{__name__}.Crossing"}},
+    "crossing": {"default": CROSSING},
     "none": {},
 }
 
