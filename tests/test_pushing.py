@@ -29,6 +29,7 @@ from routesock import (
     push_to_user,
     receivers,
     route,
+    send_event,
 )
 from routesock.exceptions import InvalidPush
 from routesock.testing import RouteClient
@@ -87,7 +88,19 @@ async def test_from_sync_code_that_async_code_calls(client: RouteClient) -> None
 @pytest.mark.parametrize("call", [broadcast, push_to_user])
 async def test_where_a_loop_runs_the_error_says_what_to_write(call: Callable[..., None]) -> None:
     with pytest.raises(RuntimeError, match=rf"await a{call.__name__}\("):
-        call("room" if call is broadcast else User(pk=1), "told")
+        call("room" if call is broadcast else User(pk=1), small, 10)  # which is not asked whether it fits
+
+
+async def test_a_transaction_belongs_to_sync_code() -> None:
+    with pytest.raises(RuntimeError, match="sync code"):
+        broadcast_on_commit("room", "told")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("call", [broadcast, broadcast_on_commit, push_to_user, send_event])
+def test_a_layer_that_is_not_there_is_an_error_to_the_sender(call: Callable[..., None]) -> None:
+    with override_settings(CHANNEL_LAYERS=LAYERS["in memory"]), pytest.raises(ValueError, match="has no 'defualt'"):
+        call(User(pk=1) if call is push_to_user else "room", "told", layer="defualt")
 
 
 @pytest.mark.parametrize("layers", ["in memory", "none"])
