@@ -501,7 +501,9 @@ class Registering(FlakyLayer):
 
 @pytest.mark.parametrize("sent", [0, 3])
 async def test_a_channel_that_was_never_read_is_given_back(sent: int) -> None:
-    with as_default(Registering()) as layer:
+    layer = Registering()
+    before = channel_layers.set("default", layer)
+    try:
         async with Socket(Named.as_asgi()):
             (name,) = layer.channels
             for _ in range(sent):
@@ -513,6 +515,8 @@ async def test_a_channel_that_was_never_read_is_given_back(sent: int) -> None:
             received = layer.received
         assert layer.channels == {}
         assert layer.received == received
+    finally:
+        channel_layers.set("default", before)
 
 
 async def test_without_a_layer_there_is_no_name(settings: Any) -> None:
