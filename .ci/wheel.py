@@ -51,6 +51,11 @@ import django  # noqa: E402
 
 django.setup()
 
+from django.core.management import get_commands  # noqa: E402
+
+if get_commands().get("routesock_broadcast") != "routesock":
+    sys.exit("the wheel has no routesock_broadcast")
+
 imported = 0
 for module in pkgutil.walk_packages([str(folder)], "routesock."):
     if module.name not in OPTIONAL:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
-from . import conf, faults, losses
+from . import conf, faults, logins, losses, revocation
 from .backlog import Backlog
 from .broadcasts import Broadcast, Occurrence, message_of
 from .dialects import Dialect
@@ -229,7 +229,7 @@ class Member:
                 self._happened(broadcast)
         elif self.gates is not None and broadcast.group in self.gates:
             self.gates[broadcast.group].take(broadcast)
-        else:
+        elif broadcast.group != self._belongs or self._belongs == _group_of_user(self._consumer):
             self.write(broadcast)
 
     def write(self, broadcast: Broadcast) -> None:
@@ -282,3 +282,9 @@ class Member:
         # While connect() runs, the lane itself holds what comes, in front of the requests that come after it.
         if self._connected or (running is not None and running.message.get("type") == "websocket.connect"):
             self._events.begin()
+
+
+def _group_of_user(consumer: Any) -> str | None:
+    """The group of whoever is signed in at this moment: Channels' ``logout()`` tells nobody that it has ended."""
+    name = logins.name_in_scope(consumer.scope)
+    return None if name is None else revocation.group_of(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from channels.consumer import AsyncConsumer, SyncConsumer
 from channels.generic.websocket import (
@@ -14,17 +14,16 @@ from channels.generic.websocket import (
     WebsocketConsumer,
 )
 
-from . import conf
+from . import conf, options
 from .access import check_objects
 from .dialects import Dialect
 from .events import collect_events
 from .exceptions import RouteSetupError
-from .heartbeat import Heartbeat
 from .liveness import Limits
-from .permissions.resolve import Tree, from_settings, resolve_all
+from .permissions.resolve import Tree, from_settings
 from .pipeline import Answering, Door, Plan, compile_route
 from .quota import Throttles
-from .routing import Route, checked_middleware, checked_timeout, collect
+from .routing import Route, collect
 from .steps import Step
 from .subscribing import TopicPlan, topic_plans
 from .telling import Telling
@@ -82,14 +81,10 @@ def compile_consumer(cls: type) -> Compiled:
 
     Raises :class:`RouteSetupError` for a class option, a route or a hook that cannot work.
     """
-    dialect = getattr(cls, "route_dialect", None)
-    if not isinstance(dialect, Dialect):
-        raise RouteSetupError(
-            f"{cls.__name__}.route_dialect is an instance of a Dialect, such as Keys(route='action'); got {dialect!r}."
-        )
-    timeout = checked_timeout(f"{cls.__name__}.route_timeout", getattr(cls, "route_timeout", UNSET))
-    middleware = checked_middleware(f"{cls.__name__}.route_middleware", getattr(cls, "route_middleware", ()))
-    isolated = _checked_isolation(cls)
+    dialect = options.dialect_of(cls)
+    timeout = options.timeout_of(cls)
+    middleware = options.middleware_of(cls)
+    isolated = options.is_isolated(cls)
     routes = collect(cls)
     topics = collect_topics(cls)
     declared = [*routes.values(), *(topic.route for topic in topics)]
@@ -98,7 +93,7 @@ def compile_consumer(cls: type) -> Compiled:
     is_json = issubclass(cls, AsyncJsonWebsocketConsumer | JsonWebsocketConsumer)
     own = {name: _is_own(cls, name) for name in ("dispatch", "websocket_receive", "receive", "send")}
     own |= {name: is_json and _is_own(cls, name) for name in _JSON_METHODS}
-    permissions = _checked_permissions(cls)
+    permissions = options.permissions_of(cls)
 
     def compiled(permissions: tuple[Tree, ...] | Unset) -> dict[str, Answering]:
         def plan(route: Route, entering: Sequence[Step] = ()) -> Plan:
@@ -128,14 +123,14 @@ def compile_consumer(cls: type) -> Compiled:
         handlers=frozenset([route.attr for route in declared] + [telling.attr for telling in events.values()]),
         beside=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
         public=frozenset(name for name, route in routes.items() if route.public),
-        concurrency=_checked_concurrency(cls),
-        overflow=_checked_overflow(cls),
+        concurrency=options.concurrency_of(cls),
+        overflow=options.overflow_of(cls),
         dialect=dialect,
-        grace=_checked_grace(cls),
+        grace=options.grace_of(cls),
         isolated=isolated,
-        limits=_checked_limits(cls),
-        ends_with_session=_checked_end(cls),
-        revalidate=_checked_revalidate(cls),
+        limits=options.limits_of(cls),
+        ends_with_session=options.ends_with_session(cls),
+        revalidate=options.revalidate_of(cls),
         sync=issubclass(cls, SyncConsumer),
         dispatch=own["dispatch"],
         guarded=own["dispatch"] or own["websocket_receive"],
@@ -203,66 +198,3 @@ def check_bases(cls: type, mixin: type) -> bool:
 
 def _is_own(cls: type, name: str) -> bool:
     return next(base.__module__ not in _CHANNELS for base in cls.__mro__ if name in vars(base))
-
-
-def _checked_grace(cls: type) -> float | Unset:
-    grace: Any = getattr(cls, "route_disconnect_grace", UNSET)
-    if grace is UNSET or (isinstance(grace, int | float) and not isinstance(grace, bool) and grace >= 0):
-        return grace
-    raise RouteSetupError(f"{cls.__name__}.route_disconnect_grace is a number of seconds, 0 for none; got {grace!r}.")
-
-
-def _checked_limits(cls: type) -> Limits:
-    heartbeat: Any = getattr(cls, "route_heartbeat", None)
-    if heartbeat is not None and not isinstance(heartbeat, Heartbeat):
-        raise RouteSetupError(
-            f"{cls.__name__}.route_heartbeat is a Heartbeat(interval=25, timeout=10), or None for none; "
-            f"got {heartbeat!r}."
-        )
-    idle, anonymous = (
-        checked_timeout(f"{cls.__name__}.{option}", getattr(cls, option, UNSET))
-        for option in ("route_idle_timeout", "route_anonymous_timeout")
-    )
-    return Limits(heartbeat, idle, anonymous)
-
-
-def _checked_end(cls: type) -> bool | Unset:
-    ends: Any = getattr(cls, "route_ends_with_session", UNSET)
-    if ends is UNSET or isinstance(ends, bool):
-        return ends
-    raise RouteSetupError(f"{cls.__name__}.route_ends_with_session is True or False; got {ends!r}.")
-
-
-def _checked_revalidate(cls: type) -> float | None:
-    interval = checked_timeout(f"{cls.__name__}.route_revalidate", getattr(cls, "route_revalidate", None))
-    return None if interval is UNSET else interval
-
-
-def _checked_concurrency(cls: type) -> int | Unset:
-    count: Any = getattr(cls, "route_concurrency", UNSET)
-    if count is UNSET or (type(count) is int and count > 0):
-        return count
-    raise RouteSetupError(f"{cls.__name__}.route_concurrency is a positive number of requests; got {count!r}.")
-
-
-def _checked_overflow(cls: type) -> str | Unset:
-    policy: Any = getattr(cls, "route_overflow", UNSET)
-    if policy is UNSET or policy in conf.OVERFLOW_POLICIES:
-        return policy  # type: ignore[no-any-return]
-    choice = " or ".join(repr(name) for name in conf.OVERFLOW_POLICIES)
-    raise RouteSetupError(f"{cls.__name__}.route_overflow is {choice}; got {policy!r}.")
-
-
-def _checked_permissions(cls: type) -> tuple[Tree, ...] | Unset:
-    permissions: Any = getattr(cls, "route_permissions", UNSET)
-    return UNSET if permissions is UNSET else resolve_all(f"{cls.__name__}.route_permissions", permissions)
-
-
-def _checked_isolation(cls: type) -> bool:
-    isolated: Any = getattr(cls, "route_db_isolation", False)
-    if isinstance(isolated, bool):
-        return isolated
-    raise RouteSetupError(
-        f"{cls.__name__}.route_db_isolation is True or False; got {isolated!r}. "
-        'How many threads there are is a setting: ROUTESOCK = {"DB_THREADS": 8}.'
-    )

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
-from channels.layers import channel_layers
 
 from routesock import Request, RouteMixin, abroadcast, hub, route
 from routesock.broadcasts import EVENT, PUSH
 from routesock.groups import layer_group
 from routesock.recovery import _recoveries
 from tests.layers.flaky import FlakyLayer
+from tests.layers.in_memory import as_default
 from tests.takeover.driver import Socket, turns, until
 
 ROOM = layer_group("room")
@@ -40,12 +40,8 @@ def layer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counting]:
     monkeypatch.setattr("routesock.recovery.CALL_LIMIT", 0.05)
     monkeypatch.setattr("routesock.recovery.QUIET", 0.01)
     monkeypatch.setattr("routesock.hub.CALL_LIMIT", 0.05)
-    layer = Counting()
-    before = channel_layers.set("default", layer)
-    yield layer
-    channel_layers.backends.pop("default", None)
-    if before is not None:
-        channel_layers.set("default", before)
+    with as_default(Counting()) as layer:
+        yield layer
     assert hub._hubs == {}
     assert not _recoveries
 

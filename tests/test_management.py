@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from channels.layers import InMemoryChannelLayer
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import override_settings
@@ -16,14 +15,9 @@ from django.test import override_settings
 from routesock import RouteMixin
 from routesock.management.commands.routesock_broadcast import Command
 from routesock.testing import RouteClient
-
-
-class Crossing(InMemoryChannelLayer):
-    """As one that reaches other processes."""
-
+from tests.layers.in_memory import CROSSING, Crossing
 
 NOWHERE = "redis://127.0.0.1:1"
-CROSSING = {"BACKEND": f"{__name__}.Crossing"}
 
 
 class Room(RouteMixin, AsyncJsonWebsocketConsumer):

@@ -17,6 +17,7 @@ from routesock import Request, RouteMixin, route
 from routesock.membership import Membership, RememberingLayer
 from routesock.recovery import _recoveries
 from tests.layers.flaky import FlakyLayer
+from tests.layers.in_memory import as_default
 from tests.takeover.driver import Socket, turns, until
 
 Ask = Callable[[Any], Any]
@@ -32,12 +33,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def layer() -> Iterator[FlakyLayer]:
-    layer = FlakyLayer()
-    before = channel_layers.set("default", layer)
-    yield layer
-    channel_layers.backends.pop("default", None)
-    if before is not None:
-        channel_layers.set("default", before)
+    with as_default(FlakyLayer()) as layer:
+        yield layer
 
 
 class OnLoop(RouteMixin, AsyncJsonWebsocketConsumer):

@@ -11,7 +11,6 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.auth import login, logout
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from channels.layers import InMemoryChannelLayer
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import ValidationError
@@ -30,9 +29,11 @@ from routesock import (
     push_to_user,
     receivers,
     route,
+    send_event,
 )
 from routesock.exceptions import InvalidPush
 from routesock.testing import RouteClient
+from tests.layers.in_memory import CROSSING, Crossing
 
 
 class Room(RouteMixin, AsyncJsonWebsocketConsumer):
@@ -54,17 +55,13 @@ class Room(RouteMixin, AsyncJsonWebsocketConsumer):
         await logout(self.scope)
 
 
-class Crossing(InMemoryChannelLayer):
-    """As one that reaches other processes."""
-
-
 class Other(Room):
     channel_layer_alias = "other"
 
 
 LAYERS = {
     "in memory": {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
-    "crossing": {"default": {"BACKEND": f"{__name__}.Crossing"}},
+    "crossing": {"default": CROSSING},
     "none": {},
 }
 
@@ -91,7 +88,19 @@ async def test_from_sync_code_that_async_code_calls(client: RouteClient) -> None
 @pytest.mark.parametrize("call", [broadcast, push_to_user])
 async def test_where_a_loop_runs_the_error_says_what_to_write(call: Callable[..., None]) -> None:
     with pytest.raises(RuntimeError, match=rf"await a{call.__name__}\("):
-        call("room" if call is broadcast else User(pk=1), "told")
+        call("room" if call is broadcast else User(pk=1), small, 10)  # which is not asked whether it fits
+
+
+async def test_a_transaction_belongs_to_sync_code() -> None:
+    with pytest.raises(RuntimeError, match="sync code"):
+        broadcast_on_commit("room", "told")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("call", [broadcast, broadcast_on_commit, push_to_user, send_event])
+def test_a_layer_that_is_not_there_is_an_error_to_the_sender(call: Callable[..., None]) -> None:
+    with override_settings(CHANNEL_LAYERS=LAYERS["in memory"]), pytest.raises(ValueError, match="has no 'defualt'"):
+        call(User(pk=1) if call is push_to_user else "room", "told", layer="defualt")
 
 
 @pytest.mark.parametrize("layers", ["in memory", "none"])
@@ -275,8 +284,15 @@ class TestUsers:
                     await client.refute_push()
         assert hub._hubs == {}
 
-    async def test_who_signs_in_and_out_over_the_socket(self, ada: User, bob: User) -> None:
-        async with RouteClient(Room, scope={"user": AnonymousUser(), "session": SessionStore()}) as client:
+    @pytest.mark.parametrize("ends", [True, False])
+    async def test_who_signs_in_and_out_over_the_socket(self, ada: User, bob: User, ends: bool) -> None:
+        scope = {"user": AnonymousUser(), "session": SessionStore()}
+        with override_settings(ROUTESOCK={"END_WITH_SESSION": ends}):
+            await self.sign_in_and_out(RouteClient(Room, scope=scope), ada, bob)
+        assert hub._hubs == {}
+
+    async def sign_in_and_out(self, room: RouteClient, ada: User, bob: User) -> None:
+        async with room as client:
             await client.call("login", "ada")
             await client.settle()
             await apush_to_user(ada, "told", 1)
@@ -286,7 +302,9 @@ class TestUsers:
             await apush_to_user(ada, "told", 2)
             await apush_to_user(bob, "told", 3)
             assert (await client.expect_push("told")).payload == 3
-        assert hub._hubs == {}
+            await client.call("logout")
+            await apush_to_user(bob, "told", 4)
+            await client.refute_push()
 
     @pytest.mark.parametrize("user", [AnonymousUser(), User(username="new"), None, 1])
     async def test_only_a_saved_user_has_sockets(self, user: Any) -> None:

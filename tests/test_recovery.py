@@ -17,6 +17,7 @@ from channels.layers import channel_layers
 from routesock import Request, RouteMixin, route
 from routesock.recovery import WORKERS, _recoveries, recovery_of, waits
 from tests.layers.flaky import FlakyLayer
+from tests.layers.in_memory import as_default
 from tests.takeover.driver import Socket, turns, until
 
 
@@ -30,12 +31,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def layer() -> Iterator[FlakyLayer]:
-    layer = FlakyLayer()
-    before = channel_layers.set("default", layer)
-    yield layer
-    channel_layers.backends.pop("default", None)
-    if before is not None:
-        channel_layers.set("default", before)
+    with as_default(FlakyLayer()) as layer:
+        yield layer
     assert not _recoveries  # nothing is remembered of a layer that no socket uses
 
 

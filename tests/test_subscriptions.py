@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +14,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocket
 
 from routesock import Request, RouteMixin, RoutesockError, abroadcast, broadcast, nonblocking, route, topic
 from tests.layers.flaky import FlakyLayer
+from tests.layers.in_memory import as_default
 from tests.takeover.driver import Socket, turns, until
 
 RAISED = {
@@ -288,13 +290,10 @@ async def test_a_cancelled_unsubscribe_has_left_and_called_the_hook() -> None:
 
 
 @pytest.fixture
-def layer(monkeypatch: pytest.MonkeyPatch) -> FlakyLayer:
+def layer() -> Iterator[FlakyLayer]:
     """One that reaches other processes, as far as anybody can tell."""
-    layer = FlakyLayer()
-    monkeypatch.setattr("routesock.consumers.get_channel_layer", lambda alias: layer)
-    monkeypatch.setattr("routesock.pushing.get_channel_layer", lambda alias: layer)
-    monkeypatch.setattr("routesock.hub.crosses", lambda layer: True)
-    return layer
+    with as_default(FlakyLayer()) as layer:
+        yield layer
 
 
 async def test_a_layer_that_fails_is_a_500_and_nobody_is_subscribed(layer: FlakyLayer) -> None:

@@ -48,16 +48,19 @@ async def only_small(request: Request, call_next: Any) -> Any:
     return await call_next(request)
 
 
+room_topic = topic(
+    "room.{room_id}",
+    schema=RoomParams,
+    hydrate=load_room,
+    permissions=[Member],
+    middleware=[only_small],
+    dehydrate=lambda result: {**result, "spelt": True},
+    unsubscribe="left",
+)
+
+
 class Rooms(RouteMixin, AsyncJsonWebsocketConsumer):
-    @topic(
-        "room.{room_id}",
-        schema=RoomParams,
-        hydrate=load_room,
-        permissions=[Member],
-        middleware=[only_small],
-        dehydrate=lambda result: {**result, "spelt": True},
-        unsubscribe="left",
-    )
+    @room_topic
     async def room(self, request: Request) -> Any:
         self.note("room", request)
         if request.payload == {"room": 500}:
@@ -125,15 +128,7 @@ class Rooms(RouteMixin, AsyncJsonWebsocketConsumer):
 
 
 class SyncRooms(RouteMixin, JsonWebsocketConsumer):
-    @topic(
-        "room.{room_id}",
-        schema=RoomParams,
-        hydrate=load_room,
-        permissions=[Member],
-        middleware=[only_small],
-        dehydrate=lambda result: {**result, "spelt": True},
-        unsubscribe="left",
-    )
+    @room_topic
     def room(self, request: Request) -> Any:
         self.note("room", request)
         if request.payload == {"room": 500}:

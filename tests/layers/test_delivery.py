@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from redis import Redis
 from websockets.asyncio.client import ClientConnection
 
 from routesock.arrivals import SETTLES
@@ -245,3 +246,17 @@ async def test_sockets_that_live_longer_than_a_member_of_a_group_go_on_receiving
                 await send(connection, {"route": "pass", "payload": "still here"})
                 await asyncio.wait({hearing}, timeout=0.5)
             assert (await hearing)["payload"] == "still here"
+
+
+@pytest.mark.parametrize("pair", [PUBSUB], indirect=True, scope="module")
+async def test_a_socket_that_has_ended_leaves_no_subscription_in_redis(pair: Pair) -> None:
+    with Redis.from_url(pair.redis.url) as redis:
+
+        def subscribed() -> set[bytes]:
+            return {*redis.pubsub_channels()}
+
+        async with connect(pair.first, "/news/"):
+            before = subscribed()
+            async with connect(pair.first, "/news/"), connect(pair.first, "/news/"):
+                assert len(subscribed()) > len(before)
+            await until(lambda: subscribed() == before)

@@ -3,7 +3,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from channels.layers import channel_layers
+
+from tests.layers.in_memory import as_default
 
 from .driver import Layer
 from .flavours import Gate
@@ -12,12 +13,8 @@ from .flavours import Gate
 @pytest.fixture(autouse=True)
 def layer() -> Iterator[Layer]:
     """A channel layer of the test's own."""
-    layer = Layer()
-    before = channel_layers.set("default", layer)
-    yield layer
-    channel_layers.backends.pop("default", None)
-    if before is not None:
-        channel_layers.set("default", before)
+    with as_default(Layer()) as layer:
+        yield layer
 
 
 @pytest.fixture
