@@ -355,7 +355,7 @@ async def test_they_do_not_wait_there_without_bound(
     consumer: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """More may wait there than for the client, as many as events for a socket that is busy."""
-    monkeypatch.setattr("routesock.member.MAX_QUEUED_EVENTS", 30)
+    monkeypatch.setattr("routesock.deliveries.MAX_QUEUED_EVENTS", 30)
     with override_settings(ROUTESOCK={"MAX_OUTGOING": 5}):
         async with Socket(consumer.as_asgi(), go=asyncio.Event()) as client:
             await client.call("join", 1, "room")
