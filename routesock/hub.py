@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import os
-import threading
 from collections import deque
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import Any, Final, Protocol
 
-from . import losses, numbering
 from .arrivals import Arrivals, Stay
 from .broadcasts import EVENT, PUSH, Broadcast, Message, Occurrence
-from .capacity import hub_channel, widen
+from .capacity import hub_channel
 from .faults import printable
 from .membership import Membership
 from .recovery import CALL_LIMIT
@@ -66,8 +63,10 @@ class Hub:
     ends with its last member; all of its methods but :meth:`take` are called on its loop.
     """
 
-    def __init__(self, layer: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, layer: Any, loop: asyncio.AbstractEventLoop, ended: Callable[[Hub], None]) -> None:
+        """``ended`` is called when the last member has left: nobody is to join any more."""
         self.layer = layer
+        self._ended = ended
         self.loop = loop
         self._groups: dict[str, _Group] = {}
         self._membership: Membership | None = None
@@ -198,7 +197,7 @@ class Hub:
         return self.loop.create_task(coroutine, context=contextvars.Context())
 
     async def _end(self) -> None:
-        _forget(self)
+        self._ended(self)
         self._arrivals.end()
         membership, self._membership = self._membership, None
         reader, self._reader = self._reader, None
@@ -207,73 +206,3 @@ class Hub:
             reader.cancel()
             await asyncio.wait({reader})
             await membership.leave_all()
-
-
-_hubs: Final[dict[tuple[int, int], Hub]] = {}
-# Loops of several threads share them.
-_lock = threading.Lock()
-
-
-def hub_of(layer: Any) -> Hub:
-    """The hub of ``layer`` in the running loop."""
-    loop = asyncio.get_running_loop()
-    key = (id(layer), id(loop))
-    with _lock:
-        if key not in _hubs:
-            for other, hub in [*_hubs.items()]:
-                if hub.loop.is_closed():  # and its sockets were thrown away with it
-                    del _hubs[other]
-            _hubs[key] = Hub(layer, loop)
-        return _hubs[key]
-
-
-def _forget(hub: Hub) -> None:
-    with _lock:
-        if _hubs.get((id(hub.layer), id(hub.loop))) is hub:
-            del _hubs[id(hub.layer), id(hub.loop)]
-
-
-def _hubs_of(layer: Any) -> Iterator[Hub]:
-    with _lock:
-        hubs = [hub for hub in _hubs.values() if hub.layer is layer]
-    yield from hubs
-
-
-async def send(layer: Any, message: Message) -> None:
-    """Bring ``message`` to its group, in all processes that ``layer`` reaches.
-
-    Raises what the layer raises, and ``TimeoutError`` when it takes longer than ``SEND_LIMIT``: the message may have
-    arrived then, or not.
-    """
-    if crosses(layer):
-        widen(layer)
-        counter, number = numbering.number(layer, message["group"])
-        try:
-            async with asyncio.timeout(SEND_LIMIT):
-                await layer.group_send(message["group"], {**message, "from": counter, "seq": number})
-        except BaseException:
-            losses.count("failed")
-            raise
-        losses.count("sent")
-        return
-    losses.count("sent")
-    running = asyncio.get_running_loop()
-    for hub in _hubs_of(layer):
-        if hub.loop is running:
-            await hub.accept(message)
-        else:
-            try:
-                hub.loop.call_soon_threadsafe(hub.take, message)
-            except RuntimeError:  # the loop was thrown away, and its sockets with it
-                logger.debug("A hub's loop is closed.", exc_info=True)
-
-
-def _begin_anew() -> None:
-    global _lock
-    _lock = threading.Lock()
-    _hubs.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    # Its loops are its parent's, and do not run here; nor does a thread that may have the lock.
-    os.register_at_fork(after_in_child=_begin_anew)

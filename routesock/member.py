@@ -12,7 +12,7 @@ from .broadcasts import message_of
 from .deliveries import Deliveries, Gate
 from .dialects import Dialect
 from .groups import layer_group
-from .hub import hub_of, send
+from .hubs import hub_of, send
 from .lane import Lane
 from .outgoing import Outgoing
 from .room import Progress

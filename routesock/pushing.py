@@ -15,7 +15,7 @@ from django.db import transaction
 from . import logins, revocation
 from .broadcasts import Message, event_of, message_of
 from .groups import layer_group
-from .hub import send
+from .hubs import send
 from .messages import NO_HEADERS
 from .pushes import Push, aspoken, spoken
 

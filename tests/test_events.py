@@ -29,7 +29,7 @@ from routesock import (
     checks,
     delivery_counts,
     event,
-    hub,
+    hubs,
     nonblocking,
     occurrences,
     route,
@@ -51,7 +51,7 @@ WHERE: contextvars.ContextVar[str] = contextvars.ContextVar("where", default="no
 def layer(request: pytest.FixtureRequest) -> Iterator[Any]:
     with as_default(request.param()) as layer:
         yield layer
-    assert hub._hubs == {}
+    assert hubs._hubs == {}
 
 
 @pytest.fixture
@@ -746,7 +746,7 @@ class TestForeign:
         async with socket() as client:
             await ready(client)
             message = {**event_of("orders", "note", 1), **change}
-            await hub.send(layer, message)
+            await hubs.send(layer, message)
             await asend_event("orders", "note", 2)
             await logged(client, 2)
         assert caplog.records

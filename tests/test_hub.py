@@ -12,7 +12,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 
-from routesock import Request, RouteMixin, abroadcast, hub, route
+from routesock import Request, RouteMixin, abroadcast, hub, hubs, route
 from routesock.broadcasts import EVENT, PUSH
 from routesock.groups import layer_group
 from routesock.recovery import _recoveries
@@ -42,7 +42,7 @@ def layer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counting]:
     monkeypatch.setattr("routesock.hub.CALL_LIMIT", 0.05)
     with as_default(Counting()) as layer:
         yield layer
-    assert hub._hubs == {}
+    assert hubs._hubs == {}
     assert not _recoveries
 
 
@@ -100,7 +100,7 @@ async def test_the_layer_is_left_with_the_last_socket(layer: Counting) -> None:
         assert layer.members(ROOM) == 1
         await one.call("leave", 2, "room")
         assert layer.members(ROOM) == 0
-        assert hub._hubs == {}
+        assert hubs._hubs == {}
         await one.call("join", 3, "room")
         assert layer.members(ROOM) == 1
     assert layer.members(ROOM) == 0
@@ -144,7 +144,7 @@ async def test_a_socket_whose_user_changes_faster_than_the_layer_answers_leaves_
         await until(lambda: client.done)
         client._settled = True  # a task of the hub's waits for the layer still
         layer.release(("group_discard", two))
-    await until(lambda: hub._hubs == {} and not _recoveries)
+    await until(lambda: hubs._hubs == {} and not _recoveries)
     assert layer.members(one) == layer.members(two) == 0
 
 
@@ -171,7 +171,7 @@ async def test_a_thread_of_the_consumers_own_may_join_and_leave(
         await abroadcast("room", "told", 1)
         await until(lambda: told(client) == [1])
         await asyncio.to_thread(leave, "room")
-        assert hub._hubs == {}
+        assert hubs._hubs == {}
 
 
 async def test_a_group_that_the_layer_refuses_is_not_joined(layer: Counting) -> None:
@@ -204,7 +204,7 @@ async def test_nor_does_it_hold_up_the_end_of_a_socket(layer: Counting) -> None:
         await until(lambda: client.done)
         client._settled = True  # a task of the hub's waits for the layer still
     layer.resume()
-    await until(lambda: hub._hubs == {} and not _recoveries)
+    await until(lambda: hubs._hubs == {} and not _recoveries)
 
 
 async def test_a_broadcast_to_a_layer_that_is_down_raises(layer: Counting) -> None:
@@ -226,7 +226,7 @@ async def test_a_broadcast_that_the_layer_does_not_take_in_time_raises(
     async def hang(*args: Any) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("routesock.hub.SEND_LIMIT", 0.01)
+    monkeypatch.setattr("routesock.hubs.SEND_LIMIT", 0.01)
     monkeypatch.setattr(layer, "group_send", hang)
     with pytest.raises(TimeoutError):
         await abroadcast("room", "told", "lost")
@@ -298,13 +298,13 @@ def test_a_loop_that_is_torn_down_ends_it(layer: Counting) -> None:
         await turns()
 
     asyncio.run(run())
-    hub._hubs.clear()
+    hubs._hubs.clear()
     _recoveries.clear()
 
 
 async def test_who_is_sent_more_than_is_written_is_made_to_wait(layer: Counting) -> None:
     """The messages stay in the layer, which bounds them, and not in the hub."""
-    (one, one_written) = (hub.Hub(None, asyncio.get_running_loop()), asyncio.Event())
+    (one, one_written) = (hub.Hub(None, asyncio.get_running_loop(), print), asyncio.Event())
 
     class Slow:
         id = None
@@ -329,30 +329,30 @@ FORK = """
 import asyncio, os, signal, threading
 from django.conf import settings
 settings.configure(ROUTESOCK={}, SECRET_KEY="x", CHANNEL_LAYERS={})
-from routesock import hub, revocation
+from routesock import hubs, revocation
 from routesock.broadcasts import PUSH
 
 message = {"type": PUSH, "group": "room", "data": '["told", 1, {}]'}
 
 async def main():
     loop = asyncio.get_running_loop()
-    await hub.hub_of(None).join("room", object())
+    await hubs.hub_of(None).join("room", object())
     revocation.listen("user", type("Listener", (), {"loop": loop}))
     writes = []
     loop._write_to_self = lambda: writes.append(1)
-    lock, rlock = hub._lock, revocation._lock
+    lock, rlock = hubs._lock, revocation._lock
     with lock, rlock:  # as a thread of the parent may have
         child = os.fork()
         if not child:
             signal.alarm(10)
             asyncio._set_running_loop(None)
-            thread = threading.Thread(target=lambda: asyncio.run(hub.send(None, message)))
+            thread = threading.Thread(target=lambda: asyncio.run(hubs.send(None, message)))
             thread.start()
             thread.join()
             revocation._deliver("user", {})
             os._exit(bool(writes))
     assert os.waitpid(child, 0)[1] == 0
-    assert len(hub._hubs) == len(revocation._listeners) == 1
+    assert len(hubs._hubs) == len(revocation._listeners) == 1
 
 asyncio.run(main())
 """

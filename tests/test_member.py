@@ -14,7 +14,7 @@ from django.test import override_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routesock import Dialect, Keys, Request, RouteMixin, abroadcast, hub, route
+from routesock import Dialect, Keys, Request, RouteMixin, abroadcast, hubs, route
 from tests.takeover.driver import Socket, turns, until
 
 WHERE: contextvars.ContextVar[str] = contextvars.ContextVar("where", default="nowhere")
@@ -118,7 +118,7 @@ async def test_joining_twice_is_joining_once_and_leaving_is_leaving(consumer: ty
         await abroadcast("room", "told", 2)
         await turns()
         assert told(client) == [1]
-    assert hub._hubs == {}
+    assert hubs._hubs == {}
 
 
 @BOTH
@@ -146,7 +146,7 @@ async def test_what_cannot_be_sent_raises_to_the_sender_and_reaches_nobody(consu
 async def test_a_group_ends_with_the_socket() -> None:
     async with socket() as client:
         await client.call("join", 1, "room")
-    assert hub._hubs == {}
+    assert hubs._hubs == {}
     await abroadcast("room", "told", 1)
 
 
@@ -159,7 +159,7 @@ async def test_nor_does_a_socket_join_at_its_end() -> None:
     async with socket(Late) as client:
         await client.call("join", 1, "room")
     assert client.log == [{"room", "late"}]
-    assert hub._hubs == {}
+    assert hubs._hubs == {}
 
 
 async def test_a_push_passes_whatever_the_socket_is_busy_with() -> None:
@@ -187,7 +187,7 @@ async def test_what_comes_while_a_socket_connects_waits_until_it_has() -> None:
     client = Socket(Careful.as_asgi(), go=asyncio.Event(), go_on=asyncio.Event())
     client.start()
     client.feed({"type": "websocket.connect"})
-    await until(lambda: hub._hubs)
+    await until(lambda: hubs._hubs)
     await abroadcast("room", "told", 1)
     await turns()
     assert client.sent == []
@@ -213,7 +213,7 @@ async def test_it_does_not_wait_without_bound() -> None:
 
     with override_settings(ROUTESOCK={"MAX_OUTGOING": 3}):
         async with Socket(Endless.as_asgi(), go=asyncio.Event()) as client:
-            await until(lambda: hub._hubs)
+            await until(lambda: hubs._hubs)
             for number in range(10):
                 await abroadcast("room", "told", number)
             await turns()
@@ -221,7 +221,7 @@ async def test_it_does_not_wait_without_bound() -> None:
             await until(lambda: told(client) == [0, 1, 2])
     with override_settings(ROUTESOCK={"MAX_OUTGOING_BYTES": 2000}):
         async with Socket(Endless.as_asgi(), go=asyncio.Event()) as client:
-            await until(lambda: hub._hubs)
+            await until(lambda: hubs._hubs)
             for number in range(10):
                 await abroadcast("room", "told", str(number) * 900)
             await turns()
@@ -472,7 +472,7 @@ async def test_a_client_that_never_reads_is_closed() -> None:
             assert slow.closed is not None
             assert slow.closed["code"] == 1013
             await slow.ending()
-    assert hub._hubs == {}
+    assert hubs._hubs == {}
 
 
 async def test_frames_stay_in_order_when_the_server_takes_its_time() -> None:
@@ -500,7 +500,7 @@ async def test_a_socket_that_has_ended_joins_nothing(consumer: type) -> None:
         (kept,) = served
     await (kept.socket.join("room") if consumer is Room else asyncio.to_thread(kept.socket.join, "room"))
     assert kept.socket.groups == frozenset()
-    assert hub._hubs == {}
+    assert hubs._hubs == {}
 
 
 async def test_nothing_is_sent_once_a_close_has_begun() -> None:
