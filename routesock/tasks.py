@@ -12,6 +12,10 @@ from . import db
 
 logger: Final = logging.getLogger("routesock.socket")
 
+# For whoever steps coroutines, says the page "Extending" of asyncio's documentation.
+_enter_task: Final[Any] = asyncio._enter_task
+_leave_task: Final[Any] = asyncio._leave_task
+
 CANCEL_WAIT: Final = 1.0
 """Seconds that a cancelled handler has for its ``finally`` blocks before ``disconnect()`` runs without it."""
 
@@ -40,6 +44,24 @@ class _Begun(Coroutine[Any, Any, None]):
 
     def __await__(self) -> Any:
         return self
+
+
+class _Prospect:
+    """The task of a coroutine that gets one only if it waits: what ``asyncio.current_task()`` gives until then.
+
+    ``asyncio.timeout`` and task groups keep what they find there, and cancel it later.
+    """
+
+    __slots__ = ("__weakref__", "task")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+    def cancelling(self) -> int:
+        return 0 if self.task is None else self.task.cancelling()
 
 
 class Tasks:
@@ -72,11 +94,19 @@ class Tasks:
 
         Raises what it raises until then.
         """
+        loop, caller, prospect = self._loop, asyncio.current_task(), _Prospect()
+        if caller is not None:
+            _leave_task(loop, caller)
+        _enter_task(loop, prospect)
         try:
             awaited = self._context.run(coroutine.send, None)
         except StopIteration:
             return
-        self.start(_Begun(coroutine, awaited))
+        finally:
+            _leave_task(loop, prospect)
+            if caller is not None:
+                _enter_task(loop, caller)
+        prospect.task = self._start(_Begun(coroutine, awaited), self._context)
 
     def is_elsewhere(self) -> bool:
         """Whether this is called on a loop that is not the socket's: in some thread, by ``async_to_sync``."""

@@ -475,6 +475,32 @@ async def test_a_client_that_never_reads_is_closed() -> None:
     assert hubs._hubs == {}
 
 
+async def test_a_timeout_around_send_ends_that_send_and_nothing_else() -> None:
+    """A middleware may have one: ``asyncio.timeout`` cancels the task in which it was entered."""
+    ended: list[str] = []
+
+    async def impatient(scope: Any, receive: Any, send: Any) -> None:
+        async def sending(message: Any) -> None:
+            try:
+                async with asyncio.timeout(0.01), asyncio.TaskGroup() as group:
+                    group.create_task(send(message))
+            except TimeoutError:
+                ended.append(message["text"])
+                raise
+
+        await Room.as_asgi()(scope, receive, sending)
+
+    async with Socket(impatient, log=[]) as slow, socket() as other:
+        await slow.call("join", 1, "room")
+        await other.call("join", 1, "room")
+        slow.writable.clear()
+        await abroadcast("room", "told", 1)
+        await until(lambda: told(other) == [1] and len(ended) == 1)
+        slow.writable.set()
+        await abroadcast("room", "told", 2)
+        await until(lambda: told(other) == [1, 2] and told(slow) == [2])
+
+
 async def test_frames_stay_in_order_when_the_server_takes_its_time() -> None:
     async with socket() as client:
         await client.call("join", 1, "room")
