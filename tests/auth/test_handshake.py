@@ -21,7 +21,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
-from routesock import Keys, Request, RouteMixin, RouteSetupError, caps, route, shutdown
+from routesock import Keys, Request, RouteMixin, RouteSetupError, abroadcast, caps, hubs, route, shutdown, topic
 from routesock.auth import Credentials, HandshakeMiddleware, Identity, Source
 from routesock.auth.behind import Behind
 from routesock.auth.patience import Patience
@@ -885,3 +885,35 @@ async def test_a_client_that_waits_is_told_to_come_back_when_the_process_ends() 
         assert (notice["reconnect"], notice["retry_after"] >= 1, code) == (True, True, 1012)
         assert await socket.ending() is None
         assert socket.log == []
+
+
+class Subscribed(RouteMixin, AsyncJsonWebsocketConsumer):
+    @topic("news")
+    async def news(self, request: Request) -> str:
+        return "so far"
+
+    @route("join", public=True)
+    async def join(self, request: Request) -> None:
+        await self.socket.join("news")
+
+
+async def test_nobody_subscribes_before_the_handshake() -> None:
+    async with connected(gate(Subscribed.as_asgi())) as socket:
+        socket.json({"route": "SUBSCRIBE", "uuid": 1, "payload": {"topic": "news"}})
+        await until(lambda: codes(socket))
+        assert codes(socket) == [(1, 401, "not_authenticated")]
+        auth(socket, "carol")
+        assert (await socket.reply("a"))["status"] == 200
+        assert (await socket.call("SUBSCRIBE", 2, {"topic": "news"}))["payload"] == "so far"
+    assert hubs._hubs == {}
+
+
+async def test_what_a_public_route_has_joined_is_heard_after_the_handshake() -> None:
+    async with connected(gate(Subscribed.as_asgi())) as socket:
+        assert (await socket.call("join", 1))["status"] == 204
+        await abroadcast("news", "told", 1)
+        await turns()
+        assert [frame for frame in socket.frames if frame["route"] == "told"] == []
+        auth(socket, "carol")
+        await until(lambda: {"route": "told", "payload": 1} in socket.frames)
+    assert hubs._hubs == {}

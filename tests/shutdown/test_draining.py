@@ -11,7 +11,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import get_channel_layer
 from django.test import override_settings
 
-from routesock import Keys, Request, RouteMixin, closing, route
+from routesock import Keys, Request, RouteMixin, closing, hubs, route
 from routesock.testing import RouteClient
 from tests.shutdown.conftest import Calls, sigterm, turns, until
 
@@ -73,6 +73,19 @@ async def test_server_gets_the_signal_behind_disconnect(calls: Calls) -> None:
         await until(lambda: calls)
         assert consumer.seen == [("disconnect", 1012)]
         assert await told(client) == NOTICE
+
+
+class Member(Told):
+    async def connect(self) -> None:
+        await self.socket.join("news")
+        await self.accept()
+
+
+async def test_socket_in_a_group_is_in_none_afterwards(calls: Calls) -> None:
+    async with RouteClient(Member) as client:
+        sigterm()
+        assert await told(client) == NOTICE
+        await until(lambda: hubs._hubs == {})
 
 
 @pytest.mark.parametrize("name", ["wait", "beside"])
