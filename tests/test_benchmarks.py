@@ -258,6 +258,7 @@ def test_nothing_measured_is_no_ratio() -> None:
     assert not table.is_above("other", 0)
 
 
+@pytest.mark.servers
 def test_quick_run() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "1", "--slot", "0.0001"],
