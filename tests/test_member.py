@@ -274,8 +274,8 @@ async def test_each_dialect_spells_it_in_its_own_way_and_once() -> None:
 
 class OwnEncoding(Room):
     async def connect(self) -> None:
-        await self.accept()
         await self.socket.join("room")
+        await self.accept()
 
     async def encode_json(self, content: Any) -> str:
         content["payload"]["by"] = self.scope["name"]
@@ -284,8 +284,8 @@ class OwnEncoding(Room):
 
 class SyncOwnSending(SyncRoom):
     def connect(self) -> None:
-        self.accept()
         self.socket.join("room")
+        self.accept()
 
     def send_json(self, content: Any, close: Any = False) -> None:
         content["payload"]["by"] = self.scope["name"]
