@@ -96,43 +96,38 @@ def spoken(route: str | Push, payload: Any) -> tuple[str, Any]:
     """The name of the route, and ``payload`` as its declaration spells it.
 
     Raises ``ValueError`` for a name that no frame can have, ``TypeError`` for what is no name, and
-    :class:`~routesock.exceptions.InvalidPush` where the payload does not fit. May query the database where
-    :func:`is_blocking` says so.
+    :class:`~routesock.exceptions.InvalidPush` where the payload does not fit. A schema in ``Blocking(...)`` and a
+    DRF serializer may query the database.
     """
-    push = _found(route)
-    return (route, payload) if push is None else _spoken(push, payload)  # type: ignore[return-value]
+    found = _found(route)
+    return _spoken(found, payload) if isinstance(found, Push) else (found, payload)
 
 
 async def aspoken(route: str | Push, payload: Any) -> tuple[str, Any]:
     """As :func:`spoken`, in the database thread where the schema may query the database."""
-    push = _found(route)
-    if push is None:
-        return route, payload  # type: ignore[return-value]
-    if _blocks(push):
-        spelt: tuple[str, Any] = await db.in_thread(_spoken, push, payload)
+    found = _found(route)
+    if not isinstance(found, Push):
+        return found, payload
+    if _blocks(found):
+        spelt: tuple[str, Any] = await db.in_thread(_spoken, found, payload)
         return spelt
-    return _spoken(push, payload)
+    return _spoken(found, payload)
 
 
-def is_blocking(route: str | Push) -> bool:
-    """Whether :func:`spoken` has to run in the database thread: a schema in ``Blocking(...)``, a DRF serializer."""
-    push = _found(route)
-    return push is not None and _blocks(push)
-
-
-def _found(route: str | Push) -> Push | None:
-    """The declaration of ``route``; ``None`` for a name without one, if frames can have it."""
+def _found(route: str | Push) -> Push | str:
+    """The declaration of ``route``; the name itself where there is none, if frames can have it."""
     if isinstance(route, Push):
         return route
     if not isinstance(route, str):
         raise TypeError(f"A push has a name, or is a Push; got {route!r}.")
     push = _pushes.get(route)
-    if push is None:
-        if route in RESERVED:
-            raise ValueError(f"The route {route!r} is reserved for the protocol.")
-        if not 0 < len(route) <= MAX_ROUTE_CHARS:
-            raise ValueError(f"A route's name has 1 to {MAX_ROUTE_CHARS} characters; got {len(route)}.")
-    return push
+    if push is not None:
+        return push
+    if route in RESERVED:
+        raise ValueError(f"The route {route!r} is reserved for the protocol.")
+    if not 0 < len(route) <= MAX_ROUTE_CHARS:
+        raise ValueError(f"A route's name has 1 to {MAX_ROUTE_CHARS} characters; got {len(route)}.")
+    return route
 
 
 def _blocks(push: Push) -> bool:

@@ -31,7 +31,7 @@ from rest_framework.validators import UniqueValidator
 from routesock import Push, Request, RouteMixin, route
 from routesock.codec import encode
 from routesock.exceptions import InvalidPush, NotFound, RouteSetupError
-from routesock.pushes import aspoken, is_blocking, spoken
+from routesock.pushes import _blocks, aspoken, spoken
 from routesock.routing import RESERVED
 from routesock.schemas import Blocking, SchemaAdapter, resolve
 from routesock.testing import RouteClient
@@ -216,11 +216,9 @@ class TestSpoken:
         assert (error.push, error.errors) == ("a", {"b": ["c"]})
 
     def test_blocking_is_said(self) -> None:
-        assert not is_blocking("undeclared")
-        assert not is_blocking(Push("a", schema=NoteSchema))
-        assert is_blocking(Push("b", schema=Blocking(NoteSchema)))
-        assert is_blocking(Push("c", schema=next(sample.schema for sample in SAMPLES if sample.blocking)))
-        assert is_blocking("c")
+        assert not _blocks(Push("a", schema=NoteSchema))
+        assert _blocks(Push("b", schema=Blocking(NoteSchema)))
+        assert _blocks(Push("c", schema=next(sample.schema for sample in SAMPLES if sample.blocking)))
 
     async def test_only_a_blocking_schema_runs_in_the_thread(self) -> None:
         def where(value: Any) -> str:
@@ -229,6 +227,7 @@ class TestSpoken:
         loop_thread = threading.current_thread()
         assert await aspoken(Push("a", schema=where), None) == ("a", "loop")
         assert await aspoken(Push("b", schema=Blocking(where)), None) == ("b", "thread")
+        assert await aspoken("b", None) == ("b", "thread")
         assert await aspoken("plain", None) == ("plain", None)
 
     async def test_the_thread_hands_back_the_refusal(self) -> None:
