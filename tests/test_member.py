@@ -374,18 +374,23 @@ async def test_they_do_not_wait_there_without_bound(
     ]
 
 
+async def flood(slow: Socket, count: int) -> None:
+    """Tell the room ``count`` times while ``slow`` does not read; the first is with the server then."""
+    slow.writable.clear()
+    await abroadcast("room", "told", 0)
+    await turns()
+    for number in range(1, count):
+        await abroadcast("room", "told", number)
+    await turns()
+    slow.writable.set()
+
+
 @WAITING
 async def test_a_client_that_reads_slowly_gets_the_newest_there_too(consumer: Any) -> None:
     with override_settings(ROUTESOCK={"MAX_OUTGOING": 5, "OVERFLOW": "drop"}):
         async with socket(consumer) as slow:
             await slow.call("join", 1, "room")
-            slow.writable.clear()
-            await abroadcast("room", "told", 0)
-            await turns()
-            for number in range(1, 100):
-                await abroadcast("room", "told", number)
-            await turns()
-            slow.writable.set()
+            await flood(slow, 100)
             await until(lambda: told(slow) == [0, 95, 96, 97, 98, 99])
 
 
@@ -394,13 +399,7 @@ async def test_or_is_closed(consumer: Any) -> None:
     with override_settings(ROUTESOCK={"MAX_OUTGOING": 5}):
         async with socket(consumer) as slow:
             await slow.call("join", 1, "room")
-            slow.writable.clear()
-            await abroadcast("room", "told", 0)
-            await turns()
-            for number in range(1, 10):
-                await abroadcast("room", "told", number)
-            await turns()
-            slow.writable.set()
+            await flood(slow, 10)
             await until(lambda: slow.closed)
             assert slow.closed is not None
             assert slow.closed["code"] == 1013
