@@ -14,7 +14,7 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 
-from routesock import codec
+from routesock._wire import codec
 
 from .driving import PAYLOAD, Clock, reply
 
@@ -37,7 +37,7 @@ class Timed:
 def decoders() -> dict[str, Callable[[], Any]]:
     ways: dict[str, Callable[[], Any]] = {
         "json.loads": partial(json.loads, REQUEST),
-        "routesock.codec.decode": partial(codec.decode, REQUEST, 64),
+        "routesock._wire.codec.decode": partial(codec.decode, REQUEST, 64),
     }
     for name in filter(find_spec, _FAST):
         library = import_module(name)
@@ -50,7 +50,7 @@ def encoders() -> dict[str, Callable[[], Any]]:
     ways: dict[str, Callable[[], Any]] = {
         "json.dumps, DjangoJSONEncoder": partial(json.dumps, REPLY, cls=DjangoJSONEncoder),
         "json.dumps": partial(json.dumps, REPLY),
-        "routesock.codec.encode": partial(codec.encode, REPLY),
+        "routesock._wire.codec.encode": partial(codec.encode, REPLY),
     }
     for name in filter(find_spec, _FAST):
         library = import_module(name)

@@ -12,10 +12,8 @@ import redis.asyncio
 from django.core.cache import caches
 from django.test import override_settings
 
-from routesock.throttling.base import Window
-from routesock.throttling.rates import parse
-from routesock.throttling.redis import SHA
-from routesock.throttling.redis_links import open_store
+from routesock.throttling.base import Window, parse_rate
+from routesock.throttling.redis import SHA, open_store
 
 TARGET = 1.3
 PATIENCE = 60.0
@@ -39,7 +37,7 @@ def measure(url: str, *, rounds: int, slot: float) -> dict[str, list[Timed]]:
 
 
 async def _measure(url: str, rounds: int, count: int) -> dict[str, list[Timed]]:
-    window = Window("benchmark", "rate", parse("1000000000/min"))
+    window = Window("benchmark", "rate", parse_rate("1000000000/min"))
     store = open_store(caches["default"])
     client = redis.asyncio.Redis.from_url(url)
 

@@ -1,14 +1,8 @@
 """Routes for Django Channels consumers: status-coded, validated replies through one mixin and one decorator."""
 
-from .consumers import RouteMixin
-from .dialects import Dialect, Keys
-from .events import Event, event
-from .exceptions import RouteSetupError, RoutesockError
-from .heartbeat import Heartbeat
-from .losses import DeliveryCounts, delivery_counts
-from .messages import Reply, Request
-from .pushes import Push
-from .pushing import (
+from __future__ import annotations
+
+from ._groups.broadcasting import (
     abroadcast,
     apush_to_user,
     asend_event,
@@ -17,10 +11,18 @@ from .pushing import (
     push_to_user,
     send_event,
 )
-from .routing import route
-from .steps import nonblocking
+from ._groups.losses import DeliveryCounts, delivery_counts
+from ._pipeline.steps import nonblocking
+from ._routing.class_options import Heartbeat
+from ._routing.event import Event, event
+from ._routing.push import Push
+from ._routing.route import route
+from ._routing.topic import topic
+from ._wire.messages import Reply, Request
+from .consumers import RouteMixin
+from .dialects import Dialect, Keys
+from .exceptions import RouteSetupError, RoutesockError
 from .throttling import Throttle
-from .topics import topic
 
 __version__ = "0.1.0"
 

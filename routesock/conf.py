@@ -40,6 +40,7 @@ def _is_list_of_strings(value: Any) -> bool:
 
 
 OVERFLOW_POLICIES: Final = ("close", "drop")
+
 FAIL_POLICIES: Final = ("open", "closed")
 
 SETTINGS: Final[dict[str, Setting]] = {

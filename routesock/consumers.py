@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
-from . import isolation, shutdown
-from .auth.gate import GATE, Gate
-from .caps import TOO_MANY, take_place
-from .connection import Connection
+from ._connection.connection import Connection
+from ._groups.layer_membership import Membership, RememberingLayer
+from ._pipeline.compiler import ConsumerPlan, check_bases, compile_consumer
+from ._routing.class_options import Heartbeat
+from ._runtime import database, shutdown
+from ._runtime.clients import TOO_MANY, take_slot
+from .auth._handshake.inner_application import GATE, Gate
 from .dialects import Dialect, Keys
-from .heartbeat import Heartbeat
-from .membership import Membership, RememberingLayer
-from .overrides import Compiled, check_bases, compile_consumer
 from .socket import Accessor, give_way
 from .status import restarting
 from .throttling import Throttle
@@ -108,7 +108,7 @@ class RouteMixin:
 
     channel_name: Any = ChannelName()
 
-    _routesock: ClassVar[Compiled]
+    _routesock: ClassVar[ConsumerPlan]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -135,7 +135,7 @@ class RouteMixin:
         consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
         context = contextvars.copy_context()
         sockets = shutdown.sockets()
-        place = take_place(scope)
+        place = take_slot(scope)
         if gate is not None and place is not None:
             gate.keep(place)
         connection = thread = None
@@ -159,13 +159,13 @@ class RouteMixin:
             if ending is not None:
                 await connection.turn_away(ending)
                 return
-            thread = isolation.take(context) if compiled.isolated else None
+            thread = database.take_dedicated_thread(context) if compiled.isolated else None
             sockets.add(connection)
             await connection.serve()
         finally:
             if connection is not None:
                 sockets.discard(connection)
             if thread is not None:
-                isolation.give_back(thread)
+                database.release_dedicated_thread(thread)
             if place is not None:
                 place.give_back()

@@ -6,12 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from ._wire.messages import NO_HEADERS, RequestId
 from .exceptions import InvalidEnvelope
-from .messages import NO_HEADERS, RequestId
 from .typing import UNSET, Unset
 
 MAX_ID_CHARS: Final = 128
+
 MAX_ROUTE_CHARS: Final = 128
+
 MAX_ID_INTEGER: Final = 2**53
 """Ids are echoed, and JavaScript's numbers hold integers up to here (ECMA-262, Number.MAX_SAFE_INTEGER + 1)."""
 

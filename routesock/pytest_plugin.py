@@ -18,7 +18,7 @@ def route_client(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]
     a client for ``async with``; one that is still open after the test is an error.
     """
     # Here and not above: pytest loads this module before Django's settings are there.
-    from routesock.testing import RouteClient
+    from .testing import RouteClient
 
     # A fixture that was set up later would be torn down before the clients leave, and disconnect() may need it.
     for name in ("db", "transactional_db"):

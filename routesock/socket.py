@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from asgiref.sync import async_to_sync
 
-from .messages import NO_HEADERS
-from .pushes import Push, aspoken, is_plain
+from ._routing.push import Push, aspoken, is_plain
+from ._wire.messages import NO_HEADERS
 from .status import may_come_back
 
 

@@ -99,3 +99,6 @@ def title_of(status: int) -> str:
 def may_come_back(status: int) -> bool:
     """Whether the same client may succeed later with nothing but time: after 408, 429 and 5xx."""
     return status >= 500 or status in (408, 429)
+
+
+ANONYMOUS: Final = Ending(4401, "Nobody has signed in.", reconnect=False)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from routesock.testing.database import kept_connections
+from routesock.testing.application import kept_connections
 
 
 @pytest.fixture(autouse=True)

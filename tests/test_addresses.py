@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routesock.addresses import client_address, customer_at
+from routesock._runtime.clients import client_address, customer_at
 
 PEER = ("192.0.2.9", 40_000)
 

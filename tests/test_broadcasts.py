@@ -11,9 +11,8 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routesock.broadcasts import Broadcast, message_of
+from routesock._groups.envelopes import Broadcast, layer_group, message_of
 from routesock.dialects import Keys
-from routesock.groups import layer_group
 
 DEFAULT = Keys()
 RENAMED = Keys(route="r", payload="p")

@@ -9,7 +9,7 @@ from channels.layers import InMemoryChannelLayer
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
-from routesock.capacity import LEAST, hub_channel, widen
+from routesock._runtime.compat import LEAST, hub_channel, widen
 
 
 async def test_redis_keeps_more_for_a_hub_than_for_a_socket() -> None:

@@ -20,8 +20,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from routesock import Keys, Request, RouteMixin, caps, route
-from routesock.caps import Place, is_signed_in, take_place
+from routesock import Keys, Request, RouteMixin, route
+from routesock._runtime import clients
+from routesock._runtime.clients import ConnectionSlot, is_signed_in, take_slot
 from routesock.testing import ConnectionClosed, RouteClient
 from tests.takeover.driver import Socket, until
 
@@ -30,9 +31,9 @@ BOB: Final = User(pk=2, username="bob")
 
 
 def counts() -> dict[Any, int]:
-    with caps._lock:
-        caps._settle()
-        return dict(caps._counts)
+    with clients._lock:
+        clients._settle()
+        return dict(clients._counts)
 
 
 def per_user(limit: int) -> Any:
@@ -50,8 +51,8 @@ def nothing_is_left() -> Iterator[None]:
     assert counts() == {}
 
 
-def taken(scope: dict[str, Any]) -> Place:
-    place = take_place(scope)
+def taken(scope: dict[str, Any]) -> ConnectionSlot:
+    place = take_slot(scope)
     assert place is not None
     return place
 
@@ -59,11 +60,11 @@ def taken(scope: dict[str, Any]) -> Place:
 def test_a_user_has_so_many_sockets_and_no_more() -> None:
     with per_user(2):
         places = [taken({"user": ALICE}) for _ in range(2)]
-        assert take_place({"user": ALICE}) is None
+        assert take_slot({"user": ALICE}) is None
         others = taken({"user": BOB})
         places.pop().give_back()
         places.append(taken({"user": ALICE}))
-        assert take_place({"user": ALICE}) is None
+        assert take_slot({"user": ALICE}) is None
     for place in (*places, others):
         place.give_back()
 
@@ -72,7 +73,7 @@ def test_a_user_is_known_by_primary_key() -> None:
     """Each socket loads an object of its own."""
     with per_user(1):
         place = taken({"user": ALICE})
-        assert take_place({"user": User(pk=1)}) is None
+        assert take_slot({"user": User(pk=1)}) is None
         place.give_back()
 
 
@@ -80,7 +81,7 @@ def test_an_address_has_so_many_sockets_and_no_more() -> None:
     """From whatever port, and whoever is signed in."""
     with per_address(2):
         places = [taken({"client": ["192.0.2.1", 1024 + port], "user": ALICE}) for port in range(2)]
-        assert take_place({"client": ["192.0.2.1", 2000], "user": BOB}) is None
+        assert take_slot({"client": ["192.0.2.1", 2000], "user": BOB}) is None
         places.append(taken({"client": ["192.0.2.2", 2000], "user": ALICE}))
     for place in places:
         place.give_back()
@@ -90,7 +91,7 @@ def test_an_address_has_so_many_sockets_and_no_more() -> None:
 def test_who_is_not_signed_in_is_not_counted_as_a_user(user: Any) -> None:
     """Visitors have nothing in common but that they are none."""
     with per_user(1):
-        assert all(take_place({"user": user}) for _ in range(3))
+        assert all(take_slot({"user": user}) for _ in range(3))
 
 
 def test_an_address_is_the_clients_and_not_the_proxys() -> None:
@@ -101,7 +102,7 @@ def test_an_address_is_the_clients_and_not_the_proxys() -> None:
 
     with override_settings(ROUTESOCK={"MAX_SOCKETS_PER_ADDRESS": 1, "NUM_PROXIES": 1}):
         places = [taken(behind("203.0.113.1")), taken(behind("203.0.113.2"))]
-        assert take_place(behind("203.0.113.1")) is None
+        assert take_slot(behind("203.0.113.1")) is None
     for place in places:
         place.give_back()
 
@@ -110,20 +111,20 @@ def test_an_address_is_the_clients_and_not_the_proxys() -> None:
 def test_an_unknown_address_is_not_counted(scope: dict[str, Any]) -> None:
     """A server on a Unix socket has none to tell (ASGI: ``client`` is optional)."""
     with per_address(1):
-        assert all(take_place(scope) for _ in range(3))
+        assert all(take_slot(scope) for _ in range(3))
 
 
 def test_nothing_is_counted_where_no_limit_is_set() -> None:
-    assert all(take_place({"user": ALICE, "client": ["192.0.2.1", 1]}) for _ in range(3))
+    assert all(take_slot({"user": ALICE, "client": ["192.0.2.1", 1]}) for _ in range(3))
 
 
 def test_who_is_refused_for_one_reason_is_not_counted_for_the_other() -> None:
     with override_settings(ROUTESOCK={"MAX_SOCKETS_PER_USER": 1, "MAX_SOCKETS_PER_ADDRESS": 2}):
         first = taken({"user": ALICE, "client": ["192.0.2.1", 1]})
         for _ in range(5):
-            assert take_place({"user": ALICE, "client": ["192.0.2.1", 2]}) is None
+            assert take_slot({"user": ALICE, "client": ["192.0.2.1", 2]}) is None
         second = taken({"user": BOB, "client": ["192.0.2.1", 3]})
-        assert take_place({"client": ["192.0.2.1", 4]}) is None
+        assert take_slot({"client": ["192.0.2.1", 4]}) is None
     first.give_back()
     second.give_back()
 
@@ -134,7 +135,7 @@ def test_a_place_is_given_back_once() -> None:
         first.give_back()
         second = taken({"user": ALICE})
         first.give_back()
-        assert take_place({"user": ALICE}) is None
+        assert take_slot({"user": ALICE}) is None
         second.give_back()
 
 
@@ -166,7 +167,7 @@ def test_a_socket_may_end_while_another_is_counted() -> None:
     class Ends:
         """An address that ends a socket whenever it is looked at."""
 
-        def __init__(self, place: Place) -> None:
+        def __init__(self, place: ConnectionSlot) -> None:
             self.place = place
 
         def __hash__(self) -> int:
@@ -193,12 +194,12 @@ class Sockets(RuleBasedStateMachine):
         super().__init__()
         self.users: Counter[Any] = Counter()
         self.addresses: Counter[str] = Counter()
-        self.places: list[Place] = []
+        self.places: list[ConnectionSlot] = []
 
     @rule(target=opened, user=st.sampled_from([ALICE, BOB, AnonymousUser()]), address=st.sampled_from("abc"))
-    def open(self, user: Any, address: str) -> tuple[Place | None, Any, str]:
+    def open(self, user: Any, address: str) -> tuple[ConnectionSlot | None, Any, str]:
         with override_settings(ROUTESOCK=self.LIMITS):
-            place = take_place({"user": user, "client": [address, 1]})
+            place = take_slot({"user": user, "client": [address, 1]})
         full = (user.pk is not None and self.users[user.pk] == 2) or self.addresses[address] == 3
         assert (place is None) == full
         if place is not None:
@@ -208,7 +209,7 @@ class Sockets(RuleBasedStateMachine):
         return place, user.pk, address
 
     @rule(socket=consumes(opened), times=st.integers(1, 3))
-    def end(self, socket: tuple[Place | None, Any, str], times: int) -> None:
+    def end(self, socket: tuple[ConnectionSlot | None, Any, str], times: int) -> None:
         place, user, address = socket
         if place is not None:
             for _ in range(times):

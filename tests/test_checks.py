@@ -32,9 +32,9 @@ from redis.asyncio import Connection
 from redis.exceptions import TimeoutError as ConnectionTimeout
 
 from routesock import Request, RouteMixin, route
+from routesock._runtime.asgi_tree import Endpoint, endpoints
 from routesock.checks import TAG, Id
 from routesock.conf import SETTINGS
-from routesock.discovery import Endpoint, endpoints
 from routesock.permissions import BasePermission, IsAuthenticated
 from routesock.testing import RouteClient
 from tests.servers import run_redis_server
@@ -745,7 +745,7 @@ class TestThrottles:
 
     def test_project_without_throttles_may_have_any_cache(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nobody is warned of what nobody uses."""
-        monkeypatch.setattr("routesock.checks.throttles.consumers", lambda: {Chat: None})
+        monkeypatch.setattr("routesock.checks.deployment.consumers", lambda: {Chat: None})
         assert found(ROUTESOCK={"THROTTLE_CACHE": "nowhere"}) == []
 
 

@@ -13,7 +13,8 @@ from asgiref.sync import SyncToAsync, sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.db import connections
 
-from routesock import Event, Request, RouteMixin, asend_event, db, event, route
+from routesock import Event, Request, RouteMixin, asend_event, event, route
+from routesock._runtime import database
 from routesock.testing import RouteClient
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "files"])
@@ -40,7 +41,7 @@ def driver_connection() -> Any:
 
 
 def is_due() -> bool:
-    return bool(in_database_thread(lambda: db.is_due(connections[ALIAS], time.monotonic())))  # type: ignore[arg-type]
+    return bool(in_database_thread(lambda: database.is_due(connections[ALIAS], time.monotonic())))  # type: ignore[arg-type]
 
 
 def in_database_thread(function: Any) -> Any:
@@ -169,14 +170,14 @@ async def test_a_route_without_the_database_does_not_wait_for_the_thread() -> No
 
 def test_connections_of_other_threads_are_left_to_them() -> None:
     make_due(close_at=0.0)
-    db.refresh()  # by now it is known which thread is the one
+    database.refresh()  # by now it is known which thread is the one
     in_database_thread(lambda: None)
     connections[ALIAS].ensure_connection()  # of the test's own thread
     connections[ALIAS].close_at = 0.0
     try:
-        done = db._thread._cleaning
-        db.refresh()
-        assert db._thread._cleaning is done
+        done = database._shared._cleaning
+        database.refresh()
+        assert database._shared._cleaning is done
     finally:
         connections[ALIAS].close()
 
@@ -184,14 +185,14 @@ def test_connections_of_other_threads_are_left_to_them() -> None:
 @pytest.mark.parametrize("exc", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), ValueError("x")])
 async def test_whatever_a_function_raises_in_the_thread_comes_back(exc: BaseException) -> None:
     with pytest.raises(type(exc)) as raised:
-        await db.in_thread(raising(exc))
+        await database.in_thread(raising(exc))
     assert raised.value is exc
 
 
 async def test_a_stop_iteration_in_the_thread_does_not_hang_the_caller() -> None:
     """Nor can a coroutine raise it (PEP 479): it arrives as the cause of a RuntimeError."""
     with pytest.raises(RuntimeError) as raised:
-        await db.in_thread(raising(StopIteration("x")))
+        await database.in_thread(raising(StopIteration("x")))
     assert isinstance(raised.value.__cause__, StopIteration)
 
 
@@ -210,7 +211,7 @@ async def test_a_cancelled_caller_goes_on_while_the_thread_runs_to_its_end() -> 
         release.wait(30)
         ended.set()
 
-    task = asyncio.ensure_future(db.in_thread(work))
+    task = asyncio.ensure_future(database.in_thread(work))
     await asyncio.get_running_loop().run_in_executor(None, started.wait, 5)
     task.cancel()
     await asyncio.wait([task], timeout=5)

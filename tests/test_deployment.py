@@ -23,8 +23,8 @@ from django.utils.module_loading import import_string
 from uvicorn.main import main as uvicorn
 
 from routesock import conf
-from routesock.shutdown import LAST_WORDS
-from routesock.throttling.redis_links import open_store
+from routesock._runtime.shutdown import LAST_WORDS
+from routesock.throttling.redis import open_store
 from tests.docs_pages import ROOT, blocks_of
 from tests.servers import RedisServer, run_redis_server
 

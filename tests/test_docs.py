@@ -11,9 +11,10 @@ from django.db import connection
 from django.test import override_settings
 
 import routesock
-from routesock import checks, conf, exceptions, faults
+from routesock import checks, conf, exceptions
+from routesock._routing.route import RESERVED
+from routesock._runtime import instrumentation
 from routesock.pytest_plugin import route_client  # noqa: F401  (a page uses it; a mere checkout registers no plugin)
-from routesock.routing import RESERVED
 from tests.docs_pages import ROOT, Page, blocks_of
 
 PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
@@ -100,7 +101,7 @@ def test_the_wire_page_has_every_reserved_name() -> None:
 
 def test_the_observing_page_has_every_extra_of_the_log() -> None:
     documented = [row[0] for row in rows("observing.rst") if row[0].startswith("routesock_")]
-    assert documented == list(faults.extras(None))
+    assert documented == list(instrumentation.extras(None))
 
 
 def test_the_reference_has_every_public_name() -> None:

@@ -29,15 +29,14 @@ from routesock import (
     checks,
     delivery_counts,
     event,
-    hubs,
     nonblocking,
-    occurrences,
     route,
     send_event,
 )
-from routesock.broadcasts import EVENT, event_of
-from routesock.events import MAX_NAME_CHARS
-from routesock.groups import layer_group
+from routesock._connection.membership import pending
+from routesock._groups import hub
+from routesock._groups.envelopes import EVENT, event_of, layer_group
+from routesock._routing.event import MAX_NAME_CHARS
 from routesock.schemas import Blocking
 from routesock.testing import RouteClient
 from tests.layers.in_memory import Crossing, as_default
@@ -51,7 +50,7 @@ WHERE: contextvars.ContextVar[str] = contextvars.ContextVar("where", default="no
 def layer(request: pytest.FixtureRequest) -> Iterator[Any]:
     with as_default(request.param()) as layer:
         yield layer
-    assert hubs._hubs == {}
+    assert hub._hubs == {}
 
 
 @pytest.fixture
@@ -674,7 +673,7 @@ class TestEnds:
 class TestBounds:
     @pytest.fixture(autouse=True)
     def few(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(occurrences, "MAX_QUEUED_EVENTS", 3)
+        monkeypatch.setattr(pending, "MAX_QUEUED_EVENTS", 3)
 
     async def test_the_newest_are_dropped_and_told_once_per_burst(self, gate: Gate, caplog: Any) -> None:
         before = delivery_counts().dropped
@@ -746,7 +745,7 @@ class TestForeign:
         async with socket() as client:
             await ready(client)
             message = {**event_of("orders", "note", 1), **change}
-            await hubs.send(layer, message)
+            await hub.send(layer, message)
             await asend_event("orders", "note", 2)
             await logged(client, 2)
         assert caplog.records
@@ -834,10 +833,10 @@ class TestSending:
         ),
     )
     def test_what_crosses_the_layer_is_what_was_sent(self, group: str, payload: Any) -> None:
-        from routesock.broadcasts import Occurrence
+        from routesock._groups.envelopes import EventMessage
 
         message = json.loads(json.dumps(event_of(group, "note", payload)))
-        arrived = Occurrence(message).event()
+        arrived = EventMessage(message).event()
         assert (arrived.name, arrived.payload, arrived.group) == ("note", payload, group)
         assert message["group"] == layer_group(group)
 

@@ -10,7 +10,7 @@ from channels.layers import InMemoryChannelLayer
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from routesock.groups import layer_group
+from routesock._groups.envelopes import layer_group
 
 NAMES = st.text() | st.from_regex(re.compile(r"[A-Za-z0-9_.-]{1,120}"), fullmatch=True)
 

@@ -15,8 +15,8 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocket
 from django.test import override_settings
 
 from routesock import Heartbeat, Keys, Request, RouteMixin, RouteSetupError, route
+from routesock._runtime.timers import running_timer
 from routesock.testing import RouteClient
-from routesock.timers import running_timer
 from tests.clock import ShiftedLoop, advance, shifted
 from tests.takeover.driver import until
 from tests.takeover.flavours import Gate, connected

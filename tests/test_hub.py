@@ -12,10 +12,10 @@ import pytest
 from asgiref.sync import async_to_sync
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 
-from routesock import Request, RouteMixin, abroadcast, hub, hubs, route
-from routesock.broadcasts import EVENT, PUSH
-from routesock.groups import layer_group
-from routesock.recovery import _recoveries
+from routesock import Request, RouteMixin, abroadcast, route
+from routesock._groups import hub
+from routesock._groups.envelopes import EVENT, PUSH, layer_group
+from routesock._groups.layer_recovery import _recoveries
 from tests.layers.flaky import FlakyLayer
 from tests.layers.in_memory import as_default
 from tests.takeover.driver import Socket, turns, until
@@ -37,12 +37,12 @@ class Counting(FlakyLayer):
 
 @pytest.fixture
 def layer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counting]:
-    monkeypatch.setattr("routesock.recovery.CALL_LIMIT", 0.05)
-    monkeypatch.setattr("routesock.recovery.QUIET", 0.01)
-    monkeypatch.setattr("routesock.hub.CALL_LIMIT", 0.05)
+    monkeypatch.setattr("routesock._groups.layer_recovery.CALL_LIMIT", 0.05)
+    monkeypatch.setattr("routesock._groups.layer_recovery.QUIET", 0.01)
+    monkeypatch.setattr("routesock._groups.hub.CALL_LIMIT", 0.05)
     with as_default(Counting()) as layer:
         yield layer
-    assert hubs._hubs == {}
+    assert hub._hubs == {}
     assert not _recoveries
 
 
@@ -100,7 +100,7 @@ async def test_the_layer_is_left_with_the_last_socket(layer: Counting) -> None:
         assert layer.members(ROOM) == 1
         await one.call("leave", 2, "room")
         assert layer.members(ROOM) == 0
-        assert hubs._hubs == {}
+        assert hub._hubs == {}
         await one.call("join", 3, "room")
         assert layer.members(ROOM) == 1
     assert layer.members(ROOM) == 0
@@ -144,7 +144,7 @@ async def test_a_socket_whose_user_changes_faster_than_the_layer_answers_leaves_
         await until(lambda: client.done)
         client._settled = True  # a task of the hub's waits for the layer still
         layer.release(("group_discard", two))
-    await until(lambda: hubs._hubs == {} and not _recoveries)
+    await until(lambda: hub._hubs == {} and not _recoveries)
     assert layer.members(one) == layer.members(two) == 0
 
 
@@ -171,7 +171,7 @@ async def test_a_thread_of_the_consumers_own_may_join_and_leave(
         await abroadcast("room", "told", 1)
         await until(lambda: told(client) == [1])
         await asyncio.to_thread(leave, "room")
-        assert hubs._hubs == {}
+        assert hub._hubs == {}
 
 
 async def test_a_group_that_the_layer_refuses_is_not_joined(layer: Counting) -> None:
@@ -187,7 +187,7 @@ async def test_a_group_that_the_layer_refuses_is_not_joined(layer: Counting) -> 
 
 
 async def test_a_layer_that_hangs_is_not_waited_for_long(layer: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routesock.hub.SEND_LIMIT", 0.05)
+    monkeypatch.setattr("routesock._groups.hub.SEND_LIMIT", 0.05)
     async with socket() as client:
         layer.pause()
         with pytest.raises(TimeoutError):
@@ -204,7 +204,7 @@ async def test_nor_does_it_hold_up_the_end_of_a_socket(layer: Counting) -> None:
         await until(lambda: client.done)
         client._settled = True  # a task of the hub's waits for the layer still
     layer.resume()
-    await until(lambda: hubs._hubs == {} and not _recoveries)
+    await until(lambda: hub._hubs == {} and not _recoveries)
 
 
 async def test_a_broadcast_to_a_layer_that_is_down_raises(layer: Counting) -> None:
@@ -226,7 +226,7 @@ async def test_a_broadcast_that_the_layer_does_not_take_in_time_raises(
     async def hang(*args: Any) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("routesock.hubs.SEND_LIMIT", 0.01)
+    monkeypatch.setattr("routesock._groups.hub.SEND_LIMIT", 0.01)
     monkeypatch.setattr(layer, "group_send", hang)
     with pytest.raises(TimeoutError):
         await abroadcast("room", "told", "lost")
@@ -298,7 +298,7 @@ def test_a_loop_that_is_torn_down_ends_it(layer: Counting) -> None:
         await turns()
 
     asyncio.run(run())
-    hubs._hubs.clear()
+    hub._hubs.clear()
     _recoveries.clear()
 
 
@@ -329,30 +329,31 @@ FORK = """
 import asyncio, os, signal, threading
 from django.conf import settings
 settings.configure(ROUTESOCK={}, SECRET_KEY="x", CHANNEL_LAYERS={})
-from routesock import hubs, revocation
-from routesock.broadcasts import PUSH
+from routesock._groups import hub
+from routesock._groups.envelopes import PUSH
+from routesock.auth._login import revocation
 
 message = {"type": PUSH, "group": "room", "data": '["told", 1, {}]'}
 
 async def main():
     loop = asyncio.get_running_loop()
-    await hubs.hub_of(None).join("room", object())
+    await hub.hub_of(None).join("room", object())
     revocation.listen("user", type("Listener", (), {"loop": loop}))
     writes = []
     loop._write_to_self = lambda: writes.append(1)
-    lock, rlock = hubs._lock, revocation._lock
+    lock, rlock = hub._lock, revocation._lock
     with lock, rlock:  # as a thread of the parent may have
         child = os.fork()
         if not child:
             signal.alarm(10)
             asyncio._set_running_loop(None)
-            thread = threading.Thread(target=lambda: asyncio.run(hubs.send(None, message)))
+            thread = threading.Thread(target=lambda: asyncio.run(hub.send(None, message)))
             thread.start()
             thread.join()
             revocation._deliver("user", {})
             os._exit(bool(writes))
     assert os.waitpid(child, 0)[1] == 0
-    assert len(hubs._hubs) == len(revocation._listeners) == 1
+    assert len(hub._hubs) == len(revocation._listeners) == 1
 
 asyncio.run(main())
 """

@@ -23,10 +23,9 @@ MODULES: Final = sorted(
 )
 ADAPTERS: Final = {
     **{f"routesock.schemas.{library}": library for library in ("marshmallow", "msgspec", "pydantic", "rest_framework")},
-    "routesock.schemas.marshmallow_bare": "marshmallow",
     "routesock.permissions.rest_framework": "rest_framework",
     "routesock.auth.rest_framework": "rest_framework",
-    **{f"routesock.throttling.{module}": "redis" for module in ("link", "redis", "redis_links")},
+    "routesock.throttling.redis": "redis",
 }
 OPTIONAL: Final = {*ADAPTERS.values(), "daphne", "uvicorn", "twisted", "channels_redis", "django_redis"}
 SETUP: Final = "from django.conf import settings; settings.configure()\n"

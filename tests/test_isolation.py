@@ -28,7 +28,8 @@ from django.db import connections
 from django.db.transaction import atomic
 from django.test import TestCase, TransactionTestCase, override_settings
 
-from routesock import Request, RouteMixin, isolation, route
+from routesock import Request, RouteMixin, route
+from routesock._runtime import database
 from routesock.schemas import Blocking
 from routesock.testing import RouteClient
 from tests.servers import ROOT, python_environment
@@ -63,7 +64,7 @@ async def until(condition: Callable[[], object]) -> None:
 def nothing_is_left_over() -> Iterator[None]:
     assert own_threads() == []
     yield
-    assert isolation._threads._used == []
+    assert database._dedicated._used == []
     for thread in own_threads():
         thread.join(5)
         assert not thread.is_alive()
@@ -367,7 +368,7 @@ async def test_a_route_without_sync_steps_makes_no_hop(monkeypatch: pytest.Monke
 
 def in_own_thread(function: Callable[[], Any]) -> Any:
     """The result of ``function`` in the only isolated thread."""
-    [thread] = isolation._threads._used
+    [thread] = database._dedicated._used
     return thread._worker.submit(function).result(5)
 
 
@@ -428,7 +429,7 @@ async def test_however_a_socket_ends_its_thread_is_given_back(path: str) -> None
     with suppress(Exception):
         async with client:
             pass
-    assert isolation._threads._used == []
+    assert database._dedicated._used == []
 
 
 @with_database
@@ -437,7 +438,7 @@ async def test_however_a_handler_ends_the_socket_its_thread_is_given_back(payloa
     with suppress(Exception):
         async with RouteClient(Ending, timeout=5, raise_exceptions=False) as client:
             await client.send("end", payload, id=1)
-    assert isolation._threads._used == []
+    assert database._dedicated._used == []
 
 
 async def test_a_server_that_cancels_the_socket_gets_the_thread_back() -> None:
@@ -445,7 +446,7 @@ async def test_a_server_that_cancels_the_socket_gets_the_thread_back() -> None:
     await asyncio.wait_for(sent.get(), 5)
     task.cancel()
     await asyncio.wait([task], timeout=5)
-    assert isolation._threads._used == []
+    assert database._dedicated._used == []
 
 
 def test_a_socket_that_goes_away_with_its_loop_leaves_no_thread() -> None:
@@ -458,7 +459,7 @@ def test_a_socket_that_goes_away_with_its_loop_leaves_no_thread() -> None:
 
     loop = asyncio.new_event_loop()
     task = loop.run_until_complete(open_one())
-    assert len(isolation._threads._used) == 1
+    assert len(database._dedicated._used) == 1
     for left in asyncio.all_tasks(loop):
         left._log_destroy_pending = False  # type: ignore[attr-defined]
         coroutine = left.get_coro()
@@ -518,7 +519,7 @@ async def test_a_thread_that_is_busy_when_its_socket_ends_closes_its_connections
         await asyncio.wait([task], timeout=5)
         assert task.done()
         [thread] = own_threads()
-        assert isolation._threads._used == []
+        assert database._dedicated._used == []
         assert opened == []
         Isolated.gate.open()
         await until(lambda: not thread.is_alive())
@@ -609,7 +610,7 @@ async def test_a_route_without_the_database_does_not_wait_for_its_busy_thread() 
             await until(lambda: Isolated.gate.inside)
             for number in range(50):
                 assert (await other.call("echo", number)).payload == number
-            assert isolation._threads._used[0]._worker._work_queue.qsize() <= 1
+            assert database._dedicated._used[0]._worker._work_queue.qsize() <= 1
             Isolated.gate.open()
             await waiting
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routesock import Heartbeat, Request, RouteMixin, RouteSetupError, conf, route
-from routesock.liveness import ANONYMOUS, IDLE, SECOND_LOOKS, SILENT, Liveness
-from routesock.status import Ending
+from routesock._connection.liveness import IDLE, SILENT, Liveness
+from routesock._runtime.timers import SECOND_LOOKS, Timer, running_timer
+from routesock.status import ANONYMOUS, Ending
 from routesock.testing import ConnectionRefused, RouteClient
-from routesock.timers import Timer, running_timer
 from routesock.typing import UNSET
 from tests.clock import Hours, advance, shifted
 

@@ -19,10 +19,9 @@ from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routesock import DeliveryCounts, RouteMixin, abroadcast, broadcast, delivery_counts, hub, losses, numbering
-from routesock.arrivals import SETTLES
-from routesock.losses import BURST, Burst
-from routesock.numbering import Numbering, Watch
+from routesock import DeliveryCounts, RouteMixin, abroadcast, broadcast, delivery_counts
+from routesock._groups import hub, losses
+from routesock._groups.losses import BURST, SETTLES, Burst, Numbering, Watch
 from routesock.signals import deliveries_lost
 from routesock.testing import ClientTimeout, RouteClient
 from tests.clock import Hours, advance, shifted
@@ -170,8 +169,8 @@ def test_a_stay_in_a_group_knows_nothing_of_the_one_before() -> None:
 
 
 def test_a_hub_follows_so_many_senders_and_waits_for_so_many_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numbering, "MAX_COUNTERS", 3)
-    monkeypatch.setattr(numbering, "MAX_MISSING", 5)
+    monkeypatch.setattr(losses, "MAX_COUNTERS", 3)
+    monkeypatch.setattr(losses, "MAX_MISSING", 5)
     watch, stay = Watch(), object()
     for sender in "abcd":
         watch.arrived(stay, sender, 1, certain=True)
@@ -183,7 +182,7 @@ def test_a_hub_follows_so_many_senders_and_waits_for_so_many_numbers(monkeypatch
 
 
 def test_a_counter_that_was_forgotten_is_followed_by_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numbering, "MAX_COUNTERS", 2)
+    monkeypatch.setattr(losses, "MAX_COUNTERS", 2)
     counters, layer = Numbering(), object()
     first = [counters.next(layer, "a") for _ in range(3)]
     assert [number for _, number in first] == [1, 2, 3]
@@ -224,22 +223,22 @@ def test_threads_share_one_counter() -> None:
 
 FORK = """
 import os, signal, threading
-from routesock import losses, numbering
+from routesock._groups import losses
 
-before = numbering.number(None, "a")
+before = losses.number(None, "a")
 losses.count("sent", 7)
-locks = losses._lock, numbering._numbering._lock
+locks = losses._lock, losses._numbering._lock
 for lock in locks:
     lock.acquire()  # as a thread of the parent may have
 child = os.fork()
 if not child:
     signal.alarm(10)
-    name, number = numbering.number(None, "a")
+    name, number = losses.number(None, "a")
     os._exit(not (name != before[0] and number == 1 and set(losses.delivery_counts()) == {0}))
 for lock in locks:
     lock.release()
 assert os.waitpid(child, 0)[1] == 0
-assert numbering.number(None, "a") == (before[0], 2)
+assert losses.number(None, "a") == (before[0], 2)
 assert losses.delivery_counts().sent == 7
 """
 

@@ -14,7 +14,8 @@ from django.test import override_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routesock import Dialect, Keys, Request, RouteMixin, abroadcast, hubs, route
+from routesock import Dialect, Keys, Request, RouteMixin, abroadcast, route
+from routesock._groups import hub
 from tests.takeover.driver import Socket, turns, until
 
 WHERE: contextvars.ContextVar[str] = contextvars.ContextVar("where", default="nowhere")
@@ -118,7 +119,7 @@ async def test_joining_twice_is_joining_once_and_leaving_is_leaving(consumer: ty
         await abroadcast("room", "told", 2)
         await turns()
         assert told(client) == [1]
-    assert hubs._hubs == {}
+    assert hub._hubs == {}
 
 
 @BOTH
@@ -146,7 +147,7 @@ async def test_what_cannot_be_sent_raises_to_the_sender_and_reaches_nobody(consu
 async def test_a_group_ends_with_the_socket() -> None:
     async with socket() as client:
         await client.call("join", 1, "room")
-    assert hubs._hubs == {}
+    assert hub._hubs == {}
     await abroadcast("room", "told", 1)
 
 
@@ -159,7 +160,7 @@ async def test_nor_does_a_socket_join_at_its_end() -> None:
     async with socket(Late) as client:
         await client.call("join", 1, "room")
     assert client.log == [{"room", "late"}]
-    assert hubs._hubs == {}
+    assert hub._hubs == {}
 
 
 async def test_a_push_passes_whatever_the_socket_is_busy_with() -> None:
@@ -187,7 +188,7 @@ async def test_what_comes_while_a_socket_connects_waits_until_it_has() -> None:
     client = Socket(Careful.as_asgi(), go=asyncio.Event(), go_on=asyncio.Event())
     client.start()
     client.feed({"type": "websocket.connect"})
-    await until(lambda: hubs._hubs)
+    await until(lambda: hub._hubs)
     await abroadcast("room", "told", 1)
     await turns()
     assert client.sent == []
@@ -213,7 +214,7 @@ async def test_it_does_not_wait_without_bound() -> None:
 
     with override_settings(ROUTESOCK={"MAX_OUTGOING": 3}):
         async with Socket(Endless.as_asgi(), go=asyncio.Event()) as client:
-            await until(lambda: hubs._hubs)
+            await until(lambda: hub._hubs)
             for number in range(10):
                 await abroadcast("room", "told", number)
             await turns()
@@ -221,7 +222,7 @@ async def test_it_does_not_wait_without_bound() -> None:
             await until(lambda: told(client) == [0, 1, 2])
     with override_settings(ROUTESOCK={"MAX_OUTGOING_BYTES": 2000}):
         async with Socket(Endless.as_asgi(), go=asyncio.Event()) as client:
-            await until(lambda: hubs._hubs)
+            await until(lambda: hub._hubs)
             for number in range(10):
                 await abroadcast("room", "told", str(number) * 900)
             await turns()
@@ -355,7 +356,7 @@ async def test_they_do_not_wait_there_without_bound(
     consumer: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """More may wait there than for the client, as many as events for a socket that is busy."""
-    monkeypatch.setattr("routesock.deliveries.MAX_QUEUED_EVENTS", 30)
+    monkeypatch.setattr("routesock._connection.membership.member.MAX_QUEUED_EVENTS", 30)
     with override_settings(ROUTESOCK={"MAX_OUTGOING": 5}):
         async with Socket(consumer.as_asgi(), go=asyncio.Event()) as client:
             await client.call("join", 1, "room")
@@ -471,7 +472,7 @@ async def test_a_client_that_never_reads_is_closed() -> None:
             assert slow.closed is not None
             assert slow.closed["code"] == 1013
             await slow.ending()
-    assert hubs._hubs == {}
+    assert hub._hubs == {}
 
 
 async def test_a_timeout_around_send_ends_that_send_and_nothing_else() -> None:
@@ -525,7 +526,7 @@ async def test_a_socket_that_has_ended_joins_nothing(consumer: type) -> None:
         (kept,) = served
     await (kept.socket.join("room") if consumer is Room else asyncio.to_thread(kept.socket.join, "room"))
     assert kept.socket.groups == frozenset()
-    assert hubs._hubs == {}
+    assert hub._hubs == {}
 
 
 async def test_nothing_is_sent_once_a_close_has_begun() -> None:

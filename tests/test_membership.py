@@ -14,8 +14,8 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocket
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 
 from routesock import Request, RouteMixin, route
-from routesock.membership import Membership, RememberingLayer
-from routesock.recovery import _recoveries
+from routesock._groups.layer_membership import Membership, RememberingLayer
+from routesock._groups.layer_recovery import _recoveries
 from tests.layers.flaky import FlakyLayer
 from tests.layers.in_memory import as_default
 from tests.takeover.driver import Socket, turns, until
@@ -26,9 +26,9 @@ Ask = Callable[[Any], Any]
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a layer that hangs."""
-    monkeypatch.setattr("routesock.membership.CALL_LIMIT", 0.05)
-    monkeypatch.setattr("routesock.recovery.CALL_LIMIT", 0.05)
-    monkeypatch.setattr("routesock.membership._CANCEL_AGAIN", 0.01)
+    monkeypatch.setattr("routesock._groups.layer_membership.CALL_LIMIT", 0.05)
+    monkeypatch.setattr("routesock._groups.layer_recovery.CALL_LIMIT", 0.05)
+    monkeypatch.setattr("routesock._groups.layer_membership._CANCEL_AGAIN", 0.01)
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ async def test_a_layer_that_hangs_holds_the_end_up_once_and_not_for_each_group(
     layer: FlakyLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sync consumer would keep the database thread from others for so long."""
-    monkeypatch.setattr("routesock.recovery.FIRST_RETRY", 60)
+    monkeypatch.setattr("routesock._groups.layer_recovery.FIRST_RETRY", 60)
     async with socket_of(OnLoop):
         layer.pause()
         layer.calls.clear()

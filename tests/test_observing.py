@@ -14,9 +14,10 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from routesock import Keys, Reply, Request, RouteMixin, observing, route
+from routesock import Keys, Reply, Request, RouteMixin, route
+from routesock._routing.route import RESERVED
+from routesock._runtime import instrumentation
 from routesock.exceptions import Conflict, Unavailable
-from routesock.routing import RESERVED
 from routesock.testing import RouteClient
 from tests.takeover.driver import until
 
@@ -316,7 +317,7 @@ def test_no_client_forges_a_line(name: str, id: str | int, text: str, header: st
 
 async def test_long_ids_of_a_dialect_of_its_own_are_cut(log: list[logging.LogRecord]) -> None:
     request = Request("echo", "x" * 5000)
-    observing.finished(request, None)
+    instrumentation.finished(request, None)
     assert extras(log[0])["routesock_request_id"] == "x" * 200
 
 
@@ -346,5 +347,5 @@ async def test_a_level_of_its_own_chooses_what_is_logged() -> None:
 async def test_headers_that_are_none_cost_no_log_line(log: list[logging.LogRecord]) -> None:
     """A dialect of the user's own gave them."""
     request = Request("echo", 1, headers=[1, 2])  # type: ignore[arg-type]
-    observing.finished(request, None)
+    instrumentation.finished(request, None)
     assert len(log) == 1

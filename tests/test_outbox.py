@@ -11,8 +11,8 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.test import override_settings
 
 from routesock import Request, RouteMixin, RouteSetupError, route
-from routesock.outbox import Kind, Outbox
-from routesock.room import Progress
+from routesock._connection.queue.jobs import Progress
+from routesock._connection.sending.send_queue import FrameKind, SendQueue
 from tests.takeover.driver import Socket, turns, until
 
 
@@ -36,7 +36,7 @@ class Writers:
         self.overflows = 0
         self.drops: list[int] = []
         self.progress = Progress()
-        self.outbox = Outbox(self.server.send, self.progress, drops, self)
+        self.outbox = SendQueue(self.server.send, self.progress, drops, self)
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     def overflow(self) -> None:
@@ -45,7 +45,7 @@ class Writers:
     def dropped(self, number: int) -> None:
         self.drops.append(number)
 
-    async def write(self, text: str, kind: Kind = Kind.OWN) -> None:
+    async def write(self, text: str, kind: FrameKind = FrameKind.OWN) -> None:
         message = {"type": "websocket.send", "text": text}
         self.tasks[text] = asyncio.create_task(self.outbox.write(message, kind))
         await turns(3)
@@ -106,7 +106,7 @@ async def test_replies_always_wait() -> None:
     writers = Writers()
     texts = [str(number) * 50 for number in range(20)]
     for text in texts:
-        await writers.write(text, Kind.REPLY)
+        await writers.write(text, FrameKind.REPLY)
     assert writers.overflows == 0
     assert await writers.drain() == texts
 
@@ -116,9 +116,9 @@ async def test_the_oldest_push_is_dropped_where_that_is_wanted(caplog: pytest.Lo
     writers = Writers(drops=True)
     await writers.write("own 1")
     for number in range(3):
-        await writers.write(f"push {number}", Kind.PUSH)
+        await writers.write(f"push {number}", FrameKind.PUSH)
     await writers.write("own 2")
-    await writers.write("push 3", Kind.PUSH)
+    await writers.write("push 3", FrameKind.PUSH)
     assert writers.done() == ["push 0", "push 1"]
     assert await writers.drain() == ["own 1", "push 2", "own 2", "push 3"]
     assert writers.overflows == 0
@@ -136,7 +136,7 @@ async def test_what_the_consumer_sent_is_never_dropped_for_a_push() -> None:
     writers = Writers(drops=True)
     for number in range(4):
         await writers.write(f"own {number}")
-    await writers.write("push", Kind.PUSH)
+    await writers.write("push", FrameKind.PUSH)
     assert (writers.overflows, writers.done()) == (0, ["push"])
     await writers.write("own 4")
     assert writers.overflows == 1
@@ -227,7 +227,7 @@ async def test_a_client_that_does_not_read_is_closed(name: str) -> None:
 
 @override_settings(ROUTESOCK={"MAX_OUTGOING": 10})
 async def test_a_client_that_never_reads_is_closed_without_a_word_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routesock.closing.CLOSE_WAIT", 0.02)
+    monkeypatch.setattr("routesock._connection.closing.CLOSE_WAIT", 0.02)
 
     class Hasty(Pushing):
         route_disconnect_grace = 0

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from routesock import RouteSetupError
-from routesock.patterns import MAX_TOPIC_CHARS, Pattern
+from routesock._routing.topic import MAX_TOPIC_CHARS, Pattern
 
 TEXTS = st.text(st.characters(exclude_characters="{}.", exclude_categories=()), min_size=1, max_size=5)
 VALUES = st.text(st.characters(exclude_characters=".", exclude_categories=()), min_size=1, max_size=8)

@@ -14,7 +14,8 @@ from django.test import override_settings
 from marshmallow import Schema, fields
 from rest_framework import serializers
 
-from routesock import Reply, Request, RouteMixin, db, nonblocking, route
+from routesock import Reply, Request, RouteMixin, nonblocking, route
+from routesock._runtime import database
 from routesock.exceptions import NotFound, RouteSetupError, Unavailable
 from routesock.testing import RouteClient
 
@@ -33,13 +34,13 @@ def empty_log() -> None:
 def hops(monkeypatch: pytest.MonkeyPatch) -> list[Callable[..., Any]]:
     """Each function that was taken to the database thread."""
     taken: list[Callable[..., Any]] = []
-    original = db._in_thread
+    original = database._in_thread
 
     async def counted(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         taken.append(function)
         return await original(function, args)
 
-    monkeypatch.setattr(db, "_in_thread", counted)
+    monkeypatch.setattr(database, "_in_thread", counted)
     return taken
 
 

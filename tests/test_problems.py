@@ -16,10 +16,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from rest_framework import exceptions as drf
 
-from routesock import exceptions as own
-from routesock.codec import encode
+from routesock import exceptions
+from routesock._wire.codec import encode
+from routesock._wire.problems import MAX_ERRORS, MAX_ERRORS_SIZE, bounded, error_of, fitted, invalid
 from routesock.dialects import MAX_ID_CHARS, MAX_ROUTE_CHARS, Keys
-from routesock.problems import MAX_ERRORS, MAX_ERRORS_SIZE, bounded, error_of, fitted, invalid
 
 ASTRAL = "\U0001f600"  # twelve bytes as JSON
 MORE = f"{'x' * 64}-{{}}"
@@ -45,7 +45,7 @@ def subclass_of(exc: BaseException) -> BaseException:
 INVALID = "The payload is not valid."
 
 CASES = {
-    "own": (own.Conflict("Taken."), 409, "conflict", "Taken.", None),
+    "own": (exceptions.Conflict("Taken."), 409, "conflict", "Taken.", None),
     "Http404": (Http404(), 404, "not_found", "Not found.", None),
     "Http404 message": (Http404("No such room."), 404, "not_found", "No such room.", None),
     "Http404 lazy": (Http404(gettext_lazy("No such room.")), 404, "not_found", "No such room.", None),
@@ -279,7 +279,7 @@ def test_nothing_is_left_out_uncounted(errors: Any) -> None:
 )
 def test_whole_error_reply_fits_four_kib(status: int, character: str, errors: Any) -> None:
     """With the longest id and route there can be, a fitted problem keeps the reply within 4096 bytes."""
-    error = own.Invalid(ASTRAL * 500, status=status, errors=bounded(errors), hint="x" * 5_000)
+    error = exceptions.Invalid(ASTRAL * 500, status=status, errors=bounded(errors), hint="x" * 5_000)
     route, id = character * MAX_ROUTE_CHARS, character * MAX_ID_CHARS
     room = 4_096 - len(encode(Keys().reply(route, id, status, {}, {})))
     problem = fitted(error.problem(), room)
@@ -297,11 +297,11 @@ def test_reply_with_plain_id_and_route_fits_without_help() -> None:
 
 def test_problem_that_fits_is_left_alone() -> None:
     """Nothing is cut without need."""
-    problem = own.Conflict("Taken.", hint="x").problem()
+    problem = exceptions.Conflict("Taken.", hint="x").problem()
     assert fitted(problem, 400) is problem
 
 
 def test_problem_without_errors_is_cut_too() -> None:
     """A long detail, with what a client sent in it, is cut; extra members go."""
-    problem = own.NotFound("x" * 5_000, hint="y").problem()
+    problem = exceptions.NotFound("x" * 5_000, hint="y").problem()
     assert fitted(problem, 1_000) == {"code": "not_found", "title": "Not Found", "detail": "x" * 200}

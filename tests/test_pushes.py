@@ -29,11 +29,11 @@ from rest_framework import serializers
 from rest_framework.validators import UniqueValidator
 
 from routesock import Push, Request, RouteMixin, route
-from routesock.codec import encode
+from routesock._routing.push import _blocks, aspoken, spoken
+from routesock._routing.route import RESERVED
+from routesock._wire.codec import encode
 from routesock.exceptions import InvalidPush, NotFound, RouteSetupError
-from routesock.pushes import _blocks, aspoken, spoken
-from routesock.routing import RESERVED
-from routesock.schemas import Blocking, SchemaAdapter, resolve
+from routesock.schemas import Blocking, SchemaAdapter, as_schema
 from routesock.testing import RouteClient
 from tests.schemas.samples import PAYLOAD, SAMPLES, WHEN, NoteModel, NoteSchema, NoteStruct, Sample
 
@@ -44,7 +44,7 @@ numbers = itertools.count()
 
 @pytest.fixture(autouse=True)
 def nothing_declared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routesock.pushes._pushes", {})
+    monkeypatch.setattr("routesock._routing.push._pushes", {})
 
 
 @pytest.fixture(params=SAMPLES, ids=lambda sample: sample.name)
@@ -53,7 +53,7 @@ def sample(request: pytest.FixtureRequest) -> Sample:
 
 
 def sent(schema: Any, value: Any) -> Any:
-    return resolve(schema).dump_checked(value)
+    return as_schema(schema).dump_checked(value)
 
 
 def refusal(schema: Any, value: Any) -> Any:
@@ -250,7 +250,7 @@ class TestEveryLibrary:
         if sample.name == "plain function":
             assert sent(sample.schema, PAYLOAD) == PAYLOAD
         else:
-            assert sent(sample.schema, VALUE) == resolve(sample.schema).dump(VALUE)
+            assert sent(sample.schema, VALUE) == as_schema(sample.schema).dump(VALUE)
 
     def test_a_dict_of_json_is_sent(self, sample: Sample) -> None:
         """What is spelt already, as documented, is as good as what is not. Only marshmallow cannot dump such texts."""
@@ -270,7 +270,7 @@ class TestEveryLibrary:
         }
 
     def test_what_was_loaded_is_sent(self, sample: Sample) -> None:
-        loaded = resolve(sample.schema).load(PAYLOAD)
+        loaded = as_schema(sample.schema).load(PAYLOAD)
         assert json.loads(encode(sent(sample.schema, loaded)))["title"] == "Tea"
 
     def test_a_missing_field_is_refused(self, sample: Sample) -> None:
@@ -308,7 +308,7 @@ class TestEveryLibrary:
             values["ratio"] = None
         dumped = json.loads(encode(sent(each.schema, values)))
         assert (dumped["title"], dumped["count"], dumped["tags"]) == (values["title"], values["count"], values["tags"])
-        resolve(each.schema).load(dumped)
+        as_schema(each.schema).load(dumped)
 
 
 def test_an_adapter_that_looks_at_nothing_dumps() -> None:

@@ -25,12 +25,12 @@ from routesock import (
     apush_to_user,
     broadcast,
     broadcast_on_commit,
-    hubs,
     push_to_user,
-    receivers,
     route,
     send_event,
 )
+from routesock._groups import hub
+from routesock.auth._login import signal_receivers
 from routesock.exceptions import InvalidPush
 from routesock.testing import RouteClient
 from tests.layers.in_memory import CROSSING, Crossing
@@ -71,7 +71,7 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[RouteClient]:
     with override_settings(CHANNEL_LAYERS=LAYERS[request.param]):
         async with RouteClient(Room) as client:
             yield client
-    assert hubs._hubs == {}
+    assert hub._hubs == {}
 
 
 async def test_from_async_code(client: RouteClient) -> None:
@@ -131,7 +131,7 @@ async def test_to_the_sockets_of_several_loops() -> None:
         end.set()
         await asyncio.to_thread(thread.join)
     assert told == [1]
-    assert hubs._hubs == {}
+    assert hub._hubs == {}
 
 
 def test_nobody_is_there() -> None:
@@ -264,7 +264,7 @@ class TestUsers:
     @pytest.fixture(autouse=True)
     def received(self) -> None:
         """What the app connects in a project that has it installed."""
-        receivers.connect()
+        signal_receivers.connect()
 
     @pytest.mark.parametrize("layers", LAYERS)
     @pytest.mark.parametrize("ends", [True, False])
@@ -282,14 +282,14 @@ class TestUsers:
                     assert [(await client.expect_push("told")).payload for _ in range(2)] == [1, 2]
                 for client in (other, nobody):
                     await client.refute_push()
-        assert hubs._hubs == {}
+        assert hub._hubs == {}
 
     @pytest.mark.parametrize("ends", [True, False])
     async def test_who_signs_in_and_out_over_the_socket(self, ada: User, bob: User, ends: bool) -> None:
         scope = {"user": AnonymousUser(), "session": SessionStore()}
         with override_settings(ROUTESOCK={"END_WITH_SESSION": ends}):
             await self.sign_in_and_out(RouteClient(Room, scope=scope), ada, bob)
-        assert hubs._hubs == {}
+        assert hub._hubs == {}
 
     async def sign_in_and_out(self, room: RouteClient, ada: User, bob: User) -> None:
         async with room as client:

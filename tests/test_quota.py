@@ -584,7 +584,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Any:
     async def counter_of(alias: str) -> Counter:
         return Counter(store)
 
-    monkeypatch.setattr("routesock.quota.counter_of", counter_of)
+    monkeypatch.setattr("routesock._pipeline.throttle_steps.counter_of", counter_of)
     return store
 
 

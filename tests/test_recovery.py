@@ -15,7 +15,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import channel_layers
 
 from routesock import Request, RouteMixin, route
-from routesock.recovery import WORKERS, _recoveries, recovery_of, waits
+from routesock._groups.layer_recovery import WORKERS, _recoveries, recovery_of, waits
 from tests.layers.flaky import FlakyLayer
 from tests.layers.in_memory import as_default
 from tests.takeover.driver import Socket, turns, until
@@ -25,8 +25,8 @@ from tests.takeover.driver import Socket, turns, until
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits as ever, but none of them long."""
     for name, seconds in {"FIRST_RETRY": 0.005, "LAST_RETRY": 0.02, "QUIET": 0.02, "CALL_LIMIT": 0.05}.items():
-        monkeypatch.setattr(f"routesock.recovery.{name}", seconds)
-    monkeypatch.setattr("routesock.membership.CALL_LIMIT", 0.05)
+        monkeypatch.setattr(f"routesock._groups.layer_recovery.{name}", seconds)
+    monkeypatch.setattr("routesock._groups.layer_membership.CALL_LIMIT", 0.05)
 
 
 @pytest.fixture
@@ -288,7 +288,7 @@ async def test_a_layer_that_is_down_is_not_asked_for_every_group_at_each_try(
 ) -> None:
     for _ in range(2 * WORKERS):
         await sockets.add("own")
-    monkeypatch.setattr("routesock.recovery.FIRST_RETRY", 60)
+    monkeypatch.setattr("routesock._groups.layer_recovery.FIRST_RETRY", 60)
     layer.calls.clear()
     layer.stop()
     await until(lambda: layer.calls)
@@ -433,7 +433,7 @@ async def test_a_joining_that_comes_when_the_layer_answers_again_is_undone(
     sockets: Sockets, layer: FlakyLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was left by then is left once more when the outage is over: connections overtake each other."""
-    monkeypatch.setattr("routesock.recovery.QUIET", 0.2)
+    monkeypatch.setattr("routesock._groups.layer_recovery.QUIET", 0.2)
     socket, _ = await sockets.add("own"), await sockets.add()
     layer.held.add(("group_add", "own"))
     layer.stop()
@@ -467,7 +467,7 @@ async def test_a_group_that_is_joined_while_it_is_still_being_left_is_remembered
 async def test_a_failure_while_groups_are_left_once_more_is_recovered_from(
     sockets: Sockets, layer: FlakyLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("routesock.membership.CALL_LIMIT", 5)
+    monkeypatch.setattr("routesock._groups.layer_membership.CALL_LIMIT", 5)
     socket, other = await sockets.add("own"), await sockets.add()
     layer.broken.add("own")
     await sockets.leave(socket)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from routesock.membership import Membership
-from routesock.recovery import _recoveries
+from routesock._groups.layer_membership import Membership
+from routesock._groups.layer_recovery import _recoveries
 from tests.takeover.driver import turns, until
 
 GROUPS = ("one", "two", "three")
@@ -146,8 +146,8 @@ async def spoil(layer: Remote) -> None:
 @pytest.mark.parametrize("seed", range(30))
 async def test_members_are_in_the_groups_that_they_want(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in {"FIRST_RETRY": 0.001, "LAST_RETRY": 0.003, "QUIET": 0.01, "CALL_LIMIT": 0.01}.items():
-        monkeypatch.setattr(f"routesock.recovery.{name}", seconds)
-    monkeypatch.setattr("routesock.membership.CALL_LIMIT", 0.01)
+        monkeypatch.setattr(f"routesock._groups.layer_recovery.{name}", seconds)
+    monkeypatch.setattr("routesock._groups.layer_membership.CALL_LIMIT", 0.01)
     layer = Remote(Random(seed))
     before = asyncio.all_tasks()
     visitors = [Visitor(layer, f"channel.{number}") for number in range(5)]

@@ -11,10 +11,11 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth.models import User
 from django.test import override_settings
 
-from routesock import Request, RouteMixin, refreshing, route
-from routesock.auth.base import Credentials, Identity, Source
+from routesock import Request, RouteMixin, route
+from routesock._connection import token_refresh
+from routesock._wire.frames import Auth
+from routesock.auth.authenticators import Credentials, CredentialSource, Identity
 from routesock.exceptions import NotAuthenticated
-from routesock.intake import Auth
 from routesock.testing import RouteClient
 from tests.clock import advance, shifted
 
@@ -86,7 +87,7 @@ async def test_a_new_token_of_the_same_user_puts_the_end_off() -> None:
         await advance(100)
         assert (await client.expect_close()).code == 4401
     (credentials,) = tokens.asked
-    assert (credentials.token, credentials.source) == ("ada-300", Source.FRAME)
+    assert (credentials.token, credentials.source) == ("ada-300", CredentialSource.FRAME)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ async def test_without_an_id_only_a_refusal_is_answered() -> None:
 
 async def test_whoever_tries_tokens_loses_the_socket() -> None:
     async with socket(Tokens()) as client:
-        for number in range(refreshing.MAX_REFUSED):
+        for number in range(token_refresh.MAX_REFUSED):
             assert (await auth(client, f"guess-{number}")).status == 401
         assert (await client.receive())["payload"]["reason"] == "Too many tokens were refused."
         assert (await client.expect_close()).code == 4401

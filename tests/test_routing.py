@@ -30,8 +30,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import SimpleLazyObject
 
 from routesock import Keys, Request, RouteMixin, RouteSetupError, route
+from routesock._routing.route import RESERVED, Route
 from routesock.dialects import MAX_ROUTE_CHARS
-from routesock.routing import RESERVED, Route
 from routesock.testing import RouteClient
 
 if TYPE_CHECKING:
@@ -880,9 +880,9 @@ def test_decorated_methods_keep_their_types(tmp_path: Path) -> None:
         [sys.executable, "-m", "mypy", *options, str(snippet)], capture_output=True, text=True, cwd=HERE.parent
     )
     told = [line.split(": ", 1)[1] for line in done.stdout.splitlines() if line.startswith(str(snippet))]
-    coroutine = "typing.Coroutine[Any, Any, routesock.messages.Reply]"
+    coroutine = "typing.Coroutine[Any, Any, routesock._wire.messages.Reply]"
     assert told[:2] == [
-        f'note: Revealed type is "def (self: snippet.Chat, request: routesock.messages.Request) -> {coroutine}"',
-        'note: Revealed type is "def (request: routesock.messages.Request) -> int"',
+        f'note: Revealed type is "def (self: snippet.Chat, request: routesock._wire.messages.Request) -> {coroutine}"',
+        'note: Revealed type is "def (request: routesock._wire.messages.Request) -> int"',
     ], done.stdout + done.stderr
     assert [line.split("[")[-1] for line in told[2:] if "error" in line] == ["call-arg]", "arg-type]"]

@@ -21,7 +21,8 @@ from django.test import override_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routesock import Reply, Request, RouteMixin, observing, route, signals
+from routesock import Reply, Request, RouteMixin, route, signals
+from routesock._runtime import instrumentation
 from routesock.exceptions import Conflict, Unavailable
 from routesock.testing import ConnectionRefused, RouteClient
 from tests.takeover.driver import until
@@ -309,7 +310,7 @@ class TestRequests:
 
     async def test_nor_has_one_that_no_cancellation_ends(self, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nobody waits for it any more, and it is not told when it ends after all."""
-        monkeypatch.setattr("routesock.tasks.CANCEL_WAIT", 0.01)
+        monkeypatch.setattr("routesock._connection.tasks.CANCEL_WAIT", 0.01)
         async with RouteClient(Desk) as client:
             await client.send("deaf", id=1)
             await heard.begun(1)
@@ -622,7 +623,7 @@ class TestSockets:
 
     def test_a_second_accept_opens_nothing(self, heard: Heard) -> None:
         """Not every server refuses it."""
-        life = observing.Life(SimpleNamespace(scope={}))
+        life = instrumentation.Life(SimpleNamespace(scope={}))
         for event in (life.accepted, life.connected, life.accepted):
             event()
         assert len(heard.named("socket_opened")) == 1

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routesock import Keys, Request, RouteMixin, route
-from routesock.closing import fitted
+from routesock._connection.closing import fitted
 from routesock.testing import RouteClient
 from tests.takeover.driver import Socket, turns, until
 
@@ -179,7 +179,7 @@ async def test_a_socket_that_ends_waits_for_its_handlers_and_not_for_its_client(
     name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A handler that waits in ``send()`` holds the reading, which must not begin again when that handler ends."""
-    monkeypatch.setattr("routesock.closing.CLOSE_WAIT", 0.01)
+    monkeypatch.setattr("routesock._connection.closing.CLOSE_WAIT", 0.01)
     consumers: list[Any] = []
     ending = type("Ending", (Sending,), {"route_disconnect_grace": 60})
     client = Socket(ending.as_asgi(), log=[], consumers=consumers)

@@ -26,20 +26,10 @@ from django.db.models.signals import post_delete, post_save
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, override_settings
 
-from routesock import (
-    Request,
-    RouteMixin,
-    RouteSetupError,
-    connection,
-    logins,
-    receivers,
-    revocation,
-    route,
-    sessions,
-    standing,
-    verification,
-)
+from routesock import Request, RouteMixin, RouteSetupError, middleware, route
+from routesock._connection import connection
 from routesock.auth import Credentials, HandshakeMiddleware, Identity
+from routesock.auth._login import revocation, signal_receivers, watcher
 from routesock.testing import ClientTimeout, RouteClient
 from tests.clock import advance, shifted
 
@@ -58,7 +48,7 @@ def _valid_name(layer: Any) -> Any:
 @pytest.fixture(autouse=True)
 def received() -> Iterator[None]:
     """What the app connects in a project that has it installed."""
-    receivers.connect()
+    signal_receivers.connect()
     yield
     user_logged_in.disconnect(dispatch_uid="routesock.logged_in")
     user_logged_out.disconnect(dispatch_uid="routesock.logged_out")
@@ -419,7 +409,7 @@ class TestSaves:
     async def test_any_other_change_costs_no_query(
         self, browser: Browser, user: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(verification, "session_holds", pytest.fail)
+        monkeypatch.setattr(watcher, "session_holds", pytest.fail)
         async with browser.socket() as client:
             user.first_name = "Ada"
             await user.asave()
@@ -437,7 +427,7 @@ class TestSaves:
     def test_a_failure_of_ours_does_not_reach_the_save(
         self, user: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(logins, "stamp_of", lambda user: 1 / 0)
+        monkeypatch.setattr(revocation, "stamp_of", lambda user: 1 / 0)
         user.first_name = "Ada"
         user.save()
         assert User.objects.get().first_name == "Ada"
@@ -484,7 +474,7 @@ class TestChangedKeys:
 
         request = HttpRequest()
         request.COOKIES["sessionid"] = browser.key
-        response = sessions.keep_sockets(SessionMiddleware(view))(request)
+        response = middleware.KeepSocketsMiddleware(SessionMiddleware(view))(request)
         if keeps_session:
             browser.client.cookies["sessionid"] = response.cookies["sessionid"].value
 
@@ -515,19 +505,19 @@ class TestChangedKeys:
         self, browser: Browser, user: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         looking, go = asyncio.Event(), asyncio.Event()
-        in_thread = standing.db.in_thread
+        in_thread = watcher.database.in_thread
 
         async def held(question: Any, *args: Any) -> bool:
-            if question is not verification.session_holds:
+            if question is not watcher.session_holds:
                 return bool(await in_thread(question, *args))
             looking.set()
             await go.wait()
             return False
 
-        name = logins.name_of(user)
+        name = revocation.name_of(user)
         assert name is not None
         async with browser.socket() as client:
-            monkeypatch.setattr(standing, "db", SimpleNamespace(in_thread=held))
+            monkeypatch.setattr(watcher, "database", SimpleNamespace(in_thread=held))
             revocation.announce(name, {"event": "check"})
             await looking.wait()
             await sync_to_async(self.change_password)(browser)
@@ -559,13 +549,13 @@ class TestChangedKeys:
         request = HttpRequest()
         request.COOKIES["sessionid"] = browser.key
         async with browser.socket() as client:
-            await sessions.keep_sockets(SessionMiddleware(view))(request)
+            await middleware.KeepSocketsMiddleware(SessionMiddleware(view))(request)
             await stays(client)
 
     async def test_a_request_without_a_session_tells_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(revocation, "announce", pytest.fail)
         response = HttpResponse()
-        assert sessions.keep_sockets(lambda request: response)(HttpRequest()) is response
+        assert middleware.KeepSocketsMiddleware(lambda request: response)(HttpRequest()) is response
 
 
 class TestLookingUp:
@@ -613,14 +603,14 @@ class TestLookingUp:
 
         async with browser.socket(Checked) as client:
             with monkeypatch.context() as patched:
-                patched.setattr(verification, "session_holds", fail)
+                patched.setattr(watcher, "session_holds", fail)
                 for _ in range(4):
                     await advance(10)
                     await stays(client)
             told = [record for record in caplog.records if "cannot be looked up" in record.getMessage()]
             assert len(told) == 1
             await Session.objects.all().adelete()
-            await advance(standing.RETRY)
+            await advance(watcher.RETRY)
             await expect_end(client)
 
     @shifted
@@ -633,7 +623,7 @@ class TestLookingUp:
             return True
 
         async with browser.socket(Checked) as client:
-            monkeypatch.setattr(standing.db, "in_thread", endless)
+            monkeypatch.setattr(watcher.database, "in_thread", endless)
             for _ in range(5):
                 await advance(10)
             assert len(asked) == 1
@@ -658,13 +648,13 @@ class TestLookingUp:
     @shifted
     async def test_a_signal_is_looked_up_twice(self, browser: Browser, user: User) -> None:
         """The first look may have read a replica that lags behind."""
-        name = logins.name_of(user)
+        name = revocation.name_of(user)
         assert name is not None
         async with browser.socket() as client:
             revocation.announce(name, {"event": "check"})
             await stays(client)
             await Session.objects.all().adelete()
-            await advance(standing.AGAIN)
+            await advance(watcher.AGAIN)
             await expect_end(client)
 
     def test_a_cache_of_sessions_that_is_down_says_nothing(self, user: User) -> None:
@@ -673,23 +663,23 @@ class TestLookingUp:
             CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "s"}},
         ):
             session = Browser(user).client.session
-            assert verification.session_holds(user, session)
+            assert watcher.session_holds(user, session)
         with (
             override_settings(
                 SESSION_ENGINE="django.contrib.sessions.backends.cache",
                 CACHES={"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}},
             ),
-            pytest.raises(verification.SessionsUnavailable),
+            pytest.raises(watcher.SessionsUnavailable),
         ):
-            verification.session_holds(user, session)
+            watcher.session_holds(user, session)
         with override_settings(
             SESSION_ENGINE="django.contrib.sessions.backends.cache",
             CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "t"}},
         ):
-            assert not verification.session_holds(user, session)
+            assert not watcher.session_holds(user, session)
 
     def test_what_is_no_model_is_not_looked_up(self) -> None:
-        assert verification.token_holds(SimpleNamespace(pk=1), None)
+        assert watcher.token_holds(SimpleNamespace(pk=1), None)
 
 
 class TestExpiry:
@@ -744,7 +734,7 @@ class TestGate:
                 assert (await client.call("hello")).payload == ""
             assert (await client.call("AUTH", {"token": "t"})).status == 200
             assert (await client.call("hello")).payload == "ada"
-            name = logins.name_of(user)
+            name = revocation.name_of(user)
             assert name is not None
             assert revocation.group_of(name) in layer.groups
             await client.send("wait", id=1)
@@ -811,7 +801,7 @@ class TestLayer:
                 seen.append({group: len(members) for group, members in layer.groups.items()})
                 await self.accept()
 
-        name = logins.name_of(user)
+        name = revocation.name_of(user)
         assert name is not None
         async with browser.socket(Looking):
             assert seen == [{revocation.group_of(name): 1}]
@@ -837,7 +827,7 @@ class TestLayer:
             async def news(self, event: Any) -> None:
                 await asyncio.Event().wait()
 
-        name = logins.name_of(user)
+        name = revocation.name_of(user)
         assert name is not None
         async with browser.socket(Busy) as client:
             await layer.send(channels[0], {"type": "news"})
@@ -856,14 +846,14 @@ class TestLayer:
     async def test_a_message_that_is_not_ours_does_nothing(
         self, layer: Any, browser: Browser, user: User, content: Any
     ) -> None:
-        name = logins.name_of(user)
+        name = revocation.name_of(user)
         assert name is not None
         async with browser.socket() as client:
             await layer.group_send(revocation.group_of(name), {"user": name, **content, "type": revocation.TYPE})
             await stays(client)
 
     async def test_nor_does_one_about_somebody_else(self, layer: Any, browser: Browser, user: User) -> None:
-        name = logins.name_of(user)
+        name = revocation.name_of(user)
         assert name is not None
         signed = signing.dumps({"event": "deleted", "user": "auth.user:0"}, salt=revocation.TYPE)
         async with browser.socket() as client:
@@ -914,7 +904,7 @@ class TestLayer:
 
     @pytest.mark.parametrize("pk", [1, "x" * 300, "żółw 🐢", "a.b/c"])
     def test_a_group_has_a_name_that_channels_takes(self, pk: Any) -> None:
-        name = logins.name_of(User(pk=pk))
+        name = revocation.name_of(User(pk=pk))
         assert name is not None
         assert _valid_name(InMemoryChannelLayer())(revocation.group_of(name))
 

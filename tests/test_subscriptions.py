@@ -120,7 +120,7 @@ class SyncPresence(RouteMixin, JsonWebsocketConsumer):
 
 @pytest.fixture(autouse=True)
 def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routesock.subscriptions.CANCEL_WAIT", 0.02)
+    monkeypatch.setattr("routesock._connection.membership.subscriptions.CANCEL_WAIT", 0.02)
 
 
 def socket(consumer: Any = Presence, **scope: Any) -> Socket:
@@ -225,7 +225,7 @@ async def test_a_hook_runs_once_where_the_client_leaves_during_it() -> None:
 
 
 async def test_a_hook_may_use_the_thread_that_a_handler_still_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routesock.tasks.CANCEL_WAIT", 0.02)
+    monkeypatch.setattr("routesock._connection.tasks.CANCEL_WAIT", 0.02)
     go = threading.Event()
 
     class Busy(Presence):

@@ -22,7 +22,7 @@ from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from django.utils.functional import SimpleLazyObject
 
 from routesock.testing import BlockingRouteClient, ClientTimeout, ConnectionRefused, NoReply, RouteClient
-from routesock.testing.thread import WaitingThread
+from routesock.testing.blocking import WaitingThread
 
 
 class Broken(Exception):

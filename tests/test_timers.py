@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routesock.timers import SHARE, Timer, running_timer
+from routesock._runtime.timers import SHARE, Timer, running_timer
 from tests.clock import Hours
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routesock import Request, RouteMixin, route
+from routesock._wire.messages import parse_traceparent, trace_id_for
 from routesock.testing import RouteClient
-from routesock.tracing import parse, trace_id_for
 
 TRACE: Final = "0af7651916cd43dd8448eb211c80319c"
 PARENT: Final = "b7ad6b7169203331"
@@ -39,53 +39,53 @@ cases = st.sampled_from([str.lower, str.upper, str.title, str.swapcase])
 class TestParse:
     @given(traces, parents, digits(2))
     def test_version_00_is_read(self, trace: str, parent: str, flags: str) -> None:
-        assert parse(f"00-{trace}-{parent}-{flags}") == trace
+        assert parse_traceparent(f"00-{trace}-{parent}-{flags}") == trace
 
     @given(traces, parents, digits(2), st.text(min_size=1))
     def test_version_00_has_55_characters(self, trace: str, parent: str, flags: str, more: str) -> None:
-        assert parse(f"00-{trace}-{parent}-{flags}{more}") is None
-        assert parse(f"00-{trace}-{parent}-{flags}-{more}") is None
-        assert parse(f"00-{trace}-{parent}-{flags}-") is None
+        assert parse_traceparent(f"00-{trace}-{parent}-{flags}{more}") is None
+        assert parse_traceparent(f"00-{trace}-{parent}-{flags}-{more}") is None
+        assert parse_traceparent(f"00-{trace}-{parent}-{flags}-") is None
 
     @given(later_versions, traces, parents, digits(2), st.text())
     def test_a_later_version_may_go_on_behind_a_dash(
         self, version: str, trace: str, parent: str, flags: str, more: str
     ) -> None:
         """Section 3.2.4: what is known of it is used, what follows is not looked at."""
-        assert parse(f"{version}-{trace}-{parent}-{flags}") == trace
-        assert parse(f"{version}-{trace}-{parent}-{flags}-{more}") == trace
+        assert parse_traceparent(f"{version}-{trace}-{parent}-{flags}") == trace
+        assert parse_traceparent(f"{version}-{trace}-{parent}-{flags}-{more}") == trace
 
     @given(later_versions, traces, parents, digits(2), st.text(min_size=1).filter(lambda text: text[0] != "-"))
     def test_a_later_version_goes_on_behind_nothing_else(
         self, version: str, trace: str, parent: str, flags: str, more: str
     ) -> None:
-        assert parse(f"{version}-{trace}-{parent}-{flags}{more}") is None
+        assert parse_traceparent(f"{version}-{trace}-{parent}-{flags}{more}") is None
 
     @given(st.sampled_from(["00", "01", "cc", "fe"]), traces, parents)
     def test_version_ff_and_ids_of_zeros_are_invalid(self, version: str, trace: str, parent: str) -> None:
-        assert parse(f"ff-{trace}-{parent}-01") is None
-        assert parse(f"{version}-{'0' * 32}-{parent}-01") is None
-        assert parse(f"{version}-{trace}-{'0' * 16}-01") is None
+        assert parse_traceparent(f"ff-{trace}-{parent}-01") is None
+        assert parse_traceparent(f"{version}-{'0' * 32}-{parent}-01") is None
+        assert parse_traceparent(f"{version}-{trace}-{'0' * 16}-01") is None
 
     @given(st.data())
     def test_one_wrong_character_makes_it_invalid(self, data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(VALID) - 1))
         allowed = "-" if VALID[at] == "-" else HEX
         wrong = data.draw(st.characters().filter(lambda character: character not in allowed))
-        assert parse(VALID[:at] + wrong + VALID[at + 1 :]) is None
+        assert parse_traceparent(VALID[:at] + wrong + VALID[at + 1 :]) is None
 
     @given(st.integers(0, len(VALID) - 1))
     def test_one_missing_character_makes_it_invalid(self, at: int) -> None:
-        assert parse(VALID[:at] + VALID[at + 1 :]) is None
+        assert parse_traceparent(VALID[:at] + VALID[at + 1 :]) is None
 
     @pytest.mark.parametrize("text", ["", VALID.upper(), f" {VALID}", f"{VALID} ", f"{VALID}\n", f"{VALID},{VALID}"])
     def test_it_is_read_as_it_stands(self, text: str) -> None:
         """No other case, no white space, no list."""
-        assert parse(text) is None
+        assert parse_traceparent(text) is None
 
     @given(st.text())
     def test_no_text_is_too_much(self, text: str) -> None:
-        found = parse(text)
+        found = parse_traceparent(text)
         assert found is None or a_trace_id(found)
 
 

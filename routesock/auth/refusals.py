@@ -1,4 +1,4 @@
-"""How a socket is refused: with a close that a browser can read, or with an HTTP response in place of the handshake."""
+"""Refusing a handshake: with a close code that browsers can read, or with an HTTP response."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ import math
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
+from urllib.parse import urlparse
 
-from .. import codec
+from django.urls.exceptions import Resolver404
+
+from .._wire import codec
+from .._wire.messages import Scope
 from ..dialects import Dialect, Keys
-from ..messages import Scope
 from ..status import SENDABLE, Ending, title_of
 
 logger: Final = logging.getLogger("routesock.socket")
 
 Receive = Callable[[], Awaitable[Any]]
+
 Send = Callable[[Any], Awaitable[None]]
+
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 RESPONSE: Final = "websocket.http.response"
@@ -146,3 +151,47 @@ async def _within(seconds: float, doing: Awaitable[None]) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await doing
+
+
+_NO_ROUTE: Final = "No route found for path"
+"""How the ``ValueError`` of Channels' URLRouter begins."""
+
+
+class Handshake:
+    """What a record of the log is about where there is no consumer yet."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+
+async def enter(inner: Application, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve ``scope`` with ``inner``; 404 where its URLRouter knows no such path."""
+    begun = False
+
+    async def noting(message: Any) -> None:
+        nonlocal begun
+        begun = True
+        await send(message)
+
+    try:
+        await inner(scope, receive, noting)
+    except (ValueError, Resolver404) as exc:
+        if begun or not is_unknown_path(exc):
+            raise
+        await deny(404)(scope, receive, send)
+
+
+def is_unknown_path(exc: BaseException) -> bool:
+    """Whether ``exc`` is what Channels' URLRouter raises for a path that none of its patterns matches."""
+    return isinstance(exc, ValueError | Resolver404) and bool(exc.args) and str(exc.args[0]).startswith(_NO_ROUTE)
+
+
+def has_odd_origin(scope: Scope) -> bool:
+    """Whether an ``Origin`` header of ``scope`` cannot be read as a URL, at which Channels' OriginValidator raises."""
+    for name, value in scope.get("headers", ()):
+        if name.lower() == b"origin":
+            try:
+                _ = urlparse(value.decode("latin-1")).port
+            except ValueError:
+                return True
+    return False

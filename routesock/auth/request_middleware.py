@@ -1,27 +1,55 @@
-"""Django's middleware of requests, run over the handshake."""
+"""RequestMiddleware: runs Django's request middleware over the handshake, as the HTTP request that it is."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, Final
 
 from django.core.exceptions import BadRequest, MiddlewareNotUsed, SuspiciousOperation
+from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.base import BaseHandler
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import translation
 from django.utils.functional import LazyObject
 from django.utils.module_loading import import_string
 
-from .. import db, problems
+from .._runtime import database
+from .._runtime.instrumentation import internal_error
+from .._wire import problems
+from .._wire.messages import Scope
 from ..dialects import Dialect
 from ..exceptions import RouteSetupError
-from ..faults import internal_error
-from ..messages import Scope
-from .base import unwrapped
-from .entrance import At, enter, has_odd_origin
-from .refusals import REFUSALS, Application, Receive, Send, deny, reject
-from .requests import request_of
+from .authenticators import unwrapped
+from .refusals import REFUSALS, Application, Handshake, Receive, Send, deny, enter, has_odd_origin, reject
+
+
+def request_of(scope: Scope, authorization: str | None = None) -> ASGIRequest:
+    """The GET request that opened the socket of ``scope``: ``META`` with address, query and headers, and cookies.
+
+    ``user`` and ``session`` are those of the scope, where it has any. ``authorization`` stands in the place of the
+    header of that name. What a client wrote is decoded whatever it is.
+    """
+    query: Any = scope.get("query_string", b"")
+    if isinstance(query, bytes):
+        query = query.decode("utf-8", "replace")
+    http: dict[str, Any] = {
+        **scope,
+        "type": "http",
+        "method": "GET",
+        "scheme": "https" if scope.get("scheme") == "wss" else "http",
+        "query_string": query,
+        "headers": [(bytes(name).lower(), bytes(value)) for name, value in scope.get("headers", ())],
+    }
+    request = ASGIRequest(http, io.BytesIO())
+    if authorization is not None:
+        request.META["HTTP_AUTHORIZATION"] = authorization
+    for name in ("user", "session"):
+        if name in scope:
+            setattr(request, name, scope[name])
+    return request
+
 
 REQUEST: Final = "routesock.request"
 """The key of the scope that holds the handshake as a Django request."""
@@ -75,7 +103,7 @@ class RequestMiddleware:
             await deny(403)(scope, receive, send)
             return
         request: Any = request_of(scope)
-        db.refresh()
+        database.refresh()
         try:
             response = await self._respond(request)
             if not getattr(request, _PASSED, False) or response.status_code >= 300:
@@ -93,7 +121,7 @@ class RequestMiddleware:
         if self._refuse == "close":
             return reject(response.status_code, dialect=self._dialect)
         if not getattr(response, "is_rendered", True):
-            await db.in_thread(response.render)
+            await database.in_thread(response.render)
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
         body = b"" if response.streaming else response.content
         return deny(response.status_code, headers=[*headers, *_cookies_of(response)], body=body)
@@ -105,7 +133,7 @@ class RequestMiddleware:
         elif isinstance(exc, SuspiciousOperation | BadRequest):
             status = 400
         else:
-            status = internal_error(exc, "A middleware of the handshake", At(scope)).status
+            status = internal_error(exc, "A middleware of the handshake", Handshake(scope)).status
         return reject(status, dialect=self._dialect) if self._refuse == "close" else deny(status)
 
 
@@ -143,7 +171,7 @@ async def _found(request: Any) -> dict[str, Any]:
         found["session"] = request.session
     user = vars(request).get("user")
     if isinstance(user, LazyObject):
-        user = await db.in_thread(unwrapped, user)
+        user = await database.in_thread(unwrapped, user)
     if user is not None:
         found["user"] = user
     return found

@@ -10,10 +10,10 @@ from rest_framework.authentication import BaseAuthentication  # type: ignore[imp
 from rest_framework.exceptions import APIException  # type: ignore[import-untyped, unused-ignore]
 from rest_framework.request import Request  # type: ignore[import-untyped, unused-ignore]
 
-from .. import db
+from .._runtime import database
 from ..exceptions import NotAuthenticated
-from .base import REFUSED, Authenticator, Credentials, Identity, Source
-from .requests import request_of
+from .authenticators import REFUSED, Authenticator, Credentials, CredentialSource, Identity
+from .request_middleware import request_of
 
 _SCHEME: Final = "Bearer"
 """In front of the token for a class that does not say what stands there (RFC 6750)."""
@@ -45,12 +45,12 @@ class RestFrameworkAuthenticator:
 
     async def __call__(self, credentials: Credentials) -> Identity | None:
         authorization = None
-        if credentials.source is not Source.REQUEST:
+        if credentials.source is not CredentialSource.REQUEST:
             authorization = f"{credentials.scheme or self.schemes[0]} {credentials.token}"
         request = Request(request_of(credentials.scope, authorization), authenticators=[self._authentication])
         authenticate = self._authentication.authenticate
         try:
-            found = await (authenticate(request) if self._is_async else db.in_thread(authenticate, request))
+            found = await (authenticate(request) if self._is_async else database.in_thread(authenticate, request))
         except APIException as exc:
             if exc.status_code >= 500:
                 raise

@@ -8,13 +8,22 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
+from .._runtime.instrumentation import internal_error
+from .._wire.messages import Scope
 from ..dialects import Dialect
 from ..exceptions import NotAuthenticated, RouteSetupError
-from ..faults import internal_error
-from ..messages import Scope
-from .base import AUTHENTICATORS, REFUSED, Authenticator, Credentials, Identity, Source, authenticate, fill, resolve_all
-from .entrance import At, enter, has_odd_origin
-from .refusals import REFUSALS, Application, Receive, Send, deny, reject
+from .authenticators import (
+    AUTHENTICATORS,
+    REFUSED,
+    Authenticator,
+    Credentials,
+    CredentialSource,
+    Identity,
+    as_authenticators,
+    authenticate,
+    fill,
+)
+from .refusals import REFUSALS, Application, Handshake, Receive, Send, deny, enter, has_odd_origin, reject
 
 _ENCODED: Final = "base64url."
 """In front of the prefix: what follows is the token in base64url (RFC 4648, section 5), since a subprotocol has only
@@ -65,7 +74,7 @@ class TokenMiddleware:
         if query is not None and not (isinstance(query, str) and query):
             raise RouteSetupError(f'query= is the name of a parameter such as "token", or None; got {query!r}.')
         self.inner = app
-        self._all = resolve_all(authenticators)
+        self._all = as_authenticators(authenticators)
         self._authenticators = [each for each in self._all if not each.handshake_only]
         self._prefix = subprotocol_prefix
         self._header = header
@@ -88,7 +97,9 @@ class TokenMiddleware:
             await self._refusal(401, exc.detail)(scope, receive, send)
             return
         except Exception as exc:
-            await self._refusal(500, internal_error(exc, "Authentication", At(scope)).detail)(scope, receive, send)
+            await self._refusal(500, internal_error(exc, "Authentication", Handshake(scope)).detail)(
+                scope, receive, send
+            )
             return
         if identity is not None:
             scope = {**scope, AUTHENTICATORS: self._all}
@@ -100,24 +111,24 @@ class TokenMiddleware:
                 message = {**message, "subprotocol": chosen[0]}
             await send(message)
 
-        in_subprotocol = any(source is Source.SUBPROTOCOL for source, _ in tokens)
+        in_subprotocol = any(source is CredentialSource.SUBPROTOCOL for source, _ in tokens)
         await enter(self.inner, scope, receive, choosing if in_subprotocol else send)
 
-    def _taken_from(self, scope: Scope) -> list[tuple[Source, str]]:
+    def _taken_from(self, scope: Scope) -> list[tuple[CredentialSource, str]]:
         """The tokens of the subprotocols and the query, which are removed from ``scope``.
 
         From that of the server itself, so that its access log has none either.
         """
-        tokens: list[tuple[Source, str]] = []
+        tokens: list[tuple[CredentialSource, str]] = []
         if self._prefix is not None:
             tokens += _taken_from_subprotocols(scope, self._prefix)
         if self._query is not None:
             tokens += _taken_from_query(scope, self._query)
         return tokens
 
-    async def _identity(self, scope: Scope, tokens: list[tuple[Source, str]]) -> Identity | None:
+    async def _identity(self, scope: Scope, tokens: list[tuple[CredentialSource, str]]) -> Identity | None:
         credentials = [Credentials(token, source, scope) for source, token in tokens]
-        if credentials and credentials[0].source is Source.SUBPROTOCOL:
+        if credentials and credentials[0].source is CredentialSource.SUBPROTOCOL:
             return await _verified(self._authenticators, credentials[0])
         identity = await self._from_header(scope) if self._header else None
         if identity is not None or not credentials:
@@ -130,14 +141,14 @@ class TokenMiddleware:
         others = [each for each in self._authenticators if not each.reads_request and _is_known(scheme, each)]
         try:
             readers = [each for each in self._authenticators if each.reads_request]
-            identity = await authenticate(readers, Credentials("", Source.REQUEST, scope))
+            identity = await authenticate(readers, Credentials("", CredentialSource.REQUEST, scope))
         except NotAuthenticated:
             if not others:
                 raise
             identity = None
         if identity is not None or not others:
             return identity
-        return await _verified(others, Credentials(token, Source.HEADER, scope, scheme))
+        return await _verified(others, Credentials(token, CredentialSource.HEADER, scope, scheme))
 
     def _refusal(self, status: int, reason: str) -> Application:
         if self._refuse == "close":
@@ -161,7 +172,7 @@ def _is_known(scheme: str, authenticator: Authenticator) -> bool:
     return scheme.lower() in map(str.lower, authenticator.schemes)
 
 
-def _taken_from_subprotocols(scope: Scope, prefix: str) -> Iterator[tuple[Source, str]]:
+def _taken_from_subprotocols(scope: Scope, prefix: str) -> Iterator[tuple[CredentialSource, str]]:
     offered = [*(scope.get("subprotocols") or ())]
     real = [name for name in offered if not name.startswith((prefix, _ENCODED + prefix))]
     if real == offered:
@@ -173,9 +184,9 @@ def _taken_from_subprotocols(scope: Scope, prefix: str) -> Iterator[tuple[Source
     scope["headers"] = kept
     for name in offered:
         if name.startswith(prefix):
-            yield Source.SUBPROTOCOL, name.removeprefix(prefix)
+            yield CredentialSource.SUBPROTOCOL, name.removeprefix(prefix)
         elif name.startswith(_ENCODED + prefix):
-            yield Source.SUBPROTOCOL, _decoded(name.removeprefix(_ENCODED + prefix))
+            yield CredentialSource.SUBPROTOCOL, _decoded(name.removeprefix(_ENCODED + prefix))
 
 
 def _decoded(text: str) -> str:
@@ -186,7 +197,7 @@ def _decoded(text: str) -> str:
         return ""
 
 
-def _taken_from_query(scope: Scope, parameter: str) -> Iterator[tuple[Source, str]]:
+def _taken_from_query(scope: Scope, parameter: str) -> Iterator[tuple[CredentialSource, str]]:
     query: Any = scope.get("query_string", b"")
     text = query if isinstance(query, str) else query.decode("latin-1")
     kept = []
@@ -201,7 +212,7 @@ def _taken_from_query(scope: Scope, parameter: str) -> Iterator[tuple[Source, st
         rest = "&".join(kept)
         scope["query_string"] = rest if isinstance(query, str) else rest.encode("latin-1")
     for token in found:
-        yield Source.QUERY, token
+        yield CredentialSource.QUERY, token
 
 
 def _authorization(scope: Scope) -> tuple[str, str]:

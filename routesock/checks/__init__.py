@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from .application import check_consumers
-from .daphne import check_daphne
-from .layers import check_layers, check_processes
-from .messages import TAG, Id
-from .settings import check_middleware, check_settings
-from .throttles import check_throttles
+from .consumers import check_consumers
+from .deployment import check_daphne, check_layers, check_processes, check_throttles
+from .settings import TAG, Id, check_middleware, check_settings
 
 __all__ = ["CHECKS", "DEPLOYMENT_CHECKS", "TAG", "Id"]
 
 CHECKS: Final = (check_settings, check_middleware, check_consumers, check_throttles, check_layers, check_daphne)
+
 DEPLOYMENT_CHECKS: Final = (check_processes,)

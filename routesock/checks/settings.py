@@ -1,10 +1,11 @@
-"""Checks of the dict ``ROUTESOCK``, and of the middleware that it names."""
+"""Check ids and messages, and the checks of the settings and of middleware."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from typing import Any
+from enum import StrEnum, unique
+from typing import Any, Final
 
 from django.apps import AppConfig
 from django.conf import settings
@@ -12,8 +13,39 @@ from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
 from .. import conf
-from ..routing import is_middleware
-from .messages import Id, text_of
+from .._routing.route import is_middleware
+
+TAG: Final = "routesock"
+
+
+@unique
+class Id(StrEnum):
+    """The id of every message, for ``SILENCED_SYSTEM_CHECKS``; a number is used once, whatever the letter."""
+
+    NOT_A_DICT = "routesock.E001"
+    UNKNOWN_KEY = "routesock.E002"
+    WRONG_VALUE = "routesock.E003"
+    MIDDLEWARE_NOT_FOUND = "routesock.E004"
+    MIDDLEWARE_NOT_ASYNC = "routesock.E005"
+    APPLICATION_NOT_FOUND = "routesock.E006"
+    WITHOUT_AS_ASGI = "routesock.E007"
+    ASYNC_ON_SYNC = "routesock.W008"
+    UNBOUNDED_DAPHNE = "routesock.W009"
+    OVER_DAPHNES_LIMIT = "routesock.W010"
+    OPEN_ROUTES = "routesock.W011"
+    NO_OBJECTS = "routesock.W012"
+    NO_PERMISSION = "routesock.E013"
+    NO_SUCH_CACHE = "routesock.E014"
+    NOT_ATOMIC = "routesock.W015"
+    NO_SUCH_LAYER = "routesock.E016"
+    ONE_PROCESS = "routesock.W017"
+    NO_GROUPS = "routesock.W018"
+    SHORT_TIMEOUT = "routesock.W019"
+
+
+def text_of(exc: Exception) -> str:
+    """As the last line of a traceback has it."""
+    return f"{type(exc).__name__}: {exc}"
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:

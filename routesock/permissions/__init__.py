@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .base import BasePermission
-from .users import AllowAny, HasPerm, IsAuthenticated, IsStaff
+from .base import AllowAny, BasePermission, HasPerm, IsAuthenticated, IsStaff, as_permission
 
-__all__ = ["AllowAny", "BasePermission", "HasPerm", "IsAuthenticated", "IsStaff"]
+__all__ = ["AllowAny", "BasePermission", "HasPerm", "IsAuthenticated", "IsStaff", "as_permission"]

@@ -11,12 +11,9 @@ from django.core.handlers.asgi import ASGIRequest
 from django.utils.datastructures import MultiValueDict
 from rest_framework import permissions, request  # type: ignore[import-untyped, unused-ignore]
 
-from routesock.exceptions import RouteSetupError
-from routesock.messages import Request
-
-from .base import And, Expression, Not, Or
-from .resolve import Foreign, Leaf, Tree, overridden, resolve
-from .users import without_cached_permissions
+from .._wire.messages import Request
+from ..exceptions import RouteSetupError
+from .base import And, Expression, Foreign, Leaf, Not, Or, Tree, as_permission, overridden, without_cached_permissions
 
 _NODES: Final[dict[type, type[Expression]]] = {permissions.AND: And, permissions.OR: Or, permissions.NOT: Not}
 
@@ -70,7 +67,7 @@ def _translated(permission: Any, method: str) -> Tree | None:
 
 def _operand(operand: Any, method: str) -> Tree:
     tree = _translated(operand, method)
-    return resolve(operand) if tree is None else tree
+    return as_permission(operand) if tree is None else tree
 
 
 def _leaf(cls: Any, make: Callable[[], Any], method: str) -> Leaf:

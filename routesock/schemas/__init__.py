@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from .base import SchemaAdapter
-from .blocking import Blocking
-from .resolve import library_adapter, resolve
+from .base import Blocking, PlainAdapter, SchemaAdapter, as_schema, library_adapter
 
-__all__ = ["Blocking", "SchemaAdapter", "library_adapter", "resolve"]
+__all__ = ["Blocking", "PlainAdapter", "SchemaAdapter", "as_schema", "library_adapter"]

@@ -1,14 +1,16 @@
-"""What the pipeline asks of a schema, whichever library it comes from."""
+"""Schema adapters: one interface for every schema library, and finding the adapter of a schema."""
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Final
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, ClassVar, Final, get_args, get_origin
 
-from routesock.codec import deeper_than
-from routesock.exceptions import Invalid, RouteSetupError
-from routesock.problems import invalid
+from .._wire.codec import deeper_than
+from .._wire.problems import error_of, invalid
+from ..exceptions import Invalid, RouteSetupError
 
 WHOLE: Final = "_schema"
 """Where messages stand that belong to no field, as in marshmallow."""
@@ -86,3 +88,165 @@ def defines(cls: type, method: str) -> type:
 def too_deep(payload: Any) -> Invalid | None:
     """The refusal for a schema that ran out of stack; ``None`` if ``payload`` is too flat to be the reason."""
     return invalid({WHOLE: ["Nested too deeply."]}) if deeper_than(_SHALLOW_LEVELS, payload) else None
+
+
+def is_plain(schema: Any) -> bool:
+    """Whether ``schema`` is a function or an object with ``__call__``.
+
+    A class is not: one that only stores what it is given (a Django form, a dataclass) would let everything through.
+    """
+    return callable(schema) and not isinstance(schema, type) and get_origin(schema) is None
+
+
+class PlainAdapter(SchemaAdapter):
+    """``schema=function``: what ``function(payload)`` returns is the payload.
+
+    ``ValueError`` is its refusal, and its text goes to the client under ``"_schema"``; so do not let one through whose
+    text the client must not read. pydantic's and msgspec's errors are refusals too. Anything else that it raises is
+    what it is when a handler raises it: Django's ``ValidationError`` a refusal with messages by field, a ``TypeError``
+    or ``KeyError`` a fault. ``dump`` calls the function as well, for ``dehydrate=Blocking(function)``; there, whatever
+    it raises is a fault.
+    """
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        if gives_awaitable(function) or inspect.isgeneratorfunction(function):
+            raise RouteSetupError(
+                f"{function!r} is async or a generator, and a schema is a plain function. Wrap what it does in "
+                "Blocking(...) if it queries the database, or do it in hydrate=, which may be async."
+            )
+        self._function = function
+
+    def __repr__(self) -> str:
+        return f"PlainAdapter({self._function!r})"
+
+    def load(self, payload: Any) -> Any:
+        try:
+            return self._called(payload)
+        except Exception as exc:
+            refusal = _refusal(exc)
+            if refusal is None:
+                raise
+            raise refusal from exc
+
+    def dump(self, value: Any) -> Any:
+        return self._called(value)
+
+    def dump_checked(self, value: Any) -> Any:
+        """What the function returns; its refusals are those of :meth:`load`, and the validation errors of libraries."""
+        try:
+            return self.load(value)
+        except Exception as exc:
+            error = error_of(exc)
+            if error is None or error is exc or error.errors is None:
+                raise
+            raise invalid(error.errors) from exc
+
+    def _called(self, value: Any) -> Any:
+        result = self._function(value)
+        if inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result.close()
+            raise TypeError(f"The schema {self._function!r} returned an awaitable; a schema is a plain function.")
+        return result
+
+
+def _refusal(exc: Exception) -> Invalid | None:
+    """The refusal that ``exc`` is; ``None`` for any other error."""
+    library = type(exc).__module__.partition(".")[0]
+    if library == "pydantic_core" and isinstance(exc, ValueError):
+        from .pydantic import refusal  # its own text would show the input
+
+        return refusal(exc)
+    # msgspec's errors are ValueErrors in its newest versions only.
+    return invalid({WHOLE: [str(exc)]}) if isinstance(exc, ValueError) or library == "msgspec" else None
+
+
+_ADAPTERS: Final = {
+    "marshmallow": ".marshmallow",
+    "pydantic": ".pydantic",
+    "msgspec": ".msgspec",
+    "rest_framework": ".rest_framework",
+}
+"""Library to the module with its adapter. A module is imported for an object of its library, so never on a guess."""
+
+
+def as_schema(schema: Any) -> SchemaAdapter:
+    """The adapter of ``schema``, which is one of:
+
+    - a marshmallow ``Schema`` class or instance; ``many``, ``partial``, ``unknown``, ``only`` are the instance's;
+    - a pydantic 2 model or dataclass, ``list[Model]``, or a ``TypeAdapter``;
+    - a msgspec ``Struct`` or ``list[Struct]``;
+    - a DRF serializer class or unbound instance, ``many=True`` too;
+    - a plain function of the payload, see :class:`~routesock.schemas.PlainAdapter`;
+    - any of these in :class:`~routesock.schemas.Blocking`, or another :class:`~routesock.schemas.SchemaAdapter`.
+
+    :class:`~routesock.exceptions.RouteSetupError` for anything else.
+    """
+    adapter = library_adapter(schema)
+    if adapter is not None:
+        return adapter
+    if is_plain(schema):
+        return PlainAdapter(schema)
+    raise RouteSetupError(
+        f"{schema!r} is no schema.{_hint(schema)} Accepted are a marshmallow Schema (class or instance), a pydantic "
+        "model, a msgspec Struct, a DRF serializer, and a plain function that takes the payload."
+    )
+
+
+def library_adapter(schema: Any) -> SchemaAdapter | None:
+    """As :func:`resolve`, but ``None`` for what is no schema of a library: a callable, or a mistake."""
+    if isinstance(schema, SchemaAdapter):
+        return schema
+    for library in _libraries_of(get_args(schema)[0] if get_origin(schema) is list else schema):
+        adapter: SchemaAdapter | None = import_module(_ADAPTERS[library], __package__).adapter_for(schema)
+        if adapter is not None:
+            return adapter
+    return None
+
+
+def _libraries_of(schema: Any) -> list[str]:
+    """The libraries that define ``schema``'s class or a base of it."""
+    cls = schema if isinstance(schema, type) else type(schema)
+    modules = {base.__module__.partition(".")[0] for base in cls.__mro__}
+    if "__pydantic_validator__" in vars(cls):
+        modules.add("pydantic")  # a pydantic dataclass has no base of pydantic's
+    return [library for library in _ADAPTERS if library in modules]
+
+
+def _hint(schema: Any) -> str:
+    if isinstance(schema, str):
+        return " Give the object, not its name."
+    if isinstance(schema, dict):
+        return " Did you mean marshmallow's Schema.from_dict(...)?"
+    if isinstance(schema, type) and issubclass(schema, SchemaAdapter):
+        return f" Did you mean an instance, {schema.__name__}(...)?"
+    if isinstance(schema, type):
+        return f" Did you mean a function, such as lambda payload: {schema.__name__}(...)?"
+    if _libraries_of(schema):
+        return f" Did you mean the class, {type(schema).__qualname__}?"
+    return ""
+
+
+class Blocking(SchemaAdapter):
+    """A schema whose hooks or validators use the ORM: ``schema=Blocking(SendSchema)``.
+
+    It runs in Django's database thread instead of on the event loop, where Django refuses every query
+    (``SynchronousOnlyOperation``). DRF serializers run there without this mark.
+    """
+
+    blocking = True
+
+    def __init__(self, schema: Any) -> None:
+        self._schema = as_schema(schema)
+
+    def __repr__(self) -> str:
+        return f"Blocking({self._schema!r})"
+
+    def load(self, payload: Any) -> Any:
+        return self._schema.load(payload)
+
+    def dump(self, value: Any) -> Any:
+        return self._schema.dump(value)
+
+    def dump_checked(self, value: Any) -> Any:
+        return self._schema.dump_checked(value)

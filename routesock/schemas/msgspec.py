@@ -6,8 +6,7 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
-from routesock.problems import invalid
-
+from .._wire.problems import invalid
 from .base import UNFIT, WHOLE, SchemaAdapter, refuse_async, too_deep, unfit
 
 

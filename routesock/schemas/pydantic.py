@@ -8,10 +8,9 @@ from typing import Any, Final, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.version import VERSION
 
-from routesock.codec import encode
-from routesock.exceptions import Invalid
-from routesock.problems import invalid
-
+from .._wire.codec import encode
+from .._wire.problems import invalid
+from ..exceptions import Invalid
 from .base import SchemaAdapter, refuse_async, unfit
 
 _ON_WRONG_TYPE: Final[Any] = "error" if tuple(map(int, VERSION.split(".")[:2])) >= (2, 8) else True

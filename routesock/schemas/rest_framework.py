@@ -14,9 +14,8 @@ from rest_framework.serializers import (  # type: ignore[import-untyped, unused-
 )
 from rest_framework.settings import api_settings  # type: ignore[import-untyped, unused-ignore]
 
-from routesock.exceptions import RouteSetupError
-from routesock.problems import invalid
-
+from .._wire.problems import invalid
+from ..exceptions import RouteSetupError
 from .base import UNFIT, SchemaAdapter, defines, refuse_async, too_deep, unfit
 
 _ONE_WAY: Final = (

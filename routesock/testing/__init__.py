@@ -1,11 +1,12 @@
 """A client for tests of consumers, without a server: ``async with RouteClient(...)`` or ``with RouteClient(...)``."""
 
+from __future__ import annotations
+
 from ..throttling.stores import forget_throttles
 from .blocking import BlockingRouteClient
 from .client import RouteClient
-from .errors import ClientTimeout, ConnectionClosed, ConnectionRefused, NoReply
-from .frames import ClientReply, Close, Push
-from .stream import ReplyStream
+from .conversation import ReplyStream
+from .frames import ClientReply, ClientTimeout, Close, ConnectionClosed, ConnectionRefused, NoReply, Push
 
 __all__ = [
     "BlockingRouteClient",

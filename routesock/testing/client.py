@@ -7,12 +7,10 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from routesock.dialects import Dialect
-
-from .application import ASGIApplication
+from ..dialects import Dialect
+from .application import ASGIApplication, Headers, signed_in, websocket_scope
 from .blocking import BlockingRouteClient
 from .conversation import Conversation
-from .scope import Headers, signed_in, websocket_scope
 
 
 class RouteClient(Conversation):

@@ -1,25 +1,166 @@
-"""One client's side of a socket: requests, replies, pushes."""
+"""The requests of a test client and their replies, streams included."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Any
+from typing import Any, Self, TypeVar
 
-from routesock import codec
-from routesock.dialects import Dialect, Keys
-from routesock.messages import NO_HEADERS, RequestId, Scope
-from routesock.typing import UNSET, Unset
+from .._wire import codec
+from .._wire.messages import NO_HEADERS, RequestId, Scope
+from ..dialects import Dialect, Keys
+from ..typing import UNSET, Unset
+from .application import Application, ASGIApplication, kept_connections, let_run
+from .frames import ClientReply, ClientTimeout, Close, ConnectionClosed, Inbox, NoReply, Push, tells_items
 
-from .application import Application, ASGIApplication, let_run
-from .database import kept_connections
-from .errors import ClientTimeout, ConnectionClosed
-from .frames import ClientReply, Close, Push, tells_items
-from .inbox import Inbox
-from .line import Line
-from .stream import ReplyStream
+T = TypeVar("T")
+
+
+class Line:
+    """Writes to an application and waits for its frames; each wait takes ``timeout`` seconds unless it is told."""
+
+    def __init__(self, socket: Application, inbox: Inbox, timeout: float) -> None:
+        self.socket = socket
+        self.inbox = inbox
+        self._timeout = timeout
+
+    def write(self, data: str | bytes) -> None:
+        """Hands the application a frame. Raises what no call has raised yet, :class:`ConnectionClosed` included."""
+        self.inbox.raise_failure()
+        self.socket.raise_if_over()
+        self.feed(data)
+
+    def feed(self, data: str | bytes) -> None:
+        """As :meth:`write`, and raises nothing."""
+        self.socket.feed({"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data})
+
+    async def answer(self, id: RequestId, take: Callable[[], T | None], what: str, timeout: float | None) -> T:
+        """What ``take`` finds of that request; where nothing can come, the failure of a handler explains why."""
+        try:
+            return await self._wait(take, what, timeout, NoReply)
+        except (ClientTimeout, ConnectionClosed):
+            self.inbox.raise_failure(id)
+            self.inbox.raise_failure()
+            raise
+
+    async def unasked(self, take: Callable[[], T | None], what: str, timeout: float | None) -> T:
+        """What ``take`` finds and is no reply; a failure that is no call's own is raised instead."""
+
+        def take_or_raise() -> T | None:
+            self.inbox.raise_failure()
+            return take()
+
+        return await self._wait(take_or_raise, what, timeout, ClientTimeout)
+
+    async def _wait(
+        self, take: Callable[[], T | None], what: str, timeout: float | None, error: type[ClientTimeout]
+    ) -> T:
+        seconds = self._timeout if timeout is None else timeout
+        deadline = asyncio.get_running_loop().time() + seconds
+        in_time = True
+        while (found := take()) is None:
+            self.socket.raise_if_over()
+            if not in_time:
+                raise error(f"No {what} within {seconds:g} s. {self.inbox.summary()}")
+            in_time = await self.socket.news(deadline)
+        return found
+
+
+class ReplyStream:
+    """What answers one request, frame by frame: the items of its stream (206), then the reply that ends it.
+
+    The request is sent when the first frame is asked for. A time-out leaves the stream open. Leaving it before its end
+    cancels the request, and what still comes is dropped: a ``break`` does that, unless something else holds the stream,
+    and :meth:`aclose` waits for the end as well.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        id: str | int,
+        what: str,
+        *,
+        request: Mapping[str, Any],
+        cancel: Mapping[str, Any],
+        timeout: float | None,
+    ) -> None:
+        self._line = line
+        self._inbox = line.inbox
+        self._id = id
+        self._what = what
+        self._request = request
+        self._cancel = cancel
+        self._timeout = timeout
+        self._begun = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether the request has been sent, and the stream neither ended nor left."""
+        return self._loop is not None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ClientReply:
+        if not self._begun:
+            self._begin()
+        if not self.open:
+            raise StopAsyncIteration
+        take = partial(self._inbox.take_next, self._id)
+        frame = await self._line.answer(self._id, take, f"further frame of {self._what}", self._timeout)
+        if not frame.is_item:
+            self._close()
+            self._inbox.raise_failure(self._id)
+        return frame.reply()
+
+    async def aclose(self) -> None:
+        """Leaves the stream if it is open, and waits for its end. Raises what :meth:`RouteClient.call` raises."""
+        self._begun = True
+        if self.open:
+            self.leave()
+            with suppress(ConnectionClosed):
+                await self._line.answer(self._id, self._ended, f"end of {self._what}", self._timeout)
+            self._inbox.raise_failure(self._id)
+
+    def leave(self) -> None:
+        """Leaves the stream if it is open, and waits for nothing."""
+        if self.open:
+            self._close()
+            if self._inbox.drop(self._id):
+                self._line.feed(codec.encode(self._cancel))
+
+    def __del__(self) -> None:
+        # `async for` closes no iterator, it lets go of it. The application is written to in its own thread only.
+        if self.open and self._loop is _running_loop():
+            self.leave()
+
+    def _begin(self) -> None:
+        self._begun = True
+        self._inbox.claim(self._id)
+        self._loop = asyncio.get_running_loop()
+        try:
+            self._line.write(codec.encode(self._request))
+        except BaseException:
+            self._close()
+            raise
+
+    def _ended(self) -> bool | None:
+        return None if self._inbox.drops(self._id) else True
+
+    def _close(self) -> None:
+        self._loop = None
+        self._inbox.release(self._id)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class Conversation:

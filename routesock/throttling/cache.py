@@ -14,8 +14,7 @@ from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.redis import RedisCache
 
-from .base import MICROSECONDS, PASSED, Bucket, Decision, StoreError, Window, digest
-from .patience import Patience
+from .base import MICROSECONDS, PASSED, Bucket, Decision, FairTimeout, StoreError, Window, digest
 
 CURSOR_LASTS: Final = 28 * 86_400
 """Seconds; memcached takes more than 30 days for a date."""
@@ -46,7 +45,7 @@ class CacheStore:
         What is left is not known. A call that is refused has its places for a moment, in which others may be refused.
         """
         try:
-            async with Patience(timeout):
+            async with FairTimeout(timeout):
                 wait = await asyncio.get_running_loop().run_in_executor(_threads, self._take, buckets)
         except TimeoutError:
             raise StoreError(f"the cache did not answer within {timeout} s") from None

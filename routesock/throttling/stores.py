@@ -24,6 +24,7 @@ CALM: Final = 1.0
 """Seconds without a failure after which an outage is over: a store may fail some callers only, again and again."""
 
 _LOCAL: Final = "django.core.cache.backends.locmem.LocMemCache"
+
 _DJANGO_REDIS: Final = "django_redis.cache.RedisCache"
 
 
@@ -116,7 +117,7 @@ def _make(alias: str) -> Store:
     if isinstance(cache, LocMemCache):
         return _local.setdefault(caches.settings[alias].get("LOCATION", ""), MemoryStore())
     if is_of_django_redis(type(cache)):
-        from .redis_links import open_store  # redis-py is optional
+        from .redis import open_store  # redis-py is optional
 
         return open_store(cache)
     return CacheStore(alias)

@@ -19,11 +19,11 @@ from rest_framework.exceptions import APIException
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from routesock import RouteSetupError
-from routesock.auth import Credentials, Identity, SessionKeyAuthentication, Source, resolve
-from routesock.auth.attempts import Attempts, address_of
-from routesock.auth.base import authenticate, checked
-from routesock.auth.gate import consumer_at
-from routesock.auth.requests import request_of
+from routesock._runtime.asgi_tree import consumer_at
+from routesock.auth import Credentials, CredentialSource, Identity, SessionKeyAuthentication, as_authenticator
+from routesock.auth._handshake.attempts import Lockout, address_of
+from routesock.auth.authenticators import authenticate, checked
+from routesock.auth.request_middleware import request_of
 from routesock.exceptions import NotAuthenticated
 
 from .consumers import Plain, Routed, router
@@ -33,13 +33,13 @@ SCOPE: dict[str, Any] = {"type": "websocket", "path": "/", "headers": [], "query
 
 
 def framed(token: str) -> Credentials:
-    return Credentials(token, Source.FRAME, SCOPE)
+    return Credentials(token, CredentialSource.FRAME, SCOPE)
 
 
 async def who(authenticator: Any, token: str) -> Any:
     """The user of ``token``, or ``None`` for one that is refused."""
     try:
-        identity = await authenticate([resolve(authenticator)], framed(token))
+        identity = await authenticate([as_authenticator(authenticator)], framed(token))
     except NotAuthenticated:
         return None
     return None if identity is None else identity.user
@@ -60,7 +60,7 @@ async def test_json_web_tokens(alice: User) -> None:
 
 
 async def test_a_tokens_claim_says_when_it_ends(alice: User) -> None:
-    identity = await authenticate([resolve(JWTAuthentication)], framed(jwt(alice, seconds=60)))
+    identity = await authenticate([as_authenticator(JWTAuthentication)], framed(jwt(alice, seconds=60)))
     assert identity is not None
     assert identity.expires is not None
     assert 50 < identity.expires - time.time() <= 60
@@ -125,7 +125,7 @@ async def test_a_lazy_user_is_a_real_one_afterwards() -> None:
 
 async def test_the_next_authenticator_may_know_a_token_that_one_refuses(alice: User) -> None:
     """A frame says no scheme, by which DRF would tell them apart."""
-    both = [resolve(TokenAuthentication), resolve(JWTAuthentication), resolve(by_name)]
+    both = [as_authenticator(TokenAuthentication), as_authenticator(JWTAuthentication), as_authenticator(by_name)]
     for token, name in ((jwt(alice), "alice"), (await key(alice), "alice"), ("carol", "carol")):
         identity = await authenticate(both, framed(token))
         assert identity is not None
@@ -148,12 +148,12 @@ async def test_what_drf_calls_a_fault_of_the_server_is_no_wrong_token() -> None:
             raise APIException
 
     with pytest.raises(APIException):
-        await authenticate([resolve(Down)], framed("x"))
+        await authenticate([as_authenticator(Down)], framed("x"))
 
 
 async def test_drfs_sessions_use_the_user_of_the_scope(alice: User) -> None:
-    credentials = Credentials("", Source.REQUEST, {**SCOPE, "user": alice})
-    identity = await authenticate([resolve(SessionAuthentication)], credentials)
+    credentials = Credentials("", CredentialSource.REQUEST, {**SCOPE, "user": alice})
+    identity = await authenticate([as_authenticator(SessionAuthentication)], credentials)
     assert identity is not None
     assert identity.user == alice
 
@@ -161,7 +161,7 @@ async def test_drfs_sessions_use_the_user_of_the_scope(alice: User) -> None:
 @pytest.mark.parametrize("wrong", ["x", 7, None, object(), Account, lambda credentials: None, time.time])
 def test_what_is_no_authenticator_is_an_error_at_once(wrong: Any) -> None:
     with pytest.raises(RouteSetupError, match="is no authenticator"):
-        resolve(wrong)
+        as_authenticator(wrong)
 
 
 def test_credentials_do_not_show_their_token() -> None:
@@ -234,7 +234,7 @@ class Clock:
 
 def test_so_many_failures_lock_an_address_for_so_long() -> None:
     clock = Clock()
-    attempts = Attempts(2, 20, clock=clock)
+    attempts = Lockout(2, 20, clock=clock)
     attempts.fail("a")
     assert attempts.locked_for("a") == 0
     clock.now += 10
@@ -250,14 +250,14 @@ def test_so_many_failures_lock_an_address_for_so_long() -> None:
 
 
 def test_an_address_that_is_not_known_is_never_locked() -> None:
-    attempts = Attempts(1, 20)
+    attempts = Lockout(1, 20)
     attempts.fail(None)
     assert attempts.locked_for(None) == 0
     assert len(attempts) == 0
 
 
 def test_no_lock_remembers_nothing() -> None:
-    attempts = Attempts(1, 0)
+    attempts = Lockout(1, 0)
     attempts.fail("a")
     assert (attempts.locked_for("a"), len(attempts)) == (0, 0)
 
@@ -266,7 +266,7 @@ def test_no_lock_remembers_nothing() -> None:
 @given(st.lists(st.tuples(st.integers(0, 30), st.floats(0, 30)), max_size=80))
 def test_memory_is_bounded_whoever_tries(failures: list[tuple[int, float]]) -> None:
     clock = Clock()
-    attempts = Attempts(2, 20, clock=clock, places=10)
+    attempts = Lockout(2, 20, clock=clock, places=10)
     for address, pause in failures:
         clock.now += pause
         attempts.fail(str(address))

@@ -21,12 +21,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
-from routesock import Keys, Request, RouteMixin, RouteSetupError, abroadcast, caps, hubs, route, shutdown, topic
-from routesock.auth import Credentials, HandshakeMiddleware, Identity, Source
-from routesock.auth.behind import Behind
-from routesock.auth.patience import Patience
+from routesock import Keys, Request, RouteMixin, RouteSetupError, abroadcast, route, topic
+from routesock._groups import hub
+from routesock._runtime import clients, shutdown
+from routesock._runtime.timers import SECOND_LOOKS
+from routesock.auth import Credentials, CredentialSource, HandshakeMiddleware, Identity
+from routesock.auth._handshake.attempts import AuthDeadline
+from routesock.auth._handshake.inner_application import InnerApplication
 from routesock.exceptions import NotAuthenticated
-from routesock.liveness import SECOND_LOOKS
 from tests.takeover.driver import LIMIT, Socket, problems, turns, until
 
 from .consumers import EVERY, PLAIN, ROUTED, router
@@ -108,7 +110,9 @@ async def test_the_scope_tells_who_it_is() -> None:
         assert scope["user"] is carol
         assert scope["auth"] == {"sub": 7}
         assert scope["routesock.identity"] == Identity(carol, 4_000_000_000.5, {"sub": 7})
-        assert [await each(Credentials("x", Source.FRAME, scope)) for each in scope["routesock.authenticators"]]
+        assert [
+            await each(Credentials("x", CredentialSource.FRAME, scope)) for each in scope["routesock.authenticators"]
+        ]
         assert (await socket.reply("a"))["payload"] == {"expires": 4_000_000_000.5}
         assert "user" not in socket.scope
 
@@ -423,7 +427,7 @@ class Clock:
 
 def test_a_frame_that_came_in_time_is_looked_for_a_few_times() -> None:
     clock: Any = Clock()
-    patience = Patience(clock, 20, lambda: False)
+    patience = AuthDeadline(clock, 20, lambda: False)
     for _ in range(SECOND_LOOKS):
         assert patience.look(100) == 100
     assert patience.look(100) is None
@@ -432,7 +436,7 @@ def test_a_frame_that_came_in_time_is_looked_for_a_few_times() -> None:
 
 def test_a_token_that_is_being_verified_has_the_same_time_again_and_no_more() -> None:
     clock: Any = Clock()
-    patience = Patience(clock, 20, lambda: True)
+    patience = AuthDeadline(clock, 20, lambda: True)
     assert patience.look(100) == 120
     for _ in range(SECOND_LOOKS):
         assert patience.look(120) == 120
@@ -441,7 +445,7 @@ def test_a_token_that_is_being_verified_has_the_same_time_again_and_no_more() ->
 
 async def test_a_client_that_leaves_first_leaves_nothing() -> None:
     """No alarm, no task, and no consumer that was never connected."""
-    from routesock.timers import running_timer
+    from routesock._runtime.timers import running_timer
 
     before = len(running_timer())
     async with connected(gate(), "/routed/") as socket:
@@ -575,7 +579,7 @@ async def test_a_consumer_that_is_busy_is_connected_in_its_turn() -> None:
     async def receive() -> Any:
         return {"n": 3}
 
-    behind = Behind(inner, {}, receive, Once(), Keys(), ())
+    behind = InnerApplication(inner, {}, receive, Once(), Keys(), ())
     await behind.hand_over({"n": 1})
     behind.gate.is_open = True
     proceeding = asyncio.create_task(behind.proceed([{"n": 2}]))
@@ -591,7 +595,7 @@ async def test_nobody_waits_for_a_consumer_that_has_ended() -> None:
     async def inner(scope: Any, receive: Any, send: Any) -> None:
         await ready.wait()
 
-    behind = Behind(inner, {}, Once(), Once(), Keys(), ())
+    behind = InnerApplication(inner, {}, Once(), Once(), Keys(), ())
     await behind.hand_over({"n": 1})
     proceeding = asyncio.create_task(behind.proceed([{"n": 2}]))
     await turns()
@@ -680,9 +684,9 @@ async def test_a_user_has_no_more_sockets_through_a_public_route() -> None:
                 assert (await ended(second))[1] == 4429
                 assert await second.ending() is None
                 assert not [entry for entry in second.log if entry[0] != "version"]
-    with caps._lock:
-        caps._settle()
-    assert not caps._counts
+    with clients._lock:
+        clients._settle()
+    assert not clients._counts
 
 
 async def test_sockets_that_wait_count_for_their_address() -> None:
@@ -695,9 +699,9 @@ async def test_sockets_that_wait_count_for_their_address() -> None:
             assert (await first.call("version", 0))["status"] == 200
             auth(first, "carol")
             assert (await first.call("me", 1))["payload"] == "carol"
-    with caps._lock:
-        caps._settle()
-    assert not caps._counts
+    with clients._lock:
+        clients._settle()
+    assert not clients._counts
 
 
 # The other modes
@@ -905,7 +909,7 @@ async def test_nobody_subscribes_before_the_handshake() -> None:
         auth(socket, "carol")
         assert (await socket.reply("a"))["status"] == 200
         assert (await socket.call("SUBSCRIBE", 2, {"topic": "news"}))["payload"] == "so far"
-    assert hubs._hubs == {}
+    assert hub._hubs == {}
 
 
 async def test_what_a_public_route_has_joined_is_heard_after_the_handshake() -> None:
@@ -916,4 +920,4 @@ async def test_what_a_public_route_has_joined_is_heard_after_the_handshake() -> 
         assert [frame for frame in socket.frames if frame["route"] == "told"] == []
         auth(socket, "carol")
         await until(lambda: {"route": "told", "payload": 1} in socket.frames)
-    assert hubs._hubs == {}
+    assert hub._hubs == {}

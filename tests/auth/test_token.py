@@ -14,7 +14,7 @@ from rest_framework.authentication import BasicAuthentication, TokenAuthenticati
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from routesock import RouteSetupError
-from routesock.auth import Credentials, HandshakeMiddleware, SessionKeyAuthentication, Source, TokenMiddleware
+from routesock.auth import Credentials, CredentialSource, HandshakeMiddleware, SessionKeyAuthentication, TokenMiddleware
 from tests.takeover.driver import Socket, until
 
 from .consumers import EVERY, router
@@ -139,9 +139,9 @@ async def test_the_order_is_subprotocol_header_query() -> None:
         async with sock(app, **scope):
             pass
     assert [(each.token, each.source) for each in known.seen] == [
-        ("a", Source.SUBPROTOCOL),
-        ("b", Source.HEADER),
-        ("c", Source.QUERY),
+        ("a", CredentialSource.SUBPROTOCOL),
+        ("b", CredentialSource.HEADER),
+        ("c", CredentialSource.QUERY),
     ]
 
 

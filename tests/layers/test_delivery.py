@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 from websockets.asyncio.client import ClientConnection
 
-from routesock.arrivals import SETTLES
+from routesock._groups.losses import SETTLES
 from tests.servers import Server, connect, receive, run_redis_server, run_server, send
 from tests.takeover.driver import until
 

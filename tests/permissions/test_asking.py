@@ -21,9 +21,10 @@ from marshmallow import Schema, fields
 from marshmallow import ValidationError as MarshmallowError
 from rest_framework import exceptions as drf
 
-from routesock import Request, RouteMixin, db, exceptions, nonblocking, route
+from routesock import Request, RouteMixin, exceptions, nonblocking, route
+from routesock._pipeline.permission_steps import PermissionFault
+from routesock._runtime import database
 from routesock.permissions import AllowAny, BasePermission, HasPerm, IsAuthenticated, IsStaff
-from routesock.questions import PermissionFault
 from routesock.testing import ClientReply, RouteClient
 
 from .samples import ALICE, STAFF, asked, guarded, handled, status
@@ -438,13 +439,13 @@ class TestPlace:
 def hops(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Each function that was taken to the database thread."""
     taken: list[Any] = []
-    original = db._in_thread
+    original = database._in_thread
 
     async def counted(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         taken.append(function)
         return await original(function, args)
 
-    monkeypatch.setattr(db, "_in_thread", counted)
+    monkeypatch.setattr(database, "_in_thread", counted)
     return taken
 
 

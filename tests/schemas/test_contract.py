@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from routesock.codec import encode
+from routesock._wire.codec import encode
 from routesock.exceptions import Invalid
-from routesock.schemas import Blocking, SchemaAdapter, resolve
+from routesock.schemas import Blocking, SchemaAdapter, as_schema
 
 from .samples import PAYLOAD, SAMPLES, Sample
 
@@ -41,7 +41,7 @@ def sample(request: pytest.FixtureRequest) -> Sample:
 
 @pytest.fixture(scope="module")
 def adapter(sample: Sample) -> SchemaAdapter:
-    return resolve(sample.schema)
+    return as_schema(sample.schema)
 
 
 def value_of(loaded: Any, name: str) -> Any:
@@ -176,7 +176,7 @@ def test_blocking_is_said(sample: Sample, adapter: SchemaAdapter) -> None:
 
 def test_blocking_mark_changes_nothing_else(sample: Sample, adapter: SchemaAdapter) -> None:
     """``Blocking(schema)`` loads and dumps as the schema does, and says that it blocks."""
-    blocking = resolve(Blocking(sample.schema))
+    blocking = as_schema(Blocking(sample.schema))
     assert blocking.blocking
     assert blocking.load(PAYLOAD) == adapter.load(PAYLOAD)
     assert blocking.dump(adapter.load(PAYLOAD)) == adapter.dump(adapter.load(PAYLOAD))
@@ -185,7 +185,7 @@ def test_blocking_mark_changes_nothing_else(sample: Sample, adapter: SchemaAdapt
 
 def test_adapter_is_resolved_to_itself(adapter: SchemaAdapter) -> None:
     """An adapter that is there already is taken as it is."""
-    assert resolve(adapter) is adapter
+    assert as_schema(adapter) is adapter
 
 
 def test_repr_names_the_adapter(adapter: SchemaAdapter) -> None:

@@ -9,9 +9,9 @@ import marshmallow
 import pytest
 from marshmallow import EXCLUDE, INCLUDE, Schema, fields, validate
 
-from routesock.codec import encode
+from routesock._wire.codec import encode
 from routesock.exceptions import Invalid, RouteSetupError
-from routesock.schemas import resolve
+from routesock.schemas import as_schema
 
 from .samples import PAYLOAD, NoteSchema
 
@@ -33,7 +33,7 @@ class Tree(Schema):
 
 def errors_of(schema: Any, payload: Any) -> Any:
     with pytest.raises(Invalid) as caught:
-        resolve(schema).load(payload)
+        as_schema(schema).load(payload)
     return caught.value.errors
 
 
@@ -67,7 +67,7 @@ def test_whole_payload_messages_stand_under_schema() -> None:
 
 def test_many_comes_from_the_instance() -> None:
     """``many=True`` loads and dumps lists, and refuses an object."""
-    adapter = resolve(Child(many=True))
+    adapter = as_schema(Child(many=True))
     assert adapter.load([{"name": "a"}]) == [{"name": "a"}]
     assert adapter.dump([{"name": "a"}]) == [{"name": "a"}]
     assert errors_of(Child(many=True), {"name": "a"}) == {"_schema": ["Invalid input type."]}
@@ -76,19 +76,19 @@ def test_many_comes_from_the_instance() -> None:
 
 def test_partial_comes_from_the_instance() -> None:
     """``partial=True`` lets required fields be missing."""
-    assert resolve(NoteSchema(partial=True)).load({"count": 1}) == {"count": 1}
+    assert as_schema(NoteSchema(partial=True)).load({"count": 1}) == {"count": 1}
 
 
 @pytest.mark.parametrize(("unknown", "loaded"), [(EXCLUDE, {"name": "a"}), (INCLUDE, {"name": "a", "x": 1})])
 def test_unknown_comes_from_the_instance(unknown: Any, loaded: Any) -> None:
     """``unknown=`` of the instance decides, without it the schema's own ``Meta`` (refuse, by default)."""
-    assert resolve(Child(unknown=unknown)).load({"name": "a", "x": 1}) == loaded
+    assert as_schema(Child(unknown=unknown)).load({"name": "a", "x": 1}) == loaded
 
 
 def test_only_and_exclude_come_from_the_instance() -> None:
     """Fields that the instance leaves out are unknown when loaded, and not dumped."""
     assert errors_of(NoteSchema(only=("title",)), PAYLOAD).keys() == PAYLOAD.keys() - {"title"}
-    assert resolve(NoteSchema(exclude=("child", "when"))).dump(PAYLOAD).keys() == PAYLOAD.keys() - {"when"}
+    assert as_schema(NoteSchema(exclude=("child", "when"))).dump(PAYLOAD).keys() == PAYLOAD.keys() - {"when"}
 
 
 def test_class_is_instantiated_once() -> None:
@@ -100,7 +100,7 @@ def test_class_is_instantiated_once() -> None:
             made.append(self)
             super().__init__(**kwargs)
 
-    adapter = resolve(Counted)
+    adapter = as_schema(Counted)
     adapter.load({"name": "a"})
     adapter.load({"name": "b"})
     assert len(made) == 1
@@ -108,7 +108,7 @@ def test_class_is_instantiated_once() -> None:
 
 def test_decimals_are_left_to_the_encoder() -> None:
     """A dumped Decimal is one, and the encoder spells it as text."""
-    adapter = resolve(Schema.from_dict({"price": fields.Decimal()}))
+    adapter = as_schema(Schema.from_dict({"price": fields.Decimal()}))
     assert encode(adapter.dump({"price": Decimal("1.50")})) == '{"price": "1.50"}'
 
 
@@ -120,21 +120,21 @@ def test_post_load_makes_the_payload() -> None:
         def make(self, data: Any, **kwargs: Any) -> Any:
             return ("made", data["name"])
 
-    assert resolve(Made).load({"name": "a"}) == ("made", "a")
+    assert as_schema(Made).load({"name": "a"}) == ("made", "a")
 
 
 def test_dump_raises_what_the_schema_raises() -> None:
     """A result that does not fit is the server's fault: no Invalid."""
     with pytest.raises(ValueError, match="invalid literal"):
-        resolve(NoteSchema).dump({"count": "many"})
+        as_schema(NoteSchema).dump({"count": "many"})
 
 
 def test_payload_as_deep_as_allowed_loads() -> None:
     """A schema that nests itself takes the 64 levels that a frame may have."""
     payload = tree(63, {})
-    assert resolve(Tree).load(payload) == payload
+    assert as_schema(Tree).load(payload) == payload
     payload = tree(31, {}, "nodes")
-    assert resolve(Tree).load(payload) == payload
+    assert as_schema(Tree).load(payload) == payload
 
 
 def test_mistake_at_the_deepest_level_gives_a_small_refusal() -> None:
@@ -167,7 +167,7 @@ def test_endless_hook_is_a_fault() -> None:
             return again(data)
 
     with pytest.raises(RecursionError):
-        resolve(Endless).load({"name": "a"})
+        as_schema(Endless).load({"name": "a"})
 
 
 async def later(*args: Any, **kwargs: Any) -> None:
@@ -217,23 +217,23 @@ LATE = {
 def test_async_hooks_are_refused(late: Any, around: Any) -> None:
     """marshmallow never awaits: an async hook or validator, at any level, is an error when the class is created."""
     with pytest.raises(RouteSetupError, match=r"\w+\.\w+.* is async"):
-        resolve(around(late))
+        as_schema(around(late))
 
 
 def test_error_names_schema_and_hook() -> None:
     """One knows where to look."""
     with pytest.raises(RouteSetupError, match=r"^Late\.hook is async.*hydrate="):
-        resolve(LATE["post_load"])
+        as_schema(LATE["post_load"])
 
 
 def test_async_helpers_are_allowed() -> None:
     """A method that marshmallow does not call may be async."""
-    assert resolve(type("Helped", (Child,), {"refresh": later})).load({"name": "a"}) == {"name": "a"}
+    assert as_schema(type("Helped", (Child,), {"refresh": later})).load({"name": "a"}) == {"name": "a"}
 
 
 def test_nested_schema_may_be_defined_later() -> None:
     """A schema named by a string is resolved by marshmallow when it is used."""
-    adapter = resolve(Schema.from_dict({"x": fields.Nested("DefinedLaterSchema")}))
+    adapter = as_schema(Schema.from_dict({"x": fields.Nested("DefinedLaterSchema")}))
 
     class DefinedLaterSchema(Child):
         pass
@@ -245,8 +245,8 @@ def test_field_hooks_are_looked_at() -> None:
     """marshmallow 4 has hooks of a single field; to marshmallow 3 the same word is metadata, which it warns of."""
     if "pre_load" in fields.Field.__init__.__annotations__:
         with pytest.raises(RouteSetupError, match=r"name: later is async"):
-            resolve(Schema.from_dict({"name": fields.Str(pre_load=later)}))
+            as_schema(Schema.from_dict({"name": fields.Str(pre_load=later)}))
     else:
         with pytest.warns(DeprecationWarning, match="metadata"):
             schema = Schema.from_dict({"name": fields.Str(pre_load=later)})
-        assert resolve(schema).load({"name": "a"}) == {"name": "a"}
+        assert as_schema(schema).load({"name": "a"}) == {"name": "a"}

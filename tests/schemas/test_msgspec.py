@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from routesock.exceptions import Invalid, RouteSetupError
-from routesock.schemas import resolve
+from routesock.schemas import as_schema
 
 from .samples import PAYLOAD, WHEN, NoteStruct
 
@@ -52,13 +52,13 @@ class Late(msgspec.Struct):
 
 def errors_of(schema: Any, payload: Any) -> Any:
     with pytest.raises(Invalid) as caught:
-        resolve(schema).load(payload)
+        as_schema(schema).load(payload)
     return caught.value.errors
 
 
 def test_load_gives_the_struct() -> None:
     """The payload is an instance, with its texts parsed."""
-    note = resolve(NoteStruct).load(PAYLOAD)
+    note = as_schema(NoteStruct).load(PAYLOAD)
     assert isinstance(note, NoteStruct)
     assert note.when == WHEN
 
@@ -83,12 +83,12 @@ def test_half_a_surrogate_pair_is_refused() -> None:
 def test_async_post_init_is_refused() -> None:
     """msgspec never awaits."""
     with pytest.raises(RouteSetupError, match=r"^Late\.__post_init__ is async"):
-        resolve(Late)
+        as_schema(Late)
 
 
 def test_lists_of_structs() -> None:
     """``list[Struct]`` is a schema for lists, in both directions."""
-    adapter = resolve(list[Out])
+    adapter = as_schema(list[Out])
     assert adapter.load([{"id": 1}]) == [Out(1)]
     assert adapter.dump([Out(1), SimpleNamespace(id=2, by_id={})]) == [{"id": 1, "by_id": {}}, {"id": 2, "by_id": {}}]
     assert errors_of(list[Out], {"id": 1}) == {"_schema": ["Expected `array`, got `object`"]}
@@ -99,23 +99,23 @@ def test_lists_of_structs() -> None:
 )
 def test_dump_takes_what_has_the_fields(value: Any) -> None:
     """An instance, a dict, or any object with the attributes; keys become text, as JSON has them."""
-    assert resolve(Out).dump(value) == {"id": 1, "by_id": {"2": "b"}}
+    assert as_schema(Out).dump(value) == {"id": 1, "by_id": {"2": "b"}}
 
 
 def test_keys_of_json_are_text() -> None:
     """A dict with integer keys is read from JSON's text keys."""
-    assert resolve(Out).load({"id": 1, "by_id": {"2": "b"}}) == Out(1, {2: "b"})
+    assert as_schema(Out).load({"id": 1, "by_id": {"2": "b"}}) == Out(1, {2: "b"})
 
 
 def test_renamed_fields() -> None:
     """A Struct's own renaming holds on the wire."""
-    assert resolve(Renamed).dump(resolve(Renamed).load({"firstName": "a"})) == {"firstName": "a"}
+    assert as_schema(Renamed).dump(as_schema(Renamed).load({"firstName": "a"})) == {"firstName": "a"}
 
 
 def test_dump_raises_what_msgspec_raises() -> None:
     """A result that does not fit is the server's fault: no Invalid."""
     with pytest.raises(msgspec.ValidationError):
-        resolve(Out).dump({"id": "x"})
+        as_schema(Out).dump({"id": "x"})
 
 
 def test_payload_as_deep_as_allowed_loads() -> None:
@@ -123,7 +123,7 @@ def test_payload_as_deep_as_allowed_loads() -> None:
     payload: Any = {}
     for _ in range(63):
         payload = {"node": payload}
-    assert resolve(Tree).load(payload)
+    assert as_schema(Tree).load(payload)
 
 
 def test_payload_deeper_than_the_stack_is_a_refusal() -> None:
@@ -132,10 +132,10 @@ def test_payload_deeper_than_the_stack_is_a_refusal() -> None:
     for _ in range(2_000):
         payload = {"node": payload}
     with suppress(Invalid):
-        assert resolve(Tree).load(payload)
+        assert as_schema(Tree).load(payload)
 
 
 def test_endless_post_init_is_a_fault() -> None:
     """Running out of stack on a flat payload is no mistake of the client's."""
     with pytest.raises(RecursionError):
-        resolve(Endless).load({"name": "a"})
+        as_schema(Endless).load({"name": "a"})

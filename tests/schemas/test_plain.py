@@ -12,7 +12,7 @@ from asgiref.sync import async_to_sync
 from django.core.exceptions import ValidationError
 
 from routesock.exceptions import Invalid, RouteSetupError
-from routesock.schemas import resolve
+from routesock.schemas import as_schema
 
 from .samples import NoteModel, NoteStruct, note
 
@@ -49,13 +49,13 @@ def refuse(exc: Exception) -> Any:
 @pytest.mark.parametrize("schema", [note, partial(note), Checker(), Checker().__call__], ids=repr)
 def test_every_callable_but_a_class_is_a_function(schema: Any) -> None:
     """Functions, partials, bound methods and objects with ``__call__`` are called with the payload."""
-    assert resolve(schema).load({"title": "a"}) == {"title": "a", "tags": []}
+    assert as_schema(schema).load({"title": "a"}) == {"title": "a", "tags": []}
 
 
 def test_value_error_is_the_refusal() -> None:
     """The text of a ValueError goes to the client."""
     with pytest.raises(Invalid) as caught:
-        resolve(refuse(ValueError("Too short."))).load({})
+        as_schema(refuse(ValueError("Too short."))).load({})
     assert caught.value.errors == {"_schema": ["Too short."]}
 
 
@@ -63,14 +63,14 @@ def test_value_error_is_the_refusal() -> None:
 def test_other_errors_come_through(exc: Exception) -> None:
     """What else it raises is what it is when a handler raises it."""
     with pytest.raises(type(exc)) as caught:
-        resolve(refuse(exc)).load({})
+        as_schema(refuse(exc)).load({})
     assert caught.value is exc
 
 
 def test_pydantic_inside_a_function_does_not_show_the_input() -> None:
     """pydantic's error is a ValueError whose text holds the input: it is sent as the pydantic adapter sends it."""
     with pytest.raises(Invalid) as caught:
-        resolve(NoteModel.model_validate).load({"title": "a", "count": "secret"})
+        as_schema(NoteModel.model_validate).load({"title": "a", "count": "secret"})
     assert [error["loc"] for error in caught.value.errors] == [["count"]]
     assert "secret" not in str(caught.value.errors)
 
@@ -78,7 +78,7 @@ def test_pydantic_inside_a_function_does_not_show_the_input() -> None:
 def test_msgspec_inside_a_function_is_a_refusal() -> None:
     """msgspec's error shows types and no input."""
     with pytest.raises(Invalid) as caught:
-        resolve(partial(msgspec.convert, type=NoteStruct)).load({"title": 5})
+        as_schema(partial(msgspec.convert, type=NoteStruct)).load({"title": 5})
     assert caught.value.errors == {"_schema": ["Expected `str`, got `int` - at `$.title`"]}
 
 
@@ -88,19 +88,19 @@ def test_msgspec_inside_a_function_is_a_refusal() -> None:
 def test_what_does_not_run_when_called_is_refused(schema: Any) -> None:
     """An async function or a generator would let every payload through: refused at class creation, with a remedy."""
     with pytest.raises(RouteSetupError, match="hydrate="):
-        resolve(schema)
+        as_schema(schema)
 
 
 def test_wrapped_async_function_is_plain() -> None:
     """What makes a coroutine and waits for it itself is a plain function."""
-    assert resolve(async_to_sync(checked_later)).load(5) == 5
+    assert as_schema(async_to_sync(checked_later)).load(5) == 5
 
 
 @pytest.mark.parametrize("awaitable", [checked_later, lambda payload: Awaitable()], ids=["coroutine", "other"])
 def test_hidden_awaitable_is_a_fault(awaitable: Any) -> None:
     """What only turns out to be awaitable when called is no result: the payload was not checked."""
     with pytest.raises(TypeError, match="returned an awaitable"):
-        resolve(lambda payload: awaitable(payload)).load({})
+        as_schema(lambda payload: awaitable(payload)).load({})
 
 
 class Awaitable:
@@ -110,6 +110,6 @@ class Awaitable:
 
 def test_dump_calls_the_function() -> None:
     """Behind ``dehydrate=``, the function turns the result into JSON, and its ValueError is a fault."""
-    assert resolve(lambda value: {"n": value}).dump(5) == {"n": 5}
+    assert as_schema(lambda value: {"n": value}).dump(5) == {"n": 5}
     with pytest.raises(ValueError, match=r"^no$"):
-        resolve(refuse(ValueError("no"))).dump(5)
+        as_schema(refuse(ValueError("no"))).dump(5)

@@ -12,9 +12,9 @@ import pydantic
 import pytest
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from routesock.codec import encode
+from routesock._wire.codec import encode
 from routesock.exceptions import Invalid, RouteSetupError
-from routesock.schemas import resolve
+from routesock.schemas import as_schema
 
 from .samples import PAYLOAD, WHEN, NoteDataclass, NoteModel
 
@@ -43,16 +43,16 @@ async def later(value: Any) -> Any:
 
 def errors_of(schema: Any, payload: Any) -> Any:
     with pytest.raises(Invalid) as caught:
-        resolve(schema).load(payload)
+        as_schema(schema).load(payload)
     return caught.value.errors
 
 
 def test_load_gives_the_model() -> None:
     """The payload is an instance, with its texts parsed."""
-    note = resolve(NoteModel).load(PAYLOAD)
+    note = as_schema(NoteModel).load(PAYLOAD)
     assert isinstance(note, NoteModel)
     assert note.when == WHEN
-    assert isinstance(resolve(NoteDataclass).load(PAYLOAD), NoteDataclass)
+    assert isinstance(as_schema(NoteDataclass).load(PAYLOAD), NoteDataclass)
 
 
 def test_errors_are_a_list_of_type_loc_msg() -> None:
@@ -81,20 +81,20 @@ def test_twenty_whole_errors_are_kept() -> None:
 def test_strict_model_reads_json() -> None:
     """A strict model takes what JSON can spell: text for a datetime, a list for a set; but no text for an int."""
     id = uuid.uuid4()
-    strict = resolve(Strict).load({"number": 1, "when": PAYLOAD["when"], "id": str(id), "names": ["a"]})
+    strict = as_schema(Strict).load({"number": 1, "when": PAYLOAD["when"], "id": str(id), "names": ["a"]})
     assert strict == Strict(number=1, when=WHEN, id=id, names={"a"})
     assert errors_of(Strict, {"number": "1"})[0]["type"] == "int_type"
 
 
 def test_lax_model_converts() -> None:
     """Without ``strict``, pydantic's own conversions hold."""
-    assert resolve(NoteModel).load({"title": "a", "count": "3"}).count == 3
+    assert as_schema(NoteModel).load({"title": "a", "count": "3"}).count == 3
 
 
 @pytest.mark.parametrize("schema", [list[Out], pydantic.TypeAdapter(list[Out])], ids=["list", "TypeAdapter"])
 def test_lists_of_models(schema: Any) -> None:
     """``list[Model]`` is a schema for lists, in both directions."""
-    adapter = resolve(schema)
+    adapter = as_schema(schema)
     assert adapter.load([{"id": 1, "price": "1.5"}]) == [Out(id=1, price=Decimal("1.5"))]
     assert adapter.dump([SimpleNamespace(id=1, price=Decimal("1.5"))]) == [{"id": 1, "price": "1.5"}]
     assert errors_of(schema, [{"id": 1, "price": 1}, {}])[0]["loc"] == [1, "id"]
@@ -107,18 +107,18 @@ def test_lists_of_models(schema: Any) -> None:
 )
 def test_dump_takes_what_has_the_fields(value: Any) -> None:
     """An instance, a dict, or any object with the attributes; the dump holds the model's fields and nothing else."""
-    assert resolve(Out).dump(value) == {"id": 1, "price": "1.5"}
+    assert as_schema(Out).dump(value) == {"id": 1, "price": "1.5"}
 
 
 def test_dump_raises_what_pydantic_raises() -> None:
     """A result that does not fit is the server's fault: no Invalid."""
     with pytest.raises(pydantic.ValidationError):
-        resolve(Out).dump({"id": "x"})
+        as_schema(Out).dump({"id": "x"})
 
 
 def test_dumped_datetimes_are_text() -> None:
     """As with ``model_dump(mode="json")``."""
-    assert resolve(NoteModel).dump(NoteModel(title="a", when=WHEN))["when"] == "2024-05-06T07:08:09Z"
+    assert as_schema(NoteModel).dump(NoteModel(title="a", when=WHEN))["when"] == "2024-05-06T07:08:09Z"
 
 
 def test_payload_as_deep_as_allowed_loads() -> None:
@@ -127,7 +127,7 @@ def test_payload_as_deep_as_allowed_loads() -> None:
     wrong: Any = 5
     for _ in range(63):
         payload, wrong = {"node": payload}, {"node": wrong}
-    assert resolve(Tree).dump(resolve(Tree).load(payload))
+    assert as_schema(Tree).dump(as_schema(Tree).load(payload))
     assert len(encode(errors_of(Tree, wrong))) <= 3_000
 
 
@@ -168,7 +168,7 @@ class LateAnnotated(BaseModel):
 def test_async_validators_are_refused(late: Any, around: Any) -> None:
     """pydantic never awaits: an async validator or serializer, nested ones included, is an error at class creation."""
     with pytest.raises(RouteSetupError, match="later is async"):
-        resolve(around(late))
+        as_schema(around(late))
 
 
 def test_messages_of_own_validators_are_sent() -> None:
@@ -186,4 +186,4 @@ def test_messages_of_own_validators_are_sent() -> None:
 
     assert errors_of(Short, {"name": "a"}) == [{"type": "value_error", "loc": ["name"], "msg": "Value error, No a."}]
     with pytest.raises(ZeroDivisionError):
-        resolve(Short).load({"name": "0"})
+        as_schema(Short).load({"name": "0"})

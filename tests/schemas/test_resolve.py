@@ -12,7 +12,7 @@ from django import forms
 from marshmallow import fields
 
 from routesock.exceptions import RouteSetupError
-from routesock.schemas import SchemaAdapter, library_adapter, resolve
+from routesock.schemas import SchemaAdapter, as_schema, library_adapter
 
 from .samples import NoteModel, NoteSerializer, NoteStruct, note
 
@@ -36,7 +36,7 @@ class Stored:
 
 def test_own_adapter_is_taken_as_it_is() -> None:
     """A library that routesock does not know needs a subclass of SchemaAdapter, nothing more."""
-    adapter = resolve(Upper())
+    adapter = as_schema(Upper())
     assert (adapter.load("a"), adapter.dump("A"), adapter.blocking) == ("A", "a", False)
 
 
@@ -44,7 +44,7 @@ def test_own_adapter_is_taken_as_it_is() -> None:
 def test_anything_else_is_refused(schema: Any) -> None:
     """What is no schema is an error when the class is created, which names it and what is accepted."""
     with pytest.raises(RouteSetupError, match="is no schema") as caught:
-        resolve(schema)
+        as_schema(schema)
     assert repr(schema) in str(caught.value)
     assert "marshmallow Schema" in str(caught.value)
 
@@ -67,7 +67,7 @@ def test_anything_else_is_refused(schema: Any) -> None:
 def test_likely_mistakes_get_a_hint(schema: Any, hint: str) -> None:
     """The error says what to write instead."""
     with pytest.raises(RouteSetupError, match=hint):
-        resolve(schema)
+        as_schema(schema)
 
 
 def test_library_adapter_leaves_functions_alone() -> None:
@@ -81,10 +81,10 @@ def test_no_library_is_imported_on_a_guess() -> None:
     code = """
 import sys
 from routesock.exceptions import RouteSetupError
-from routesock.schemas import resolve
-resolve(lambda payload: payload)
+from routesock.schemas import as_schema
+as_schema(lambda payload: payload)
 try:
-    resolve(5)
+    as_schema(5)
 except RouteSetupError:
     pass
 print([name for name in ("marshmallow", "pydantic", "msgspec", "rest_framework") if name in sys.modules])

@@ -11,9 +11,9 @@ import pytest
 from django.contrib.auth.models import Group
 from rest_framework import serializers
 
-from routesock.codec import encode
+from routesock._wire.codec import encode
 from routesock.exceptions import Invalid, RouteSetupError
-from routesock.schemas import resolve
+from routesock.schemas import as_schema
 
 from .samples import PAYLOAD, WHEN, NoteSerializer
 
@@ -40,13 +40,13 @@ class Tree(serializers.Serializer[Any]):
 
 def errors_of(schema: Any, payload: Any) -> Any:
     with pytest.raises(Invalid) as caught:
-        resolve(schema).load(payload)
+        as_schema(schema).load(payload)
     return caught.value.errors
 
 
 def test_load_gives_validated_data() -> None:
     """The payload is ``validated_data``, with its texts parsed."""
-    assert resolve(NoteSerializer).load(PAYLOAD)["when"] == WHEN
+    assert as_schema(NoteSerializer).load(PAYLOAD)["when"] == WHEN
 
 
 def test_errors_are_as_in_drf() -> None:
@@ -61,7 +61,7 @@ def test_errors_are_as_in_drf() -> None:
 @pytest.mark.parametrize("schema", [NameSerializer(many=True), Listed(many=True, max_length=2)], ids=["many", "listed"])
 def test_many_comes_from_the_instance(schema: Any) -> None:
     """``many=True`` loads and dumps lists, and the errors say which item is wrong."""
-    adapter = resolve(schema)
+    adapter = as_schema(schema)
     assert adapter.load([{"name": "a"}]) == [{"name": "a"}]
     assert adapter.dump([SimpleNamespace(name="a")]) == [{"name": "a"}]
     assert type(adapter.dump([])) is list
@@ -88,8 +88,8 @@ def test_partial_and_context_come_from_the_instance() -> None:
             return self.context["lock"]
 
     schema = Contextual(partial=True, context={"lock": lock})
-    assert resolve(schema).load({"name": "a"}) == {"name": lock}
-    assert resolve(Contextual(many=True, partial=True, context={"lock": lock})).load([{"name": "a"}]) == [
+    assert as_schema(schema).load({"name": "a"}) == {"name": lock}
+    assert as_schema(Contextual(many=True, partial=True, context={"lock": lock})).load([{"name": "a"}]) == [
         {"name": lock}
     ]
 
@@ -104,7 +104,7 @@ def test_each_message_has_its_own_serializer() -> None:
             return {**attrs, "initial": self.initial_data["name"]}
 
     with ThreadPoolExecutor(2) as pool:
-        loaded = list(pool.map(resolve(Slow()).load, [{"name": "a"}, {"name": "b"}]))
+        loaded = list(pool.map(as_schema(Slow()).load, [{"name": "a"}, {"name": "b"}]))
     assert loaded == [{"name": "a", "initial": "a"}, {"name": "b", "initial": "b"}]
 
 
@@ -112,16 +112,16 @@ def test_each_message_has_its_own_serializer() -> None:
 def test_model_serializers() -> None:
     """A ModelSerializer asks the database for what must be unique, and dumps a model."""
     group = Group.objects.create(name="staff")
-    assert resolve(GroupSerializer).dump(group) == {"id": group.pk, "name": "staff"}
-    assert resolve(GroupSerializer(many=True)).dump(Group.objects.all()) == [{"id": group.pk, "name": "staff"}]
+    assert as_schema(GroupSerializer).dump(group) == {"id": group.pk, "name": "staff"}
+    assert as_schema(GroupSerializer(many=True)).dump(Group.objects.all()) == [{"id": group.pk, "name": "staff"}]
     assert errors_of(GroupSerializer, {"name": "staff"}) == {"name": ["group with this name already exists."]}
-    assert resolve(GroupSerializer).load({"name": "guests"}) == {"name": "guests"}
+    assert as_schema(GroupSerializer).load({"name": "guests"}) == {"name": "guests"}
 
 
 def test_dump_raises_what_drf_raises() -> None:
     """A result that does not fit is the server's fault: no Invalid."""
     with pytest.raises(AttributeError):
-        resolve(NameSerializer).dump(object())
+        as_schema(NameSerializer).dump(object())
 
 
 def test_base_serializer_dumps_what_it_gives() -> None:
@@ -131,7 +131,7 @@ def test_base_serializer_dumps_what_it_gives() -> None:
         def to_representation(self, instance: Any) -> Any:
             return instance.name
 
-    assert resolve(Name).dump(SimpleNamespace(name="a")) == "a"
+    assert as_schema(Name).dump(SimpleNamespace(name="a")) == "a"
 
 
 def test_nesting_ends_in_a_refusal() -> None:
@@ -139,7 +139,7 @@ def test_nesting_ends_in_a_refusal() -> None:
     payload: Any = {}
     for _ in range(63):
         payload = {"node": payload}
-    assert resolve(Tree).load(payload) == payload
+    assert as_schema(Tree).load(payload) == payload
     for _ in range(3_000):
         payload = {"node": payload}
     assert errors_of(Tree, payload) == {"_schema": ["Nested too deeply."]}
@@ -153,7 +153,7 @@ def test_endless_validation_is_a_fault() -> None:
             return self.validate(attrs)
 
     with pytest.raises(RecursionError):
-        resolve(Endless).load({"name": "a"})
+        as_schema(Endless).load({"name": "a"})
 
 
 @pytest.mark.parametrize("name", ["validate", "validate_name", "to_internal_value", "to_representation", "get_extra"])
@@ -166,7 +166,7 @@ def test_async_methods_are_refused(name: str, many: bool) -> None:
 
     late = type("Late", (NameSerializer,), {name: later})
     with pytest.raises(RouteSetupError, match=rf"^Late\.{name} is async"):
-        resolve(late(many=True) if many else late)
+        as_schema(late(many=True) if many else late)
 
 
 def test_errors_can_be_encoded() -> None:

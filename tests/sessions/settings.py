@@ -23,7 +23,7 @@ INSTALLED_APPS = [
     "routesock",
 ]
 MIDDLEWARE = [
-    "routesock.sessions.keep_sockets",
+    "routesock.middleware.KeepSocketsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 ]

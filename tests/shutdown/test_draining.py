@@ -11,7 +11,9 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import get_channel_layer
 from django.test import override_settings
 
-from routesock import Keys, Request, RouteMixin, closing, hubs, route
+from routesock import Keys, Request, RouteMixin, route
+from routesock._connection import closing
+from routesock._groups import hub
 from routesock.testing import RouteClient
 from tests.shutdown.conftest import Calls, sigterm, turns, until
 
@@ -85,7 +87,7 @@ async def test_socket_in_a_group_is_in_none_afterwards(calls: Calls) -> None:
     async with RouteClient(Member) as client:
         sigterm()
         assert await told(client) == NOTICE
-        await until(lambda: hubs._hubs == {})
+        await until(lambda: hub._hubs == {})
 
 
 @pytest.mark.parametrize("name", ["wait", "beside"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from routesock import shutdown
+from routesock._runtime import shutdown
 from tests.shutdown.conftest import Calls, sigterm, turns, until
 
 

@@ -15,7 +15,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocket
 from channels.layers import channel_layers
 
 from routesock import RouteMixin, route
-from routesock.tasks import CANCEL_WAIT
+from routesock._connection.tasks import CANCEL_WAIT
 
 from .driver import Layer, Socket, turns, until
 from .flavours import FLAVOURS, Gate, InThread, OnLoop, connected, raising

@@ -90,7 +90,9 @@ async def test_many_quick_sync_requests_are_as_many_answers(
     consumer: type, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Requests whose handlers run in the database thread are quick ones too."""
-    monkeypatch.setattr("routesock.room.PATIENCE", 1.0)  # a busy machine may not run that thread for 20 ms
+    monkeypatch.setattr(
+        "routesock._connection.queue.jobs.QUEUE_TIMEOUT", 1.0
+    )  # a busy machine may not run that thread for 20 ms
     async with connected(consumer, gate) as socket:
         socket.requests("quick", *range(1000))
         await until(lambda: len(socket.sent) >= 1001, "1,000 replies", 30)
@@ -210,7 +212,9 @@ async def test_client_that_reads_slowly_is_refused_nothing(
     consumer: type, route: str, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reply that waits in ``send()`` is back-pressure, no busy handler: quick requests behind it are not refused."""
-    monkeypatch.setattr("routesock.room.PATIENCE", 0.09)  # a busy machine may not run a thread for 20 ms
+    monkeypatch.setattr(
+        "routesock._connection.queue.jobs.QUEUE_TIMEOUT", 0.09
+    )  # a busy machine may not run a thread for 20 ms
     async with connected(consumer, gate) as socket:
         socket.scope["nothing"] = lambda consumer: 1
         socket.writable.clear()

@@ -6,8 +6,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from routesock.throttling.base import GRAINS, Window
-from routesock.throttling.rates import Rate
+from routesock.throttling.base import GRAINS, Rate, Window
 
 PERIOD: Final = 1000
 """Seconds. A script that has a clock of a test's own still lets keys expire by the server's."""

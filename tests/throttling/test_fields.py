@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routesock.throttling import Throttle
-from routesock.throttling.base import Quota, Window
-from routesock.throttling.fields import Fields
+from routesock.throttling.base import Fields, Quota, Window
 from tests.throttling.model import window
 
 POLICY = re.compile(r'"[ -!#-\[\]-~]+";q=[0-9]{1,15};w=[1-9][0-9]{0,14}')

@@ -14,10 +14,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, ResponseError
 
-from routesock.throttling import link as link_module
+from routesock.throttling import redis
 from routesock.throttling.base import StoreError
-from routesock.throttling.link import Link
-from routesock.throttling.redis import RedisStore
+from routesock.throttling.redis import Link, RedisStore
 from tests.servers import HOST
 from tests.takeover.driver import until
 from tests.throttling.model import window
@@ -236,7 +235,7 @@ class TestBreaks:
 
     async def test_connecting_has_a_time_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Longer than who asks waits, and not for ever."""
-        monkeypatch.setattr(link_module, "OPEN_WITHIN", 0.01)
+        monkeypatch.setattr(redis, "OPEN_WITHIN", 0.01)
         with pytest.raises(TimeoutError):
             await Link(asyncio.Event().wait).ask("a")  # type: ignore[arg-type]
 

@@ -8,18 +8,18 @@ from contextlib import suppress
 
 import pytest
 
-from routesock.throttling.patience import LATE_PARTS, PARTS, Patience
+from routesock.throttling.base import LATE_PARTS, PARTS, FairTimeout
 
 
 async def test_block_that_ends_in_time_is_left_alone() -> None:
-    async with Patience(10):
+    async with FairTimeout(10):
         await asyncio.sleep(0)
 
 
 async def test_time_is_over() -> None:
     """A ``TimeoutError``, as from ``asyncio.timeout()``; the task can go on."""
     with pytest.raises(TimeoutError):
-        async with Patience(0.05):
+        async with FairTimeout(0.05):
             await asyncio.sleep(60)
     await asyncio.sleep(0)
     task = asyncio.current_task()
@@ -33,7 +33,7 @@ async def test_answer_that_came_while_the_loop_stood_still_is_heard() -> None:
     answer: asyncio.Future[str] = loop.create_future()
     loop.call_soon(time.sleep, 0.2)
     loop.call_soon(loop.call_soon, answer.set_result, "heard")
-    async with Patience(0.05):
+    async with FairTimeout(0.05):
         assert await answer == "heard"
 
 
@@ -41,7 +41,7 @@ async def busy(turns: int) -> int:
     """So many turns of a loop that is busy for much longer than a part of the time in each; how many there were."""
     done = 0
     with suppress(TimeoutError):
-        async with Patience(0.005):
+        async with FairTimeout(0.005):
             for _ in range(turns):
                 time.sleep(0.003)  # noqa: ASYNC251  (it is to stand still)
                 await asyncio.sleep(0)
@@ -63,7 +63,7 @@ async def test_cancellation_is_not_taken_for_the_end_of_the_time() -> None:
     """A client that leaves is a client that leaves."""
 
     async def wait() -> None:
-        async with Patience(60):
+        async with FairTimeout(60):
             await asyncio.sleep(60)
 
     task = asyncio.create_task(wait())
@@ -76,9 +76,9 @@ async def test_cancellation_is_not_taken_for_the_end_of_the_time() -> None:
 async def test_nothing_is_left_behind() -> None:
     """No timer goes off later and hits what the task does next."""
     for _ in range(3):
-        async with Patience(0.01):
+        async with FairTimeout(0.01):
             pass
         with pytest.raises(ValueError, match="own"):
-            async with Patience(0.01):
+            async with FairTimeout(0.01):
                 raise ValueError("own")
     await asyncio.sleep(0.05)

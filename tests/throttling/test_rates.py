@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routesock import RouteSetupError
-from routesock.throttling.rates import MAX_LIMIT, MAX_PERIOD, UNITS, Rate, parse
+from routesock.throttling.base import MAX_LIMIT, MAX_PERIOD, UNITS, Rate, parse_rate
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from routesock.throttling.rates import MAX_LIMIT, MAX_PERIOD, UNITS, Rate, parse
 )
 def test_rates_of_the_contract(text: str, limit: int, period: int) -> None:
     """A number, a slash, and a period, whose unit may have several spellings."""
-    assert parse(text) == Rate(limit, period)
+    assert parse_rate(text) == Rate(limit, period)
 
 
 @pytest.mark.parametrize(
@@ -42,13 +42,13 @@ def test_rates_of_the_contract(text: str, limit: int, period: int) -> None:
 )
 def test_units(spellings: tuple[str, ...], seconds: int) -> None:
     """Each spelling of a unit means the same."""
-    assert {parse(f"1/{unit}").period for unit in spellings} == {seconds}
+    assert {parse_rate(f"1/{unit}").period for unit in spellings} == {seconds}
 
 
 @given(st.integers(1, MAX_LIMIT), st.none() | st.integers(1, 100), st.sampled_from(sorted(UNITS)))
 def test_every_rate_is_read_as_it_is_written(limit: int, count: int | None, unit: str) -> None:
     """Whatever the grammar can say."""
-    assert parse(f"{limit}/{'' if count is None else count}{unit}") == Rate(limit, (count or 1) * UNITS[unit])
+    assert parse_rate(f"{limit}/{'' if count is None else count}{unit}") == Rate(limit, (count or 1) * UNITS[unit])
 
 
 WRONG: list[Any] = [
@@ -64,7 +64,7 @@ WRONG: list[Any] = [
 def test_what_is_no_rate_is_refused_with_what_to_write(text: Any) -> None:
     """Where the class is made, not at the first request."""
     with pytest.raises(RouteSetupError, match=re.escape(repr(text))) as error:
-        parse(text)
+        parse_rate(text)
     assert "Write" in str(error.value)
 
 
@@ -73,7 +73,7 @@ def test_any_other_text_is_refused(text: str) -> None:
     """And nothing but a setup error is ever raised."""
     found = re.fullmatch(r"([1-9][0-9]*)/([1-9][0-9]*)?([a-z]+)", text)
     if found is not None and found[3] in UNITS and int(found[1]) <= MAX_LIMIT:
-        assert parse(text).limit == int(found[1])
+        assert parse_rate(text).limit == int(found[1])
     else:
         with pytest.raises(RouteSetupError):
-            parse(text)
+            parse_rate(text)

@@ -21,7 +21,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedSSLCon
 
 from routesock import Request, RouteMixin, Throttle, nonblocking, route
 from routesock.testing import RouteClient
-from routesock.throttling.redis_links import link_to, open_store
+from routesock.throttling.redis import link_to, open_store
 from tests.servers import HOST, free_port
 from tests.takeover.driver import until
 from tests.throttling.model import window

@@ -9,9 +9,8 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from routesock.throttling.base import MICROSECONDS, Bucket, Decision, Quota, Window
+from routesock.throttling.base import MICROSECONDS, Bucket, Decision, Quota, Window, parse_rate
 from routesock.throttling.memory import MemoryStore
-from routesock.throttling.rates import parse
 from routesock.throttling.redis import SCRIPT
 from tests.servers import HOST
 from tests.throttling.model import PERIOD, Model, few, many, pauses, window
@@ -143,7 +142,7 @@ def test_refused_and_free_calls_write_nothing(script: Script) -> None:
 
 def test_largest_rates_fit(script: Script) -> None:
     """The most that the grammar can say."""
-    one = Window("tests", "largest", parse("1000000000/366d"))
+    one = Window("tests", "largest", parse_rate("1000000000/366d"))
     for cost in (10**9 - 1, 1):
         assert script.take((one, "a", cost)).wait == 0
     assert script.take((one, "a", 1)).wait == pytest.approx(366 * 86_400, rel=0.02)

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from routesock import RouteSetupError, Throttle
-from routesock.throttling.base import GRAINS, Window, digest
-from routesock.throttling.rates import Rate
+from routesock.throttling.base import GRAINS, Rate, Window, digest
 
 
 def whoever(request: Any) -> str:

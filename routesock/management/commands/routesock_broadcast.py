@@ -11,8 +11,8 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from routesock.pushing import broadcast
-from routesock.revocation import crosses
+from ..._groups.broadcasting import broadcast
+from ..._runtime.compat import crosses
 
 
 class Command(BaseCommand):

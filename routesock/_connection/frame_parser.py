@@ -1,0 +1,211 @@
+"""Parses and classifies incoming frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Coroutine, Mapping
+from typing import Any, Final
+
+from django.core.exceptions import SynchronousOnlyOperation
+
+from .. import conf
+from .._pipeline.compiler import ConsumerPlan
+from .._wire import codec
+from .._wire.frames import Auth, Cancel, Decision, Of, Ping, Refusal
+from .._wire.messages import Request, RequestId
+from ..auth.authenticators import AUTHENTICATORS
+from ..dialects import MAX_ROUTE_CHARS, Frame
+from ..exceptions import DuplicateRequest, InvalidEnvelope, ParseError, TooLarge, UnknownRoute
+
+_CONTROL: Final = ("PING", "CANCEL")
+"""Reserved names that are acted upon before anything else, and with a heartbeat of ours PONG."""
+
+TIMEOUT_HEADER: Final = "request-timeout"
+"""In seconds; a client's shorter deadline. Names of headers are compared as HTTP compares them, whatever their case."""
+
+_LONGEST: Final = 10**9
+"""Seconds: an integer of a client's may be larger than any float, and so than any clock."""
+
+_NOT_TEXT: Final = "A frame is one JSON text; this one is {}."
+
+
+class _Waits(Exception):
+    """A coroutine that was to end at once has suspended."""
+
+
+class FrameParser:
+    """Reads the frames of one socket. ``in_flight`` holds the ids of its requests that have no final reply yet."""
+
+    def __init__(self, consumer: Any, compiled: ConsumerPlan, in_flight: Container[RequestId]) -> None:
+        self._consumer = consumer
+        self._compiled = compiled
+        self._dialect = compiled.dialect
+        self._plans = compiled.plans
+        self._in_flight = in_flight
+        self._max_frame: int = conf.get("MAX_FRAME")
+        self._max_depth: int = conf.get("MAX_DEPTH")
+        self._decoder_waits = False
+        self._control_names = _CONTROL if compiled.limits.heartbeat is None else (*_CONTROL, "PONG")
+        if AUTHENTICATORS in consumer.scope:
+            self._control_names = (*self._control_names, "AUTH")
+
+    def frame(self, message: dict[str, Any]) -> Decision:
+        """What the ``websocket.receive`` event ``message`` carries."""
+        text = message.get("text")
+        if not text:
+            if self._compiled.receive:
+                return Of.CONSUMER
+            return Refusal(ParseError(_NOT_TEXT.format("binary" if message.get("bytes") else "empty")))
+        too_large = len(text) * 4 > self._max_frame and self.is_too_large(text)
+        if too_large and not self._has_own_code:
+            return Refusal(self._size_error())
+        if self._compiled.decode:
+            return self._control(text) or self._decoded(text, too_large=too_large)
+        try:
+            content = codec.decode(text, self._max_depth)
+        except ParseError as error:
+            return self._unparsed(text, error)
+        return self.content(content, too_large=too_large)
+
+    def content(self, content: Any, *, too_large: bool = False) -> Decision:
+        """What a frame with this decoded ``content`` is."""
+        if not isinstance(content, dict):
+            return self._not_ours(Refusal(InvalidEnvelope("A request is a JSON object.")))
+        name = self._dialect.route(content)
+        if type(name) is not str or name not in self._plans:
+            return self._unregistered(content, name)
+        try:
+            id = self._dialect.id(content)
+            headers = self._dialect.headers(content)
+        except InvalidEnvelope as error:
+            return Refusal(error, name, error.id)
+        if too_large:
+            return Refusal(self._size_error(), name, id)
+        if id is not None and id in self._in_flight:
+            return Refusal(DuplicateRequest(), name, id)
+        request = Request(name, id, self._dialect.payload(content), headers, self._consumer)
+        if headers:
+            try:
+                request.timeout = _timeout_of(headers)
+            except InvalidEnvelope as error:
+                return Refusal(error, name, id)
+        if id is None and self._plans[name].streams:
+            return Refusal(InvalidEnvelope("A stream is asked for with an id, to which its items belong."), name)
+        return request
+
+    def _decoded(self, text: str, *, too_large: bool) -> Decision:
+        """What a frame is, asked of the consumer's own ``decode_json`` here and now, unless that cannot be."""
+        if self._decoder_waits:
+            return Of.DECODER
+        try:
+            content = self._consumer.decode_json(text)
+            if not self._compiled.sync:
+                content = _result_of(content)
+        except RecursionError:
+            return self.undecodable()
+        except (_Waits, SynchronousOnlyOperation, RuntimeError):
+            # It waits, or it must not run on the loop, or its `finally` waits too.
+            self._decoder_waits = True
+            return Of.DECODER
+        except BaseException:  # whatever it raises, it does not accept the frame
+            return self.undecodable()
+        return self.content(content, too_large=too_large)
+
+    def undecodable(self) -> Decision:
+        """What a frame is that the consumer's own ``decode_json`` does not accept."""
+        return Of.CONSUMER if self._compiled.receive else Refusal(ParseError())
+
+    def is_too_large(self, text: str) -> bool:
+        """Whether ``text`` has more bytes in UTF-8 than ``MAX_FRAME``."""
+        return len(text) > self._max_frame or codec.size_of(text) > self._max_frame
+
+    def _unregistered(self, frame: Frame, name: Any) -> Decision:
+        reserved = self._reserved(frame, name)
+        if reserved is not None:
+            return reserved
+        try:
+            id = self._dialect.id(frame)
+        except InvalidEnvelope as error:
+            return self._not_ours(Refusal(error, self._readable(name), error.id))
+        if self._readable(name) is None:
+            what = f"The request's route is a string of at most {MAX_ROUTE_CHARS} characters."
+            return self._not_ours(Refusal(InvalidEnvelope(what), None, id))
+        return self._not_ours(Refusal(UnknownRoute(), name, id))
+
+    def _reserved(self, frame: Frame, name: Any) -> Decision | None:
+        if name == "PING":
+            try:
+                return Ping(self._dialect.id(frame), self._dialect.payload(frame))
+            except InvalidEnvelope as error:
+                return Refusal(error, name, error.id)
+        if name == "CANCEL":
+            try:
+                return Cancel(self._dialect.id(frame))
+            except InvalidEnvelope:
+                return Of.NOBODY
+        if name == "AUTH" and name in self._control_names:
+            try:
+                return Auth(self._dialect.id(frame), self._dialect.payload(frame))
+            except InvalidEnvelope as error:
+                return Refusal(error, name, error.id)
+        if name == "PONG":
+            if name in self._control_names:
+                return Of.PONG
+            return None if self._has_own_code else Of.NOBODY
+        return None
+
+    def _control(self, text: str) -> Decision | None:
+        """A control frame whose decoding belongs to the consumer; such frames come before its code."""
+        if any(name in text for name in self._control_names):
+            try:
+                content = codec.decode(text, self._max_depth)
+            except ParseError:
+                return None
+            if type(content) is dict:
+                return self._reserved(content, self._dialect.route(content))
+        return None
+
+    def _unparsed(self, text: str, error: ParseError) -> Decision:
+        """A frame that is not strict JSON. Channels' own ``decode_json`` is not strict: what it accepts is foreign."""
+        if self._compiled.receive_json and not self._compiled.receive:
+            try:
+                content = json.loads(text)
+            except (ValueError, RecursionError):
+                return Refusal(error)
+            name = self._dialect.route(content) if type(content) is dict else None
+            ours = type(name) is str and (name in self._plans or name in self._control_names)
+            return Refusal(error, name) if ours else Of.CONSUMER
+        return self._not_ours(Refusal(error))
+
+    def _not_ours(self, refusal: Refusal) -> Decision:
+        return Of.CONSUMER if self._has_own_code else refusal
+
+    @property
+    def _has_own_code(self) -> bool:
+        return self._compiled.receive or self._compiled.receive_json
+
+    def _size_error(self) -> TooLarge:
+        return TooLarge(f"A frame has at most {self._max_frame} bytes.", limit=self._max_frame)
+
+    @staticmethod
+    def _readable(name: Any) -> str | None:
+        return name if type(name) is str and 0 < len(name) <= MAX_ROUTE_CHARS else None
+
+
+def _timeout_of(headers: Mapping[str, Any]) -> float | None:
+    seconds = next((value for name, value in headers.items() if name.lower() == TIMEOUT_HEADER), None)
+    if seconds is None:
+        return None
+    if type(seconds) in (int, float) and seconds > 0:
+        return float(min(seconds, _LONGEST))
+    raise InvalidEnvelope("The header Request-Timeout is a positive number of seconds.")
+
+
+def _result_of(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that never waits. Raises :class:`_Waits` for one that does."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    coroutine.close()
+    raise _Waits

@@ -1,0 +1,143 @@
+"""Messages between processes: broadcasts and events, and the group names that a channel layer accepts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any, Final, final
+
+from .. import conf
+from .._routing.event import MAX_NAME_CHARS, Event
+from .._wire import codec
+from .._wire.codec import FrameTooLarge, serialise
+from ..dialects import Dialect, Frame
+
+_READABLE: Final = re.compile(r"[A-Za-z0-9_.-]{1,80}")
+
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
+
+_MAX_HINT: Final = 32
+
+
+def layer_group(name: str) -> str:
+    """What the group ``name`` is called in a channel layer: at most 96 ASCII letters, digits, hyphens, underscores and
+    periods, which is what Channels allows.
+
+    Different names are called differently. One that is allowed as it is stays readable in it; of any other a digest
+    follows what can be read. ``TypeError`` for anything but a string.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"A group's name is a string; got {name!r}.")
+    if _READABLE.fullmatch(name):
+        return f"routesock.group.{name}"
+    hint = _UNSAFE.sub("-", name[: 2 * _MAX_HINT])[:_MAX_HINT]
+    digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return f"routesock.named.{hint}.{digest}"
+
+
+PUSH: Final = "routesock.push"
+"""The type of a channel-layer message that carries a frame. Consumers never see one: it goes to a hub's channel."""
+
+EVENT: Final = "routesock.event"
+"""The type of one that carries an event, for the handlers of those consumers that declare it."""
+
+Message = dict[str, Any]
+
+
+class Broadcast:
+    """The frame in a message, and its text in each dialect that was asked for.
+
+    ``KeyError``, ``TypeError``, ``ValueError`` or ``RecursionError`` for a message that carries none.
+    """
+
+    __slots__ = ("_data", "_headers", "_payload", "_route", "_texts", "excluded", "group")
+
+    def __init__(self, message: Message) -> None:
+        self.group = _group_in(message)
+        self.excluded: str | None = message.get("except")
+        """The member that sent it, and does not want it back."""
+        self._data: str = message["data"]
+        self._route, self._payload, self._headers = json.loads(self._data)
+        self._texts: dict[int, str] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        return len(self._data)
+
+    def frame(self, dialect: Dialect) -> Frame:
+        """The frame as a new object, for somebody who may change it."""
+        return dialect.push(*json.loads(self._data))
+
+    def text(self, dialect: Dialect) -> str:
+        """The frame as JSON."""
+        text = self._texts.get(id(dialect))
+        if text is None:
+            text = self._texts[id(dialect)] = codec.encode(dialect.push(self._route, self._payload, self._headers))
+        return text
+
+
+@final
+class EventMessage:
+    """The event in a message. ``KeyError`` or ``TypeError`` for a message that carries none."""
+
+    __slots__ = ("group", "message", "name")
+
+    excluded: Final = None
+
+    def __init__(self, message: Message) -> None:
+        self.group = _group_in(message)
+        self.name: str = message["name"]
+        self.message = message
+        if not (isinstance(self.name, str) and isinstance(message["data"], str)):
+            raise TypeError("An event's name and its data are texts.")
+
+    def event(self) -> Event:
+        """The event as a new object, which its handler may change."""
+        group, payload = json.loads(self.message["data"])
+        return Event(self.name, payload, group)
+
+
+def message_of(
+    group: str, route: str, payload: Any, headers: Mapping[str, Any], *, excluded: str | None = None
+) -> Message:
+    """The message that carries a frame to ``group``, a name of the layer's.
+
+    Raises what encoding raises, and :class:`FrameTooLarge` for a frame over ``MAX_REPLY`` bytes.
+    """
+    data = _checked("A frame", serialise([route, payload, dict(headers)]))
+    message: Message = {"type": PUSH, "group": group, "data": data}
+    if excluded is not None:
+        message["except"] = excluded
+    return message
+
+
+def event_of(group: str, name: str, payload: Any) -> Message:
+    """The message that carries an event to ``group``, as its sender calls it.
+
+    Raises what encoding raises, ``TypeError`` and ``ValueError`` for a name that no event can have, and
+    :class:`FrameTooLarge` for an event over ``MAX_REPLY`` bytes.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"An event's name is a string; got {name!r}.")
+    if not 0 < len(name) <= MAX_NAME_CHARS:
+        raise ValueError(f"An event's name has 1 to {MAX_NAME_CHARS} characters; got {len(name)}.")
+    # Its sender's name of the group is in the data, since some layers do not take every string.
+    data = _checked("An event", serialise([group, payload]))
+    return {"type": EVENT, "group": layer_group(group), "name": name, "data": data}
+
+
+def _group_in(message: Message) -> str:
+    group = message["group"]
+    if not isinstance(group, str):
+        raise TypeError("A group's name is a text.")
+    return group
+
+
+def _checked(what: str, data: str) -> str:
+    most: int = conf.get("MAX_REPLY")
+    if len(data) > most:
+        raise FrameTooLarge(f"{what} of {len(data)} bytes is over MAX_REPLY ({most}): send it in parts.")
+    return data

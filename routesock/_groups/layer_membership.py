@@ -1,0 +1,252 @@
+"""A socket's own channel and its groups in the channel layer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from .layer_recovery import CALL_LIMIT, FIRST_RETRY, Recovery, each, recovery_of
+
+logger: Final = logging.getLogger("routesock.socket")
+
+_CANCEL_AGAIN: Final = 0.25
+"""Seconds that a cancelled ``receive()`` has to end. ``asyncio.wait_for`` of Python 3.11 may lose a cancellation."""
+
+_REFUSED: Final = (TypeError, ValueError, AssertionError, AttributeError, NotImplementedError)
+"""What a layer raises for a name or a call that it does not take; nothing has been sent then."""
+
+
+class RememberingLayer:
+    """A consumer's ``channel_layer``: the real one in all but the groups of the consumer's own channel."""
+
+    __slots__ = ("_routesock",)
+
+    def __init__(self, membership: Membership) -> None:
+        object.__setattr__(self, "_routesock", membership)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._routesock.layer, name)
+        return getattr(self._routesock, name) if name in ("group_add", "group_discard") else value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._routesock.layer, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._routesock.layer, name)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._routesock.layer == (other._routesock.layer if type(other) is RememberingLayer else other))
+
+    def __hash__(self) -> int:
+        return hash(self._routesock.layer)
+
+    def __repr__(self) -> str:
+        return repr(self._routesock.layer)
+
+    def __str__(self) -> str:
+        return str(self._routesock.layer)
+
+    def __dir__(self) -> list[str]:
+        return dir(self._routesock.layer)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._routesock.layer)
+
+
+class Membership:
+    """What ``channel``, a socket's own, has joined of the groups of ``layer``; a :class:`~.recovery.Member`."""
+
+    __slots__ = ("_ended", "_groups", "_leaving", "_loop", "_recovery", "channel", "layer", "receiving")
+
+    def __init__(self, layer: Any, channel: str) -> None:
+        self.layer = layer
+        self.channel = channel
+        self._groups: dict[str, bool] = {}  # False: it shall not be in that group, but the layer may have it there
+        self._leaving = False
+        self._ended = False
+        self._loop = asyncio.get_running_loop()
+        self._recovery: Recovery | None = None
+        self.receiving: asyncio.Task[Any] | None = None
+        """Who waits in the layer's ``receive()`` for a message of the channel."""
+
+    # What the consumer calls
+
+    async def group_add(self, group: str, channel: str) -> Any:
+        """Join ``group`` and remember it. Raises what the layer raises; then it is not remembered."""
+        if not self._is_ours(group, channel):
+            return await self.layer.group_add(group, channel)
+        if self._leaving:  # nobody reads what would come
+            return None
+        self._enter()
+        before = self._groups.get(group)
+        self._groups[group] = True
+        try:
+            result = await self.layer.group_add(group, channel)
+        except BaseException as exc:
+            if not before:
+                self._groups[group] = False
+                if before is None and isinstance(exc, _REFUSED):
+                    del self._groups[group]
+            self._seen_to_fail(exc)
+            raise
+        if self._ended:
+            await self._leave(group)
+        return result
+
+    async def group_discard(self, group: str, channel: str) -> Any:
+        """Leave ``group`` and forget it. Raises what the layer raises, but not at the end of the socket."""
+        if not self._is_ours(group, channel) or self._ended:
+            return await self.layer.group_discard(group, channel)
+        if group in self._groups:
+            self._groups[group] = False  # first, for whoever is joining it again at this moment
+        if self._leaving:
+            await self._leave(group)
+            return None
+        try:
+            result = await self.layer.group_discard(group, channel)
+        except BaseException as exc:
+            self._seen_to_fail(exc)
+            raise
+        self._forget(group)
+        return result
+
+    # What the connection calls
+
+    async def receive(self, receive: Callable[[], Awaitable[Any]]) -> Any:
+        """The next message, from the layer's ``receive``; waits while the layer fails."""
+        task = asyncio.current_task()
+        assert task is not None
+        failure: Exception | None = None
+        while True:
+            self.receiving = task
+            try:
+                if failure is not None:
+                    await self._failed(failure, task)
+                return await receive()
+            except Exception as exc:
+                failure = exc
+            finally:
+                self.receiving = None
+
+    async def _failed(self, exc: Exception, task: asyncio.Task[Any]) -> None:
+        """``receive()`` has failed: return when the layer answers again."""
+        if task.cancelling():  # the layer failed in letting go
+            raise asyncio.CancelledError from exc
+        recovery = self._enter()
+        if not (_timed_out(exc) and await self._still_answers()):
+            recovery.report(exc)
+            await recovery.answers()
+
+    def leaving(self) -> None:
+        """The socket is at its end: it joins nothing any more, and a layer that fails keeps it from nothing."""
+        self._leaving = True
+        if self.receiving is not None:
+            self._loop.call_later(_CANCEL_AGAIN, self._cancel_again)
+
+    async def leave_all(self) -> None:
+        """Leave whatever has not been left. What the layer raises is logged."""
+        self._leaving = self._ended = True
+        await self._give_back()
+        if self._recovery is None:
+            return
+        _, exc = await each(self.unsettled(), self.settle)
+        if exc is not None:
+            self._recovery.report(exc)
+        await self._recovery.leave(self)
+
+    async def _give_back(self) -> None:
+        """Have the layer forget a channel that was never read.
+
+        The pub/sub one subscribes in ``new_channel()``, and ends that in a ``receive()`` that is cancelled.
+        """
+        channels = getattr(self.layer, "channels", None)
+        while isinstance(channels, dict) and self.channel in channels:
+            receiving = asyncio.ensure_future(self.layer.receive(self.channel))
+            await asyncio.sleep(0)  # it has begun then
+            receiving.cancel()
+            await asyncio.wait({receiving}, timeout=CALL_LIMIT)
+            if not receiving.done() or receiving.cancelled() or receiving.exception() is not None:
+                break  # else it has brought a message that nobody has read
+
+    # What the recovery calls
+
+    def unsettled(self) -> list[str]:
+        return [*self._groups]
+
+    def left(self) -> list[str]:
+        return [group for group, wanted in self._groups.items() if self._leaving or not wanted]
+
+    async def settle(self, group: str) -> None:
+        told = None if group in self._groups else False
+        # The consumer's own calls may overtake each of these: what counts is what it wants when they have ended.
+        while told is not (wanted := self._groups.get(group, False) and not self._leaving):
+            call = self.layer.group_add if wanted else self.layer.group_discard
+            try:
+                async with asyncio.timeout(CALL_LIMIT):
+                    await call(group, self.channel)
+            except BaseException:
+                self._groups.setdefault(group, False)  # the layer may come to join it yet
+                raise
+            told = wanted
+        if not told:
+            self._forget(group)
+
+    async def _still_answers(self) -> bool:
+        """Whether the layer takes the channel into a group of its own, if it has any; a moment later if it does."""
+        try:
+            for group in self.unsettled()[:1]:
+                await self.settle(group)
+        except Exception:
+            return False
+        await asyncio.sleep(FIRST_RETRY)  # in case that its ``receive()`` times out at once
+        return True
+
+    def _is_ours(self, group: object, channel: object) -> bool:
+        return channel == self.channel and isinstance(group, str)
+
+    def _enter(self) -> Recovery:
+        if self._recovery is None:
+            self._recovery = recovery_of(self.layer, self._loop)
+            self._recovery.enter(self)
+        return self._recovery
+
+    def _seen_to_fail(self, exc: BaseException) -> None:
+        """A call of the consumer failed: it may have met a restart that no ``receive()`` will meet any more."""
+        if isinstance(exc, Exception) and not isinstance(exc, _REFUSED) and not _timed_out(exc) and not self._ended:
+            self._enter().report(exc)
+
+    async def _leave(self, group: str) -> None:
+        if self._recovery is not None and self._recovery.failing:
+            return  # leave_all() tries all of them at a time, and the recovery after it
+        try:
+            async with asyncio.timeout(CALL_LIMIT):
+                await self.layer.group_discard(group, self.channel)
+        except _REFUSED:
+            raise
+        except Exception as exc:
+            self._enter().report(exc)
+        else:
+            self._forget(group)
+
+    def _forget(self, group: str) -> None:
+        """The layer has let it leave. One that fails may yet act on an earlier call, so it is told once more later."""
+        failing = self._recovery is not None and self._recovery.failing
+        if not failing and (self._leaving or not self._groups.get(group)):
+            self._groups.pop(group, None)
+
+    def _cancel_again(self) -> None:
+        if self.receiving is not None:
+            if self.receiving.cancelling():
+                self.receiving.cancel()
+            self._loop.call_later(_CANCEL_AGAIN, self._cancel_again)
+
+
+def _timed_out(exc: Exception) -> bool:
+    """Whether the layer gave up waiting for an answer. redis-py 8 does so in a ``receive()`` that is idle for 5 s.
+
+    Nothing need be lost by that: one group is asked for before all of them are joined again.
+    """
+    return any(cls.__name__ == "TimeoutError" for cls in type(exc).__mro__)

@@ -1,0 +1,256 @@
+"""Compiles a consumer class: its plans, and the Channels methods that it overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from channels.consumer import AsyncConsumer, SyncConsumer
+from channels.generic.websocket import (
+    AsyncJsonWebsocketConsumer,
+    AsyncWebsocketConsumer,
+    JsonWebsocketConsumer,
+    WebsocketConsumer,
+)
+
+from .. import conf
+from .._routing import class_options
+from .._routing.class_options import Limits
+from .._routing.event import Event, EventMark, collect_events
+from .._routing.route import Route, collect
+from .._routing.topic import Topic, collect_topics
+from .._runtime import database
+from .._runtime.instrumentation import printable
+from ..dialects import Dialect
+from ..exceptions import Invalid, RouteSetupError
+from ..permissions.base import Tree, from_settings
+from ..typing import UNSET, Unset
+from .permission_steps import check_objects
+from .plan import Answering, ConnectionCheck, Plan, compile_route
+from .steps import Runs, Step, settled
+from .throttle_steps import Throttles
+from .topic_plan import TopicPlan, topic_plans
+
+
+class EventRefused(Exception):
+    """The payload of an event does not fit the schema of its handler."""
+
+
+class EventPlan:
+    """What is done with an event of one name: ``await telling.run(event, consumer)``.
+
+    Errors of any kind come through; the caller is the error boundary.
+    """
+
+    __slots__ = ("_loads", "_refresh", "_runs", "_schema", "attr")
+
+    def __init__(self, cls: type, mark: EventMark, *, isolated: bool) -> None:
+        self.attr = mark.attr
+        self._schema = mark.schema
+        self._loads = Runs.IN_THREAD if mark.schema is not None and mark.schema.blocking else Runs.ON_LOOP
+        self._runs = Runs.of(getattr(cls, mark.attr))
+        self._refresh = database.refresh_current if isolated else database.refresh
+
+    async def run(self, event: Event, consumer: Any) -> None:
+        self._refresh()
+        if self._loads is Runs.ON_LOOP:
+            self._load(event)
+            if self._runs is Runs.IN_THREAD:
+                await database.in_thread(self._call, event, consumer)
+                return
+        elif self._runs is Runs.IN_THREAD:
+            await database.in_thread(self._load_and_call, event, consumer)
+            return
+        else:
+            await database.in_thread(self._load, event)
+        if self._runs is Runs.AWAITED:
+            await getattr(consumer, self.attr)(event)
+        else:
+            self._call(event, consumer)
+
+    def _load_and_call(self, event: Event, consumer: Any) -> None:
+        self._load(event)
+        self._call(event, consumer)
+
+    def _load(self, event: Event) -> None:
+        if self._schema is None:
+            return
+        try:
+            event.payload = self._schema.load(event.payload)
+        except Invalid as exc:
+            raise EventRefused(f"The schema of {self.attr} refuses the payload: {printable(exc.errors)}") from exc
+
+    # Looked up at each call, so that a test can patch it on the class or on one consumer.
+    def _call(self, event: Event, consumer: Any) -> None:
+        settled(getattr(consumer, self.attr)(event), self.attr)
+
+
+_CHANNELS: Final = ("channels.consumer", "channels.generic.websocket")
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerPlan:
+    """A consumer class as a connection sees it: its plans by route name, and what of Channels it overrides."""
+
+    plans: Mapping[str, Answering]
+    """Without the permissions of the settings."""
+    plans_now: Callable[[], Mapping[str, Answering]]
+    """With them; :class:`RouteSetupError` for a setting ``PERMISSIONS`` that cannot work."""
+    door: ConnectionCheck
+    throttled: bool
+    """A route, or the opening of a socket, is throttled."""
+    topics: tuple[Topic, ...]
+    events: Mapping[str, EventPlan]
+    handlers: frozenset[str]
+    """The attributes that answer routes, subscriptions and events: no channel-layer message may call them."""
+    beside: frozenset[str]
+    """The routes that run beside the order."""
+    public: frozenset[str]
+    """The routes that are answered before a handshake."""
+    concurrency: int | Unset
+    overflow: str | Unset
+    dialect: Dialect
+    grace: float | Unset
+    isolated: bool
+    """Each of its sockets has its sync work done in a thread beside the shared one."""
+    limits: Limits
+    ends_with_session: bool | Unset
+    revalidate: float | None
+    """Seconds between two looks at the user of a socket."""
+    sync: bool
+    dispatch: bool
+    guarded: bool
+    """``dispatch`` or ``websocket_receive`` is the class's own, so every frame has to pass through it."""
+    receive: bool
+    """``receive`` is its own: foreign frames of every kind belong to it."""
+    receive_json: bool
+    """``receive_json`` is its own: foreign frames that ``decode_json`` accepts belong to it."""
+    decode: bool
+    encode: bool
+    send: bool
+    send_json: bool
+
+
+def compile_consumer(cls: type) -> ConsumerPlan:
+    """Collect and compile what ``cls`` declares.
+
+    Raises :class:`RouteSetupError` for a class option, a route or a hook that cannot work.
+    """
+    dialect = class_options.dialect_of(cls)
+    timeout = class_options.timeout_of(cls)
+    middleware = class_options.middleware_of(cls)
+    isolated = class_options.is_isolated(cls)
+    routes = collect(cls)
+    topics = collect_topics(cls)
+    declared = [*routes.values(), *(topic.route for topic in topics)]
+    events = {name: EventPlan(cls, mark, isolated=isolated) for name, mark in collect_events(cls).items()}
+    throttles = Throttles(cls, declared)
+    is_json = issubclass(cls, AsyncJsonWebsocketConsumer | JsonWebsocketConsumer)
+    own = {name: _is_own(cls, name) for name in ("dispatch", "websocket_receive", "receive", "send")}
+    own |= {name: is_json and _is_own(cls, name) for name in _JSON_METHODS}
+    permissions = class_options.permissions_of(cls)
+
+    def compiled(permissions: tuple[Tree, ...] | Unset) -> dict[str, Answering]:
+        def plan(route: Route, entering: Sequence[Step] = ()) -> Plan:
+            return compile_route(
+                cls,
+                replace(route, permissions=permissions) if route.permissions is UNSET else route,
+                timeout if route.timeout is UNSET else route.timeout,
+                middleware,
+                throttles,
+                isolated=isolated,
+                entering=entering,
+            )
+
+        plans: dict[str, Answering] = {name: plan(route) for name, route in routes.items()}
+        return plans | topic_plans([TopicPlan(cls, topic, plan, isolated=isolated) for topic in topics], timeout)
+
+    for route in declared:
+        check_objects(cls, route)
+    plans = compiled(permissions)
+    return ConsumerPlan(
+        plans=plans,
+        plans_now=_Current(plans, compiled),
+        door=ConnectionCheck(throttles),
+        throttled=throttles.any,
+        topics=topics,
+        events=events,
+        handlers=frozenset([route.attr for route in declared] + [telling.attr for telling in events.values()]),
+        beside=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
+        public=frozenset(name for name, route in routes.items() if route.public),
+        concurrency=class_options.concurrency_of(cls),
+        overflow=class_options.overflow_of(cls),
+        dialect=dialect,
+        grace=class_options.grace_of(cls),
+        isolated=isolated,
+        limits=class_options.limits_of(cls),
+        ends_with_session=class_options.ends_with_session(cls),
+        revalidate=class_options.revalidate_of(cls),
+        sync=issubclass(cls, SyncConsumer),
+        dispatch=own["dispatch"],
+        guarded=own["dispatch"] or own["websocket_receive"],
+        receive=own["receive"],
+        receive_json=own["receive_json"],
+        decode=own["decode_json"],
+        encode=own["encode_json"],
+        send=own["send"],
+        send_json=own["send_json"],
+    )
+
+
+class _Current:
+    """The plans of a class with the permissions that the settings name at the moment."""
+
+    def __init__(
+        self, plans: Mapping[str, Answering], compiled: Callable[[tuple[Tree, ...]], Mapping[str, Answering]]
+    ) -> None:
+        self._open = any(route.permissions is UNSET for plan in plans.values() for route in plan.declared)
+        self._compiled = compiled
+        self._plans = plans
+        self._last: tuple[tuple[str, ...], Mapping[str, Answering]] = ((), plans)
+
+    def __call__(self) -> Mapping[str, Answering]:
+        if not self._open:
+            return self._plans
+        names = tuple(conf.get("PERMISSIONS"))
+        if not names:
+            return self._plans
+        last, plans = self._last
+        if names != last:
+            plans = self._compiled(tuple(map(from_settings, names)))
+            self._last = names, plans
+        return plans
+
+
+_JSON_METHODS: Final = ("receive_json", "decode_json", "encode_json", "send_json")
+
+
+def check_bases(cls: type, mixin: type) -> bool:
+    """Whether ``cls`` is a WebSocket consumer; ``False`` for a mixin that is still to be mixed into one.
+
+    Raises :class:`RouteSetupError` where the mixin could not take effect.
+    """
+    if not issubclass(cls, AsyncConsumer):
+        return False
+    if not issubclass(cls, AsyncWebsocketConsumer | WebsocketConsumer):
+        raise RouteSetupError(f"{cls.__name__} is no WebSocket consumer: RouteMixin has no frames to route there.")
+    mro = cls.__mro__
+    behind = mro[mro.index(mixin) + 1 :]
+    consumers = [base for base in mro if issubclass(base, AsyncConsumer) and not issubclass(base, mixin)]
+    if AsyncConsumer not in behind:
+        raise RouteSetupError(
+            f"RouteMixin stands behind {consumers[0].__name__}, where it has no effect. "
+            f"Write `class {cls.__name__}(RouteMixin, {consumers[0].__name__})`."
+        )
+    for base in behind:
+        if "__call__" in vars(base) and base.__module__ not in _CHANNELS:
+            raise RouteSetupError(
+                f"{base.__name__} overrides __call__, which RouteMixin in front of it would replace. "
+                f"Put the mixin further back: `class {base.__name__}(RouteMixin, ...)`."
+            )
+    return True
+
+
+def _is_own(cls: type, name: str) -> bool:
+    return next(base.__module__ not in _CHANNELS for base in cls.__mro__ if name in vars(base))

@@ -1,0 +1,176 @@
+"""Plans for SUBSCRIBE and UNSUBSCRIBE."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, Protocol
+
+from .._routing.route import Route
+from .._routing.topic import MAX_TOPIC_CHARS, SUBSCRIBE, UNSUBSCRIBE, Pattern, Topic
+from .._runtime.callables import runs
+from .._wire import problems
+from .._wire.messages import Reply, Request
+from ..exceptions import UnknownTopic
+from ..typing import UNSET, Unset
+from .plan import Answering, Middleware, Plan, compile_check
+from .steps import Runs, Step, hook_of, settled
+
+_SUCCESS: Final = range(200, 400)
+
+
+class SubscriptionOwner(Protocol):
+    """The subscriptions of one socket."""
+
+    async def begin(self, name: str, plan: TopicPlan) -> None:
+        """Have a place for one more. Raises what the client reads if it cannot be."""
+
+    async def enter(self, request: Request) -> None:
+        """The request was let in: join the group of ``request.topic``. Raises what the layer raises."""
+
+    async def establish(self, name: str) -> None:
+        """The handler has succeeded."""
+
+    async def abandon(self, name: str) -> None:
+        """It was not, or not in the client's eyes: leave the group."""
+
+    async def unsubscribe(self, request: Request) -> None:
+        """Leave the group of ``request.topic``, and call the hook. Raises what the client reads."""
+
+
+class TopicPlan:
+    """A topic of ``cls`` as it was compiled. ``compiled(route, steps)`` is the plan of a route.
+
+    :class:`RouteSetupError` for a hook or permission that cannot be called.
+    """
+
+    __slots__ = ("check", "entering", "hook", "pattern")
+
+    def __init__(
+        self, cls: type, topic: Topic, compiled: Callable[[Route, Sequence[Step]], Plan], *, isolated: bool
+    ) -> None:
+        self.pattern: Pattern = topic.pattern
+        self.entering = plan = compiled(topic.route, (_ENTER,))
+        self.check: Plan | None = None
+        """What is asked before each push."""
+        self.hook: Plan | None = None
+        """What is done at the end of a subscription."""
+        if topic.recheck:
+            self.check = compile_check(cls, plan.route, plan.timeout, isolated=isolated)
+        if topic.unsubscribe is not None:
+            call = _calling(hook_of(cls, plan.route, "unsubscribe", topic.unsubscribe))
+            self.hook = Plan(plan.route, plan.timeout, (call,), (), (), (), isolated=isolated)
+
+
+def topic_plans(plans: Sequence[TopicPlan], timeout: float | Unset | None) -> dict[str, Answering]:
+    """The plans of both names for a class with these topics, and this ``timeout`` of its own."""
+    return {SUBSCRIBE: Subscribe(plans), UNSUBSCRIBE: Unsubscribe(timeout)} if plans else {}
+
+
+class Subscribe:
+    """The plan of SUBSCRIBE."""
+
+    __slots__ = ("_by_length", "declared", "route", "streams")
+
+    def __init__(self, plans: Sequence[TopicPlan]) -> None:
+        self.route = Route(name=SUBSCRIBE)
+        self.streams = False
+        self.declared: tuple[Route, ...] = tuple(plan.entering.route for plan in plans)
+        self._by_length: dict[int, list[TopicPlan]] = {}
+        for plan in sorted(plans, key=lambda plan: plan.pattern.rank):
+            self._by_length.setdefault(len(plan.pattern.segments), []).append(plan)
+
+    def timeout_of(self, request: Request) -> float | Unset | None:
+        name = request.topic
+        if name is None and isinstance(request.payload, dict):  # it may wait for its turn yet
+            name = request.payload.get("topic")
+        found = self._found(name) if isinstance(name, str) else None
+        return UNSET if found is None else found[0].entering.timeout
+
+    async def run(self, request: Request, outer: tuple[Middleware, ...]) -> Reply:
+        name = _name_in(request.payload)
+        found = self._found(name)
+        if found is None:
+            raise UnknownTopic
+        plan, request.data = found
+        request.payload = request.data
+        request._topic = name
+        subscriptions = _of(request)
+        await subscriptions.begin(name, plan)
+        task = asyncio.current_task()
+        try:
+            reply = await plan.entering.run(request, outer)
+        except BaseException:
+            if runs(task):  # else it is thrown away with its loop, and nothing can be awaited any more
+                await subscriptions.abandon(name)
+            raise
+        if reply.status in _SUCCESS and not hasattr(request, "_revoked"):
+            request._undo = partial(subscriptions.abandon, name)
+            await subscriptions.establish(name)
+        else:
+            await subscriptions.abandon(name)
+        return reply
+
+    def _found(self, name: str) -> tuple[TopicPlan, dict[str, str]] | None:
+        parts = name[: MAX_TOPIC_CHARS + 1].split(".")
+        for plan in self._by_length.get(len(parts), ()):
+            parameters = plan.pattern.match(parts)
+            if parameters is not None:
+                return plan, parameters
+        return None
+
+
+class Unsubscribe:
+    """The plan of UNSUBSCRIBE, which anybody may send who could SUBSCRIBE."""
+
+    __slots__ = ("_timeout", "declared", "route", "streams")
+
+    def __init__(self, timeout: float | Unset | None) -> None:
+        self.route = Route(name=UNSUBSCRIBE)
+        self.streams = False
+        self.declared: tuple[Route, ...] = ()
+        self._timeout = timeout
+
+    def timeout_of(self, request: Request) -> float | Unset | None:
+        return self._timeout
+
+    async def run(self, request: Request, outer: tuple[Middleware, ...]) -> Reply:
+        request._topic = _name_in(request.payload)
+        await _of(request).unsubscribe(request)
+        return Reply(None, 204)
+
+
+def _name_in(payload: Any) -> str:
+    """The topic that a client names. ``Invalid`` for what is no name."""
+    name = payload.get("topic") if isinstance(payload, dict) else None
+    if not isinstance(name, str):
+        raise problems.invalid({"topic": ["The payload is an object with the name of a topic, a string."]})
+    if len(name) > MAX_TOPIC_CHARS:
+        raise problems.invalid({"topic": [f"The name of a topic has at most {MAX_TOPIC_CHARS} characters."]})
+    return name
+
+
+def _of(request: Request) -> SubscriptionOwner:
+    consumer: Any = request.consumer
+    subscriptions: SubscriptionOwner = consumer._routesock_connection.subscriptions()
+    return subscriptions
+
+
+async def _enter(request: Request, value: Any) -> None:
+    await _of(request).enter(request)
+
+
+_ENTER: Final = Step(Runs.AWAITED, _enter)
+
+
+def _calling(hook: Callable[[Request, Any], Any]) -> Step:
+    runs = Runs.of(hook)
+
+    def call(request: Request, value: Any) -> None:
+        settled(hook(request, request), hook)
+
+    async def await_call(request: Request, value: Any) -> None:
+        await hook(request, request)
+
+    return Step(runs, await_call if runs is Runs.AWAITED else call)

@@ -1,0 +1,361 @@
+"""@route: marks a method as the handler of a route, and collects the marked methods of a class."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, ClassVar, Final, TypeVar
+
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+
+from .._runtime.callables import is_async, is_bound, takes, yields
+from ..dialects import MAX_ROUTE_CHARS
+from ..exceptions import RouteSetupError
+from ..permissions.base import Tree, as_permissions
+from ..schemas import SchemaAdapter, as_schema, library_adapter
+from ..throttling import Throttle
+from ..typing import UNSET, Unset
+
+_MARKS: Final = "__routesock_marks__"
+
+_CHANNELS_NAMES: Final = frozenset(
+    (*dir(AsyncJsonWebsocketConsumer), "scope", "channel_layer", "channel_name", "channel_receive", "base_send"),
+)
+"""Methods of the consumers, and what their ``__call__`` sets on each instance, in front of a method of that name."""
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+M = TypeVar("M", bound="Mark")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What a decorator says about the method ``attr``: the name that it answers, and how. Each decorator has its own
+    class of them."""
+
+    noun: ClassVar[str]
+    """What the decorator makes of a method, and its own name."""
+    argument: ClassVar[str]
+    """What such a method takes."""
+
+    name: str
+    attr: str = ""
+
+    @classmethod
+    def checked(cls, name: Any) -> str:
+        """``name`` if a method can be marked with it. Raises :class:`RouteSetupError`."""
+        raise NotImplementedError
+
+    @classmethod
+    def a(cls) -> str:
+        """The noun with its article."""
+        return f"{'an' if cls.noun[0] in 'aeio' else 'a'} {cls.noun}"
+
+
+def marking(mark: Mark) -> Callable[[Handler], Handler]:
+    """The decorator that puts ``mark`` on a method, and leaves the method itself as it is."""
+    decorator = f"@{mark.noun}({mark.name!r})"
+
+    def decorate(handler: Handler) -> Handler:
+        if isinstance(handler, type) or not (callable(handler) or isinstance(handler, classmethod)):
+            raise RouteSetupError(f"{decorator} decorates a method, not {handler!r}.")
+        marks: tuple[Mark, ...] = getattr(handler, _MARKS, ())
+        for other in marks:
+            if type(other) is not type(mark):
+                raise RouteSetupError(
+                    f"{decorator} stands on {handler.__qualname__}, which is the handler of {other.a()}, "
+                    f"{other.name!r}. Write a method for each."
+                )
+            if other.name == mark.name:
+                raise RouteSetupError(f"{decorator} stands twice on {handler.__qualname__}.")
+        setattr(handler, _MARKS, (mark, *marks))
+        return handler
+
+    return decorate
+
+
+def collected(cls: type, kind: type[M], prefix: str = "") -> dict[str, M]:
+    """The marks of ``kind`` on methods of ``cls``, its own and inherited ones, by their names behind ``prefix``.
+
+    The first definition along the MRO answers; without marks of its own it keeps those that it overrides, and ``None``
+    removes them. Raises :class:`RouteSetupError` if two methods claim one name.
+    """
+    found: dict[str, M] = {}
+    for attr, marks in _marked(cls):
+        for mark in marks:
+            if not isinstance(mark, kind):
+                continue
+            full = kind.checked(prefix + mark.name)
+            if full in found:
+                raise RouteSetupError(
+                    f"Both {cls.__name__}.{found[full].attr} and {cls.__name__}.{attr} claim the {kind.noun} {full!r}. "
+                    f"Rename one, or remove an inherited one with `{found[full].attr} = None`."
+                )
+            found[full] = replace(mark, name=full, attr=attr)
+    return found
+
+
+def _marked(cls: type) -> Iterator[tuple[str, tuple[Mark, ...]]]:
+    """Each attribute of ``cls`` that has marks, bases first, with those that hold for it."""
+    seen: set[str] = set()
+    for base in reversed(cls.__mro__):
+        for attr in vars(base):
+            if attr in seen:
+                continue
+            seen.add(attr)
+            if marks := _marks_of(vars(owner)[attr] for owner in cls.__mro__ if attr in vars(owner)):
+                _check_handler(cls, attr, type(marks[0]))
+                yield attr, marks
+
+
+def _marks_of(definitions: Iterable[Any]) -> tuple[Mark, ...]:
+    """The marks that hold for an attribute defined so along the MRO: those of the first marked one up to a ``None``."""
+    for definition in definitions:
+        if definition is None:
+            break
+        # From __dict__, so that a lazy object on a class is not evaluated by the search.
+        marks: tuple[Mark, ...] = getattr(_unwrapped(definition), "__dict__", {}).get(_MARKS, ())
+        if marks:
+            return marks
+    return ()
+
+
+def _unwrapped(definition: Any) -> Any:
+    """The function inside one of the builtin descriptors, which do not hand on its attributes."""
+    kind = type(definition)  # isinstance() would ask a lazy object for its __class__
+    if issubclass(kind, staticmethod | classmethod):
+        return definition if _MARKS in vars(definition) else definition.__func__
+    if issubclass(kind, property):
+        return definition.fget
+    if issubclass(kind, cached_property):
+        return definition.func
+    return definition
+
+
+def _check_handler(cls: type, attr: str, kind: type[Mark]) -> None:
+    handler = getattr(cls, attr)
+    where = f"{cls.__name__}.{attr}"
+    if not callable(handler):
+        raise RouteSetupError(
+            f"{where} overrides {kind.a()} with {handler!r}. Write a method; None removes the {kind.noun}."
+        )
+    if attr in _CHANNELS_NAMES or attr.startswith("websocket_"):
+        raise RouteSetupError(f"{where} cannot be {kind.a()}: the name {attr} is Channels' own. Rename the handler.")
+    if not takes(handler, 1 if is_bound(cls, attr) else 2):
+        raise RouteSetupError(
+            f"{where}{inspect.signature(handler)} cannot be called as a handler. "
+            f"Write `def {attr}(self, {kind.argument})`."
+        )
+
+
+RESERVED: Final = frozenset(
+    ("PING", "PONG", "CANCEL", "CLOSE", "AUTH", "HELLO", "RESUME", "SUBSCRIBE", "UNSUBSCRIBE"),
+)
+"""Names that the protocol keeps for itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route(Mark):
+    """One route: its name, the method that answers it, and its options as they were checked at declaration."""
+
+    noun: ClassVar[str] = "route"
+    argument: ClassVar[str] = "request"
+
+    permissions: tuple[Tree, ...] | Unset = UNSET
+    throttles: tuple[Throttle, ...] | Unset = UNSET
+    schema: SchemaAdapter | None = None
+    hydrate: Callable[..., Any] | str | None = None
+    dehydrate: Any = None
+    status: int | None = None
+    timeout: float | Unset | None = UNSET
+    middleware: tuple[Callable[..., Any], ...] = ()
+    parallel: bool = False
+    cancel_on_disconnect: bool = False
+    public: bool = False
+    streams: bool = False
+    """Its handler yields, so it runs beside the order and ends with the socket, whatever its options say."""
+    summary: str = ""
+    description: str = ""
+    tags: tuple[str, ...] = field(default=(), hash=False)
+    deprecated: bool = False
+
+    @classmethod
+    def checked(cls, name: Any) -> str:
+        return checked_name(name, '@route("chat.send")')
+
+
+def route(
+    name: str,
+    *,
+    permissions: Sequence[Any] | Unset = UNSET,
+    throttle: str | Throttle | Sequence[str | Throttle] | Unset = UNSET,
+    schema: Any = None,
+    hydrate: Callable[..., Any] | str | None = None,
+    dehydrate: Any = None,
+    status: int | None = None,
+    timeout: float | Unset | None = UNSET,
+    middleware: Sequence[Callable[..., Any]] = (),
+    parallel: bool = False,
+    cancel_on_disconnect: bool = False,
+    public: bool = False,
+    summary: str = "",
+    description: str = "",
+    tags: Iterable[str] = (),
+    deprecated: bool = False,
+) -> Callable[[Handler], Handler]:
+    """Mark a consumer's method as the handler of frames that name this route; the method itself stays as it is.
+
+    The handler takes the :class:`~routesock.Request`. It returns a value (200), ``None`` (204) or a
+    :class:`~routesock.Reply`, or raises an error with a status. One that yields, async or not, streams: each item is a
+    reply with status 206, and a reply with 200 follows the last. Stacked marks give one handler several names.
+
+    :param name: What clients write, at most 128 characters; ``route_prefix`` of the class goes in front of it.
+    :param permissions: Who may ask: a list of permissions, which all have to permit; see
+        :func:`~routesock.permissions.as_permission`. ``()`` opens the route to everybody. Without it
+        ``route_permissions`` of the class holds, else the setting ``PERMISSIONS``, else the route is open.
+    :param throttle: How often the route may be called, such as ``"30/min"``: a rate, a :class:`~routesock.Throttle`, or
+        a list of them, which all have to let a call through. It holds beside ``route_throttle`` of the class; ``()``
+        takes the route out of that, too.
+    :param schema: Turns the client's payload into ``request.payload`` or refuses it (422): a marshmallow Schema (class
+        or instance), a pydantic model, a msgspec Struct, a DRF serializer, or a callable.
+    :param hydrate: Called with the request; what it returns becomes ``request.payload``. A function or the name of a
+        method, sync or async.
+    :param dehydrate: Turns the handler's result into what JSON can spell, for 2xx replies: a schema, a callable, or the
+        name of a method.
+    :param status: The status of a plain result, 200 to 299; otherwise 200, and 204 for ``None``.
+    :param timeout: Seconds that the handler may take before the client is answered 504; ``None``: no limit. Without it
+        ``route_timeout`` of the class holds, else the setting ``TIMEOUT``. For a stream: between two items.
+    :param middleware: ``async def m(request, call_next)``, called around the handler inside the class's own middleware.
+    :param parallel: Whether the route runs beside the order of the socket's other requests, in a task with its own copy
+        of the context. Streams always do.
+    :param cancel_on_disconnect: Whether the handler is cancelled at once when the client leaves, instead of having
+        ``route_disconnect_grace`` seconds to end. Streams always are.
+    :param public: Whether it is answered before a handshake, where the consumer has one in front: ``request.user`` is
+        anonymous then, and ``connect()`` has not run yet.
+    :param summary: One line about the route. This and the next three are kept for documents; nothing reads them yet.
+    :param description: More than the summary says.
+    :param tags: Names that group routes.
+    :param deprecated: Whether clients should stop using the route.
+
+    Raises :class:`~routesock.exceptions.RouteSetupError` for an option that cannot work.
+    """
+    declared = Route(
+        name=Route.checked(name),
+        permissions=UNSET if permissions is UNSET else as_permissions("permissions=", permissions),
+        throttles=checked_throttles("throttle=", throttle),
+        schema=None if schema is None else as_schema(schema),
+        hydrate=checked_hook("hydrate", hydrate),
+        dehydrate=checked_dehydrate(dehydrate),
+        status=_checked_status(status),
+        timeout=checked_timeout("timeout", timeout),
+        middleware=checked_middleware("middleware", middleware),
+        parallel=checked_flag("parallel", parallel),
+        cancel_on_disconnect=checked_flag("cancel_on_disconnect", cancel_on_disconnect),
+        public=checked_flag("public", public),
+        summary=summary,
+        description=description,
+        tags=(tags,) if isinstance(tags, str) else tuple(tags),
+        deprecated=deprecated,
+    )
+    return marking(declared)
+
+
+def collect(cls: type) -> dict[str, Route]:
+    """The routes of ``cls`` by their full names: the marks of its methods and of those that it inherits.
+
+    Raises :class:`RouteSetupError` if two methods claim one name, or a handler cannot do what its options say.
+    """
+    prefix = getattr(cls, "route_prefix", "")
+    if not isinstance(prefix, str):
+        raise RouteSetupError(f"{cls.__name__}.route_prefix is a string, not {prefix!r}.")
+    routes = collected(cls, Route, prefix)
+    for name, route in routes.items():
+        if yields(getattr(cls, route.attr)):
+            if route.status is not None:
+                raise RouteSetupError(
+                    f"{cls.__name__}.{route.attr} yields: its items have status 206 and its end 200. Remove status=."
+                )
+            routes[name] = replace(route, streams=True)
+    return routes
+
+
+def checked_name(name: Any, example: str) -> str:
+    """``name`` if frames can have it: not empty, not too long, not reserved. ``example`` shows how it is written."""
+    if not isinstance(name, str) or not name:
+        raise RouteSetupError(f"A route's name is a string, as in {example}; got {name!r}.")
+    if len(name) > MAX_ROUTE_CHARS:
+        raise RouteSetupError(f"A route's name has at most {MAX_ROUTE_CHARS} characters; {name[:20]!r}... is longer.")
+    if name in RESERVED:
+        raise RouteSetupError(f"The route name {name!r} is reserved for the protocol. Write {name.lower()!r}.")
+    return name
+
+
+def checked_dehydrate(dehydrate: Any) -> SchemaAdapter | Callable[..., Any] | str | None:
+    return library_adapter(dehydrate) or checked_hook("dehydrate", dehydrate)
+
+
+def checked_hook(option: str, hook: Any) -> Callable[..., Any] | str | None:
+    if hook is None or (isinstance(hook, str) and hook.isidentifier()):
+        return hook
+    if not callable(hook):
+        raise RouteSetupError(f"{option}= is a function or the name of a method; got {hook!r}.")
+    if yields(hook):
+        raise RouteSetupError(f"{option}={hook!r} yields; a hook returns its result.")
+    if not takes(hook, 1):
+        raise RouteSetupError(
+            f"{option}={hook!r} cannot be called with one argument. Of a method, give the name: "
+            f"{option}={getattr(hook, '__name__', 'name')!r}."
+        )
+    function: Callable[..., Any] = hook
+    return function
+
+
+def _checked_status(status: Any) -> int | None:
+    if status is None:
+        return None
+    if isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 299 and status != 206:
+        return int(status)
+    raise RouteSetupError(f"status= is that of a success, 200 to 299 but not 206, a stream item's; got {status!r}.")
+
+
+def checked_flag(option: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise RouteSetupError(f"{option}= is True or False; got {value!r}.")
+
+
+def checked_throttles(option: str, throttle: Any) -> tuple[Throttle, ...] | Unset:
+    """``throttle`` (a rate, a :class:`Throttle`, a list of them, or :data:`UNSET`) as throttles."""
+    if isinstance(throttle, Unset):
+        return UNSET
+    items = throttle if isinstance(throttle, list | tuple) else [throttle]
+    for item in items:
+        if not isinstance(item, str | Throttle):
+            raise RouteSetupError(f'{option} is a rate such as "30/min", a Throttle, or a list of them; got {item!r}.')
+    return tuple(item if isinstance(item, Throttle) else Throttle(item) for item in items)
+
+
+def checked_timeout(option: str, seconds: Any) -> float | Unset | None:
+    """``seconds`` if they can be a deadline: a positive number, ``None`` for none, or :data:`UNSET`."""
+    if seconds is None or seconds is UNSET:
+        return seconds
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0:
+        return float(seconds)
+    raise RouteSetupError(f"{option} is a positive number of seconds, or None for none; got {seconds!r}.")
+
+
+def checked_middleware(option: str, middleware: Any) -> tuple[Callable[..., Any], ...]:
+    """``middleware`` as a tuple of ``async def m(request, call_next)``."""
+    if not isinstance(middleware, list | tuple):  # an iterator would be empty for a subclass, and a set has no order
+        raise RouteSetupError(f"{option} is a list of functions; got {middleware!r}.")
+    for function in middleware:
+        if not is_middleware(function):
+            raise RouteSetupError(f"{option}: write {function!r} as `async def m(request, call_next)`.")
+    return tuple(middleware)
+
+
+def is_middleware(function: Any) -> bool:
+    """Whether ``function`` is an ``async def m(request, call_next)``, or an object that is called like one."""
+    return is_async(function) and takes(function, 2)

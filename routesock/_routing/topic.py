@@ -1,0 +1,223 @@
+"""@topic: declares a topic that clients can subscribe to, and the pattern of its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
+
+from .._runtime.callables import yields
+from ..exceptions import RouteSetupError
+from ..permissions.base import as_permissions
+from ..schemas import as_schema
+from ..throttling import Throttle
+from ..typing import UNSET, Unset
+from .route import (
+    Handler,
+    Mark,
+    Route,
+    checked_dehydrate,
+    checked_flag,
+    checked_hook,
+    checked_middleware,
+    checked_throttles,
+    checked_timeout,
+    collected,
+    marking,
+)
+
+MAX_TOPIC_CHARS: Final = 128
+
+_PLACE: Final = re.compile(r"([^{}]*)\{([^{}]*)\}([^{}]*)")
+
+
+class Place(NamedTuple):
+    """A segment with a parameter: one character or more, between two texts."""
+
+    before: str
+    name: str
+    after: str
+
+
+Segment: TypeAlias = str | Place
+
+
+class Pattern:
+    """A pattern as it was written: segments with a dot between two of them, and in each at most one ``{parameter}``.
+
+    A parameter stands for one character or more, but for no dot, so that to match a name takes a time that grows with
+    its length alone. Raises :class:`RouteSetupError` for any other.
+    """
+
+    __slots__ = ("segments", "text")
+
+    def __init__(self, text: Any) -> None:
+        if not isinstance(text, str) or not text:
+            raise RouteSetupError(f'A topic\'s name is a string, as in @topic("room.{{room_id}}"); got {text!r}.')
+        if len(text) > MAX_TOPIC_CHARS:
+            raise RouteSetupError(
+                f"A topic's name has at most {MAX_TOPIC_CHARS} characters; {text[:20]!r}... is longer."
+            )
+        self.text = text
+        self.segments: tuple[Segment, ...] = tuple(_segment(text, part) for part in text.split("."))
+        names = [segment.name for segment in self.segments if isinstance(segment, Place)]
+        if len(names) > len(set(names)):
+            raise RouteSetupError(f"The topic {text!r} has two parameters of one name. Rename one.")
+
+    def __repr__(self) -> str:
+        return repr(self.text)
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """What two patterns share that match the same names: all but how their parameters are called."""
+        return tuple(s if isinstance(s, str) else (s.before, s.after) for s in self.segments)
+
+    @property
+    def rank(self) -> tuple[Any, ...]:
+        """Of two patterns that match one name, the one with the lower rank is meant.
+
+        At the first segment in which they differ, a text comes before a parameter, and a parameter with more text
+        around it, or with more in front of it, before one with less.
+        """
+        return tuple(
+            (0,) if isinstance(s, str) else (1, -len(s.before + s.after), -len(s.before)) for s in self.segments
+        )
+
+    def match(self, parts: Sequence[str]) -> dict[str, str] | None:
+        """The parameters in a name whose segments are ``parts``; ``None`` if it is none of these."""
+        if len(parts) != len(self.segments):
+            return None
+        found: dict[str, str] = {}
+        for segment, part in zip(self.segments, parts, strict=True):
+            if isinstance(segment, str):
+                if part != segment:
+                    return None
+                continue
+            before, name, after = segment
+            if not part.startswith(before) or not part.endswith(after) or len(part) <= len(before) + len(after):
+                return None
+            found[name] = part[len(before) : len(part) - len(after)]
+        return found
+
+
+def _segment(text: str, part: str) -> Segment:
+    if not part:
+        raise RouteSetupError(f"The topic {text!r} has an empty segment: write a text or a parameter between two dots.")
+    if "{" not in part and "}" not in part:
+        return part
+    place = _PLACE.fullmatch(part)
+    if place is None:
+        raise RouteSetupError(
+            f"The topic {text!r}: {part!r} is no segment. One has at most one parameter, as in room-{{room_id}}; "
+            "separate two by a dot."
+        )
+    before, name, after = place.groups()
+    if not name.isidentifier():
+        raise RouteSetupError(f"The topic {text!r}: a parameter is called like a variable, as in {{room_id}}.")
+    return Place(before, name, after)
+
+
+SUBSCRIBE: Final = "SUBSCRIBE"
+
+UNSUBSCRIBE: Final = "UNSUBSCRIBE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic(Mark):
+    """One topic: which names it has, and what is done when a client subscribes and when that ends."""
+
+    noun: ClassVar[str] = "topic"
+    argument: ClassVar[str] = "request"
+
+    pattern: Pattern
+    route: Route
+    """A SUBSCRIBE, as if it were a route."""
+    unsubscribe: Callable[..., Any] | str | None
+    recheck: bool
+
+    @classmethod
+    def checked(cls, name: Any) -> str:
+        return Pattern(name).text
+
+
+def topic(
+    name: str,
+    *,
+    permissions: Sequence[Any] | Unset = UNSET,
+    throttle: str | Throttle | Sequence[str | Throttle] | Unset = UNSET,
+    schema: Any = None,
+    hydrate: Callable[..., Any] | str | None = None,
+    dehydrate: Any = None,
+    timeout: float | Unset | None = UNSET,
+    middleware: Sequence[Callable[..., Any]] = (),
+    unsubscribe: Callable[..., Any] | str | None = None,
+    recheck: bool = False,
+) -> Callable[[Handler], Handler]:
+    """Mark a consumer's method as the handler of subscriptions to a topic; the method itself stays as it is.
+
+    A client sends SUBSCRIBE with the name of a topic, and the socket joins the group of that name: what is broadcast to
+    it is pushed to the client until it sends UNSUBSCRIBE, or leaves. The handler takes the
+    :class:`~routesock.Request` and returns the payload of the reply, such as what there is so far. If it raises, or the
+    reply is an error for any other reason, there is no subscription. The socket has joined the group before the handler
+    runs, so that nothing is lost between the two; a push may come before the reply.
+
+    The options that :func:`routesock.route` has too mean the same. In place of a payload there are the parameters of
+    the name: to ``"room.{room_id}"`` and a client that asks for ``room.5``, ``{"room_id": "5"}``, always strings.
+    ``request.topic`` is the whole name.
+
+    :param name: Segments with a dot between two of them, at most 128 characters. A segment may have one
+        ``{parameter}``, which stands for one character or more, but for no dot. Of several topics that a name belongs
+        to, the one is meant that has a text where another has a parameter, looked at from the left. ``route_prefix``
+        does not stand in front of it.
+    :param unsubscribe: Called with a request that has the handler's ``payload``, ``data`` and ``topic``, when the
+        subscription ends: at an UNSUBSCRIBE, when a permission is gone, and when the socket ends, before
+        ``disconnect()``. A function or the name of a method, sync or async.
+    :param recheck: Whether the permissions, with the schema and ``hydrate=``, are asked again before each push. Who is
+        denied is not sent the push, and is unsubscribed.
+
+    Raises :class:`~routesock.exceptions.RouteSetupError` for an option that cannot work.
+    """
+    pattern = Pattern(name)
+    declared = Topic(
+        name=pattern.text,
+        pattern=pattern,
+        route=Route(
+            name=f"{SUBSCRIBE} {name}",
+            permissions=UNSET if permissions is UNSET else as_permissions("permissions=", permissions),
+            throttles=checked_throttles("throttle=", throttle),
+            schema=None if schema is None else as_schema(schema),
+            hydrate=checked_hook("hydrate", hydrate),
+            dehydrate=checked_dehydrate(dehydrate),
+            timeout=checked_timeout("timeout", timeout),
+            middleware=checked_middleware("middleware", middleware),
+        ),
+        unsubscribe=checked_hook("unsubscribe", unsubscribe),
+        recheck=checked_flag("recheck", recheck),
+    )
+    if recheck and declared.route.permissions == ():
+        raise RouteSetupError(
+            f"@topic({name!r}): recheck=True asks the permissions again, and permissions=() has none."
+        )
+    return marking(declared)
+
+
+def collect_topics(cls: type) -> tuple[Topic, ...]:
+    """The topics of ``cls``, found as its routes are.
+
+    Raises :class:`RouteSetupError` if two of them match the same names.
+    """
+    topics: dict[tuple[Any, ...], Topic] = {}
+    for mark in collected(cls, Topic).values():
+        if yields(getattr(cls, mark.attr)):
+            raise RouteSetupError(
+                f"{cls.__name__}.{mark.attr} yields, but a topic has one reply. Return what there is so far, and send "
+                "the rest with self.socket.broadcast()."
+            )
+        other = topics.setdefault(mark.pattern.shape, replace(mark, route=replace(mark.route, attr=mark.attr)))
+        if other.pattern is not mark.pattern:
+            raise RouteSetupError(
+                f"Both {cls.__name__}.{other.attr} and {cls.__name__}.{mark.attr} claim the topic {mark.pattern!r}. "
+                f"Rename one, or remove an inherited one with `{other.attr} = None`."
+            )
+    return tuple(topics.values())

@@ -1,0 +1,59 @@
+"""How a callable can be called, and whether code runs in the task that it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+
+
+def is_bound(cls: type, attr: str) -> bool:
+    """Whether ``cls.attr`` takes no ``self`` any more: a static or a class method."""
+    return isinstance(inspect.getattr_static(cls, attr), staticmethod | classmethod)
+
+
+def takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether ``function`` can be called with ``count`` arguments; true for one that does not tell."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def yields(function: Any) -> bool:
+    """Whether calling ``function`` gives a generator."""
+    return inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
+
+
+def is_async(function: Any) -> bool:
+    """Whether calling ``function`` (a function, a partial, an object with ``__call__``) gives a coroutine."""
+    while isinstance(function, partial):
+        function = function.func
+    return iscoroutinefunction(function) or iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004
+
+
+def runs(task: asyncio.Task[Any] | None) -> bool:
+    """Whether this code is run by ``task``, not by somebody who closes its coroutine."""
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:  # no loop runs
+        return False
+
+
+def is_from_outside(exc: BaseException, task: asyncio.Task[Any] | None) -> bool:
+    """Whether ``exc`` ends ``task``, which caught it: its cancellation, or its being thrown away with its loop.
+
+    Code that runs in it may raise a ``CancelledError`` or a ``GeneratorExit`` of its own.
+    """
+    if isinstance(exc, GeneratorExit):
+        return not runs(task)
+    return isinstance(exc, asyncio.CancelledError) and task is not None and bool(task.cancelling())

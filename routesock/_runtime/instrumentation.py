@@ -1,0 +1,178 @@
+"""Log records and signals of requests, sockets and internal errors."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+import uuid
+from logging import ERROR, INFO, WARNING
+from time import perf_counter
+from typing import Any, Final
+
+from django.conf import settings
+
+from .._wire import problems
+from .._wire.messages import Request, RequestId
+from ..exceptions import InternalError, RoutesockError
+from ..signals import request_finished, request_started, socket_closed, socket_opened
+from ..status import CLIENT_CLOSED_REQUEST
+
+logger: Final = logging.getLogger("routesock.request")
+
+MAX_LOGGED_CHARS: Final = 200
+
+
+def printable(text: object) -> str:
+    """A client's text for a log line: escaped, so that it cannot forge a line, and cut."""
+    return repr(str(text)[:MAX_LOGGED_CHARS])[: MAX_LOGGED_CHARS + 2]
+
+
+def extras(
+    consumer: Any,
+    request: Request | None = None,
+    *,
+    route: str | None = None,
+    id: RequestId = None,
+    status: int | None = None,
+    error_id: str | None = None,
+) -> dict[str, Any]:
+    """What every record of the logger has beside its text, ``None`` where there is nothing to say.
+
+    All of it may stand in a format string: a client's text is escaped and cut.
+    """
+    trace_id = duration = None
+    if request is not None:
+        route, id, trace_id = request.route, request.id, request.trace_id
+        began = getattr(request, "_began", None)
+        duration = None if began is None else round((perf_counter() - began) * 1000, 3)
+    return {
+        "routesock_consumer": type(consumer).__qualname__,
+        "routesock_route": None if route is None else printable(route)[1:-1],
+        "routesock_request_id": id if id is None or type(id) is int else printable(id)[1:-1],
+        "routesock_status": status,
+        "routesock_duration_ms": duration,
+        "routesock_trace_id": trace_id,
+        "routesock_error_id": error_id,
+    }
+
+
+def error_for(exc: BaseException, consumer: Any, request: Request) -> RoutesockError:
+    """The error that answers ``exc``: the one that it stands for, else a 500 whose traceback is in the log."""
+    try:
+        error = problems.error_of(exc)
+    except BaseException as broken:  # an exception whose own text or status cannot be read
+        exc, error = broken, None
+    return error or internal_error(exc, f"Route {printable(request.route)}", consumer, request.id, request)
+
+
+def internal_error(
+    exc: BaseException,
+    what: str,
+    consumer: Any,
+    id: RequestId = None,
+    request: Request | None = None,
+) -> InternalError:
+    """Log ``exc`` under a new ``error_id`` and give the 500 that carries the id; under ``DEBUG`` also the traceback."""
+    error_id = uuid.uuid4().hex
+    logger.error(
+        "%s failed (error %s).",
+        what,
+        error_id,
+        exc_info=exc,
+        extra=extras(consumer, request, id=id, status=500, error_id=error_id),
+    )
+    if request is not None:
+        request._logged = True
+    collect = consumer.scope.get("routesock.on_error")
+    if collect is not None:  # the testing kit raises it where the test made the call
+        collect(id, exc)
+    if not settings.DEBUG:
+        return InternalError(error_id=error_id)
+    lines = traceback.format_exception(exc)
+    return InternalError(lines[-1].strip(), error_id=error_id, traceback="".join(lines))
+
+
+def announce(request: Request) -> None:
+    """The turn of ``request`` has come, and ``request_started`` has receivers."""
+    request_started.tell(type(request.consumer), request=request, trace_id=request.trace_id)
+
+
+def finished(request: Request, status: int | None) -> None:
+    """``request`` has its final reply, or will never have one (``None``).
+
+    One that had no turn is started first. Of several calls for one request the first counts. One that succeeded need
+    not be passed where ``request_finished`` has no receivers and the logger is not enabled for ``INFO``.
+    """
+    if not hasattr(request, "_began"):
+        request._began = perf_counter()
+        if request_started.receivers:
+            announce(request)
+    if request._began is None:
+        return
+    duration = perf_counter() - request._began
+    level = _level(status)
+    if logger.isEnabledFor(level) and not getattr(request, "_logged", False):
+        answer = "no reply" if status is None else status
+        about = extras(request.consumer, request, status=status)
+        logger.log(level, "Route %s: %s in %.1f ms.", printable(request.route), answer, duration * 1000, extra=about)
+    request._began = None
+    if request_finished.receivers:
+        request_finished.tell(
+            type(request.consumer),
+            request=request,
+            trace_id=request.trace_id,
+            route=request.route,
+            status=status,
+            duration=duration,
+        )
+
+
+def refused(consumer: Any, error: RoutesockError, route: str | None, id: RequestId) -> None:
+    """A frame was answered ``error`` that is no request of a route of ``consumer``."""
+    level = _level(error.status)
+    if logger.isEnabledFor(level) and not isinstance(error, InternalError):  # which is in the log already
+        what = "A frame" if route is None else f"Route {printable(route)}"
+        logger.log(
+            level, "%s: %d.", what, error.status, extra=extras(consumer, route=route, id=id, status=error.status)
+        )
+
+
+class Life:
+    """Tells when a socket of ``consumer`` has opened, and when it has closed."""
+
+    __slots__ = ("_accepted", "_connected", "_consumer", "_opened_at")
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+        self._accepted = False
+        self._connected = False
+        self._opened_at: float | None = None
+
+    def accepted(self) -> None:
+        """The server was told to accept it."""
+        self._accepted = True
+        self._opened()
+
+    def connected(self) -> None:
+        """``connect()`` has returned."""
+        self._connected = True
+        self._opened()
+
+    def closed(self, code: int) -> None:
+        """Nothing is left to be done for it; ``code`` is why it ended."""
+        if self._opened_at is not None and socket_closed.receivers:
+            duration = perf_counter() - self._opened_at
+            socket_closed.tell(type(self._consumer), consumer=self._consumer, code=code, duration=duration)
+
+    def _opened(self) -> None:
+        if self._accepted and self._connected and self._opened_at is None:
+            self._opened_at = perf_counter()
+            if socket_opened.receivers:
+                socket_opened.tell(type(self._consumer), consumer=self._consumer, scope=self._consumer.scope)
+
+
+def _level(status: int | None) -> int:
+    """As Django logs its responses, but for what a client does not wait for any more, and what it is to try again."""
+    if status is None or status < 400 or status == CLIENT_CLOSED_REQUEST:
+        return INFO
+    return WARNING if status < 500 or status == 503 else ERROR

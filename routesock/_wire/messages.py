@@ -1,0 +1,203 @@
+"""Requests and replies, and the trace id that a request belongs to."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+_TRACE_HEADER: Final = "traceparent"
+
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)(?P<version>[0-9a-f]{2})"
+    r"-(?!0{32})(?P<trace_id>[0-9a-f]{32})"
+    r"-(?!0{16})[0-9a-f]{16}"
+    r"-[0-9a-f]{2}(?P<rest>-.*)?",
+    re.DOTALL,
+)
+
+
+def parse_traceparent(traceparent: str) -> str | None:
+    """The trace id of a ``traceparent`` (section 3.2); ``None`` for one that has to be ignored.
+
+    Version 00 ends after its flags. A higher one may go on behind a dash, and is read as if it were 00 up to there.
+    """
+    found = _TRACEPARENT.fullmatch(traceparent)
+    if found is None or (found["version"] == "00" and found["rest"] is not None):
+        return None
+    return found["trace_id"]
+
+
+def trace_id_for(headers: Any, scope: Mapping[str, Any]) -> str:
+    """The trace that a request belongs to: that of its own ``headers``, else of the handshake in ``scope``, else a new
+    one.
+    """
+    return _given(headers) or _given(scope.get("headers")) or uuid.uuid4().hex  # whose version keeps it from being 0
+
+
+def _given(headers: Any) -> str | None:
+    """The trace id in ``headers``, a mapping or ASGI's pairs of bytes, with names in any case.
+
+    ``None`` also for several to choose from, and for what is no headers: nobody's log line fails for that.
+    """
+    try:
+        pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+        values = [value for name, value in pairs if _text(name).lower() == _TRACE_HEADER]
+        return parse_traceparent(_text(values[0])) if len(values) == 1 else None
+    except Exception:
+        return None
+
+
+def _text(part: Any) -> str:
+    return part.decode("latin-1") if isinstance(part, bytes) else str(part)
+
+
+if TYPE_CHECKING:
+    from channels.consumer import AsyncConsumer
+
+RequestId: TypeAlias = str | int | None
+"""What a client calls its request; ``None``: a notification, which gets no success reply."""
+
+Scope: TypeAlias = MutableMapping[str, Any]
+
+NO_HEADERS: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Request:
+    """One request on its way through the pipeline.
+
+    ``route``
+        The name that the client asked for.
+    ``id``
+        The client's own id of the request (``str``, ``int``, or ``None`` for a notification).
+    ``payload``
+        What the client sent; after ``schema=`` what the schema made of it; after ``hydrate=`` what that returned.
+    ``data``
+        As ``payload``, but never hydrated: where a route has both, the validated input beside the loaded object.
+    ``headers``
+        The request's own headers, a mapping; not those of the handshake, which are in ``scope["headers"]``.
+    ``scope``
+        The ASGI scope of the socket.
+    ``consumer``
+        The consumer instance that answers.
+    ``started``
+        When the handler began (``time.monotonic()``), where hooks may have waited before it; else ``None``.
+    ``timeout``
+        The deadline in seconds that the client asked for with the header ``Request-Timeout``; else ``None``.
+    ``emit``
+        Of a stream: sends one item. Handlers yield instead.
+    """
+
+    # The private ones are set where they are needed: most requests end without them.
+    __slots__ = (
+        "_began",
+        "_logged",
+        "_rate_limits",
+        "_revoked",
+        "_topic",
+        "_trace_id",
+        "_undo",
+        "_view",
+        "consumer",
+        "data",
+        "emit",
+        "headers",
+        "id",
+        "payload",
+        "route",
+        "started",
+        "timeout",
+    )
+    _began: float | None
+    _logged: bool
+    _rate_limits: Mapping[str, str] | None
+    _revoked: bool
+    _topic: str
+    _trace_id: str
+    _undo: Callable[[], Awaitable[None]]
+    _view: Any
+
+    def __init__(
+        self,
+        route: str,
+        id: RequestId = None,
+        payload: Any = None,
+        headers: Mapping[str, Any] = NO_HEADERS,
+        consumer: AsyncConsumer | None = None,
+    ) -> None:
+        self.route = route
+        self.id = id
+        self.payload = payload
+        self.data = payload
+        self.headers = headers
+        self.consumer = consumer
+        self.started: float | None = None
+        self.timeout: float | None = None
+        self.emit: Callable[[Any], Awaitable[None]] | None = None
+
+    def __repr__(self) -> str:
+        # The payload stays out: a request ends up in logs and tracebacks.
+        return f"<Request {self.route[:200]!r} id={self.id!r}>"
+
+    @property
+    def scope(self) -> Scope:
+        """The ASGI scope of the socket; empty for a request made by hand without a consumer."""
+        return getattr(self.consumer, "scope", None) or {}
+
+    @property
+    def user(self) -> Any:
+        """Who is signed in: ``scope["user"]``, else an ``AnonymousUser`` instance, never its class or ``None``."""
+        user = self.scope.get("user")
+        if user is None or issubclass(type(user), type):  # isinstance() would ask a lazy user for its __class__
+            # Importing it needs the app registry, which is not there when routesock itself is imported.
+            from django.contrib.auth.models import AnonymousUser
+
+            return AnonymousUser()
+        return user
+
+    @property
+    def topic(self) -> str | None:
+        """The name that a client subscribes to, or unsubscribes from, such as ``"room.5"``; of a route's ``None``."""
+        return getattr(self, "_topic", None)
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that the request belongs to, 32 hexadecimal digits (W3C Trace Context).
+
+        That of the header ``traceparent`` of the request, else of the handshake, else one that is made when it is first
+        asked for.
+        """
+        try:
+            return self._trace_id
+        except AttributeError:
+            self._trace_id = trace_id_for(self.headers, self.scope)
+            return self._trace_id
+
+
+class Reply:
+    """What a handler answers when a plain value does not say enough.
+
+    ``status`` is from 200 to 599 (204 sends ``null``), but not 206, which marks an item of a stream; ``headers`` appear
+    in the reply only if there are any. ``ValueError`` for any other status.
+    """
+
+    __slots__ = ("headers", "payload", "status")
+
+    def __init__(self, payload: Any = None, status: int = 200, headers: Mapping[str, Any] | None = None) -> None:
+        if not isinstance(status, int) or not 200 <= status <= 599 or status == 206:
+            raise ValueError(f"A reply's status is an integer from 200 to 599 other than 206, not {status!r}.")
+        self.payload = payload
+        self.status = status
+        self.headers: Mapping[str, Any] = headers or NO_HEADERS
+
+    def __repr__(self) -> str:
+        return f"<Reply {int(self.status)}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Reply):
+            return NotImplemented
+        return (self.payload, self.status, dict(self.headers)) == (other.payload, other.status, dict(other.headers))
+
+    __hash__ = None  # type: ignore[assignment]

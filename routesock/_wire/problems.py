@@ -1,0 +1,235 @@
+"""Any exception to the error that the client reads, of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from .. import conf
+from ..exceptions import BadRequest, Invalid, NotFound, PermissionDenied, RoutesockError
+from ..typing import UNSET
+from .codec import encode
+
+MAX_ERRORS: Final = 20
+
+MAX_NAME_CHARS: Final = 64
+
+MAX_MESSAGE_CHARS: Final = 200
+
+MAX_ERRORS_SIZE: Final = 3_000
+"""Bytes as JSON: with an id and a route of 128 ASCII characters, an error reply stays below 4 KiB."""
+
+
+def error_of(exc: BaseException) -> RoutesockError | None:
+    """The error that ``exc`` stands for: routesock's own, Django's, marshmallow's, DRF's; ``None``: a fault of ours."""
+    if isinstance(exc, RoutesockError):
+        return exc
+    for cls in type(exc).__mro__:
+        convert = _CONVERTERS.get(f"{cls.__module__}.{cls.__qualname__}")
+        if convert is not None:
+            return convert(exc)
+    return None
+
+
+def invalid(errors: Any) -> Invalid:
+    """What a schema's refusal becomes: the configured status, ``errors`` cut to a bounded size."""
+    return Invalid(status=conf.get("VALIDATION_STATUS"), errors=bounded(errors))
+
+
+def bounded(errors: Any, size: int = MAX_ERRORS_SIZE) -> Any:
+    """``errors`` with keys as strings, at most 20 messages, long names and texts cut; at most ``size`` bytes as JSON.
+
+    ``errors`` are messages by field, nested, or a list of objects that each hold one message under ``msg`` (pydantic).
+    What was left out is counted in one more message, in an object under ``"..."``: a client that sends 5,000 unknown
+    fields gets no reply of 144 KB.
+    """
+    total = _count(errors)
+    most = MAX_ERRORS
+    while len(encode(kept := _at_most(errors, most, total))) > size and most:
+        most -= 1
+    return kept
+
+
+def fitted(problem: dict[str, Any], size: int) -> dict[str, Any]:
+    """``problem`` (what :meth:`RoutesockError.problem` gives) in at most ``size`` bytes of JSON, for ``size`` >= 400.
+
+    Where it is larger, ``detail`` is cut, then ``errors``, and extra members are left out.
+    """
+    if len(encode(problem)) <= size:
+        return problem
+    standard: dict[str, Any] = {name: problem[name] for name in ("code", "title", "detail") if name in problem}
+    room = size - len(encode({**standard, "detail": "", "errors": ""}))
+    standard["detail"] = _cut(str(standard.get("detail", "")), MAX_MESSAGE_CHARS, room // 2)
+    if "errors" not in problem:
+        return standard
+    return {**standard, "errors": bounded(problem["errors"], room - len(encode(standard["detail"])))}
+
+
+def _at_most(errors: Any, most: int, total: int) -> Any:
+    """``errors`` cut to ``most`` of their ``total`` messages, plus one that counts the others."""
+    budget = _Budget(most)
+    kept = _kept(errors, budget)
+    left_out = total - (most - budget.left)
+    return _with_rest(errors, kept, _Rest(left_out)) if left_out else kept
+
+
+class _Rest(str):
+    """The message that stands for ``left_out`` others; of a type of its own, so that cutting twice counts right."""
+
+    left_out: int
+
+    def __new__(cls, left_out: int) -> _Rest:
+        self = super().__new__(cls, f"{left_out} more.")
+        self.left_out = left_out
+        return self
+
+
+class _Budget:
+    """How many messages may still be kept."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def take(self) -> bool:
+        taken = self.left > 0
+        self.left -= taken
+        return taken
+
+
+def _is_entry(errors: Any) -> bool:
+    """Whether this object is one message, as pydantic writes it."""
+    return isinstance(errors, dict) and isinstance(errors.get("msg"), str)
+
+
+def _count(errors: Any) -> int:
+    if _is_entry(errors):
+        return _count(errors["msg"])
+    if isinstance(errors, dict):
+        return sum(map(_count, errors.values()))
+    if isinstance(errors, list | tuple):
+        return sum(map(_count, errors))
+    return errors.left_out if isinstance(errors, _Rest) else 1
+
+
+def _kept(errors: Any, budget: _Budget) -> Any:
+    """``errors`` cut; :data:`UNSET` for a message that is not kept."""
+    if isinstance(errors, list | tuple):
+        return _kept_in_order(errors, budget)
+    if isinstance(errors, dict) and not _is_entry(errors):
+        return _kept_by_name(errors, budget)
+    message = errors["msg"] if isinstance(errors, dict) else errors
+    if isinstance(message, _Rest) or not budget.take():
+        return UNSET
+    if isinstance(errors, dict):
+        return {_name(name): _entry_value(value) for name, value in errors.items()}
+    return _scalar(errors)
+
+
+def _kept_by_name(errors: dict[Any, Any], budget: _Budget) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, value in errors.items():
+        if not budget.left:
+            break
+        short = _name(name)
+        if short in kept:  # two long names with one beginning: the second is counted, not kept
+            continue
+        part = _kept(value, budget)
+        if part not in (UNSET, {}, []):
+            kept[short] = part
+    return kept
+
+
+def _kept_in_order(errors: Iterable[Any], budget: _Budget) -> list[Any]:
+    kept: list[Any] = []
+    for value in errors:
+        if not budget.left or len(kept) > MAX_ERRORS_SIZE // 4:  # even empty objects would not fit then
+            break
+        part = _kept(value, budget)
+        if part is not UNSET:  # an empty object stays: DRF's lists say by position which item is wrong
+            kept.append(part)
+    return kept
+
+
+def _with_rest(errors: Any, kept: Any, rest: _Rest) -> Any:
+    if isinstance(kept, dict):
+        return {**kept, "...": [rest]}
+    if not isinstance(errors, list | tuple):
+        return rest
+    if errors and _is_entry(errors[0]):
+        return [*kept, {"type": "too_many_errors", "loc": [], "msg": rest}]
+    return [*kept, {"...": [rest]} if errors and isinstance(errors[0], dict) else rest]
+
+
+def _entry_value(value: Any) -> Any:
+    return [_scalar(item) for item in value] if isinstance(value, list | tuple) else _scalar(value)
+
+
+def _scalar(value: Any) -> Any:
+    if value is None or isinstance(value, bool) or (type(value) is int and abs(value) < 2**53):
+        return value
+    return _cut(str(value), MAX_MESSAGE_CHARS)
+
+
+def _name(name: Any) -> str:
+    return _cut(str(name), MAX_NAME_CHARS)
+
+
+def _cut(text: str, chars: int, size: int = MAX_ERRORS_SIZE) -> str:
+    """``text`` cut to so many characters, and to so many bytes as JSON, quotes included."""
+    text = text[:chars]
+    while text and len(encode(text)) > size:
+        text = text[: len(text) * 3 // 4]
+    return text
+
+
+def _not_found(exc: Any) -> RoutesockError:
+    text = str(exc.args[0]) if exc.args else None
+    # get_object_or_404 names the model in its text; one that a handler wrote is meant for the client.
+    return NotFound(None if text is None or text.endswith(" matches the given query.") else text)
+
+
+def _missing_object(exc: Any) -> RoutesockError:
+    # Its message names the model: an attempt to look something up tells nothing about the database.
+    return NotFound()
+
+
+def _permission_denied(exc: Any) -> RoutesockError:
+    return PermissionDenied(str(exc.args[0]) if exc.args else None)
+
+
+def _django_invalid(exc: Any) -> RoutesockError:
+    return invalid(exc.message_dict if hasattr(exc, "error_dict") else {"__all__": exc.messages})
+
+
+def _marshmallow_invalid(exc: Any) -> RoutesockError:
+    return invalid(exc.normalized_messages())
+
+
+def _suspicious(exc: Any) -> RoutesockError:
+    return BadRequest()
+
+
+def _rest_framework(exc: Any) -> RoutesockError:
+    """DRF's own status and code; field errors as DRF gives them, ``wait`` as ``Retry-After``."""
+    detail = exc.detail
+    plain = isinstance(detail, str)
+    wait = getattr(exc, "wait", None)
+    return RoutesockError(
+        str(detail) if plain else str(exc.default_detail),
+        status=exc.status_code,
+        code=detail.code if plain else exc.default_code,
+        errors=None if plain else bounded(detail),
+        headers=None if wait is None else {"Retry-After": int(-(-wait // 1))},
+    )
+
+
+_CONVERTERS: Final[dict[str, Callable[[Any], RoutesockError]]] = {
+    # By name, so that no library is imported to compare with: what is not loaded cannot have been raised.
+    "django.core.exceptions.ObjectDoesNotExist": _missing_object,
+    "django.core.exceptions.PermissionDenied": _permission_denied,
+    "django.core.exceptions.SuspiciousOperation": _suspicious,
+    "django.core.exceptions.ValidationError": _django_invalid,
+    "django.http.response.Http404": _not_found,
+    "marshmallow.exceptions.ValidationError": _marshmallow_invalid,
+    "rest_framework.exceptions.APIException": _rest_framework,
+}

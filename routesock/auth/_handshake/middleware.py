@@ -1,0 +1,95 @@
+"""HandshakeMiddleware: authenticates a socket by its first frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any
+
+from ..._runtime.clients import is_signed_in
+from ..._wire.messages import Scope
+from ...dialects import Dialect
+from ...exceptions import RouteSetupError
+from ..authenticators import Authenticator, as_authenticators
+from ..refusals import Application, Receive, Send, deny, enter, has_odd_origin
+from .attempts import Lockout
+from .gatekeeper import Gatekeeper, Terms
+
+
+class Mode(StrEnum):
+    """What a handshake asks of a client that is not signed in."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+    DISABLED = "disabled"
+
+
+class HandshakeMiddleware:
+    """ASGI middleware: accepts a socket, says HELLO, and lets nothing through to the consumer before a good AUTH.
+
+    Then the consumer is connected as ever, with ``scope["user"]``, ``scope["auth"]`` and
+    ``scope["routesock.identity"]``. A socket whose ``scope["user"]`` is signed in already passes as if there were no
+    handshake. Routes with ``public=True`` are answered before it.
+
+    :param app: The ASGI application inside, such as a URLRouter.
+    :param authenticators: Each an authentication class of DRF or an instance of one, an ``async def who(credentials)``,
+        or a :class:`~routesock.auth.SessionKeyAuthentication`.
+    :param mode: ``"required"``; ``"optional"``: a client that sends anything but AUTH, or nothing for ``timeout``
+        seconds, is let through as it is; ``"disabled"``: there is no handshake.
+    :param timeout: Seconds that a client has.
+    :param attempts: Wrong tokens that close the socket, and lock its address.
+    :param lock: Seconds for which an address is locked after so many failures; 0: it is not.
+    :param subprotocols: Those that the consumers speak, the best one first. The socket is accepted before a consumer
+        could choose; without them it is the first one that the client offers.
+    :param dialect: How frames are spelt; as it comes, as the consumer at that path has it.
+
+    Raises :class:`~routesock.exceptions.RouteSetupError` for an option that cannot work.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        authenticators: Iterable[Any] = (),
+        mode: str = "required",
+        timeout: float = 20,
+        attempts: int = 2,
+        lock: float = 20,
+        subprotocols: Sequence[str] = (),
+        dialect: Dialect | None = None,
+    ) -> None:
+        if mode not in [*Mode]:
+            raise RouteSetupError(f'mode= is "required", "optional" or "disabled"; got {mode!r}.')
+        if not _is_number(timeout) or timeout <= 0:
+            raise RouteSetupError(f"timeout= is a positive number of seconds; got {timeout!r}.")
+        if type(attempts) is not int or attempts < 1:
+            raise RouteSetupError(f"attempts= is a positive number of wrong tokens; got {attempts!r}.")
+        if not _is_number(lock) or lock < 0:
+            raise RouteSetupError(f"lock= is a number of seconds, 0 for no lock; got {lock!r}.")
+        if isinstance(subprotocols, str):
+            raise RouteSetupError(f"subprotocols= is a list of names; got {subprotocols!r}.")
+        if dialect is not None and not isinstance(dialect, Dialect):
+            raise RouteSetupError(f"dialect= is an instance of a Dialect, such as Keys(); got {dialect!r}.")
+        self.inner = app
+        self._mode = Mode(mode)
+        resolved: tuple[Authenticator, ...] = ()
+        if self._mode is not Mode.DISABLED:
+            resolved = as_authenticators(authenticators)
+        self._terms = Terms(
+            resolved, self._mode is Mode.REQUIRED, float(timeout), attempts, Lockout(attempts, lock),
+            tuple(subprotocols), dialect,
+        )  # fmt: skip
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket" or self._mode is Mode.DISABLED:
+            await self.inner(scope, receive, send)
+        elif has_odd_origin(scope):
+            await deny(403)(scope, receive, send)
+        elif is_signed_in(scope):
+            await enter(self.inner, scope, receive, send)
+        else:
+            await Gatekeeper(self._terms, self.inner, scope, receive, send).serve()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
