@@ -37,7 +37,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:class", r"collections\.abc\..*|_pytest\..*|AsyncConsumer"),
     # Names in signatures that are no part of the reference.
-    (r"py:class", r"routesock\.typing\.Unset|routesock\.marks\.Handler|RequestId"),
+    (r"py:class", r"routesock\.typing\.Unset|routesock\._routing\.route\.Handler|RequestId"),
 ]
 
 html_theme = "furo"
