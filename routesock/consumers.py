@@ -19,7 +19,7 @@ from ._runtime.clients import TOO_MANY, take_slot
 from .auth._handshake.inner_application import GATE, Gate
 from .dialects import Dialect, Keys
 from .socket import Accessor, give_way
-from .status import restarting
+from .status import restart_ending
 from .throttling import Throttle
 from .typing import UNSET, Unset
 
@@ -155,7 +155,7 @@ class RouteMixin:
                 consumer.channel_name = connection.listen()  # over the class's own, as under Channels
             consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
             if ending is None and sockets.draining:
-                ending = restarting(sockets.retry_after())
+                ending = restart_ending(sockets.retry_after())
             if ending is not None:
                 await connection.turn_away(ending)
                 return
