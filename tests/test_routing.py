@@ -711,7 +711,7 @@ class TestHooks:
         marked = given(**{option: "hook"})(lambda self, request: None)
         for attributes in ({}, {"hook": 5}):
             message = refusal(lambda attributes=attributes: consumer(handler=marked, **attributes))  # type: ignore[misc]
-            assert f"Chat.handler: {option}='hook' names no method of the class." in message
+            assert f"Chat.handler: {option}='hook' is not a method of the class." in message
 
     @pytest.mark.parametrize("option", HOOKS)
     @pytest.mark.parametrize("hook", [5, "", "no name", "self.load", ["load"], ()], ids=repr)
@@ -785,7 +785,7 @@ class TestBases:
     @pytest.mark.parametrize("base", [AsyncConsumer, AsyncHttpConsumer])
     def test_mixin_on_another_kind_of_consumer_is_refused(self, base: type) -> None:
         """There are no frames to route."""
-        assert "Chat is no WebSocket consumer" in refusal(lambda: type("Chat", (RouteMixin, base), {}))
+        assert "Chat is not a WebSocket consumer" in refusal(lambda: type("Chat", (RouteMixin, base), {}))
 
     def test_base_with_its_own_call_is_refused(self) -> None:
         """The mixin in front would replace it without a word; behind it, both work."""
