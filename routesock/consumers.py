@@ -75,7 +75,7 @@ class RouteMixin:
     """What happens when too many frames wait for a slow client: ``"close"`` the socket, or ``"drop"`` the oldest push.
     Without it ``OVERFLOW`` holds."""
 
-    route_db_isolation: ClassVar[bool] = False
+    route_dedicated_threads: ClassVar[bool] = False
     """Whether sync work, that of the ORM above all, of each socket runs in one of ``DB_THREADS`` threads of its own."""
     route_heartbeat: ClassVar[Heartbeat | None] = None
     """When the server sends a PING, and how long it waits for an answer; ``None``: it sends none."""
@@ -91,7 +91,7 @@ class RouteMixin:
     """Whether a socket ends when its user logs out, or may not sign in any more. Without it ``END_WITH_SESSION``
     holds."""
 
-    route_revalidate: ClassVar[float | None] = None
+    route_revalidate_interval: ClassVar[float | None] = None
     """Seconds after which it is looked up, again and again, whether the user may still be signed in; ``None``: never.
     """
 

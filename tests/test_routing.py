@@ -631,8 +631,8 @@ class TestOptions:
     @pytest.mark.parametrize("isolation", [None, 1, "yes", 8])
     def test_isolation_is_true_or_false(self, isolation: Any) -> None:
         """Who writes a number means the setting."""
-        consumer(route_db_isolation=True)
-        assert "DB_THREADS" in refusal(lambda: consumer(route_db_isolation=isolation))
+        consumer(route_dedicated_threads=True)
+        assert "DB_THREADS" in refusal(lambda: consumer(route_dedicated_threads=isolation))
 
     @pytest.mark.parametrize("dialect", [None, Keys, "keys", {}])
     def test_dialect_is_an_instance(self, dialect: Any) -> None:

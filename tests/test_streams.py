@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from marshmallow import Schema, fields
 
-from routesock import Reply, Request, RouteMixin, nonblocking, route
+from routesock import Reply, Request, RouteMixin, route, run_on_loop
 from tests.takeover.driver import Socket, strict, turns, until
 
 
@@ -164,7 +164,7 @@ class Streams(RouteMixin, AsyncJsonWebsocketConsumer):
         yield next(iter(()))
 
     @route("on.loop")
-    @nonblocking
+    @run_on_loop
     def on_loop(self, request: Request) -> Iterator[Any]:
         yield threading.current_thread() is threading.main_thread()
 

@@ -48,7 +48,7 @@ class EventPlan:
     def __init__(self, cls: type, mark: EventMark, *, isolated: bool) -> None:
         self.attr = mark.attr
         self._schema = mark.schema
-        self._loads = Runs.IN_THREAD if mark.schema is not None and mark.schema.blocking else Runs.ON_LOOP
+        self._loads = Runs.IN_THREAD if mark.schema is not None and mark.schema.runs_in_thread else Runs.ON_LOOP
         self._runs = Runs.of(getattr(cls, mark.attr))
         self._refresh = database.refresh_current if isolated else database.refresh
 
@@ -141,7 +141,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
     dialect = class_options.dialect_of(cls)
     timeout = class_options.timeout_of(cls)
     middleware = class_options.middleware_of(cls)
-    isolated = class_options.is_isolated(cls)
+    isolated = class_options.has_dedicated_threads(cls)
     routes = collect(cls)
     topics = collect_topics(cls)
     declared = [*routes.values(), *(topic.route for topic in topics)]
@@ -187,7 +187,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
         isolated=isolated,
         limits=class_options.limits_of(cls),
         ends_with_session=class_options.ends_with_session(cls),
-        revalidate=class_options.revalidate_of(cls),
+        revalidate=class_options.revalidate_interval_of(cls),
         sync=issubclass(cls, SyncConsumer),
         dispatch=own["dispatch"],
         guarded=own["dispatch"] or own["websocket_receive"],

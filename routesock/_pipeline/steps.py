@@ -6,26 +6,13 @@ import inspect
 import time
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from .._routing.route import Route
 from .._runtime.callables import is_async, is_bound, takes, yields
 from .._wire.messages import Reply, Request
 from ..exceptions import RouteSetupError
-from ..schemas import SchemaAdapter
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-_ON_LOOP: Final = "__routesock_nonblocking__"
-
-
-def nonblocking(function: Function) -> Function:
-    """Mark a sync handler or hook that never waits, so that it runs on the event loop.
-
-    Without the mark it runs in Django's database thread, and that hop costs more than all the rest of a request.
-    """
-    setattr(function, _ON_LOOP, True)
-    return function
+from ..schemas.base import SchemaAdapter, run_on_loop, runs_in_thread
 
 
 class DehydrateError(Exception):
@@ -46,7 +33,7 @@ class Runs(Enum):
     def of(cls, function: Any) -> Runs:
         if is_async(function):
             return cls.AWAITED
-        return cls.ON_LOOP if getattr(function, _ON_LOOP, False) else cls.IN_THREAD
+        return cls.IN_THREAD if runs_in_thread(function, default=True) else cls.ON_LOOP
 
 
 class Step(NamedTuple):
@@ -84,7 +71,7 @@ def load(schema: SchemaAdapter) -> Step:
     def set_data(request: Request, value: Any) -> None:
         request.payload = request.data = schema.load(request.payload)
 
-    return Step(Runs.IN_THREAD if schema.blocking else Runs.ON_LOOP, set_data)
+    return Step(Runs.IN_THREAD if schema.runs_in_thread else Runs.ON_LOOP, set_data)
 
 
 def hydrate(hook: Callable[[Request, Any], Any]) -> Step:
@@ -137,8 +124,8 @@ def dehydrate_value(cls: type, route: Route) -> Step:
     if route.dehydrate is None:
         return Step(Runs.ON_LOOP, lambda request, value: value)
     if isinstance(route.dehydrate, SchemaAdapter):
-        dump = _dump_or_server_error(route.dehydrate)
-        runs = Runs.IN_THREAD if route.dehydrate.blocking else Runs.ON_LOOP
+dump = _dump_or_server_error(route.dehydrate)
+        runs = Runs.IN_THREAD if route.dehydrate.runs_in_thread else Runs.ON_LOOP
         return Step(runs, lambda request, value: dump(value))
     hook = hook_of(cls, route, "dehydrate", route.dehydrate)
     return Step(Runs.of(hook), hook)
@@ -193,9 +180,7 @@ def hook_of(cls: type, route: Route, option: str, hook: Any) -> Callable[[Reques
             return await call(request, argument)
 
         return call_async
-    if getattr(function, _ON_LOOP, False):
-        nonblocking(call)
-    return call
+    return call if runs_in_thread(function, default=True) else run_on_loop(call)
 
 
 def checked_result(value: Any, source: Any) -> Any:
