@@ -124,7 +124,7 @@ def dehydrate_value(cls: type, route: Route) -> Step:
     if route.dehydrate is None:
         return Step(Runs.ON_LOOP, lambda request, value: value)
     if isinstance(route.dehydrate, SchemaAdapter):
-dump = _dump_or_server_error(route.dehydrate)
+        dump = _dump_or_server_error(route.dehydrate)
         runs = Runs.IN_THREAD if route.dehydrate.runs_in_thread else Runs.ON_LOOP
         return Step(runs, lambda request, value: dump(value))
     hook = hook_of(cls, route, "dehydrate", route.dehydrate)
