@@ -14,7 +14,7 @@ import pydantic
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from rest_framework import permissions as rest_framework
 
-from routesock import RouteMixin, nonblocking, route
+from routesock import RouteMixin, route, run_on_loop
 from routesock.permissions import BasePermission, IsAuthenticated, IsStaff
 
 from .driving import Application, Receive, Send, reply
@@ -207,7 +207,7 @@ def signed_in(application: Application) -> Application:
 class Lowercase(BasePermission):
     """One that a user might write."""
 
-    @nonblocking
+    @run_on_loop
     def has_permission(self, request: Any) -> bool:
         return bool(request.payload["room"].islower())
 
@@ -291,7 +291,7 @@ def groups() -> tuple[Group, ...]:
                 Contender("hand-written sync consumer", by_hand_sync()),
                 Contender("1 route, sync consumer", routed(echo_sync, base=JsonWebsocketConsumer)),
                 Contender("1 route, async consumer", routed(echo_sync)),
-                Contender("1 route, @nonblocking", routed(nonblocking(_copy(echo_sync)))),
+                Contender("1 route, @run_on_loop", routed(run_on_loop(_copy(echo_sync)))),
             ),
         ),
         Group(
@@ -301,7 +301,7 @@ def groups() -> tuple[Group, ...]:
                 Contender("IsAuthenticated", guarded(IsAuthenticated), target=GUARD_TARGET),
                 Contender("IsStaff | IsAuthenticated", guarded(IsStaff | IsAuthenticated), target=GUARD_TARGET),
                 Contender("~IsStaff & (staff | signed in)", guarded(~IsStaff & (IsStaff | IsAuthenticated))),
-                Contender("a class, @nonblocking", guarded(Lowercase)),
+                Contender("a class, @run_on_loop", guarded(Lowercase)),
                 Contender("an async function", guarded(is_lowercase)),
             ),
         ),

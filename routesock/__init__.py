@@ -12,7 +12,6 @@ from ._groups.broadcasting import (
     send_event,
 )
 from ._groups.losses import DeliveryCounts, delivery_counts
-from ._pipeline.steps import nonblocking
 from ._routing.class_options import Heartbeat
 from ._routing.event import Event, event
 from ._routing.push import Push
@@ -22,6 +21,7 @@ from ._wire.messages import Reply, Request
 from .consumers import RouteMixin
 from .dialects import Dialect, Keys
 from .exceptions import RouteSetupError, RoutesockError
+from .schemas.base import run_in_thread, run_on_loop
 from .throttling import Throttle
 
 __version__ = "0.1.0"
@@ -46,9 +46,10 @@ __all__ = [
     "broadcast_on_commit",
     "delivery_counts",
     "event",
-    "nonblocking",
     "push_to_user",
     "route",
+    "run_in_thread",
+    "run_on_loop",
     "send_event",
     "topic",
 ]

@@ -72,10 +72,10 @@ class RouteMixin:
     ``CONCURRENCY`` holds."""
 
     route_overflow: ClassVar[str | Unset] = UNSET
-    """What happens when too many frames wait for a slow client: ``"close"`` the socket, or ``"drop"`` the oldest push.
-    Without it ``OVERFLOW`` holds."""
+    """What happens when too many frames wait for a slow client. ``"close"`` closes the socket, ``"drop"`` drops the
+    oldest push. The default is the setting ``OVERFLOW``."""
 
-    route_db_isolation: ClassVar[bool] = False
+    route_dedicated_threads: ClassVar[bool] = False
     """Whether sync work, that of the ORM above all, of each socket runs in one of ``DB_THREADS`` threads of its own."""
     route_heartbeat: ClassVar[Heartbeat | None] = None
     """When the server sends a PING, and how long it waits for an answer; ``None``: it sends none."""
@@ -91,7 +91,7 @@ class RouteMixin:
     """Whether a socket ends when its user logs out, or may not sign in any more. Without it ``END_WITH_SESSION``
     holds."""
 
-    route_revalidate: ClassVar[float | None] = None
+    route_revalidate_interval: ClassVar[float | None] = None
     """Seconds after which it is looked up, again and again, whether the user may still be signed in; ``None``: never.
     """
 
@@ -100,11 +100,11 @@ class RouteMixin:
     :class:`~routesock.Throttle`, or a list of them. Each route's own ``throttle=`` holds beside it."""
 
     route_connection_throttle: ClassVar[str | Throttle | Sequence[str | Throttle]] = ()
-    """How often a socket may be opened: the same."""
+    """How often a client may open a socket; the same values as ``route_throttle``."""
 
     socket: Any = Accessor()
-    """The socket: ``push``, ``join``, ``broadcast``, ``close`` and more, of :class:`~routesock.socket.Socket`; they
-    block on a sync consumer."""
+    """The :class:`~routesock.socket.Socket`, with ``push``, ``join``, ``broadcast``, ``close`` and more. On a sync
+    consumer the methods block."""
 
     channel_name: Any = ChannelName()
 

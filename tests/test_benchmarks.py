@@ -103,7 +103,7 @@ def test_the_query_takes_its_time() -> None:
 
 
 def test_isolation_is_what_separates_the_ways() -> None:
-    isolated = {cls for cls in vars(database).values() if getattr(cls, "route_db_isolation", False)}
+    isolated = {cls for cls in vars(database).values() if getattr(cls, "route_dedicated_threads", False)}
     assert isolated == {database.SyncIsolated, database.AsyncIsolated}
 
 

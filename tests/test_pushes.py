@@ -28,12 +28,12 @@ from marshmallow import fields, validate
 from rest_framework import serializers
 from rest_framework.validators import UniqueValidator
 
-from routesock import Push, Request, RouteMixin, route
+from routesock import Push, Request, RouteMixin, route, run_in_thread
 from routesock._routing.push import _blocks, aspoken, spoken
 from routesock._routing.route import RESERVED
 from routesock._wire.codec import encode
 from routesock.exceptions import InvalidPush, NotFound, RouteSetupError
-from routesock.schemas import Blocking, SchemaAdapter, as_schema
+from routesock.schemas import SchemaAdapter, as_schema
 from routesock.testing import RouteClient
 from tests.schemas.samples import PAYLOAD, SAMPLES, WHEN, NoteModel, NoteSchema, NoteStruct, Sample
 
@@ -217,8 +217,8 @@ class TestSpoken:
 
     def test_blocking_is_said(self) -> None:
         assert not _blocks(Push("a", schema=NoteSchema))
-        assert _blocks(Push("b", schema=Blocking(NoteSchema)))
-        assert _blocks(Push("c", schema=next(sample.schema for sample in SAMPLES if sample.blocking)))
+        assert _blocks(Push("b", schema=run_in_thread(NoteSchema)))
+        assert _blocks(Push("c", schema=next(sample.schema for sample in SAMPLES if sample.in_thread)))
 
     async def test_only_a_blocking_schema_runs_in_the_thread(self) -> None:
         def where(value: Any) -> str:
@@ -226,13 +226,13 @@ class TestSpoken:
 
         loop_thread = threading.current_thread()
         assert await aspoken(Push("a", schema=where), None) == ("a", "loop")
-        assert await aspoken(Push("b", schema=Blocking(where)), None) == ("b", "thread")
+        assert await aspoken(Push("b", schema=run_in_thread(where)), None) == ("b", "thread")
         assert await aspoken("b", None) == ("b", "thread")
         assert await aspoken("plain", None) == ("plain", None)
 
     async def test_the_thread_hands_back_the_refusal(self) -> None:
         with pytest.raises(InvalidPush, match="Missing data"):
-            await aspoken(Push("a", schema=Blocking(NoteSchema)), {})
+            await aspoken(Push("a", schema=run_in_thread(NoteSchema)), {})
 
 
 @dataclass
@@ -290,8 +290,8 @@ class TestEveryLibrary:
         assert value == VALUE
 
     def test_the_mark_for_the_database_changes_nothing(self, sample: Sample) -> None:
-        assert sent(Blocking(sample.schema), VALUE) == sent(sample.schema, VALUE)
-        refusal(Blocking(sample.schema), {})
+        assert sent(run_in_thread(sample.schema), VALUE) == sent(sample.schema, VALUE)
+        refusal(run_in_thread(sample.schema), {})
 
     @hypothesis_settings(deadline=None, max_examples=40)
     @given(
@@ -745,11 +745,11 @@ class SyncRoom(RouteMixin, JsonWebsocketConsumer):
 
 
 class IsolatedRoom(SyncRoom):
-    route_db_isolation = True
+    route_dedicated_threads = True
 
 
 @pytest.mark.parametrize("consumer", [Room, SyncRoom, IsolatedRoom])
-@pytest.mark.parametrize("mark", [lambda schema: schema, Blocking], ids=["loop", "thread"])
+@pytest.mark.parametrize("mark", [lambda schema: schema, run_in_thread], ids=["loop", "thread"])
 class TestSocket:
     async def test_what_fits_is_sent(self, consumer: Any, mark: Any) -> None:
         Push("note", schema=mark(NoteSchema))

@@ -14,7 +14,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.test import override_settings
 from django.utils.functional import SimpleLazyObject
 
-from routesock import Reply, Request, RouteMixin, RouteSetupError, Throttle, nonblocking, route
+from routesock import Reply, Request, RouteMixin, RouteSetupError, Throttle, route, run_on_loop
 from routesock.exceptions import Conflict
 from routesock.testing import ConnectionClosed, RouteClient, forget_throttles
 from routesock.throttling.base import ALLOWED, Bucket, Decision, StoreError
@@ -134,7 +134,7 @@ class TestCommon:
             assert await statuses(client, "other", "other") == [200, 429]
 
     async def test_call_that_the_class_refuses_costs_the_route_nothing(self) -> None:
-        cls = self.cls(go=Throttle("2/h", cost=nonblocking(lambda request: request.payload)))
+        cls = self.cls(go=Throttle("2/h", cost=run_on_loop(lambda request: request.payload)))
         async with RouteClient(cls) as client:
             assert await statuses(client, "other", "other", "other") == [200] * 3
             assert await statuses(client, "go", payload=1) == [429]
@@ -240,7 +240,7 @@ class TestWho:
         async def by_payload_async(request: Request) -> int:
             return int(request.payload)
 
-        for scope in (by_payload, nonblocking(lambda request: request.payload), by_payload_async):
+        for scope in (by_payload, run_on_loop(lambda request: request.payload), by_payload_async):
             forget_throttles()
             async with RouteClient(consumer(throttle=Throttle("1/h", scope=scope))) as client:
                 assert [(await client.call("go", payload)).status for payload in (1, 1, 2)] == [200, 429, 200]
@@ -248,7 +248,7 @@ class TestWho:
     @pytest.mark.parametrize("answer", [None, True, 1.5, b"a", ("a",), object()], ids=repr)
     async def test_function_that_names_nobody_is_a_fault(self, answer: Any) -> None:
         """And never one bucket for all, nor a call that is not counted."""
-        cls = consumer(throttle=Throttle("1/h", scope=nonblocking(lambda request: answer)))
+        cls = consumer(throttle=Throttle("1/h", scope=run_on_loop(lambda request: answer)))
         async with RouteClient(cls, raise_exceptions=False) as client:
             assert await statuses(client, "go") == [500]
 
@@ -258,7 +258,7 @@ class TestWho:
         async def who(request: Request) -> str:
             return "a"
 
-        cls = consumer(throttle=Throttle("1/h", scope=nonblocking(lambda request: who(request))))
+        cls = consumer(throttle=Throttle("1/h", scope=run_on_loop(lambda request: who(request))))
         async with RouteClient(cls, raise_exceptions=False) as client:
             assert await statuses(client, "go") == [500]
 
@@ -291,7 +291,7 @@ class TestCost:
 
     @pytest.mark.parametrize("answer", [None, True, -1, 1.0, "1"], ids=repr)
     async def test_function_that_says_no_number_is_a_fault(self, answer: Any) -> None:
-        cls = consumer(throttle=Throttle("5/h", cost=nonblocking(lambda request: answer)))
+        cls = consumer(throttle=Throttle("5/h", cost=run_on_loop(lambda request: answer)))
         async with RouteClient(cls, raise_exceptions=False) as client:
             assert await statuses(client, "go") == [500]
 
@@ -308,7 +308,7 @@ class TestCost:
 
         throttles = [
             Throttle("5/h", scope=asking("a", "x"), cost=asking("b", 1)),
-            Throttle("4/h", cost=nonblocking(asking("c", 2))),
+            Throttle("4/h", cost=run_on_loop(asking("c", 2))),
             Throttle("9/h", scope=asking("d", "y")),
         ]
         async with RouteClient(consumer(throttle=throttles)) as client:
@@ -336,7 +336,7 @@ class TestPlace:
         """Nor is a hook of the route called."""
         hydrated: list[Any] = []
 
-        @nonblocking
+        @run_on_loop
         def hydrate(request: Request) -> Any:
             hydrated.append(request.payload)
             return request.payload
@@ -529,7 +529,7 @@ class TestConnections:
     async def test_function_that_fails_lets_nobody_in(self, caplog: pytest.LogCaptureFixture) -> None:
         """And ends nothing but that socket, even if it means to exit."""
 
-        @nonblocking
+        @run_on_loop
         def fails(request: Request) -> str:
             raise SystemExit
 

@@ -631,8 +631,8 @@ class TestOptions:
     @pytest.mark.parametrize("isolation", [None, 1, "yes", 8])
     def test_isolation_is_true_or_false(self, isolation: Any) -> None:
         """Who writes a number means the setting."""
-        consumer(route_db_isolation=True)
-        assert "DB_THREADS" in refusal(lambda: consumer(route_db_isolation=isolation))
+        consumer(route_dedicated_threads=True)
+        assert "DB_THREADS" in refusal(lambda: consumer(route_dedicated_threads=isolation))
 
     @pytest.mark.parametrize("dialect", [None, Keys, "keys", {}])
     def test_dialect_is_an_instance(self, dialect: Any) -> None:
@@ -711,7 +711,7 @@ class TestHooks:
         marked = given(**{option: "hook"})(lambda self, request: None)
         for attributes in ({}, {"hook": 5}):
             message = refusal(lambda attributes=attributes: consumer(handler=marked, **attributes))  # type: ignore[misc]
-            assert f"Chat.handler: {option}='hook' names no method of the class." in message
+            assert f"Chat.handler: {option}='hook' is not a method of the class." in message
 
     @pytest.mark.parametrize("option", HOOKS)
     @pytest.mark.parametrize("hook", [5, "", "no name", "self.load", ["load"], ()], ids=repr)
@@ -785,7 +785,7 @@ class TestBases:
     @pytest.mark.parametrize("base", [AsyncConsumer, AsyncHttpConsumer])
     def test_mixin_on_another_kind_of_consumer_is_refused(self, base: type) -> None:
         """There are no frames to route."""
-        assert "Chat is no WebSocket consumer" in refusal(lambda: type("Chat", (RouteMixin, base), {}))
+        assert "Chat is not a WebSocket consumer" in refusal(lambda: type("Chat", (RouteMixin, base), {}))
 
     def test_base_with_its_own_call_is_refused(self) -> None:
         """The mixin in front would replace it without a word; behind it, both work."""

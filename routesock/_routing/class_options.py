@@ -91,8 +91,10 @@ def ends_with_session(cls: type) -> bool | Unset:
     raise RouteSetupError(f"{cls.__name__}.route_ends_with_session is True or False; got {ends!r}.")
 
 
-def revalidate_of(cls: type) -> float | None:
-    interval = checked_timeout(f"{cls.__name__}.route_revalidate", getattr(cls, "route_revalidate", None))
+def revalidate_interval_of(cls: type) -> float | None:
+    interval = checked_timeout(
+        f"{cls.__name__}.route_revalidate_interval", getattr(cls, "route_revalidate_interval", None)
+    )
     return None if interval is UNSET else interval
 
 
@@ -116,11 +118,11 @@ def permissions_of(cls: type) -> tuple[Tree, ...] | Unset:
     return UNSET if permissions is UNSET else as_permissions(f"{cls.__name__}.route_permissions", permissions)
 
 
-def is_isolated(cls: type) -> bool:
-    isolated: Any = getattr(cls, "route_db_isolation", False)
+def has_dedicated_threads(cls: type) -> bool:
+    isolated: Any = getattr(cls, "route_dedicated_threads", False)
     if isinstance(isolated, bool):
         return isolated
     raise RouteSetupError(
-        f"{cls.__name__}.route_db_isolation is True or False; got {isolated!r}. "
+        f"{cls.__name__}.route_dedicated_threads is True or False; got {isolated!r}. "
         'How many threads there are is a setting: ROUTESOCK = {"DB_THREADS": 8}.'
     )

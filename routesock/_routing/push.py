@@ -96,7 +96,7 @@ def spoken(route: str | Push, payload: Any) -> tuple[str, Any]:
     """The name of the route, and ``payload`` as its declaration spells it.
 
     Raises ``ValueError`` for a name that no frame can have, ``TypeError`` for what is no name, and
-    :class:`~routesock.exceptions.InvalidPush` where the payload does not fit. A schema in ``Blocking(...)`` and a
+    :class:`~routesock.exceptions.InvalidPush` where the payload does not fit. A schema in ``run_in_thread(...)`` and a
     DRF serializer may query the database.
     """
     found = _found(route)
@@ -131,7 +131,7 @@ def _found(route: str | Push) -> Push | str:
 
 
 def _blocks(push: Push) -> bool:
-    return push._adapter is not None and push._adapter.blocking
+    return push._adapter is not None and push._adapter.runs_in_thread
 
 
 def _spoken(push: Push, payload: Any) -> tuple[str, Any]:

@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.test import override_settings
 
-from routesock import Request, RouteMixin, Throttle, nonblocking, route
+from routesock import Request, RouteMixin, Throttle, route, run_on_loop
 from routesock.testing import RouteClient
 from tests.throttling.redis_server import RedisServer, cache_at
 
@@ -31,7 +31,7 @@ class Shop(RouteMixin, AsyncJsonWebsocketConsumer):
     async def often(self, request: Request) -> str:
         return "passed"
 
-    @route("either", throttle=["2/h", Throttle("1/h", scope=nonblocking(lambda request: request.payload))])
+    @route("either", throttle=["2/h", Throttle("1/h", scope=run_on_loop(lambda request: request.payload))])
     async def either(self, request: Request) -> str:
         return "passed"
 

@@ -19,7 +19,7 @@ from django.test import override_settings
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedSSLConnection
 
-from routesock import Request, RouteMixin, Throttle, nonblocking, route
+from routesock import Request, RouteMixin, Throttle, route, run_on_loop
 from routesock.testing import RouteClient
 from routesock.throttling.redis import client_for, open_store
 from tests.servers import HOST, free_port
@@ -31,7 +31,7 @@ SENTINELS = {"CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory"
 
 
 class Shop(RouteMixin, AsyncJsonWebsocketConsumer):
-    @route("once", throttle=Throttle("1/h", scope=nonblocking(lambda request: request.payload)))
+    @route("once", throttle=Throttle("1/h", scope=run_on_loop(lambda request: request.payload)))
     async def once(self, request: Request) -> str:
         return "passed"
 
