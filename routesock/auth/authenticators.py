@@ -196,7 +196,10 @@ async def verify(identity: Identity) -> Identity:
 
 
 def unwrap_lazy_user(user: Any) -> Any:
-    """Return the user inside a lazy object, since Channels' AuthMiddleware may replace the user in that object."""
+    """Return the user inside a lazy object such as ``request.user``.
+
+    Channels' ``AuthMiddleware`` replaces the user inside a lazy object that it finds in ``scope["user"]``.
+    """
     if user._wrapped is empty:
         user._setup()
     return user._wrapped
