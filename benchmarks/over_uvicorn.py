@@ -52,7 +52,7 @@ class Outcome:
 
 
 def title(work: str) -> str:
-    return f"processor time of uvicorn per request, {SOCKETS} sockets, marshmallow {work}"
+    return f"processor time of uvicorn per request, {SOCKETS} sockets, {work}"
 
 
 def measure(work: str, *, quick: bool = False, before: str | None = None) -> Outcome:
