@@ -19,7 +19,7 @@ from ._runtime.clients import TOO_MANY, take_slot
 from .auth._handshake.inner_application import GATE, Gate
 from .dialects import Dialect, Keys
 from .socket import Accessor, give_way
-from .status import restarting
+from .status import restart_ending
 from .throttling import Throttle
 from .typing import UNSET, Unset
 
@@ -72,8 +72,8 @@ class RouteMixin:
     ``CONCURRENCY`` holds."""
 
     route_overflow: ClassVar[str | Unset] = UNSET
-    """What happens when too many frames wait for a slow client: ``"close"`` the socket, or ``"drop"`` the oldest push.
-    Without it ``OVERFLOW`` holds."""
+    """What happens when too many frames wait for a slow client. ``"close"`` closes the socket, ``"drop"`` drops the
+    oldest push. The default is the setting ``OVERFLOW``."""
 
     route_dedicated_threads: ClassVar[bool] = False
     """Whether sync work, that of the ORM above all, of each socket runs in one of ``DB_THREADS`` threads of its own."""
@@ -100,11 +100,11 @@ class RouteMixin:
     :class:`~routesock.Throttle`, or a list of them. Each route's own ``throttle=`` holds beside it."""
 
     route_connection_throttle: ClassVar[str | Throttle | Sequence[str | Throttle]] = ()
-    """How often a socket may be opened: the same."""
+    """How often a client may open a socket; the same values as ``route_throttle``."""
 
     socket: Any = Accessor()
-    """The socket: ``push``, ``join``, ``broadcast``, ``close`` and more, of :class:`~routesock.socket.Socket`; they
-    block on a sync consumer."""
+    """The :class:`~routesock.socket.Socket`, with ``push``, ``join``, ``broadcast``, ``close`` and more. On a sync
+    consumer the methods block."""
 
     channel_name: Any = ChannelName()
 
@@ -155,7 +155,7 @@ class RouteMixin:
                 consumer.channel_name = connection.listen()  # over the class's own, as under Channels
             consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
             if ending is None and sockets.draining:
-                ending = restarting(sockets.retry_after())
+                ending = restart_ending(sockets.retry_after())
             if ending is not None:
                 await connection.turn_away(ending)
                 return

@@ -9,7 +9,7 @@ from asgiref.sync import async_to_sync
 
 from ._routing.push import Push, aspoken, is_plain
 from ._wire.messages import NO_HEADERS
-from .status import may_come_back
+from .status import is_temporary
 
 
 class Groups(Protocol):
@@ -125,7 +125,7 @@ class Socket:
 def _checked(status: int, reconnect: bool | None) -> tuple[int, bool]:
     if not isinstance(status, int) or not 100 <= status <= 599:
         raise ValueError(f"A socket is closed with an HTTP status, such as 403; got {status!r}.")
-    return 4000 + status, may_come_back(status) if reconnect is None else reconnect
+    return 4000 + status, is_temporary(status) if reconnect is None else reconnect
 
 
 class SyncSocket:

@@ -17,8 +17,8 @@ from django.utils.functional import SimpleLazyObject
 from routesock import Reply, Request, RouteMixin, RouteSetupError, Throttle, route, run_on_loop
 from routesock.exceptions import Conflict
 from routesock.testing import ConnectionClosed, RouteClient, forget_throttles
-from routesock.throttling.base import PASSED, Bucket, Decision, StoreError
-from routesock.throttling.stores import Counter
+from routesock.throttling.base import ALLOWED, Bucket, Decision, StoreError
+from routesock.throttling.stores import MonitoredStore
 
 ALICE = User(pk=1, username="alice")
 BOB = User(pk=2, username="bob")
@@ -80,7 +80,7 @@ class TestDeclaration:
         """And named."""
         with pytest.raises(RouteSetupError, match=f"Limited.{option}"):
             consumer(**{option: 5})
-        with pytest.raises(RouteSetupError, match="is no rate"):
+        with pytest.raises(RouteSetupError, match="is not a rate"):
             consumer(**{option: "5/x"})
 
     @pytest.mark.parametrize("hook", [lambda: "a", lambda one, two: "a"])
@@ -581,10 +581,10 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Have a store that cannot decide."""
     store = Failing()
 
-    async def counter_of(alias: str) -> Counter:
-        return Counter(store)
+    async def get_store(alias: str) -> MonitoredStore:
+        return MonitoredStore(store)
 
-    monkeypatch.setattr("routesock._pipeline.throttle_steps.counter_of", counter_of)
+    monkeypatch.setattr("routesock._pipeline.throttle_steps.get_store", get_store)
     return store
 
 
@@ -608,12 +608,12 @@ class TestOutage:
         with override_settings(
             CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "small"}}
         ):
-            stores._local["small"] = stores.MemoryStore(most=2)
+            stores._memory_stores["small"] = stores.MemoryStore(max_logs=2)
             try:
                 assert await passed(cls, *scopes, *scopes) == [True, True, True, True, False, False, True, True]
             finally:
-                del stores._local["small"]
-        assert caplog.text.count("no room for another") == 1
+                del stores._memory_stores["small"]
+        assert caplog.text.count("The memory store is full") == 1
 
     async def test_deadline_begins_when_the_handler_does(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What the store took is not held against it."""
@@ -629,7 +629,7 @@ class TestOutage:
         store = failing(monkeypatch)
 
         async def take(buckets: Any, timeout: float, *, quotas: bool) -> Decision:
-            return PASSED
+            return ALLOWED
 
         store.take = take
         async with RouteClient(cls) as client:

@@ -13,8 +13,8 @@ from .._runtime.clients import client_address, customer_at
 from .._wire.messages import Reply, Request, Scope
 from ..exceptions import RouteSetupError, Throttled, Unavailable
 from ..throttling import Throttle
-from ..throttling.base import PASSED, Bucket, Fields, StoreError, Window, digest
-from ..throttling.stores import Counter, counter_of
+from ..throttling.base import ALLOWED, Bucket, RateLimitHeaders, StoreError, Window, digest
+from ..throttling.stores import MonitoredStore, get_store
 from ..typing import UNSET
 from .steps import Runs, Step, as_reply, checked_result, mark_start
 
@@ -22,7 +22,7 @@ from .steps import Runs, Step, as_reply, checked_result, mark_start
 class Caller:
     """The keys under which throttles count one socket, and the settings for it, read at its first throttled request."""
 
-    __slots__ = ("_address", "_proxies", "_scope", "_socket", "cache", "closed", "counter", "headers", "timeout")
+    __slots__ = ("_address", "_proxies", "_scope", "_socket", "cache", "closed", "headers", "store", "timeout")
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
@@ -33,7 +33,7 @@ class Caller:
         self.timeout: float = conf.get("THROTTLE_TIMEOUT")
         self.closed: bool = conf.get("THROTTLE_FAIL") == "closed"
         self.headers: bool = conf.get("THROTTLE_HEADERS")
-        self.counter: Counter | None = None
+        self.store: MonitoredStore | None = None
 
     def user(self) -> str:
         """Return the key of the user who is signed in now, else that of the address."""
@@ -139,8 +139,11 @@ def _throttle_steps(where: str, limits: Sequence[_Limit]) -> list[Step]:
                         f"{where}: {option}={hook!r} cannot be called. Write `def {option}(request)`."
                     )
                 asked.append(_hook_step(hook, read, first=not asked))
-    fields = Fields(window for _, windows in limits for window in windows)
-    return [*asked, Step(Runs.AWAITED, _take(_buckets_from_hooks(limits) if asked else _fixed_buckets(limits), fields))]
+    headers = RateLimitHeaders(window for _, windows in limits for window in windows)
+    return [
+        *asked,
+        Step(Runs.AWAITED, _take(_buckets_from_hooks(limits) if asked else _fixed_buckets(limits), headers)),
+    ]
 
 
 def _hook_step(hook: Callable[[Request], Any], read: Callable[[Any, Any], Any], *, first: bool) -> Step:
@@ -195,32 +198,32 @@ def _buckets_from_hooks(limits: Sequence[_Limit]) -> _Buckets:
     return buckets
 
 
-def _take(buckets: _Buckets, fields: Fields) -> Callable[[Request, Any], Any]:
+def _take(buckets: _Buckets, headers: RateLimitHeaders) -> Callable[[Request, Any], Any]:
     async def take(request: Request, answers: Any) -> None:
         consumer: Any = request.consumer
         try:
             caller: Caller = consumer._routesock_caller
         except AttributeError:
             caller = consumer._routesock_caller = Caller(consumer.scope)
-        counter = caller.counter
-        if counter is None:
-            counter = caller.counter = await counter_of(caller.cache)
+        monitored = caller.store
+        if monitored is None:
+            monitored = caller.store = await get_store(caller.cache)
         try:
-            if counter.memory is not None:
-                decision = counter.memory.decide(buckets(caller, answers), caller.headers)
+            if monitored.memory is not None:
+                decision = monitored.memory.decide(buckets(caller, answers), caller.headers)
             else:
-                decision = await counter.store.take(buckets(caller, answers), caller.timeout, quotas=caller.headers)
+                decision = await monitored.store.take(buckets(caller, answers), caller.timeout, quotas=caller.headers)
         except StoreError as exc:
-            counter.failed(exc, closed=caller.closed)
+            monitored.record_failure(exc, fail_closed=caller.closed)
             if caller.closed:
                 raise Unavailable("The rate limit cannot be checked at the moment.", wait=RETRY_AFTER) from exc
-            decision = PASSED
+            decision = ALLOWED
         else:
-            if counter.failing:
-                counter.answered()
-        if counter.memory is None:
+            if monitored.is_failing:
+                monitored.record_success()
+        if monitored.memory is None:
             mark_start(request, None)
-        limits = request._rate_limits = fields.of(decision.quotas) if caller.headers else None
+        limits = request._rate_limits = headers.build(decision.quotas) if caller.headers else None
         if decision.wait:
             raise Throttled(wait=decision.wait, headers=limits)
 
