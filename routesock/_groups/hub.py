@@ -14,7 +14,7 @@ from functools import partial
 from math import inf
 from typing import Any, Final, Protocol
 
-from .._runtime.compat import crosses, hub_channel, widen
+from .._compat import ensure_capacity, hub_channel, reaches_other_processes
 from .._runtime.instrumentation import printable
 from ..auth._login.revocation import TYPE as REVOCATION
 from ..auth._login.revocation import received
@@ -86,7 +86,7 @@ class Hub:
         """Let ``member`` have what is sent to ``group``. Raises what the layer raises; then it is not in it."""
         entry = self._groups.setdefault(group, _Group())
         entry.members[member] = None
-        if not crosses(self.layer):
+        if not reaches_other_processes(self.layer):
             return
         try:
             async with asyncio.timeout(SEND_LIMIT), entry.lock:
@@ -248,8 +248,8 @@ async def send(layer: Any, message: Message) -> None:
     Raises what the layer raises, and ``TimeoutError`` when it takes longer than ``SEND_LIMIT``: the message may have
     arrived then, or not.
     """
-    if crosses(layer):
-        widen(layer)
+    if reaches_other_processes(layer):
+        ensure_capacity(layer)
         counter, number = losses.number(layer, message["group"])
         try:
             async with asyncio.timeout(SEND_LIMIT):

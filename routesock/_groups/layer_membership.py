@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from .._compat import keeps_channel
 from .layer_recovery import CALL_LIMIT, FIRST_RETRY, Recovery, each, recovery_of
 
 logger: Final = logging.getLogger("routesock.socket")
@@ -162,8 +163,7 @@ class Membership:
 
         The pub/sub one subscribes in ``new_channel()``, and ends that in a ``receive()`` that is cancelled.
         """
-        channels = getattr(self.layer, "channels", None)
-        while isinstance(channels, dict) and self.channel in channels:
+        while keeps_channel(self.layer, self.channel):
             receiving = asyncio.ensure_future(self.layer.receive(self.channel))
             await asyncio.sleep(0)  # it has begun then
             receiving.cancel()

@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from django.conf import settings
 from django.http import HttpRequest
-from django.utils.functional import LazyObject, empty
+from django.utils.functional import LazyObject
 
+from .._compat import unwrapped
 from .._runtime import database
 from .._runtime.callables import is_async, takes
 from .._wire.messages import Scope
@@ -173,13 +174,6 @@ async def checked(identity: Identity) -> Identity:
     if identity.expires is not None and not (isfinite(identity.expires) and identity.expires > time.time()):
         raise NotAuthenticated(REFUSED)
     return identity._replace(user=user)
-
-
-def unwrapped(user: Any) -> Any:
-    """The user inside a lazy one: others may put another user into that, as Channels' AuthMiddleware does."""
-    if user._wrapped is empty:
-        user._setup()
-    return user._wrapped
 
 
 def fill(scope: Scope, identity: Identity) -> None:
