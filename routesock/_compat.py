@@ -1,4 +1,4 @@
-"""Private parts of asgiref, Channels, Django and ``json`` that routesock uses: here and nowhere else.
+"""Private parts of asyncio, asgiref, Channels, Django and ``json`` that routesock uses: here and nowhere else.
 
 Each of them may change in any release of its owner. ``tests/test_compat.py`` has a test for each, which says what
 stops working then. ``setup.cfg`` has the upper bounds. Adapters of optional libraries keep theirs to themselves.
@@ -22,6 +22,15 @@ from channels.layers import InMemoryChannelLayer
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.dispatch import Signal
 from django.utils.functional import LazyObject, empty
+
+# asyncio
+
+enter_task: Final[Any] = asyncio._enter_task
+"""Makes a task the current one of a loop. "Extending", in asyncio's documentation, names it for those who step
+coroutines themselves."""
+
+leave_task: Final[Any] = asyncio._leave_task
+"""Undoes :data:`enter_task`."""
 
 # asgiref: which thread runs the sync work of a context
 
