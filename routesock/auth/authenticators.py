@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from django.conf import settings
 from django.http import HttpRequest
-from django.utils.functional import LazyObject, empty
+from django.utils.functional import LazyObject
 
+from .._compat import unwrap_lazy_user
 from .._runtime import database
 from .._runtime.callables import is_async, takes
 from .._wire.messages import Scope
@@ -181,7 +182,7 @@ async def authenticate(authenticators: Iterable[Authenticator], credentials: Cre
 
 
 async def verify(identity: Identity) -> Identity:
-    """Return ``identity`` with its user unwrapped. Raises ``NotAuthenticated`` for inactive users and expired logins.
+    """Return ``identity`` with its user unwrap_lazy_user. Raises ``NotAuthenticated`` for inactive users and expired logins.
 
     ``is_authenticated`` must be ``True`` and not only truthy: on the class ``AnonymousUser`` it is a property object.
     """
@@ -193,13 +194,6 @@ async def verify(identity: Identity) -> Identity:
     if identity.expires is not None and not (isfinite(identity.expires) and identity.expires > time.time()):
         raise NotAuthenticated(INVALID_TOKEN)
     return identity._replace(user=user)
-
-
-def unwrap_lazy_user(user: Any) -> Any:
-    """Return the user inside a lazy object, since Channels' AuthMiddleware may replace the user in that object."""
-    if user._wrapped is empty:
-        user._setup()
-    return user._wrapped
 
 
 def update_scope(scope: Scope, identity: Identity) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.utils.functional import LazyObject, empty
+from django.utils.functional import LazyObject
 
+from .._compat import unwrapped
 from .._wire.messages import Scope
 from .frames import ClientTimeout, Close, ConnectionClosed, ConnectionRefused
 
@@ -57,9 +58,7 @@ def signed_in(user: Any) -> Any:
     """
     if not isinstance(user, LazyObject):
         return user
-    if user._wrapped is empty:
-        user._setup()
-    return user._wrapped
+    return unwrapped(user)
 
 
 def _pairs(headers: Headers) -> list[tuple[bytes, bytes]]:

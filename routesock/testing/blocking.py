@@ -10,10 +10,9 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, cast
+from typing import Any, ParamSpec, Self, TypeVar
 
-from asgiref.sync import AsyncToSync, SyncToAsync
-
+from .. import _compat
 from .._wire.messages import RequestId
 from ..typing import UNSET, Unset
 from .application import let_run
@@ -110,8 +109,7 @@ class LoopThread:
         self._quiet = asyncio.Event()
         self._work.item_done = partial(self._loop.call_soon_threadsafe, self._quiet.set)
         self._task: asyncio.Task[Any] | None = None
-        # Where asgiref looks for the thread that waits for a loop. It only ever submits to what it finds.
-        AsyncToSync.loop_thread_executors[self._loop] = cast(Any, self._work)
+        _compat.add_waiting_thread(self._loop, self._work)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result; this thread does the loop's sync work meanwhile."""
@@ -135,7 +133,7 @@ class LoopThread:
             self._work.open()
             self._wait_for(self._pool.submit(self._runner.close), lambda: None)
         finally:
-            del AsyncToSync.loop_thread_executors[self._loop]
+            _compat.remove_waiting_thread(self._loop)
             self._pool.shutdown()
 
     async def _until_closed(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -160,7 +158,7 @@ class LoopThread:
 
     def _wait_for(self, done: Future[T], interrupt: Callable[[], object]) -> T:
         # Work that asgiref ran here leaves a note of its loop, and async_to_sync in the test would wait for that loop.
-        notes = vars(SyncToAsync.threadlocal)
+        notes = _compat.thread_notes()
         before = dict(notes)
         try:
             self._work.work_until(done)

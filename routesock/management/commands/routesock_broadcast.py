@@ -11,8 +11,8 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from ..._compat import reaches_other_processes
 from ..._groups.broadcasting import broadcast
-from ..._runtime.compat import crosses
 
 
 class Command(BaseCommand):
@@ -34,7 +34,7 @@ class Command(BaseCommand):
         layer = options["layer"]
         if layer not in getattr(settings, "CHANNEL_LAYERS", {}):
             raise CommandError(f"There is no {layer!r} in CHANNEL_LAYERS.")
-        if not async_to_sync(_crosses)(layer):
+        if not async_to_sync(_reaches_other_processes)(layer):
             raise CommandError(f"The channel layer {layer!r} reaches no other process, so no socket from here.")
         try:
             broadcast(options["group"], options["route"], payload, layer=layer)
@@ -43,6 +43,6 @@ class Command(BaseCommand):
         self.stdout.write(self.style.SUCCESS(f"The channel layer {layer!r} has taken it."))
 
 
-async def _crosses(layer: str) -> bool:
-    """As :func:`crosses`, where an event loop runs: without one the pub/sub layer of Redis does not tell."""
-    return crosses(get_channel_layer(layer))
+async def _reaches_other_processes(layer: str) -> bool:
+    """Whether the layer with the alias ``layer`` reaches other processes; on a loop, which a pub/sub layer needs."""
+    return reaches_other_processes(get_channel_layer(layer))
