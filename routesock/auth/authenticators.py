@@ -182,7 +182,7 @@ async def authenticate(authenticators: Iterable[Authenticator], credentials: Cre
 
 
 async def verify(identity: Identity) -> Identity:
-    """Return ``identity`` with its user unwrap_lazy_user. Raises ``NotAuthenticated`` for inactive users and expired logins.
+    """Return ``identity`` with its user unwrapped. Raises ``NotAuthenticated`` for inactive users and expired logins.
 
     ``is_authenticated`` must be ``True`` and not only truthy: on the class ``AnonymousUser`` it is a property object.
     """
