@@ -7,7 +7,6 @@ from ._groups.broadcasting import (
     apush_to_user,
     asend_event,
     broadcast,
-    broadcast_on_commit,
     push_to_user,
     send_event,
 )
@@ -43,7 +42,6 @@ __all__ = [
     "apush_to_user",
     "asend_event",
     "broadcast",
-    "broadcast_on_commit",
     "delivery_counts",
     "event",
     "push_to_user",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
@@ -14,11 +14,12 @@ from ._connection.connection import Connection
 from ._groups.layer_membership import Membership, RememberingLayer
 from ._pipeline.compiler import ConsumerPlan, check_bases, compile_consumer
 from ._routing.class_options import Heartbeat
+from ._routing.push import Push
 from ._runtime import database, shutdown
 from ._runtime.clients import TOO_MANY, take_slot
 from .auth._handshake.inner_application import GATE, Gate
 from .dialects import Dialect, Keys
-from .socket import Accessor, give_way
+from .socket import SocketAttribute, keep_inherited_socket
 from .status import restart_ending
 from .throttling import Throttle
 from .typing import UNSET, Unset
@@ -102,11 +103,18 @@ class RouteMixin:
     route_connection_throttle: ClassVar[str | Throttle | Sequence[str | Throttle]] = ()
     """How often a client may open a socket; the same values as ``route_throttle``."""
 
-    socket: Any = Accessor()
-    """The :class:`~routesock.socket.Socket`, with ``push``, ``join``, ``broadcast``, ``close`` and more. On a sync
-    consumer the methods block."""
+    route_pushes: ClassVar[Sequence[Push]] = ()
+    """The pushes that the consumer sends. ``self.socket.push`` and ``self.socket.broadcast`` look names up in it. A
+    class adds to the pushes of its bases, and overrides them by name."""
 
-    channel_name: Any = ChannelName()
+    socket = SocketAttribute()
+    """The socket of the client: a :class:`~routesock.socket.Socket` on an async consumer, a
+    :class:`~routesock.socket.SyncSocket`, whose methods block, on a sync one."""
+
+    if TYPE_CHECKING:
+        channel_name: str
+    else:
+        channel_name = ChannelName()
 
     _routesock: ClassVar[ConsumerPlan]
 
@@ -114,7 +122,7 @@ class RouteMixin:
         super().__init_subclass__(**kwargs)
         if check_bases(cls, RouteMixin):
             cls._routesock = compile_consumer(cls)
-            give_way(cls)
+            keep_inherited_socket(cls)
 
     # The parameters are Any for type checkers' sake: a user's class has Channels' own signature beside this one.
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

@@ -659,7 +659,9 @@ class TestMiddleware:
         consumer(route_middleware=middleware)
 
     @pytest.mark.parametrize(
-        "middleware", [pass_on, "shop.m", {"m": pass_on}, {pass_on}, 5, None, iter([pass_on])], ids=repr
+        "middleware",
+        [pass_on, "shop.m", {"m": pass_on}, {pass_on}, 5, None, iter([pass_on])],
+        ids=["function", "name", "dict", "set", "int", "None", "iterator"],
     )
     def test_middleware_is_a_list_or_a_tuple(self, middleware: Any) -> None:
         """An iterator would be used up by the first class, and a set has no order."""
@@ -691,7 +693,11 @@ class TestHooks:
     HOOKS = ("hydrate", "dehydrate")
 
     @pytest.mark.parametrize("option", HOOKS)
-    @pytest.mark.parametrize("hook", [str, dict, len, functools.partial(int, base=10), mock.Mock()], ids=repr)
+    @pytest.mark.parametrize(
+        "hook",
+        [str, dict, len, functools.partial(int, base=10), mock.Mock()],
+        ids=["str", "dict", "len", "partial", "mock"],
+    )
     def test_callable_of_one_argument_is_a_hook(self, option: str, hook: Any) -> None:
         """Functions, classes, builtins that hide their signature, partials."""
         given(**{option: hook})
@@ -737,7 +743,9 @@ class TestHooks:
 
         assert refusal(lambda: given(**{option: load})).endswith("yields; a hook returns its result.")
 
-    @pytest.mark.parametrize("schema", [5, "SendSchema", {"text": str}, [], object()], ids=repr)
+    @pytest.mark.parametrize(
+        "schema", [5, "SendSchema", {"text": str}, [], pytest.param(object(), id="object()")], ids=repr
+    )
     def test_schema_of_no_library_is_refused(self, schema: Any) -> None:
         """The message lists what is accepted."""
         assert "is no schema." in refusal(lambda: route("send", schema=schema))

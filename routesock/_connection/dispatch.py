@@ -10,11 +10,12 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
-from channels.consumer import SyncConsumer, get_handler_name
+from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
 from django.utils.module_loading import import_string
 
 from .. import conf
+from .._compat import dispatch_in_thread
 from .._pipeline.compiler import ConsumerPlan
 from .._runtime import database, instrumentation
 from .._runtime.callables import runs
@@ -34,8 +35,6 @@ from .sending.frame_writer import FrameWriter, Replies
 from .sending.send_queue import ANSWER, REPLY
 from .tasks import Tasks
 from .token_refresh import TokenRefresh
-
-_dispatch_in_thread: Final = vars(SyncConsumer)["dispatch"].func
 
 
 class Boundary(ABC):
@@ -169,7 +168,7 @@ class Boundary(ABC):
         elif kind == "websocket.connect" and self.admit is not None:
             await self.admit()
         if self._compiled.sync and not self._compiled.dispatch:
-            await database.in_thread(_dispatch_in_thread, self._consumer, message)
+            await database.in_thread(dispatch_in_thread, self._consumer, message)
         else:
             await self._consumer.dispatch(message)
 

@@ -18,6 +18,7 @@ from .. import conf
 from .._routing import class_options
 from .._routing.class_options import Limits
 from .._routing.event import Event, EventMark, collect_events
+from .._routing.push import Pushes, collect_pushes
 from .._routing.route import Route, collect
 from .._routing.topic import Topic, collect_topics
 from .._runtime import database
@@ -102,6 +103,8 @@ class ConsumerPlan:
     """Whether a route or opening a socket is throttled."""
     topics: tuple[Topic, ...]
     events: Mapping[str, EventPlan]
+    pushes: Pushes
+    """The pushes that the class declares, by their names."""
     handlers: frozenset[str]
     """The handler methods of routes, topics and events: no channel-layer message may call them."""
     beside: frozenset[str]
@@ -177,6 +180,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
         throttled=throttles.any,
         topics=topics,
         events=events,
+        pushes=collect_pushes(cls),
         handlers=frozenset([route.attr for route in declared] + [event.attr for event in events.values()]),
         beside=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
         public=frozenset(name for name, route in routes.items() if route.public),
@@ -251,6 +255,7 @@ def check_bases(cls: type, mixin: type) -> bool:
                 f"{base.__name__} overrides __call__, which RouteMixin in front of it would replace. "
                 f"Add the mixin to that class instead: `class {base.__name__}(RouteMixin, ...)`."
             )
+    class_options.check_names(cls, mixin)
     return True
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
-from json import encoder as json_encoder
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from django.core.serializers.json import DjangoJSONEncoder
 
+from .._compat import c_encoder
 from ..exceptions import ParseError
 
 _SPACE: Final = " \t\n\r"
@@ -71,22 +71,9 @@ def deeper_than(levels: int, value: Any) -> bool:
 def _kept_encoder() -> Callable[[Any], str]:
     """Return ``DjangoJSONEncoder(allow_nan=False).encode`` without its set-up for each value."""
     encoder = DjangoJSONEncoder(allow_nan=False)
-    make: Callable[..., Callable[[Any, int], Iterable[str]]] | None = getattr(json_encoder, "c_make_encoder", None)
-    if make is None:  # an interpreter without the C accelerator
+    chunks = c_encoder(encoder)
+    if chunks is None:
         return encoder.encode
-    # No markers (the dict for circular references): it would have to be emptied after every failure. A circular value
-    # raises RecursionError instead of ValueError.
-    chunks = make(
-        None,
-        encoder.default,
-        json_encoder.encode_basestring_ascii,
-        None,
-        encoder.key_separator,
-        encoder.item_separator,
-        False,
-        False,
-        False,
-    )
 
     def encode(value: Any) -> str:
         return "".join(chunks(value, 0))

@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from django.conf import settings
 from django.http import HttpRequest
-from django.utils.functional import LazyObject, empty
+from django.utils.functional import LazyObject
 
+from .._compat import unwrap_lazy_user
 from .._runtime import database
 from .._runtime.callables import is_async, takes
 from .._wire.messages import Scope
@@ -193,16 +194,6 @@ async def verify(identity: Identity) -> Identity:
     if identity.expires is not None and not (isfinite(identity.expires) and identity.expires > time.time()):
         raise NotAuthenticated(INVALID_TOKEN)
     return identity._replace(user=user)
-
-
-def unwrap_lazy_user(user: Any) -> Any:
-    """Return the user inside a lazy object such as ``request.user``.
-
-    Channels' ``AuthMiddleware`` replaces the user inside a lazy object that it finds in ``scope["user"]``.
-    """
-    if user._wrapped is empty:
-        user._setup()
-    return user._wrapped
 
 
 def update_scope(scope: Scope, identity: Identity) -> None:

@@ -15,13 +15,13 @@ from django.utils import translation
 from django.utils.functional import LazyObject
 from django.utils.module_loading import import_string
 
+from .._compat import unwrap_lazy_user
 from .._runtime import database
 from .._runtime.instrumentation import internal_error
 from .._wire import problems
 from .._wire.messages import Scope
 from ..dialects import Dialect
 from ..exceptions import RouteSetupError
-from .authenticators import unwrap_lazy_user
 from .refusals import REFUSALS, Application, Handshake, Receive, Send, deny, enter, has_odd_origin, reject
 
 

@@ -10,10 +10,9 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, cast
+from typing import Any, ParamSpec, Self, TypeVar
 
-from asgiref.sync import AsyncToSync, SyncToAsync
-
+from .. import _compat
 from .._wire.messages import RequestId
 from ..typing import UNSET, Unset
 from .application import run_until_idle
@@ -110,8 +109,7 @@ class LoopThread:
         self._item_done = asyncio.Event()
         self._work.item_done = partial(self._loop.call_soon_threadsafe, self._item_done.set)
         self._task: asyncio.Task[Any] | None = None
-        # asgiref finds here the executor of the thread that waits for a loop, and only calls its submit().
-        AsyncToSync.loop_thread_executors[self._loop] = cast(Any, self._work)
+        _compat.add_waiting_thread(self._loop, self._work)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine and return its result. This thread runs the sync work of the application meanwhile."""
@@ -135,7 +133,7 @@ class LoopThread:
             self._work.open()
             self._wait_for(self._pool.submit(self._runner.close), lambda: None)
         finally:
-            del AsyncToSync.loop_thread_executors[self._loop]
+            _compat.remove_waiting_thread(self._loop)
             self._pool.shutdown()
 
     async def _until_closed(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -161,7 +159,7 @@ class LoopThread:
     def _wait_for(self, done: Future[T], interrupt: Callable[[], object]) -> T:
         # Sync work that asgiref runs in this thread sets thread-local variables to its loop. Later calls of
         # async_to_sync() in the test would wait for that loop, so they are restored.
-        variables = vars(SyncToAsync.threadlocal)
+        variables = _compat.thread_notes()
         saved = dict(variables)
         try:
             self._work.work_until(done)

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from django.utils.functional import LazyObject
 
-from ..auth.authenticators import unwrap_lazy_user
+from .._compat import unwrap_lazy_user
 from ..dialects import Dialect
 from .application import ASGIApplication, Headers, websocket_scope
 from .async_client import AsyncClient

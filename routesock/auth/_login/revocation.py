@@ -19,8 +19,8 @@ from django.contrib.sessions.backends import signed_cookies
 from django.core import signing
 from django.db import connections, transaction
 
+from ..._compat import reaches_other_processes
 from ..._runtime.clients import is_signed_in
-from ..._runtime.compat import crosses
 from ..._wire.messages import Scope
 
 logger: Final = logging.getLogger("routesock.socket")
@@ -233,7 +233,7 @@ async def _send(user: str, message: dict[str, Any]) -> None:
 def _layers() -> Iterator[tuple[str, Any]]:
     for alias in getattr(settings, "CHANNEL_LAYERS", {}):
         layer = get_channel_layer(alias)
-        if crosses(layer):
+        if reaches_other_processes(layer):
             yield alias, layer
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine
 from math import inf
 from typing import Any, Final, Protocol
 
-from channels.auth import get_user
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, load_backend
 from django.contrib.sessions.backends import cache as cache_sessions
@@ -18,6 +17,7 @@ from django.core.cache import caches
 from django.db.models import Model
 
 from ... import conf
+from ..._compat import get_user_in_thread
 from ..._runtime import database
 from ..._runtime.clients import is_signed_in
 from ..._runtime.timers import Alarm, running_timer
@@ -25,9 +25,6 @@ from ...status import Ending
 from ...typing import UNSET, Unset
 from . import revocation
 from .revocation import Event, stamp_of
-
-_get_user: Final[Any] = vars(get_user)["func"]
-"""As it runs in a thread."""
 
 _PROBE: Final = "routesock.probe"
 
@@ -45,7 +42,7 @@ class _Snapshot(dict[str, Any]):
 
 def session_holds(user: Any, session: Any) -> bool:
     """Whether the session behind ``session``, read anew, still signs ``user`` in. Raises what its store raises."""
-    fresh = _get_user({"session": _Snapshot(_loaded(session))})
+    fresh = get_user_in_thread({"session": _Snapshot(_loaded(session))})
     return bool(fresh.is_authenticated and fresh == user)
 
 

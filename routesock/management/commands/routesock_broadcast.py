@@ -11,8 +11,8 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from ..._compat import reaches_other_processes
 from ..._groups.broadcasting import broadcast
-from ..._runtime.compat import crosses
 
 
 class Command(BaseCommand):
@@ -34,7 +34,7 @@ class Command(BaseCommand):
         layer = options["layer"]
         if layer not in getattr(settings, "CHANNEL_LAYERS", {}):
             raise CommandError(f"CHANNEL_LAYERS has no layer {layer!r}.")
-        if not async_to_sync(_crosses)(layer):
+        if not async_to_sync(_reaches_other_processes)(layer):
             raise CommandError(
                 f"The channel layer {layer!r} does not reach other processes, so it cannot reach any socket."
             )
@@ -45,6 +45,6 @@ class Command(BaseCommand):
         self.stdout.write(self.style.SUCCESS(f"The broadcast was sent to the channel layer {layer!r}."))
 
 
-async def _crosses(layer: str) -> bool:
-    """Call :func:`crosses` on an event loop, since the pub/sub layer of Redis needs one."""
-    return crosses(get_channel_layer(layer))
+async def _reaches_other_processes(layer: str) -> bool:
+    """Call :func:`reaches_other_processes` on an event loop, since the pub/sub layer of Redis needs one."""
+    return reaches_other_processes(get_channel_layer(layer))
