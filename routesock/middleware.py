@@ -1,4 +1,4 @@
-"""Django middleware: keeps a socket open when its HTTP session gets another key."""
+"""Django middleware that keeps sockets open when the key of their session changes."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["KeepSocketsMiddleware"]
 
 logger: Final = logging.getLogger("routesock.socket")
 
-_IN_COOKIES: Final = "django.contrib.sessions.backends.signed_cookies"
-"""An engine whose keys are the data, so that nothing says which session it is."""
+_SIGNED_COOKIES: Final = "django.contrib.sessions.backends.signed_cookies"
+"""A session engine whose keys contain the data, so that a key does not identify a session."""
 
 
 class KeepSocketsMiddleware:
-    """Django middleware: keeps the sockets of a session open when its key changes.
+    """Django middleware that keeps the sockets of a session open when its key changes.
 
-    ``update_session_auth_hash`` gives the session in which a password was changed a new key. Without this middleware
-    its sockets are closed together with those of the user's other sessions. Put it into ``MIDDLEWARE`` above or below
-    Django's ``SessionMiddleware``. It works under WSGI and ASGI.
+    When users change their password, ``update_session_auth_hash()`` gives the current session a new key. Without this
+    middleware routesock closes the sockets of that session too, and not only those of the user's other sessions. Add it
+    to ``MIDDLEWARE``, above or below Django's ``SessionMiddleware``. It works under WSGI and ASGI.
     """
 
     sync_capable = True
@@ -43,38 +43,38 @@ class KeepSocketsMiddleware:
     def __call__(self, request: HttpRequest) -> Any:
         if self._is_async:
             return self._call_async(request)
-        with _following(request):
+        with _announcing_new_key(request):
             return self.get_response(request)
 
     async def _call_async(self, request: HttpRequest) -> Any:
-        with _following(request):
+        with _announcing_new_key(request):
             return await self.get_response(request)
 
 
 @contextmanager
-def _following(request: HttpRequest) -> Iterator[None]:
+def _announcing_new_key(request: HttpRequest) -> Iterator[None]:
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-    if not key or settings.SESSION_ENGINE == _IN_COOKIES:
+    if not key or settings.SESSION_ENGINE == _SIGNED_COOKIES:
         yield
         return
-    came = SessionRequest(revocation.digest(key))
-    token = current_session_request.set(came)
+    session_request = SessionRequest(revocation.digest(key))
+    token = current_session_request.set(session_request)
     try:
         yield
     finally:
         current_session_request.reset(token)
         try:
-            _tell(came, getattr(request, "session", None))
+            _announce(session_request, getattr(request, "session", None))
         except Exception:
-            logger.exception("The sockets of a session could not be told what became of it.")
+            logger.exception("The new key of a session could not be announced to its sockets.")
 
 
-def _tell(came: SessionRequest, session: Any) -> None:
-    now = None if session is None else revocation.digest_of(session)
-    if now is not None and now != came.session and SESSION_KEY in session:
+def _announce(request: SessionRequest, session: Any) -> None:
+    digest = None if session is None else revocation.digest_of(session)
+    if digest is not None and digest != request.session and SESSION_KEY in session:
         user = revocation.name_in(session)
-        moved = {"event": "moved", "session": came.session, "to": now, "stamp": revocation.stamp_in(session)}
+        moved = {"event": "moved", "session": request.session, "to": digest, "stamp": revocation.stamp_in(session)}
         revocation.announce(user, moved)
-        came.saved.discard(user)
-    for user in came.saved:
+        request.saved.discard(user)
+    for user in request.saved:
         revocation.announce(user, {"event": "check"})
