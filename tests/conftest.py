@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from routesock.testing.application import kept_connections
+from routesock.testing.application import keep_test_connections
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,5 +33,5 @@ def connections_of_other_tests() -> Iterator[None]:
 
     It would raise at one that an earlier test opened there, in a test that may not use the database.
     """
-    with kept_connections():
+    with keep_test_connections():
         yield
