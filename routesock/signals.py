@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction
 from django.dispatch import Signal
+
+from ._compat import live_receivers
 
 __all__ = ["deliveries_lost", "request_finished", "request_started", "socket_closed", "socket_opened"]
 
@@ -37,12 +40,14 @@ class LoopSignal(Signal):
             )
         super().connect(receiver, sender, weak, dispatch_uid)
 
-    def tell(self, sender: type, /, **arguments: Any) -> None:
-        """Call the receivers. Raises nothing."""
-        try:
-            self.send_robust(sender, **arguments)
-        except BaseException:  # Django's own logging of a failure needs a name, and SystemExit passes it
-            _logger.exception("A receiver of routesock's signals failed.")
+    def notify(self, sender: type, /, **arguments: Any) -> None:
+        """Call the receivers. Never raises: what a receiver raises, ``SystemExit`` included, is logged."""
+        for receiver in live_receivers(self, sender):
+            try:
+                receiver(signal=self, sender=sender, **arguments)
+            except BaseException:
+                with suppress(Exception):  # of a log handler
+                    _logger.exception("A receiver of routesock's signals failed: %r.", receiver)
 
 
 request_started: Final = LoopSignal(use_caching=True)

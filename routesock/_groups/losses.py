@@ -165,7 +165,7 @@ def count(field: str, number: int = 1) -> None:
 def dropped(sender: type, number: int, reason: str, groups: tuple[str, ...] = ()) -> None:
     """Count ``number`` frames that were dropped in a burst, and send ``deliveries_lost``. To be called on the loop."""
     count("dropped", number)
-    deliveries_lost.tell(sender, count=number, groups=groups, reason=reason)
+    deliveries_lost.notify(sender, count=number, groups=groups, reason=reason)
 
 
 def named(groups: tuple[str, ...]) -> str:
@@ -270,7 +270,7 @@ class Arrivals:
             self._layer.__name__,
             named(groups),
         )
-        deliveries_lost.tell(self._layer, count=number, groups=groups, reason="layer")
+        deliveries_lost.notify(self._layer, count=number, groups=groups, reason="layer")
 
     def _report_backlog(self, number: int, groups: tuple[str, ...]) -> None:
         logger.warning(
