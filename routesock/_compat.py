@@ -160,7 +160,7 @@ def live_receivers(signal: Signal, sender: type) -> list[Callable[..., Any]]:
     return list(receivers[0] if isinstance(receivers, tuple) else receivers)
 
 
-def unwrapped(user: LazyObject[Any]) -> Any:
+def unwrap_lazy_user(user: LazyObject[Any]) -> Any:
     """The object inside a lazy ``user``. Channels' ``AuthMiddleware`` replaces the one inside, but not this one."""
     if user._wrapped is empty:
         user._setup()

@@ -1,4 +1,4 @@
-"""The Django app: registers the system checks, and the receivers of login and user signals."""
+"""The Django app configuration: registers the system checks and the receivers of Django's login signals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .checks import CHECKS, DEPLOYMENT_CHECKS, TAG
 
 
 class RoutesockConfig(AppConfig):
-    """Registers the system checks, and the receivers of Django's signals."""
+    """Registers the system checks, and the receivers that close sockets when a login ends."""
 
     name = "routesock"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
@@ -14,12 +14,13 @@ from ._connection.connection import Connection
 from ._groups.layer_membership import Membership, RememberingLayer
 from ._pipeline.compiler import ConsumerPlan, check_bases, compile_consumer
 from ._routing.class_options import Heartbeat
+from ._routing.push import Push
 from ._runtime import database, shutdown
 from ._runtime.clients import TOO_MANY, take_slot
 from .auth._handshake.inner_application import GATE, Gate
 from .dialects import Dialect, Keys
-from .socket import Accessor, give_way
-from .status import restarting
+from .socket import SocketAttribute, keep_inherited_socket
+from .status import restart_ending
 from .throttling import Throttle
 from .typing import UNSET, Unset
 
@@ -72,10 +73,10 @@ class RouteMixin:
     ``CONCURRENCY`` holds."""
 
     route_overflow: ClassVar[str | Unset] = UNSET
-    """What happens when too many frames wait for a slow client: ``"close"`` the socket, or ``"drop"`` the oldest push.
-    Without it ``OVERFLOW`` holds."""
+    """What happens when too many frames wait for a slow client. ``"close"`` closes the socket, ``"drop"`` drops the
+    oldest push. The default is the setting ``OVERFLOW``."""
 
-    route_db_isolation: ClassVar[bool] = False
+    route_dedicated_threads: ClassVar[bool] = False
     """Whether sync work, that of the ORM above all, of each socket runs in one of ``DB_THREADS`` threads of its own."""
     route_heartbeat: ClassVar[Heartbeat | None] = None
     """When the server sends a PING, and how long it waits for an answer; ``None``: it sends none."""
@@ -91,7 +92,7 @@ class RouteMixin:
     """Whether a socket ends when its user logs out, or may not sign in any more. Without it ``END_WITH_SESSION``
     holds."""
 
-    route_revalidate: ClassVar[float | None] = None
+    route_revalidate_interval: ClassVar[float | None] = None
     """Seconds after which it is looked up, again and again, whether the user may still be signed in; ``None``: never.
     """
 
@@ -100,13 +101,20 @@ class RouteMixin:
     :class:`~routesock.Throttle`, or a list of them. Each route's own ``throttle=`` holds beside it."""
 
     route_connection_throttle: ClassVar[str | Throttle | Sequence[str | Throttle]] = ()
-    """How often a socket may be opened: the same."""
+    """How often a client may open a socket; the same values as ``route_throttle``."""
 
-    socket: Any = Accessor()
-    """The socket: ``push``, ``join``, ``broadcast``, ``close`` and more, of :class:`~routesock.socket.Socket`; they
-    block on a sync consumer."""
+    route_pushes: ClassVar[Sequence[Push]] = ()
+    """The pushes that the consumer sends. ``self.socket.push`` and ``self.socket.broadcast`` look names up in it. A
+    class adds to the pushes of its bases, and overrides them by name."""
 
-    channel_name: Any = ChannelName()
+    socket = SocketAttribute()
+    """The socket of the client: a :class:`~routesock.socket.Socket` on an async consumer, a
+    :class:`~routesock.socket.SyncSocket`, whose methods block, on a sync one."""
+
+    if TYPE_CHECKING:
+        channel_name: str
+    else:
+        channel_name = ChannelName()
 
     _routesock: ClassVar[ConsumerPlan]
 
@@ -114,7 +122,7 @@ class RouteMixin:
         super().__init_subclass__(**kwargs)
         if check_bases(cls, RouteMixin):
             cls._routesock = compile_consumer(cls)
-            give_way(cls)
+            keep_inherited_socket(cls)
 
     # The parameters are Any for type checkers' sake: a user's class has Channels' own signature beside this one.
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -155,7 +163,7 @@ class RouteMixin:
                 consumer.channel_name = connection.listen()  # over the class's own, as under Channels
             consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
             if ending is None and sockets.draining:
-                ending = restarting(sockets.retry_after())
+                ending = restart_ending(sockets.retry_after())
             if ending is not None:
                 await connection.turn_away(ending)
                 return

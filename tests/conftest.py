@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from routesock.testing.application import kept_connections
+
+
+@pytest.fixture(scope="session", autouse=True)
+def only_tests_are_measured() -> None:
+    """The programs that tests start would measure their coverage too, and take longer: see ``.ci/test``."""
+    os.environ.pop("COVERAGE_PROCESS_START", None)
 
 
 @pytest.fixture(autouse=True)

@@ -87,7 +87,7 @@ class Talk(RouteMixin, AsyncJsonWebsocketConsumer):
 
 
 class Checked(Talk):
-    route_revalidate = 10
+    route_revalidate_interval = 10
 
 
 class Kept(Talk):
@@ -760,7 +760,8 @@ class TestOptions:
                 await stays(client)
 
     @pytest.mark.parametrize(
-        ("option", "value"), [("route_ends_with_session", 1), ("route_revalidate", 0), ("route_revalidate", "60")]
+        ("option", "value"),
+        [("route_ends_with_session", 1), ("route_revalidate_interval", 0), ("route_revalidate_interval", "60")],
     )
     def test_a_value_that_cannot_be_meant(self, option: str, value: Any) -> None:
         with pytest.raises(RouteSetupError, match=option):

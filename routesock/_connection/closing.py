@@ -14,7 +14,7 @@ from .._groups import losses
 from .._pipeline.compiler import ConsumerPlan
 from ..auth.refusals import can_respond, respond
 from ..exceptions import NotAuthenticated, Unavailable
-from ..status import RESTART, RESTARTS, SENDABLE, Ending
+from ..status import PRIVATE_RESTART, RESTART, RESTART_REASON, Ending
 from ..typing import UNSET
 from .dispatch import Responder
 from .liveness import Liveness
@@ -136,7 +136,7 @@ class Closing:
         except Exception as exc:
             if means_gone(exc) or code >= 3000:
                 raise
-            await self._send({"type": "websocket.close", "code": SENDABLE, "reason": reason})
+            await self._send({"type": "websocket.close", "code": PRIVATE_RESTART, "reason": reason})
 
     def end(self, ending: Ending) -> None:
         logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
@@ -148,10 +148,10 @@ class Closing:
             self._tasks.start(self._drain(retry_after))
 
     async def _drain(self, retry_after: float) -> None:
-        error = Unavailable(RESTARTS, wait=retry_after)
+        error = Unavailable(RESTART_REASON, wait=retry_after)
         await self._tasks.wait([self._tasks.start_apart(self._responder.drain(error))], self.grace)
         await _within(CLOSE_WAIT, self._responder.revoke_all(error))
-        await self.close(RESTART, RESTARTS, reconnect=True, retry_after=retry_after)
+        await self.close(RESTART, RESTART_REASON, reconnect=True, retry_after=retry_after)
 
     def sign_out(self, ending: Ending) -> None:
         if self._progress.closing:  # what still runs has its grace, as if the client had only left

@@ -15,7 +15,7 @@ from django.urls.exceptions import Resolver404
 from .._wire import codec
 from .._wire.messages import Scope
 from ..dialects import Dialect, Keys
-from ..status import SENDABLE, Ending, title_of
+from ..status import PRIVATE_RESTART, Ending, title_of
 
 logger: Final = logging.getLogger("routesock.socket")
 
@@ -144,7 +144,7 @@ async def _close(send: Send, ending: Ending) -> None:
     except Exception:
         if ending.code >= 3000:
             raise
-        await send({**close, "code": SENDABLE})
+        await send({**close, "code": PRIVATE_RESTART})
 
 
 async def _within(seconds: float, doing: Awaitable[None]) -> None:

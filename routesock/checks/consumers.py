@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.utils.module_loading import import_string
 
-from .._pipeline.permission_steps import functions_asked, object_permissions
+from .._pipeline.permission_steps import object_permissions, permission_functions
 from .._routing.route import Route
 from .._runtime.asgi_tree import Endpoint, endpoints
 from .._runtime.callables import is_async
@@ -75,7 +75,9 @@ def _methods(cls: type[RouteMixin]) -> dict[str, None]:
     """
     compiled = cls._routesock
     routes = [route for plan in compiled.plans.values() for route in plan.declared]
-    names = [name for route in routes for name in (route.attr, *functions_asked(route), route.hydrate, route.dehydrate)]
+    names = [
+        name for route in routes for name in (route.attr, *permission_functions(route), route.hydrate, route.dehydrate)
+    ]
     names += [topic.unsubscribe for topic in compiled.topics]
     names += (telling.attr for telling in compiled.events.values())
     return dict.fromkeys(name for name in names if isinstance(name, str))

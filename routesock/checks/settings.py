@@ -101,5 +101,5 @@ def _check_middleware(path: str) -> Iterator[CheckMessage]:
 def setting_if_valid(key: str) -> Any:
     """The setting, or ``None`` if it is of a wrong type, which :func:`check_settings` says."""
     setting = conf.SETTINGS[key]
-    value = conf.configured().get(key, setting.default)
+    value = conf.project_settings().get(key, setting.default)
     return value if setting.accepts(value) else None

@@ -57,7 +57,7 @@ class BasePermission(Operand, metaclass=PermissionType):
     """A permission: override one of the two methods, or both. Only ``True`` permits.
 
     A method may be ``async``. One that is not runs in Django's database thread, unless it is marked with
-    :func:`~routesock.nonblocking`. Whatever they raise denies, too: the errors of :mod:`routesock.exceptions`, Django's
+    :func:`~routesock.run_on_loop`. Whatever they raise denies, too: the errors of :mod:`routesock.exceptions`, Django's
     ``PermissionDenied`` and ``Http404``, and DRF's with their own status, anything else with 500.
 
     Of a class in ``permissions=`` each check makes an instance. An instance there is shared by all sockets.

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.functional import LazyObject
 
-from .._compat import unwrapped
+from .._compat import unwrap_lazy_user
 from .._wire.messages import Scope
 from .frames import ClientTimeout, Close, ConnectionClosed, ConnectionRefused
 
@@ -58,7 +58,7 @@ def signed_in(user: Any) -> Any:
     """
     if not isinstance(user, LazyObject):
         return user
-    return unwrapped(user)
+    return unwrap_lazy_user(user)
 
 
 def _pairs(headers: Headers) -> list[tuple[bytes, bytes]]:

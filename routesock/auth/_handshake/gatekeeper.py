@@ -14,8 +14,8 @@ from ..._runtime.timers import running_timer
 from ..._wire.messages import RequestId, Scope
 from ...dialects import Dialect, Frame, Keys
 from ...exceptions import BadRequest, InvalidEnvelope, NotAuthenticated, RoutesockError
-from ...status import ANONYMOUS, Ending, restarting
-from ..authenticators import REFUSED, Authenticator, Credentials, CredentialSource, authenticate
+from ...status import ANONYMOUS, Ending, restart_ending
+from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate
 from ..refusals import Application, Receive, Send, say_goodbye
 from .answers import HandshakeReplies, read_frame
 from .attempts import AuthDeadline, Lockout, address_of
@@ -84,7 +84,7 @@ class Gatekeeper:
         self._place = take_slot(self.scope)
         try:
             if sockets.draining:
-                raise _TurnedAway(restarting(sockets.retry_after()))
+                raise _TurnedAway(restart_ending(sockets.retry_after()))
             if self._place is None:
                 raise _TurnedAway(TOO_MANY)
             passed = await self._within_time()
@@ -106,7 +106,7 @@ class Gatekeeper:
     def drain(self, retry_after: float) -> None:
         """Turn the client away, unless a consumer is there already, which does so itself."""
         if self._patience is not None and not self._behind.has_begun:
-            self._restarting = restarting(retry_after)
+            self._restarting = restart_ending(retry_after)
             self._patience.end()
 
     def hurry(self) -> None:
@@ -211,7 +211,7 @@ class Gatekeeper:
                 self._terms.authenticators, Credentials(token, CredentialSource.FRAME, self.scope)
             )
             if identity is None:
-                raise NotAuthenticated(REFUSED)
+                raise NotAuthenticated(INVALID_TOKEN)
         except NotAuthenticated:
             await self._fail(id)
             return False
@@ -229,7 +229,7 @@ class Gatekeeper:
         left = max(self._terms.attempts - self._failed, 0)
         if self._terms.failures.locked_for(self._address):
             left = 0
-        await self._answers.refuse(NotAuthenticated(REFUSED, attempts_left=left), "AUTH", id)
+        await self._answers.refuse(NotAuthenticated(INVALID_TOKEN, attempts_left=left), "AUTH", id)
         if not left:
             raise _TurnedAway(Ending(4401, _TOO_OFTEN, reconnect=False))
 

@@ -11,7 +11,7 @@ from ..._runtime.clients import ConnectionSlot, add_user
 from ..._wire.messages import Scope
 from ...dialects import Dialect
 from ...status import Ending
-from ..authenticators import AUTHENTICATORS, Authenticator, Identity, fill
+from ..authenticators import AUTHENTICATORS, Authenticator, Identity, update_scope
 from ..refusals import RESPONSE, Application, Receive, Send, is_unknown_path, say_goodbye
 
 GATE: Final = "routesock.gate"
@@ -52,7 +52,7 @@ class Gate:
         if not self._waits:  # the scope said so from the beginning
             return True
         if self.identity is not None:
-            fill(scope, self.identity)
+            update_scope(scope, self.identity)
         return self._place is None or add_user(self._place, scope)
 
 
@@ -137,7 +137,7 @@ class InnerApplication:
             await self._wait_for(self._task)
             return
         if self.gate.identity is not None:
-            fill(self._scope, self.gate.identity)
+            update_scope(self._scope, self.gate.identity)
         self._held = held
         await self._run(self._from_client)
 
