@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.core.checks import register
 
-from .auth._login import signal_receivers
+from .auth._login import revocation
 from .checks import CHECKS, DEPLOYMENT_CHECKS, TAG
 
 
@@ -19,4 +19,4 @@ class RoutesockConfig(AppConfig):
             register(check, TAG)
         for check in DEPLOYMENT_CHECKS:
             register(check, TAG, deploy=True)
-        signal_receivers.connect()
+        revocation.connect_signals()

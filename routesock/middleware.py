@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -12,15 +11,15 @@ from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.http import HttpRequest
 
+from ._runtime.supervision import safe_logger
 from .auth._login import revocation
-from .auth._login.signal_receivers import SessionRequest, current_session_request
 
 __all__ = ["KeepSocketsMiddleware"]
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
-_SIGNED_COOKIES: Final = "django.contrib.sessions.backends.signed_cookies"
-"""A session engine whose keys contain the data, so that a key does not identify a session."""
+_IN_COOKIES: Final = "django.contrib.sessions.backends.signed_cookies"
+"""An engine whose keys are the data, so that no key identifies a session."""
 
 
 class KeepSocketsMiddleware:
@@ -43,38 +42,39 @@ class KeepSocketsMiddleware:
     def __call__(self, request: HttpRequest) -> Any:
         if self._is_async:
             return self._call_async(request)
-        with _announcing_new_key(request):
+        with _session_followed(request):
             return self.get_response(request)
 
     async def _call_async(self, request: HttpRequest) -> Any:
-        with _announcing_new_key(request):
+        with _session_followed(request):
             return await self.get_response(request)
 
 
 @contextmanager
-def _announcing_new_key(request: HttpRequest) -> Iterator[None]:
+def _session_followed(request: HttpRequest) -> Iterator[None]:
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-    if not key or settings.SESSION_ENGINE == _SIGNED_COOKIES:
+    if not key or settings.SESSION_ENGINE == _IN_COOKIES:
         yield
         return
-    session_request = SessionRequest(revocation.digest(key))
-    token = current_session_request.set(session_request)
+    before = revocation.SessionRequest(revocation.digest(key))
+    token = revocation.current_session_request.set(before)
     try:
         yield
     finally:
-        current_session_request.reset(token)
+        revocation.current_session_request.reset(token)
         try:
-            _announce(session_request, getattr(request, "session", None))
+            _publish_changes(before, getattr(request, "session", None))
         except Exception:
-            logger.exception("The new key of a session could not be announced to its sockets.")
+            logger.exception("The sockets of a session could not be notified of its new key.")
 
 
-def _announce(request: SessionRequest, session: Any) -> None:
-    digest = None if session is None else revocation.digest_of(session)
-    if digest is not None and digest != request.session and SESSION_KEY in session:
+def _publish_changes(before: revocation.SessionRequest, session: Any) -> None:
+    """Notify the sockets of a new key, and those of users that were saved and whose session did not get one."""
+    now = None if session is None else revocation.digest_of(session)
+    if now is not None and now != before.session and SESSION_KEY in session:
         user = revocation.name_in(session)
-        moved = {"event": "moved", "session": request.session, "to": digest, "stamp": revocation.stamp_in(session)}
-        revocation.announce(user, moved)
-        request.saved.discard(user)
-    for user in request.saved:
-        revocation.announce(user, {"event": "check"})
+        moved = {"event": "moved", "session": before.session, "to": now, "stamp": revocation.stamp_in(session)}
+        revocation.publish(user, moved)
+        before.saved.discard(user)
+    for user in before.saved:
+        revocation.publish(user, {"event": "check"})

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction
 from django.dispatch import Signal
+
+from ._compat import live_receivers
 
 __all__ = ["deliveries_lost", "request_finished", "request_started", "socket_closed", "socket_opened"]
 
@@ -48,11 +51,13 @@ class LoopSignal(Signal):
         super().connect(receiver, sender, weak, dispatch_uid)
 
     def notify(self, sender: type, /, **arguments: Any) -> None:
-        """Call the receivers and log what they raise. Never raises."""
-        try:
-            self.send_robust(sender, **arguments)
-        except BaseException:  # send_robust() catches no SystemExit, and its logging fails for receivers without a name
-            _logger.exception("A receiver of a routesock signal failed.")
+        """Call the receivers and log what they raise, ``SystemExit`` included. Never raises."""
+        for receiver in live_receivers(self, sender):
+            try:
+                receiver(signal=self, sender=sender, **arguments)
+            except BaseException:
+                with suppress(Exception):  # of a log handler
+                    _logger.exception("A receiver of a routesock signal failed: %r.", receiver)
 
 
 request_started: Final = LoopSignal(use_caching=True)

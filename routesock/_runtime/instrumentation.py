@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import traceback
 import uuid
 from logging import ERROR, INFO, WARNING
@@ -16,8 +15,9 @@ from .._wire.messages import Request, RequestId
 from ..exceptions import InternalError, RoutesockError
 from ..signals import request_finished, request_started, socket_closed, socket_opened
 from ..status import CLIENT_CLOSED_REQUEST
+from .supervision import safe_logger
 
-logger: Final = logging.getLogger("routesock.request")
+logger: Final = safe_logger("routesock.request")
 
 MAX_LOGGED_CHARS: Final = 200
 
