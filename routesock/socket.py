@@ -9,7 +9,7 @@ from asgiref.sync import async_to_sync
 
 from ._routing.push import Push, aspoken, is_plain
 from ._wire.messages import NO_HEADERS
-from .status import may_come_back
+from .status import Ending, ending_for
 
 
 class Groups(Protocol):
@@ -34,9 +34,9 @@ class Peer(Protocol):
 
     def member(self) -> Groups: ...
 
-    async def close(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None: ...
+    async def close(self, ending: Ending) -> None: ...
 
-    async def reject(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None: ...
+    async def reject(self, ending: Ending) -> None: ...
 
 
 class Socket:
@@ -108,8 +108,7 @@ class Socket:
         In ``connect()``, in place of ``accept()``, there is no socket yet: the handshake is answered with that status
         where the server can do so, else with 403.
         """
-        code, reconnect = _checked(status, reconnect)
-        await self._peer.close(code, reason, reconnect=reconnect, retry_after=retry_after)
+        await self._peer.close(ending_for(status, reason, reconnect, retry_after))
 
     async def reject(
         self, status: int, reason: str = "", *, reconnect: bool | None = None, retry_after: float | None = None
@@ -118,14 +117,7 @@ class Socket:
 
         Browsers tell a page nothing of a handshake that failed, but what a socket was closed with.
         """
-        code, reconnect = _checked(status, reconnect)
-        await self._peer.reject(code, reason, reconnect=reconnect, retry_after=retry_after)
-
-
-def _checked(status: int, reconnect: bool | None) -> tuple[int, bool]:
-    if not isinstance(status, int) or not 100 <= status <= 599:
-        raise ValueError(f"A socket is closed with an HTTP status, such as 403; got {status!r}.")
-    return 4000 + status, may_come_back(status) if reconnect is None else reconnect
+        await self._peer.reject(ending_for(status, reason, reconnect, retry_after))
 
 
 class SyncSocket:

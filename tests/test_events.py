@@ -252,7 +252,7 @@ class TestTelling:
             await ready(other)
             await asend_event("orders", "note", 1)
             await logged(other, 1)
-            assert client.scope["consumer"]._routesock_connection._responder.member._events is None
+            assert client.scope["consumer"]._routesock_connection.member()._events is None
         assert not caplog.records
 
     async def test_what_one_handler_changes_no_other_sees(self) -> None:
@@ -505,10 +505,11 @@ class TestBeforeConnect:
         async with socket() as client:
             await ready(client)
             member = client.scope["consumer"]._routesock_connection.member()
-            member._connected = False
+            member._state.connected = False
             await asend_event("orders", "note", 1)
             await turns()
             assert client.log == []
+            member._state.connected = True
             member.connected()
             await logged(client, 1)
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from .._routing.route import Route
 from .._runtime import database, instrumentation
 from .._wire.messages import Reply, Request
-from ..status import Ending, may_come_back
+from ..status import Ending, is_temporary
 from ..typing import Unset
 from .permission_steps import permission_steps
 from .steps import (
@@ -279,7 +279,7 @@ class ConnectionCheck:
         except BaseException as exc:  # a function of the user's may raise SystemExit, too
             error = instrumentation.error_for(exc, consumer, request)
             after = error.headers.get("Retry-After")
-            return Ending(4000 + error.status, error.detail, may_come_back(error.status), after)
+            return Ending(4000 + error.status, error.detail, is_temporary(error.status), after)
         return None
 
 

@@ -4,143 +4,149 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Container, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from enum import Enum
 from types import coroutine
 from typing import Any, Final
 
 from ..._wire.frames import OURS
-from ..tasks import Tasks
-from .jobs import HANDED_OVER, NO_SLOT, READ_ON, Job, JobRunner, JobSource, Progress, Verdict
+from ..dispatch import Dispatcher
+from ..state import SocketState
+from ..tasks import Tasks, uncancel
+from .jobs import RUNNING, WAITING, Job, JobSource
 
 FAIR_SHARE: Final = 16
 """Jobs after which a task lets others run, so that one socket's flood cannot hold the loop."""
 
 
+class Submitted(Enum):
+    """What has become of a submitted job, and so what its reader does next."""
+
+    READ_ON = "done or queued: read on"
+    HANDED_OVER = "done, and another task reads: return"
+    NO_SLOT = "no slot in time"
+
+
+# A module's name is found faster than a member of an enum, and these are needed for each message.
+READ_ON: Final = Submitted.READ_ON
+
+HANDED_OVER: Final = Submitted.HANDED_OVER
+
+NO_SLOT: Final = Submitted.NO_SLOT
+
+
 class OrderedQueue:
-    """Runs jobs in order, at most one at a time, and queues those that come meanwhile.
+    """Runs jobs in order, at most one at a time, and queues those that come meanwhile."""
 
-    ``tasks`` starts a new reader.
-    """
+    __slots__ = ("_busy", "_dispatcher", "_queue", "_reader", "_state", "_tasks", "running")
 
-    __slots__ = (
-        "_jobs",
-        "_progress",
-        "_queue",
-        "_reader",
-        "_taken",
-        "_tasks",
-        "closed",
-        "opening",
-        "running",
-    )
-
-    def __init__(self, jobs: JobRunner, progress: Progress, tasks: Tasks) -> None:
-        self._jobs = jobs
-        self._progress = progress
+    def __init__(self, dispatcher: Dispatcher, state: SocketState, tasks: Tasks) -> None:
+        self._dispatcher = dispatcher
+        self._state = state
         self._tasks = tasks
         self._queue: deque[Job] | None = None  # most sockets never need one
-        self._reader: JobSource | None = None  # whose reading the running job still holds
-        self._taken = False
+        self._reader: JobSource | None = None  # its task runs the current job, so nothing else reads from it
+        self._busy = False
         self.running: Job | None = None
-        self.opening = True
-        """Until the owner has seen the socket accepted: there is nothing to read before that, and nothing to answer."""
-        self.closed = False
+        """The current job."""
 
-    async def submit(self, job: Job) -> Verdict:
-        """Run ``job`` in this task if the lane is free, else queue it; what is answered by us finds room in time or
-        is refused."""
-        while self._taken and not self.closed:
-            if job.queue():
+    async def submit(self, job: Job) -> Submitted:
+        """Run ``job`` in this task if no other runs, else queue it.
+
+        A request or refusal that finds no slot in time is not queued.
+        """
+        state = self._state
+        while self._busy and state.may_dispatch:
+            if job.enqueue(self):
                 if self._queue is None:
                     self._queue = deque()
                 self._queue.append(job)
-                self._jobs.queued(job)
+                self._dispatcher.add(job)
                 return READ_ON
-            if not await job.source.room.wait(refusable=type(job.decision) in OURS):
+            if not await job.source.wait_for_slot(refusable=type(job.decision) in OURS):
                 return NO_SLOT
-        if self.closed:  # before the job came, or while it waited for room
+        if not state.may_dispatch:  # before the job came, or while it waited for a slot
             return NO_SLOT
         self._reader = job.source
         self.running = job
-        self._progress.task = job.task
-        await _stepped(self._jobs.run(job), self._waits)
-        self._progress.task = self.running = None
-        if not self._taken:
+        state.current_task = job.task
+        await _stepped(self._dispatcher.run(job), self._suspended)
+        state.current_task = self.running = None
+        if not self._busy:
+            self._reader = None
             return READ_ON
-        self._progress.end()
-        await self._work_off(job.task)
-        self._taken = False
-        return READ_ON if self._reader is not None else HANDED_OVER
+        state.job_done()
+        await self._run_queued(job.task)
+        self._busy = False
+        reader, self._reader = self._reader, None
+        return READ_ON if reader is not None else HANDED_OVER
 
-    def drop(self, job: Job) -> bool:
-        """Take ``job`` out of the queue; ``False`` if it is not there (any more)."""
-        if self._queue is None or job not in self._queue:
-            return False
+    def remove(self, job: Job) -> None:
+        """Take a queued job out."""
+        assert self._queue is not None
         self._queue.remove(job)
-        job.unqueue()
-        return True
+        job.dequeue()
 
-    def close(self) -> list[Job]:
-        """Take nothing more, and give back what is queued; the running job goes on."""
-        self.closed = True
-        dropped = [*self._queue] if self._queue else []
-        self._queue = None
-        for job in dropped:
-            job.unqueue()
-        return dropped
+    def clear(self) -> list[Job]:
+        """Take out and return all queued jobs. The current job goes on."""
+        jobs, self._queue = [*(self._queue or ())], None
+        for job in jobs:
+            job.dequeue()
+        return jobs
 
-    async def _work_off(self, task: asyncio.Task[Any]) -> None:
-        # The lane stays taken over the yields: a frame that is read meanwhile queues up behind.
+    async def _run_queued(self, task: asyncio.Task[Any]) -> None:
+        # The queue stays busy when others have a turn: a frame that is read meanwhile is queued behind.
+        state = self._state
         done = 0
         while self._queue:
             job = self._queue.popleft()
-            job.unqueue()
+            job.dequeue()
             job.task = task
             self.running = job
-            self._progress.task = task
-            await _stepped(self._jobs.run(job), self._waits)
-            self._progress.task = self.running = None
-            self._progress.end()
+            state.current_task = task
+            await _stepped(self._dispatcher.run(job), self._suspended)
+            state.current_task = self.running = None
+            state.job_done()
             done += 1
             if done % FAIR_SHARE == 0:
-                await self._turn(task)
+                await self._let_others_run(task)
 
-    def _waits(self) -> bool:
-        """The running job waits; ``True``: nothing more is to be done at its later waits."""
+    def _suspended(self) -> bool:
+        """Called when the current job suspends. Returns ``True`` if it need not be called again for this job."""
         job = self.running
         assert job is not None
-        if not job.waited:
-            job.waited = True
-            self._taken = True
-            self._jobs.waits(job)
+        self._busy = True
+        if job.stage is RUNNING:
+            job.stage = WAITING
+            self._dispatcher.started_waiting(job)
         if self._reader is not None:
-            if self._progress.in_send or self.opening:
+            if self._state.in_send or not self._state.handshake_done:
                 return False
             reader, self._reader = self._reader, None
             self._tasks.start(reader.read())
         return True
 
-    async def _turn(self, task: asyncio.Task[Any]) -> None:
+    async def _let_others_run(self, task: asyncio.Task[Any]) -> None:
         try:
             await asyncio.sleep(0)
-        except asyncio.CancelledError:  # of a handler that had its own task cancelled a little later
-            if self.closed:
+        except asyncio.CancelledError:  # from a handler that had its own task cancelled a little later
+            if not self._state.may_dispatch:
                 raise
             uncancel(task)
 
 
 @coroutine
-def _stepped(job: Coroutine[Any, Any, None], waits: Callable[[], bool]) -> Generator[Any, Any, None]:
-    """Await ``job`` and call ``waits`` each time it suspends, until that returns ``True``.
+def _stepped(job: Coroutine[Any, Any, None], suspended: Callable[[], bool]) -> Generator[Any, Any, None]:
+    """Await ``job``, and call ``suspended`` each time it suspends, until that returns ``True``.
 
     The job runs in the current task from its first step to its last: ``asyncio.timeout``, task groups and cancellation
-    are inside it what they are everywhere.
+    work inside it as they do everywhere.
     """
     watching = True
     try:
         future = job.send(None)
         while True:
-            if watching and waits():
+            if watching and suspended():
                 watching = False
             try:
                 yield future
@@ -152,83 +158,64 @@ def _stepped(job: Coroutine[Any, Any, None], waits: Callable[[], bool]) -> Gener
         return
 
 
-def uncancel(task: asyncio.Task[Any]) -> None:
-    """Take back every cancellation of ``task`` that has been delivered."""
-    while task.cancelling():
-        task.uncancel()
-
-
 class ParallelQueue:
-    """Runs each job in a task and a context of its own, at most ``limit`` of them at a time.
+    """Runs each job in a separate task and context, at most ``limit`` of them at a time.
 
-    What comes meanwhile waits in the room that it shares with the requests that wait for the order.
+    Jobs that have to wait share the slots of their source with those in the ordered queue.
     """
 
-    __slots__ = ("_jobs", "_limit", "_progress", "_queue", "_tasks", "closed", "routes", "running")
+    __slots__ = ("_dispatcher", "_limit", "_queue", "_state", "_tasks", "running")
 
-    def __init__(
-        self,
-        jobs: JobRunner,
-        progress: Progress,
-        tasks: Tasks,
-        routes: Container[str],
-        limit: int,
-    ) -> None:
-        self.routes = routes
-        """The names of the routes whose requests belong here."""
-        self._jobs = jobs
-        self._progress = progress
+    def __init__(self, dispatcher: Dispatcher, state: SocketState, tasks: Tasks, limit: int) -> None:
+        self._dispatcher = dispatcher
+        self._state = state
         self._tasks = tasks
         self._limit = limit
         self._queue: deque[Job] = deque()
         self.running: set[Job] = set()
-        self.closed = False
 
-    async def submit(self, job: Job) -> Verdict:
-        """Start ``job`` or queue it; one that finds no room in time is refused."""
-        while not self.closed:
+    async def submit(self, job: Job) -> Submitted:
+        """Start ``job`` or queue it, unless it finds no slot in time."""
+        while self._state.may_dispatch:
             if len(self.running) < self._limit:
                 self._start(job)
                 return READ_ON
-            if job.queue():
+            if job.enqueue(self):
                 self._queue.append(job)
-                self._jobs.queued(job)
+                self._dispatcher.add(job)
                 return READ_ON
-            if not await job.source.room.wait(refusable=True):
+            if not await job.source.wait_for_slot(refusable=True):
                 return NO_SLOT
         return NO_SLOT
 
-    def drop(self, job: Job) -> bool:
-        """Take ``job`` out of the queue; ``False`` if it is not there (any more)."""
-        if job not in self._queue:
-            return False
+    def remove(self, job: Job) -> None:
+        """Take a queued job out."""
         self._queue.remove(job)
-        job.unqueue()
-        return True
+        job.dequeue()
 
-    def close(self) -> list[Job]:
-        """Take nothing more, and give back what is queued; what runs goes on."""
-        self.closed = True
-        dropped = [*self._queue]
+    def clear(self) -> list[Job]:
+        """Take out and return all queued jobs. Those that run go on."""
+        jobs = [*self._queue]
         self._queue.clear()
-        for job in dropped:
-            job.unqueue()
-        return dropped
+        for job in jobs:
+            job.dequeue()
+        return jobs
 
     def _start(self, job: Job) -> None:
-        job.waited = True
-        job.task = self._tasks.start_apart(self._jobs.run(job))
+        job.advance(RUNNING)
+        job.advance(WAITING)  # it can be cancelled before its first step
+        job.task = self._tasks.start_apart(self._dispatcher.run(job))
         self.running.add(job)
-        # A task that is cancelled before its first step runs nothing, so its end cannot be told from inside.
+        # A task that is cancelled before its first step runs nothing, so its end cannot be seen from inside.
         job.task.add_done_callback(lambda _: self._ended(job))
-        self._jobs.waits(job)
+        self._dispatcher.started_waiting(job)
 
     def _ended(self, job: Job) -> None:
         self.running.discard(job)
-        self._progress.end()
+        self._state.job_done()
         if self._queue:
             following = self._queue.popleft()
-            following.unqueue()
+            following.dequeue()
             self._start(following)
         else:
-            job.source.room.release()
+            job.source.wake()

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from channels.auth import get_user
 from django.conf import settings
@@ -100,29 +100,33 @@ _EARLIEST: Final = 0.8
 """Of the interval, after which the next look-up may come: those of sockets that opened together drift apart."""
 
 
-class WatchedSocket(Protocol):
-    """What is asked of the socket. Nothing waits."""
-
-    def sign_out(self, ending: Ending) -> None:
-        """Answer what is in flight 401, and close it."""
-
-    async def follow_login(self) -> None:
-        """Begin anew with whoever is signed in by now."""
-
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task that ends with the socket."""
-
-
 class LoginWatcher:
-    """The login behind one socket. Times are those of the loop, where all of its methods are called."""
+    """Watches the login behind one socket. Times are those of the loop, where all of its methods are called.
+
+    Args:
+        sign_out: Closes the socket. Does not wait.
+        follow_login: Starts again with the user who is signed in now.
+        start: Starts a task that ends with the socket.
+    """
 
     __slots__ = (
-        "_again", "_alarm", "_asking", "_expires", "_follows", "_interval", "_over", "_recheck", "_socket", "_stamp",
-        "_turn", "_user", "logs_out", "loop", "scope", "session",
+        "_again", "_alarm", "_asking", "_expires", "_follow_login", "_follows", "_interval", "_over", "_recheck",
+        "_sign_out", "_stamp", "_start", "_turn", "_user", "logs_out", "loop", "scope", "session",
     )  # fmt: skip
 
-    def __init__(self, socket: WatchedSocket, scope: Any, *, follows: bool, interval: float | None) -> None:
-        self._socket = socket
+    def __init__(
+        self,
+        scope: Any,
+        *,
+        follows: bool,
+        interval: float | None,
+        sign_out: Callable[[Ending], None],
+        follow_login: Callable[[], Coroutine[Any, Any, None]],
+        start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        self._sign_out = sign_out
+        self._follow_login = follow_login
+        self._start = start
         self._follows = follows
         self._interval = interval
         self._alarm: Alarm | None = None
@@ -218,7 +222,7 @@ class LoginWatcher:
     def _follow_changes(self) -> None:
         """The consumer may have put another user into its scope."""
         if revocation.name_in_scope(self.scope) != self._user:
-            _ = self._socket.start(self._socket.follow_login())
+            _ = self._start(self._follow_login())
 
     def _look_up(self) -> None:
         if self._asking or self._user is None:
@@ -231,7 +235,7 @@ class LoginWatcher:
         elif self.session is not None:
             question, args = session_holds, (user, self.scope["session"])
         self._asking = True
-        _ = self._socket.start(self._ask(self._turn, question, args))
+        _ = self._start(self._ask(self._turn, question, args))
 
     async def _ask(self, turn: int, question: Callable[..., bool], args: tuple[Any, ...]) -> None:
         try:
@@ -252,7 +256,7 @@ class LoginWatcher:
     def _end(self, ending: Ending) -> None:
         if not self._over:
             self.forget()
-            self._socket.sign_out(ending)
+            self._sign_out(ending)
 
     def _due(self) -> float | None:
         due = min(self._again, self._expires, self._recheck)
@@ -300,7 +304,13 @@ _trouble: Final = _Trouble()
 
 
 def watch_login(
-    socket: WatchedSocket, scope: Any, ends_with_session: bool | Unset, interval: float | None
+    scope: Any,
+    ends_with_session: bool | Unset,
+    interval: float | None,
+    *,
+    sign_out: Callable[[Ending], None],
+    follow_login: Callable[[], Coroutine[Any, Any, None]],
+    start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
 ) -> LoginWatcher | None:
     """Return a watcher for the login in ``scope``, or ``None`` if there is no login to watch.
 
@@ -314,4 +324,6 @@ def watch_login(
     identity = scope.get("routesock.identity")
     if not follows and interval is None and (identity is None or identity.expires is None):
         return None
-    return LoginWatcher(socket, scope, follows=follows, interval=interval)
+    return LoginWatcher(
+        scope, follows=follows, interval=interval, sign_out=sign_out, follow_login=follow_login, start=start
+    )
