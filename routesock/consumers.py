@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
@@ -23,6 +24,8 @@ from .socket import Accessor, give_way
 from .status import Ending, restart_ending
 from .throttling import Throttle
 from .typing import UNSET, Unset
+
+logger: Final = logging.getLogger("routesock.socket")
 
 
 class ChannelName:
@@ -151,7 +154,7 @@ async def _serve(consumer: Any, compiled: ConsumerPlan, receive: Any, send: Any,
     if ending is None and sockets.draining:
         ending = restart_ending(sockets.retry_after())
     if ending is not None:
-        await connection.turn_away(ending)
+        await _turn_away(connection, receive, ending)
         return
     thread = database.take_dedicated_thread(context) if compiled.isolated else None
     if thread is not None:
@@ -159,6 +162,17 @@ async def _serve(consumer: Any, compiled: ConsumerPlan, receive: Any, send: Any,
     sockets.add(connection)
     stack.callback(sockets.discard, connection)
     await connection.serve()
+
+
+async def _turn_away(connection: Connection, receive: Any, ending: Ending) -> None:
+    """Accept a socket only to close it, so that browsers can read the reason."""
+    logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
+    try:
+        await receive()
+        await connection.reject(ending)
+    finally:
+        connection.stop(None)
+    await connection.end()
 
 
 async def _refused(consumer: Any, compiled: ConsumerPlan, gate: Gate | None, stack: ExitStack) -> Ending | None:

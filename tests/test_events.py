@@ -33,7 +33,7 @@ from routesock import (
     route,
     send_event,
 )
-from routesock._connection.membership import pending
+from routesock._connection import readers
 from routesock._groups import hub
 from routesock._groups.envelopes import EVENT, event_of, layer_group
 from routesock._routing.event import MAX_NAME_CHARS
@@ -674,7 +674,7 @@ class TestEnds:
 class TestBounds:
     @pytest.fixture(autouse=True)
     def few(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pending, "MAX_QUEUED_EVENTS", 3)
+        monkeypatch.setattr(readers, "MAX_QUEUED_EVENTS", 3)
 
     async def test_the_newest_are_dropped_and_told_once_per_burst(self, gate: Gate, caplog: Any) -> None:
         before = delivery_counts().dropped

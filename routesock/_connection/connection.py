@@ -20,21 +20,19 @@ from .._pipeline.plan import ConnectionCheck
 from .._runtime import database, instrumentation
 from .._runtime.clients import TOO_MANY, is_signed_in
 from .._runtime.closing import accept_message, close_notice, cut_reason, means_gone, send_close, within_close_wait
-from .._runtime.timers import running_timer
 from ..auth._handshake.inner_application import Gate
 from ..auth._login.revocation import group_of, name_in_scope
 from ..auth._login.watcher import LoginWatcher, watch_login
 from ..auth.authenticators import AUTHENTICATORS
-from ..auth.refusals import can_respond, respond
-from ..exceptions import NotAuthenticated, RoutesockError, Unavailable
+from ..auth.refusals import refuse
+from ..exceptions import NotAuthenticated, Unavailable
 from ..status import RESTART_REASON, Ending, restart_ending
 from ..typing import UNSET
 from .dispatch import Dispatcher
-from .liveness import Liveness, time_limits
+from .liveness import watch
 from .membership.member import EndedMember, Member
 from .membership.subscriptions import Subscriptions
-from .queue.jobs import Job
-from .queue.ordered import OrderedQueue
+from .queue.job_queue import JobQueue
 from .readers import ClientReader, LayerReader, Receive
 from .sending.frame_writer import FrameWriter, encoded, is_plain
 from .sending.send_queue import FrameKind, SendQueue
@@ -55,7 +53,7 @@ class Connection:
 
     __slots__ = (
         "__weakref__", "_cause", "_compiled", "_consumer", "_dispatcher", "_end_task", "_layer_reader", "_liveness",
-        "_member", "_membership", "_message", "_ordered", "_reader", "_receive", "_send", "_send_queue", "_state",
+        "_member", "_membership", "_message", "_queue", "_reader", "_receive", "_send", "_send_queue", "_state",
         "_subscriptions", "_tasks", "_watcher", "_writer", "grace",
     )  # fmt: skip
 
@@ -99,11 +97,16 @@ class Connection:
             connected=self._connected,
             stop=self.stop,
         )  # fmt: skip
-        self._ordered = OrderedQueue(self._dispatcher, state, tasks)
-        self._liveness = self._watch_time_limits()
-        self._reader = ClientReader(
-            receive, consumer, compiled, self._dispatcher, self._ordered, state, tasks, self._liveness, self.stop
+        concurrency = conf.get("CONCURRENCY") if compiled.concurrency is UNSET else compiled.concurrency
+        self._queue = JobQueue(self._dispatcher, state, tasks, compiled.beside, concurrency)
+        self._liveness = watch(
+            compiled.limits,
+            ping=self._ping_soon,
+            close=self._close_soon,
+            is_busy=lambda: bool(self._queue.running()),
+            is_signed_in=lambda: is_signed_in(consumer.scope),
         )
+        self._reader = ClientReader(receive, consumer, self._dispatcher, self._queue, state, self._liveness, self.stop)
 
     # The life of the socket
 
@@ -123,17 +126,6 @@ class Connection:
             await self.end()
         finally:
             self._forget_login()
-
-    async def turn_away(self, ending: Ending) -> None:
-        """In place of :meth:`serve`: accept the socket only to close it, so that browsers can read the reason."""
-        logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
-        try:
-            await self._receive()
-            await self.send(accept_message(self._consumer.scope))
-            await self.close(ending)
-        finally:
-            self.stop(None)
-        await self.end()
 
     def stop(self, cause: dict[str, Any] | BaseException | None) -> None:
         """Treat the client as gone, and have :meth:`serve` end the socket.
@@ -189,7 +181,7 @@ class Connection:
         self._state.advance(Phase.CLOSING)
         if self._liveness is not None:
             self._liveness.stop()
-        for job in self._clear_queues():
+        for job in self._queue.clear():
             self._dispatcher.drop(job)
         self._reader.wake()
         if self._layer_reader is not None:
@@ -201,13 +193,13 @@ class Connection:
         if self._membership is not None:
             self._membership.leaving()
         # A client that sends and leaves must not lose its message: what runs has a grace period, all else is cancelled.
-        graced = {job.task for job in self._running() if not dispatcher.drop_at_disconnect(job)}
+        graced = {job.task for job in self._queue.running() if not dispatcher.drop_at_disconnect(job)}
         if self._subscriptions is not None:
             graced |= self._subscriptions.endings()
         await tasks.cancel(keep=graced)
         await tasks.wait(graced, self.grace)
         state.advance(Phase.DISCONNECTING)
-        left = self._running()
+        left = self._queue.running()
         await tasks.cancel()
         for job in left:
             dispatcher.drop(job)
@@ -247,7 +239,7 @@ class Connection:
         self._consumer = self._end_task = self._layer_reader = self._liveness = self._member = self._subscriptions = (
             None
         )
-        del self._dispatcher, self._ordered, self._reader, self._receive, self._send, self._send_queue, self._tasks
+        del self._dispatcher, self._queue, self._reader, self._receive, self._send, self._send_queue, self._tasks
         del self._writer
 
     # What the consumer's code sends
@@ -317,7 +309,7 @@ class Connection:
     def _listen(self, membership: Membership) -> None:
         if self._layer_reader is None and self._state.phase < Phase.GONE:
             receive = self._consumer.channel_receive
-            self._layer_reader = LayerReader(receive, membership, self._ordered, self._state)
+            self._layer_reader = LayerReader(receive, membership, self._queue, self._state)
             self._tasks.start(self._layer_reader.read())
 
     @property
@@ -327,7 +319,7 @@ class Connection:
     def _open_member(self) -> Member:
         if self._member is None:
             self._member = Member(
-                self._consumer, self._compiled, self._layer, self._writer, self._state, self._tasks, self._ordered
+                self._consumer, self._compiled, self._layer, self._writer, self._state, self._tasks, self._queue
             )
         return self._member
 
@@ -358,7 +350,7 @@ class Connection:
                 await within_close_wait(self._writer.close_notice(close_notice(ending)))
                 await within_close_wait(send_close(self._send, ending))
             else:
-                await within_close_wait(self._refuse_handshake(ending))
+                await within_close_wait(refuse(self._consumer.scope, self._send, ending))
         except Exception:
             logger.debug("A socket could not be closed.", exc_info=True)
         finally:
@@ -369,12 +361,6 @@ class Connection:
         if not self._state.handshake_done and not self._state.is_closing:
             await self.send(accept_message(self._consumer.scope))
         await self.close(ending)
-
-    async def _refuse_handshake(self, ending: Ending) -> None:
-        if 4300 <= ending.code <= 4599 and can_respond(self._consumer.scope):
-            await respond(self._send, ending.code - 4000, ending.reason, ending.retry_after)
-        else:
-            await send_close(self._send, ending)
 
     def _close_soon(self, ending: Ending) -> None:
         logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
@@ -387,8 +373,8 @@ class Connection:
 
     async def _drain(self, ending: Ending) -> None:
         error = Unavailable(RESTART_REASON, wait=ending.retry_after)
-        await self._tasks.wait([self._tasks.start_apart(self._finish_running(error))], self.grace)
-        await within_close_wait(self._cancel_all(error))
+        await self._tasks.wait([self._tasks.start_apart(self._queue.finish_running(error))], self.grace)
+        await within_close_wait(self._queue.cancel_running(error))
         await self.close(ending)
 
     def sign_out(self, ending: Ending) -> None:
@@ -399,7 +385,7 @@ class Connection:
         self._tasks.start(self._sign_out(ending))
 
     async def _sign_out(self, ending: Ending) -> None:
-        await within_close_wait(self._refuse_all(NotAuthenticated(ending.reason)))
+        await within_close_wait(self._queue.refuse_all(NotAuthenticated(ending.reason)))
         await self.close(ending)
 
     def _overflow(self) -> None:
@@ -409,53 +395,7 @@ class Connection:
     def _report_dropped(self, number: int) -> None:
         losses.dropped(type(self._consumer), number, "client")
 
-    # Its jobs
-
-    def _running(self) -> set[Job]:
-        running = set() if self._ordered.running is None else {self._ordered.running}
-        return running if self._reader.parallel is None else running | self._reader.parallel.running
-
-    def _clear_queues(self) -> list[Job]:
-        jobs = self._ordered.clear()
-        return jobs if self._reader.parallel is None else jobs + self._reader.parallel.clear()
-
-    async def _finish_running(self, error: RoutesockError) -> None:
-        """Wait for what runs. What is queued, and what still comes, is answered ``error``."""
-        await self._refuse_queued(error)
-        while self._running():
-            await self._state.next_job_done()
-
-    async def _refuse_queued(self, error: RoutesockError) -> None:
-        self._state.drain(error)
-        for job in self._clear_queues():
-            await self._dispatcher.refuse(job, error)
-
-    async def _refuse_all(self, error: RoutesockError) -> None:
-        await self._refuse_queued(error)
-        await self._cancel_all(error)
-
-    async def _cancel_all(self, error: RoutesockError) -> None:
-        for job in self._running() | {*self._dispatcher.in_flight.values()}:
-            await self._dispatcher.cancel(job, error)
-
     # Its time limits
-
-    def _watch_time_limits(self) -> Liveness | None:
-        limits = time_limits(self._compiled.limits)
-        if limits is None:
-            return None
-        timer = running_timer()
-        now = timer.now()
-        liveness = Liveness(
-            now,
-            *limits,
-            ping=self._ping_soon,
-            close=self._close_soon,
-            is_busy=lambda: bool(self._running()),
-            is_signed_in=lambda: is_signed_in(self._consumer.scope),
-        )
-        liveness.begin(timer, now)
-        return liveness
 
     def _ping_soon(self) -> None:
         self._tasks.start(self._ping())

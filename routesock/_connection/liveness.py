@@ -8,7 +8,7 @@ from typing import Final
 
 from .. import conf
 from .._routing.class_options import Heartbeat, Limits
-from .._runtime.timers import SECOND_LOOKS, Alarm, Timer
+from .._runtime.timers import SECOND_LOOKS, Alarm, Timer, running_timer
 from ..status import ANONYMOUS, Ending
 from ..typing import UNSET
 
@@ -150,10 +150,23 @@ class Liveness:
         return self._idle_since + self._idle
 
 
-def time_limits(limits: Limits) -> tuple[Heartbeat | None, float | None, float | None] | None:
-    """Return the heartbeat and the idle and anonymous timeouts that hold for a class; ``None`` if there are none."""
+def watch(
+    limits: Limits,
+    *,
+    ping: Callable[[], None],
+    close: Callable[[Ending], None],
+    is_busy: Callable[[], bool],
+    is_signed_in: Callable[[], bool],
+) -> Liveness | None:
+    """Watch the time limits of a socket from now on; ``None`` if neither its class nor the settings have any."""
     idle: float | None = conf.get("IDLE_TIMEOUT") if limits.idle is UNSET else limits.idle
     anonymous: float | None = conf.get("ANONYMOUS_TIMEOUT") if limits.anonymous is UNSET else limits.anonymous
     if limits.heartbeat is None and idle is None and anonymous is None:
         return None
-    return limits.heartbeat, idle, anonymous
+    timer = running_timer()
+    now = timer.now()
+    liveness = Liveness(
+        now, limits.heartbeat, idle, anonymous, ping=ping, close=close, is_busy=is_busy, is_signed_in=is_signed_in
+    )
+    liveness.begin(timer, now)
+    return liveness

@@ -1,27 +1,31 @@
-"""Reads frames from the client of a socket, and messages from the channel layer."""
+"""Reads the jobs of a socket: frames of its client, messages of its channel, and events."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from itertools import count
 from typing import Any, Final
 
 from .. import conf
+from .._groups import losses
+from .._groups.envelopes import EventMessage
 from .._groups.layer_membership import Membership
-from .._pipeline.compiler import ConsumerPlan
 from .._runtime import instrumentation
 from .._wire.frames import OURS, Decision, Of, Ping, Refusal
 from .._wire.messages import Request
 from ..exceptions import TooManyInFlight
-from ..typing import UNSET
 from .dispatch import Dispatcher
 from .liveness import Liveness
-from .queue.jobs import MAX_QUEUED_EVENTS, Job, JobSource
-from .queue.ordered import FAIR_SHARE, HANDED_OVER, NO_SLOT, OrderedQueue, ParallelQueue
+from .queue.job_queue import FAIR_SHARE, HANDED_OVER, NO_SLOT, READ_ON, JobQueue
+from .queue.jobs import MAX_QUEUED_EVENTS, EventJob, Job, JobSource
 from .state import SocketState
 from .tasks import Tasks, uncancel
+
+logger: Final = logging.getLogger("routesock.socket")
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -67,34 +71,26 @@ class ClientReader(JobSource):
     """
 
     __slots__ = (
-        "_concurrency", "_consumer", "_dispatcher", "_liveness", "_ordered", "_parallel_routes", "_receive", "_stop",
-        "_tasks", "parallel",
+        "_consumer", "_dispatcher", "_liveness", "_queue", "_receive", "_stop",
     )  # fmt: skip
 
     def __init__(
         self,
         receive: Receive,
         consumer: Any,
-        compiled: ConsumerPlan,
         dispatcher: Dispatcher,
-        ordered: OrderedQueue,
+        queue: JobQueue,
         state: SocketState,
-        tasks: Tasks,
         liveness: Liveness | None,
         stop: Callable[[dict[str, Any]], None],
     ) -> None:
         super().__init__(conf.get("MAX_QUEUED"), state)
         self._receive = receive
         self._consumer = consumer
-        self._parallel_routes = compiled.beside
-        self._concurrency: int = conf.get("CONCURRENCY") if compiled.concurrency is UNSET else compiled.concurrency
         self._dispatcher = dispatcher
-        self._ordered = ordered
-        self._tasks = tasks
+        self._queue = queue
         self._liveness = liveness
         self._stop = stop
-        self.parallel: ParallelQueue | None = None
-        """The queue of requests that run in parallel, once there has been one."""
 
     async def read(self) -> None:
         task = _current_task()
@@ -112,7 +108,10 @@ class ClientReader(JobSource):
             action, decision = self._classify(message)
             if action is _SUBMIT:
                 job = Job(self, message, decision, task)
-                submitted = await self._queue_for(decision).submit(job)
+                if type(decision) is Request:
+                    submitted = await self._queue.submit_request(job, decision.route)
+                else:
+                    submitted = await self._queue.submit(job)
                 if submitted is NO_SLOT:
                     await self._refuse(decision)
                 if submitted is HANDED_OVER or self._state.ends_tasks:  # which may wait for this task
@@ -143,13 +142,6 @@ class ClientReader(JobSource):
         except Exception as exc:  # of a dialect that did not expect such a frame
             return Refusal(instrumentation.internal_error(exc, "Reading a frame", self._consumer))
 
-    def _queue_for(self, decision: Decision | None) -> OrderedQueue | ParallelQueue:
-        if not self._parallel_routes or type(decision) is not Request or decision.route not in self._parallel_routes:
-            return self._ordered
-        if self.parallel is None:
-            self.parallel = ParallelQueue(self._dispatcher, self._state, self._tasks, self._concurrency)
-        return self.parallel
-
     async def _refuse(self, decision: Decision | None) -> None:
         if isinstance(decision, OURS):
             refusal = Refusal(self._state.refusal or TooManyInFlight(), decision.route, decision.id)
@@ -159,13 +151,13 @@ class ClientReader(JobSource):
 class LayerReader(JobSource):
     """Reads messages of the channel layer, in the same way. A layer that fails does not end the socket."""
 
-    __slots__ = ("_membership", "_ordered", "_receive")
+    __slots__ = ("_membership", "_queue", "_receive")
 
-    def __init__(self, receive: Receive, membership: Membership, ordered: OrderedQueue, state: SocketState) -> None:
+    def __init__(self, receive: Receive, membership: Membership, queue: JobQueue, state: SocketState) -> None:
         super().__init__(MAX_QUEUED_EVENTS, state, weight=conf.get("MAX_OUTGOING_BYTES"))
         self._receive = receive
         self._membership = membership
-        self._ordered = ordered
+        self._queue = queue
 
     async def read(self) -> None:
         task = _current_task()
@@ -180,7 +172,7 @@ class LayerReader(JobSource):
                 continue
             if not self._state.is_closing:
                 job = Job(self, message, None, task)
-                if await self._ordered.submit(job) is HANDED_OVER:
+                if await self._queue.submit(job) is HANDED_OVER:
                     return
                 del job
             if self._state.ends_tasks:
@@ -188,6 +180,68 @@ class LayerReader(JobSource):
 
     def weight_of(self, message: dict[str, Any]) -> int:
         return _weigh(message)
+
+
+class EventReader(JobSource):
+    """Takes events at once, and submits them to the queue in a task that exists only while there are any.
+
+    When more than ``MAX_QUEUED_EVENTS`` wait, or more than ``MAX_OUTGOING_BYTES``, the newest is dropped.
+    """
+
+    __slots__ = ("_consumer", "_dropped", "_new", "_queue", "_reading", "_tasks")
+
+    def __init__(self, consumer: Any, queue: JobQueue, state: SocketState, tasks: Tasks) -> None:
+        super().__init__(MAX_QUEUED_EVENTS, state, weight=conf.get("MAX_OUTGOING_BYTES"))
+        self._consumer = consumer
+        self._queue = queue
+        self._tasks = tasks
+        self._new: deque[EventMessage] = deque()
+        self._reading = False
+        self._dropped = 0
+
+    def put(self, event: EventMessage) -> None:
+        """Keep ``event`` until :meth:`start`."""
+        if not self.take_slot(self.weight_of(event.message)):
+            self._dropped += 1
+            return
+        self.report_dropped()
+        self._new.append(event)
+
+    def start(self) -> None:
+        """Submit what waits."""
+        if self._new and not self._reading:
+            self._reading = True
+            self._tasks.start(self.read())
+
+    async def read(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in count(1):
+            if not self._new:
+                break
+            job = EventJob(self, self._new.popleft(), task)
+            self.free_slot(self.weight_of(job.message))  # taken again if the job has to wait in the queue
+            if await self._queue.submit(job) is not READ_ON:  # another task reads, or nothing is dispatched any longer
+                return
+            del job
+            try:
+                if number % FAIR_SHARE == 0:
+                    await asyncio.sleep(0)
+            except asyncio.CancelledError:  # from a handler that had its own task cancelled a little later
+                if self._state.ends_tasks:
+                    raise
+                uncancel(task)
+        self._reading = False
+
+    def report_dropped(self) -> None:
+        """Log and count what was dropped since the last call."""
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            logger.warning("%s events for a socket that is busy were dropped: too many waited.", dropped)
+            losses.dropped(type(self._consumer), dropped, "busy")
+
+    def weight_of(self, message: dict[str, Any]) -> int:
+        return len(message["data"])
 
 
 def _weigh(value: Any, levels: int = 4) -> int:

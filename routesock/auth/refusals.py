@@ -11,10 +11,10 @@ from urllib.parse import urlparse
 from django.urls.exceptions import Resolver404
 
 from .._runtime.closing import Send as Send
-from .._runtime.closing import accept_message, cut_reason, send_notice_and_close
+from .._runtime.closing import accept_message, cut_reason, send_close, send_notice_and_close
 from .._wire.messages import Scope
 from ..dialects import Dialect, Keys
-from ..status import ending_for, title_of
+from ..status import Ending, ending_for, title_of
 
 logger: Final = logging.getLogger("routesock.socket")
 
@@ -95,6 +95,14 @@ async def respond(
         sent.append((b"content-length", b"%d" % len(body)))
     await send({"type": f"{RESPONSE}.start", "status": status, "headers": sent})
     await send({"type": f"{RESPONSE}.body", "body": body})
+
+
+async def refuse(scope: Scope, send: Send, ending: Ending) -> None:
+    """Refuse a handshake that is not answered yet, with an HTTP status where ``ending`` has one and the server can."""
+    if 4300 <= ending.code <= 4599 and can_respond(scope):
+        await respond(send, ending.code - 4000, ending.reason, ending.retry_after)
+    else:
+        await send_close(send, ending)
 
 
 def can_respond(scope: Scope) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from uuid import uuid4
@@ -16,13 +17,13 @@ from ..._pipeline.compiler import ConsumerPlan
 from ..._runtime import instrumentation
 from ..._runtime.callables import is_from_outside
 from ...auth._login import revocation
+from ..queue.job_queue import JobQueue
 from ..queue.jobs import MAX_QUEUED_EVENTS
-from ..queue.ordered import OrderedQueue
+from ..readers import EventReader
 from ..sending.frame_writer import FrameWriter
 from ..sending.send_queue import PUSH
 from ..state import SocketState
 from ..tasks import Tasks
-from .pending import EventQueue, PushBacklog
 
 logger: Final = logging.getLogger("routesock.socket")
 
@@ -36,6 +37,45 @@ _FIRST_RETRY: Final = 0.1
 
 _LAST_RETRY: Final = 5.0
 """Seconds between two tries to join the group of a user. Each wait is twice the last."""
+
+
+class PushBacklog:
+    """Broadcasts in the order in which they came, of at most ``MAX_OUTGOING_BYTES`` in total."""
+
+    __slots__ = ("_bytes", "_max_bytes", "_waiting", "dropped")
+
+    def __init__(self) -> None:
+        self._waiting: deque[Broadcast] = deque()
+        self._bytes = 0
+        self._max_bytes: int = conf.get("MAX_OUTGOING_BYTES")
+        self.dropped: dict[str, int] = {}
+        """How many were dropped, by what they waited for."""
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, broadcast: Broadcast, most: int) -> bool:
+        """Append ``broadcast``; ``False`` if ``most`` wait already or it is too large. One alone may be of any size."""
+        if self._waiting and (len(self._waiting) >= most or self._bytes + broadcast.size > self._max_bytes):
+            return False
+        self._waiting.append(broadcast)
+        self._bytes += broadcast.size
+        return True
+
+    def take(self) -> Broadcast:
+        """Remove and return the oldest."""
+        broadcast = self._waiting.popleft()
+        self._bytes -= broadcast.size
+        return broadcast
+
+    def drop(self, reason: str) -> None:
+        """Count one that is dropped."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    def clear(self) -> None:
+        """Remove all."""
+        self._waiting.clear()
+        self._bytes = 0
 
 
 class Member:
@@ -58,7 +98,7 @@ class Member:
         writer: FrameWriter,
         state: SocketState,
         tasks: Tasks,
-        queue: OrderedQueue,
+        queue: JobQueue,
     ) -> None:
         self._consumer = consumer
         self._compiled = compiled
@@ -67,7 +107,7 @@ class Member:
         self._state = state
         self._tasks = tasks
         self._queue = queue
-        self._events: EventQueue | None = None  # once one has come
+        self._events: EventReader | None = None  # once one has come
         self._held = None if state.connected else PushBacklog()
         self._groups: dict[str, str] = {}  # by name, what the layer calls them
         self._topics: dict[str, str] | None = None  # the same for what the client has subscribed to
@@ -156,11 +196,11 @@ class Member:
 
     def _deliver_event(self, event: EventMessage) -> None:
         if self._events is None:
-            self._events = EventQueue(self._consumer, self._queue, self._state, self._tasks)
+            self._events = EventReader(self._consumer, self._queue, self._state, self._tasks)
         self._events.put(event)
-        running = self._queue.running
-        # While connect() runs, the ordered queue itself holds what comes, in front of the requests that come after it.
-        if self._state.connected or (running is not None and running.message.get("type") == "websocket.connect"):
+        current = self._queue.current
+        # While connect() runs, the queue itself holds what comes, in front of the requests that come after it.
+        if self._state.connected or (current is not None and current.message.get("type") == "websocket.connect"):
             self._events.start()
 
     # Called by the consumer's code and by the connection

@@ -22,8 +22,7 @@ from ...typing import UNSET
 from ..sending.frame_writer import FrameWriter
 from ..state import SocketState
 from ..tasks import CANCEL_WAIT, Tasks
-from .member import Member
-from .pending import PushBacklog
+from .member import Member, PushBacklog
 
 logger: Final = logging.getLogger("routesock.socket")
 

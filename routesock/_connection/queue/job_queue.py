@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Container, Coroutine, Generator
 from enum import Enum
 from types import coroutine
 from typing import Any, Final
 
 from ..._wire.frames import OURS
+from ...exceptions import RoutesockError
 from ..dispatch import Dispatcher
 from ..state import SocketState
 from ..tasks import Tasks, uncancel
@@ -35,20 +36,46 @@ HANDED_OVER: Final = Submitted.HANDED_OVER
 NO_SLOT: Final = Submitted.NO_SLOT
 
 
-class OrderedQueue:
-    """Runs jobs in order, at most one at a time, and queues those that come meanwhile."""
+class JobQueue:
+    """Runs the jobs of one socket: in order, at most one at a time, and requests of parallel routes beside that.
 
-    __slots__ = ("_busy", "_dispatcher", "_queue", "_reader", "_state", "_tasks", "running")
+    Args:
+        parallel_routes: The names of the parallel routes.
+        concurrency: How many of their requests may run at a time.
+    """
 
-    def __init__(self, dispatcher: Dispatcher, state: SocketState, tasks: Tasks) -> None:
+    __slots__ = (
+        "_busy", "_concurrency", "_dispatcher", "_parallel", "_parallel_routes", "_queue", "_reader", "_state",
+        "_tasks", "current",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        state: SocketState,
+        tasks: Tasks,
+        parallel_routes: Container[str],
+        concurrency: int,
+    ) -> None:
         self._dispatcher = dispatcher
         self._state = state
         self._tasks = tasks
-        self._queue: deque[Job] | None = None  # most sockets never need one
+        self._parallel_routes = parallel_routes
+        self._concurrency = concurrency
+        self._parallel: ParallelQueue | None = None  # most sockets never need one
+        self._queue: deque[Job] | None = None
         self._reader: JobSource | None = None  # its task runs the current job, so nothing else reads from it
         self._busy = False
-        self.running: Job | None = None
-        """The current job."""
+        self.current: Job | None = None
+        """The job that runs in the order."""
+
+    async def submit_request(self, job: Job, route: str) -> Submitted:
+        """Submit a request to the queue that its route belongs to."""
+        if route not in self._parallel_routes:
+            return await self.submit(job)
+        if self._parallel is None:
+            self._parallel = ParallelQueue(self._dispatcher, self._state, self._tasks, self._concurrency)
+        return await self._parallel.submit(job)
 
     async def submit(self, job: Job) -> Submitted:
         """Run ``job`` in this task if no other runs, else queue it.
@@ -68,10 +95,10 @@ class OrderedQueue:
         if not state.may_dispatch:  # before the job came, or while it waited for a slot
             return NO_SLOT
         self._reader = job.source
-        self.running = job
+        self.current = job
         state.current_task = job.task
         await _stepped(self._dispatcher.run(job), self._suspended)
-        state.current_task = self.running = None
+        state.current_task = self.current = None
         if not self._busy:
             self._reader = None
             return READ_ON
@@ -87,12 +114,42 @@ class OrderedQueue:
         self._queue.remove(job)
         job.dequeue()
 
+    def running(self) -> set[Job]:
+        """Return all jobs that run, in order and in parallel."""
+        current = set() if self.current is None else {self.current}
+        return current if self._parallel is None else current | self._parallel.running
+
     def clear(self) -> list[Job]:
-        """Take out and return all queued jobs. The current job goes on."""
+        """Take out and return all queued jobs. Those that run go on."""
         jobs, self._queue = [*(self._queue or ())], None
         for job in jobs:
             job.dequeue()
-        return jobs
+        return jobs if self._parallel is None else jobs + self._parallel.clear()
+
+    # Refusing them
+
+    async def finish_running(self, error: RoutesockError) -> None:
+        """Wait for the jobs that run. What is queued, and what still comes, is answered ``error``."""
+        await self._refuse_queued(error)
+        while self.running():
+            await self._state.next_job_done()
+
+    async def refuse_all(self, error: RoutesockError) -> None:
+        """Cancel the requests that run. They, what is queued, and what still comes are answered ``error``."""
+        await self._refuse_queued(error)
+        await self.cancel_running(error)
+
+    async def cancel_running(self, error: RoutesockError) -> None:
+        """Cancel the requests that run, and answer them ``error``."""
+        for job in self.running() | {*self._dispatcher.in_flight.values()}:
+            await self._dispatcher.cancel(job, error)
+
+    async def _refuse_queued(self, error: RoutesockError) -> None:
+        self._state.drain(error)
+        for job in self.clear():
+            await self._dispatcher.refuse(job, error)
+
+    # Running them in order
 
     async def _run_queued(self, task: asyncio.Task[Any]) -> None:
         # The queue stays busy when others have a turn: a frame that is read meanwhile is queued behind.
@@ -102,10 +159,10 @@ class OrderedQueue:
             job = self._queue.popleft()
             job.dequeue()
             job.task = task
-            self.running = job
+            self.current = job
             state.current_task = task
             await _stepped(self._dispatcher.run(job), self._suspended)
-            state.current_task = self.running = None
+            state.current_task = self.current = None
             state.job_done()
             done += 1
             if done % FAIR_SHARE == 0:
@@ -113,7 +170,7 @@ class OrderedQueue:
 
     def _suspended(self) -> bool:
         """Called when the current job suspends. Returns ``True`` if it need not be called again for this job."""
-        job = self.running
+        job = self.current
         assert job is not None
         self._busy = True
         if job.stage is RUNNING:
