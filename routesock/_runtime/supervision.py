@@ -110,7 +110,9 @@ class Supervisor:
     @property
     def is_running(self) -> bool:
         """Whether the task runs, or is about to be started again."""
-        return self._restart is not None or (self._task is not None and not _has_returned(self._task))
+        if self._task is None:
+            return False
+        return not (self._task.done() if self._ended else _has_returned(self._task))
 
     def start(self) -> None:
         """Start the task unless it runs or the supervisor has ended. To be called on the loop."""
