@@ -24,8 +24,12 @@ demo: .venv/$(DEMO).stamp
 	cd example_project && ../$(BIN)/python manage.py seed_demo
 	cd example_project && exec ../$(BIN)/python manage.py runserver --noreload 127.0.0.1:$(PORT)
 
-# pytest comes last, since its closing line is what a CI reads.
-test: system-packages lint types docs build
+# Two checks at a time, and pytest last, since its closing line is what a CI reads.
+test: system-packages .venv/dev.stamp
+	+@$(MAKE) --no-print-directory types docs & others=$$!; status=0; \
+	$(MAKE) --no-print-directory lint build || status=1; \
+	wait $$others || status=1; \
+	exit $$status
 	.ci/test
 
 lint: .venv/dev.stamp

@@ -169,6 +169,9 @@ class Keys(Dialect):
         frame: Frame = {self._id: id, self._route: route}
         if self._status is not None:
             frame[self._status] = status
+        if not headers and self._payload is not None:  # nearly every reply
+            frame[self._payload] = payload
+            return frame
         return self._with_content(frame, payload, headers)
 
     def push(self, route: str, payload: Any, headers: Mapping[str, Any] = NO_HEADERS) -> Frame:

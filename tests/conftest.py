@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from routesock.testing.application import kept_connections
+from routesock.testing.application import keep_test_connections
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,10 +16,22 @@ def only_tests_are_measured() -> None:
 
 
 @pytest.fixture(autouse=True)
+def examples_are_not_measured(request: pytest.FixtureRequest) -> Iterator[None]:
+    """hypothesis makes its examples twice as fast without coverage's tracer; what they reach, other tests reach too."""
+    tracer = sys.gettrace()
+    if tracer is None or not getattr(request.function, "is_hypothesis_test", False):
+        yield
+        return
+    sys.settrace(None)
+    yield
+    sys.settrace(tracer)
+
+
+@pytest.fixture(autouse=True)
 def connections_of_other_tests() -> Iterator[None]:
     """Plain Channels looks at every connection of its thread around each message.
 
     It would raise at one that an earlier test opened there, in a test that may not use the database.
     """
-    with kept_connections():
+    with keep_test_connections():
         yield

@@ -142,7 +142,7 @@ async def test_a_socket_whose_user_changes_faster_than_the_layer_answers_leaves_
     async with socket() as client:
         connection = client.scope["consumer"]._routesock_connection
         for user in (two, one):
-            connection.start(connection.member().belong(user))
+            connection._start(connection.member().belong(user))
             await turns()
         layer.release(("group_add", two))
         await turns()

@@ -95,7 +95,7 @@ class TestDeclaration:
         def yielding(request: Request) -> Iterator[str]:
             yield "a"
 
-        with pytest.raises(RouteSetupError, match="returns a value"):
+        with pytest.raises(RouteSetupError, match=r"Write `def scope\(request\)`"):
             consumer(throttle=Throttle("2/h", scope=yielding))
 
     def test_a_socket_is_not_counted_by_itself(self) -> None:

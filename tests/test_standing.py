@@ -210,7 +210,7 @@ class TestLogout:
 
         async with browser.socket(Counted) as client:
             await sync_to_async(browser.client.logout)()
-            feed = client._connection().socket.feed
+            feed = client._connected().application.feed
             for _ in range(20):  # as a server does that had read them before the close
                 feed({"type": "websocket.receive", "text": '{"route": "count"}'})
                 feed({"type": "websocket.receive", "text": "{}"})

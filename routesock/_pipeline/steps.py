@@ -6,13 +6,16 @@ import inspect
 import time
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .._routing.route import Route
 from .._runtime.callables import is_async, is_bound, takes, yields
-from .._wire.messages import Reply, Request
+from .._wire.messages import Reply, Request, reply_with
 from ..exceptions import RouteSetupError
 from ..schemas.base import SchemaAdapter, run_on_loop, runs_in_thread
+
+_PLAIN_TYPES: Final = frozenset((dict, list, tuple, str, int, float, bool, type(None)))
+"""Types that are never awaitable. inspect.isawaitable() takes about as long as loading a small schema."""
 
 
 class DehydrateError(Exception):
@@ -53,8 +56,13 @@ def as_reply(route: Route, value: Any) -> Reply:
 def finish(route: Route) -> Step:
     """Turn the handler's result into a :class:`Reply`."""
 
+    status = route.status or 200
+    status_of_none = route.status or 204
+
     def make(request: Request, value: Any) -> Reply:
-        return as_reply(route, value)
+        if isinstance(value, Reply):
+            return value
+        return reply_with(value, status_of_none if value is None else status)
 
     return Step(Runs.ON_LOOP, make)
 
@@ -68,8 +76,10 @@ def mark_start(request: Request, value: Any) -> Any:
 def load(schema: SchemaAdapter) -> Step:
     """Validate the payload and replace it with what the schema loaded."""
 
+    load = schema.load
+
     def set_data(request: Request, value: Any) -> None:
-        request.payload = request.data = schema.load(request.payload)
+        request.payload = request.data = load(request.payload)
 
     return Step(Runs.IN_THREAD if schema.runs_in_thread else Runs.ON_LOOP, set_data)
 
@@ -104,19 +114,38 @@ def handle(cls: type, route: Route) -> Step:
 
 def dehydrate(cls: type, route: Route) -> Step:
     """Serialise the payload of a 2xx reply with ``dehydrate=``. ``None`` stays ``None``."""
+    if isinstance(route.dehydrate, SchemaAdapter):
+        return _dump(route.dehydrate)
     runs, hook = dehydrate_value(cls, route)
 
     def serialise(request: Request, reply: Reply) -> Reply:
         if reply.payload is None or reply.status >= 300:
             return reply
-        return Reply(checked_result(hook(request, reply.payload), hook), reply.status, reply.headers)
+        return reply_with(checked_result(hook(request, reply.payload), hook), reply.status, reply.headers)
 
     async def await_serialise(request: Request, reply: Reply) -> Reply:
         if reply.payload is None or reply.status >= 300:
             return reply
-        return Reply(await hook(request, reply.payload), reply.status, reply.headers)
+        return reply_with(await hook(request, reply.payload), reply.status, reply.headers)
 
     return Step(runs, await_serialise if runs is Runs.AWAITED else serialise)
+
+
+def _dump(schema: SchemaAdapter) -> Step:
+    """As :func:`dehydrate` for a schema. One function instead of three nested ones, since it runs for each reply."""
+    dump = schema.dump
+
+    def serialise(request: Request, reply: Reply) -> Reply:
+        payload = reply.payload
+        if payload is None or reply.status >= 300:
+            return reply
+        try:
+            dumped = dump(payload)
+        except Exception as exc:
+            raise _dehydrate_error(schema, exc) from exc
+        return reply_with(checked_result(dumped, schema), reply.status, reply.headers)
+
+    return Step(Runs.IN_THREAD if schema.runs_in_thread else Runs.ON_LOOP, serialise)
 
 
 def dehydrate_value(cls: type, route: Route) -> Step:
@@ -138,9 +167,13 @@ def _dump_or_server_error(schema: SchemaAdapter) -> Callable[[Any], Any]:
         try:
             return schema.dump(value)
         except Exception as exc:
-            raise DehydrateError(f"{schema!r} cannot serialise the handler's result: {type(exc).__name__}") from exc
+            raise _dehydrate_error(schema, exc) from exc
 
     return dump
+
+
+def _dehydrate_error(schema: SchemaAdapter, exc: Exception) -> DehydrateError:
+    return DehydrateError(f"{schema!r} cannot serialise the handler's result: {type(exc).__name__}")
 
 
 def hook_of(cls: type, route: Route, option: str, hook: Any) -> Callable[[Request, Any], Any]:
@@ -189,6 +222,8 @@ def checked_result(value: Any, source: Any) -> Any:
     Raises:
         TypeError: It is a coroutine or a generator, which nothing would run.
     """
+    if type(value) in _PLAIN_TYPES:
+        return value
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()

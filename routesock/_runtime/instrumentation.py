@@ -137,38 +137,17 @@ def refused(consumer: Any, error: RoutesockError, route: str | None, id: Request
         )
 
 
-class Life:
-    """Sends ``socket_opened`` and ``socket_closed`` for a socket of ``consumer``."""
+def socket_is_open(consumer: Any) -> None:
+    """Send ``socket_opened``: the socket was accepted, and ``connect()`` has returned."""
+    if socket_opened.receivers:
+        socket_opened.notify(type(consumer), consumer=consumer, scope=consumer.scope)
 
-    __slots__ = ("_accepted", "_connected", "_consumer", "_opened_at")
 
-    def __init__(self, consumer: Any) -> None:
-        self._consumer = consumer
-        self._accepted = False
-        self._connected = False
-        self._opened_at: float | None = None
-
-    def accepted(self) -> None:
-        """The accept was sent to the server."""
-        self._accepted = True
-        self._opened()
-
-    def connected(self) -> None:
-        """``connect()`` has returned."""
-        self._connected = True
-        self._opened()
-
-    def closed(self, code: int) -> None:
-        """The socket has ended with ``code``, and ``disconnect()`` has run."""
-        if self._opened_at is not None and socket_closed.receivers:
-            duration = perf_counter() - self._opened_at
-            socket_closed.notify(type(self._consumer), consumer=self._consumer, code=code, duration=duration)
-
-    def _opened(self) -> None:
-        if self._accepted and self._connected and self._opened_at is None:
-            self._opened_at = perf_counter()
-            if socket_opened.receivers:
-                socket_opened.notify(type(self._consumer), consumer=self._consumer, scope=self._consumer.scope)
+def socket_has_ended(consumer: Any, code: int, opened_at: float) -> None:
+    """Send ``socket_closed`` with the close ``code``; ``opened_at`` is in terms of ``time.perf_counter()``."""
+    if socket_closed.receivers:
+        duration = perf_counter() - opened_at
+        socket_closed.notify(type(consumer), consumer=consumer, code=code, duration=duration)
 
 
 def _level(status: int | None) -> int:

@@ -119,6 +119,9 @@ class Request:
     _trace_id: str
     _undo: Callable[[], Awaitable[None]]
     _view: Any
+    started: float | None
+    timeout: float | None
+    emit: Callable[[Any], Awaitable[None]] | None
 
     def __init__(
         self,
@@ -134,9 +137,7 @@ class Request:
         self.data = payload
         self.headers = headers
         self.consumer = consumer
-        self.started: float | None = None
-        self.timeout: float | None = None
-        self.emit: Callable[[Any], Awaitable[None]] | None = None
+        self.started = self.timeout = self.emit = None
 
     def __repr__(self) -> str:
         # The payload stays out: a request ends up in logs and tracebacks.
@@ -202,3 +203,15 @@ class Reply:
         return (self.payload, self.status, dict(self.headers)) == (other.payload, other.status, dict(other.headers))
 
     __hash__ = None  # type: ignore[assignment]
+
+
+_new_reply: Final[Callable[[type[Reply]], Reply]] = object.__new__
+
+
+def reply_with(payload: Any, status: int, headers: Mapping[str, Any] = NO_HEADERS) -> Reply:
+    """Return a :class:`Reply` with a ``status`` that is known to be valid, without checking it for each message."""
+    reply = _new_reply(Reply)
+    reply.payload = payload
+    reply.status = status
+    reply.headers = headers
+    return reply
