@@ -815,9 +815,7 @@ class TestLayers:
         assert message.msg.startswith("The channel layer 'pushes' of Postbox cannot be created (")
         assert says in message.msg
 
-    def test_layer_that_can_only_be_created_on_an_event_loop_is_not_reported(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_layer_that_needs_an_event_loop_is_not_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """There is none here, but there will be."""
 
         class Looping(InMemoryChannelLayer):
