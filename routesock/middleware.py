@@ -71,7 +71,7 @@ def _following(request: HttpRequest) -> Iterator[None]:
 
 def _tell(came: SessionRequest, session: Any) -> None:
     now = None if session is None else revocation.digest_of(session)
-    if now is not None and now != came.session and SESSION_KEY in session:
+    if session is not None and now is not None and now != came.session and SESSION_KEY in session:
         user = revocation.name_in(session)
         moved = {"event": "moved", "session": came.session, "to": now, "stamp": revocation.stamp_in(session)}
         revocation.announce(user, moved)

@@ -27,9 +27,11 @@ class Socket(Protocol):
 
     def is_busy(self) -> bool:
         """Whether something runs for the client."""
+        ...
 
     def is_signed_in(self) -> bool:
         """Whether its user is signed in."""
+        ...
 
 
 class Liveness:

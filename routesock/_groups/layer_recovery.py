@@ -38,9 +38,11 @@ class Member(Protocol):
 
     def unsettled(self) -> list[str]:
         """The groups that a layer which has lost everything has to be told of."""
+        ...
 
     def left(self) -> list[str]:
         """Those of them that it is not to be in."""
+        ...
 
     async def settle(self, group: str) -> None:
         """Tell the layer whether the channel is in ``group``. Raises what the layer raises, within ``CALL_LIMIT``."""

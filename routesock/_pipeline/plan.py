@@ -136,12 +136,15 @@ class Answering(Protocol):
     @property
     def declared(self) -> tuple[Route, ...]:
         """The declarations behind it."""
+        ...
 
     def timeout_of(self, request: Request) -> float | Unset | None:
         """Seconds that the handler of ``request`` may take; unset: what the settings say."""
+        ...
 
     async def run(self, request: Request, outer: tuple[Middleware, ...]) -> Reply:
         """The reply to ``request``; ``outer`` is the settings' middleware."""
+        ...
 
 
 class Plan:

@@ -40,6 +40,7 @@ class Drainable(Protocol):
     @property
     def grace(self) -> float:
         """Seconds that what runs on it has to end."""
+        ...
 
     def drain(self, retry_after: float) -> None:
         """Begin to end: take nothing more, let end what runs, then say when to come back, and close."""

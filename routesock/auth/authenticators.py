@@ -74,14 +74,17 @@ class Authenticator(Protocol):
     @property
     def schemes(self) -> tuple[str, ...]:
         """What stands in front of its tokens in an ``Authorization`` header."""
+        ...
 
     @property
     def handshake_only(self) -> bool:
         """Whether it authenticates by a frame, and never by what comes with the HTTP request."""
+        ...
 
     @property
     def reads_request(self) -> bool:
         """Whether it looks for credentials of its own in the request, the ``Authorization`` header included."""
+        ...
 
     def __call__(self, credentials: Credentials) -> Awaitable[Identity | None]: ...
 
@@ -89,9 +92,9 @@ class Authenticator(Protocol):
 class CallableAuthenticator:
     """``async def who(credentials)`` of the user's own, which returns a user, an :class:`Identity` or ``None``."""
 
-    schemes = ("Bearer",)
-    handshake_only = False
-    reads_request = False
+    schemes: tuple[str, ...] = ("Bearer",)
+    handshake_only: bool = False
+    reads_request: bool = False
 
     def __init__(self, function: Any) -> None:
         self._function = function
@@ -203,9 +206,9 @@ class SessionKeyAuthentication:
     So a session that was flushed, whose user may not sign in any more, or has changed the password since, is refused.
     """
 
-    schemes = ("Session",)
-    handshake_only = False
-    reads_request = False
+    schemes: tuple[str, ...] = ("Session",)
+    handshake_only: bool = False
+    reads_request: bool = False
 
     def __repr__(self) -> str:
         return "SessionKeyAuthentication()"

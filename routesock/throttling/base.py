@@ -125,12 +125,12 @@ class Window:
     __slots__ = ("grain", "key", "limit", "name", "period", "tag")
 
     def __init__(self, owner: str, name: str, rate: Rate, tag: str = "") -> None:
-        self.name = name
-        self.key = digest(f"{owner}|{name}")
-        self.tag = tag
-        self.limit = rate.limit
-        self.period = round(rate.period * MICROSECONDS)
-        self.grain = max(self.period // GRAINS, 1) if rate.limit > GRAINS else 1
+        self.name: str = name
+        self.key: str = digest(f"{owner}|{name}")
+        self.tag: str = tag
+        self.limit: int = rate.limit
+        self.period: int = round(rate.period * MICROSECONDS)
+        self.grain: int = max(self.period // GRAINS, 1) if rate.limit > GRAINS else 1
 
 
 Bucket = tuple[Window, str, int]
@@ -167,6 +167,7 @@ class Store(Protocol):
         ``quotas`` asks for those of the buckets, too. :class:`StoreError` where nothing can be decided within
         ``timeout`` seconds.
         """
+        ...
 
     def close(self) -> None:
         """Let go of connections: another store is used from now on."""

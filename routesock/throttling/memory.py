@@ -24,8 +24,8 @@ class Log:
     __slots__ = ("entries", "used")
 
     def __init__(self, when: int, cost: int) -> None:
-        self.entries = array("q", (when, cost))
-        self.used = cost
+        self.entries: array[int] = array("q", (when, cost))
+        self.used: int = cost
 
     def forget(self, until: int) -> None:
         """Drop what was called at ``until`` or before, which is not all."""

@@ -53,7 +53,7 @@ class Link:
         self._open = open
         self._line: _Line | None = None
         self._opening: asyncio.Task[_Line] | None = None
-        self.answers = 0
+        self.answers: int = 0
         """How many there were so far."""
 
     async def ask(self, *command: Any) -> Any:
@@ -249,7 +249,7 @@ def _sentinel_pool(blocking: Any, options: dict[str, Any]) -> SentinelConnection
     manager = blocking.sentinel_manager
     sentinel = Sentinel([], min_other_sentinels=manager.min_other_sentinels)  # type: ignore[no-untyped-call]
     sentinel._force_master_ip = getattr(manager, "_force_master_ip", None)
-    within = {"socket_timeout": SENTINEL_WITHIN, "socket_connect_timeout": SENTINEL_WITHIN}
+    within: dict[str, Any] = {"socket_timeout": SENTINEL_WITHIN, "socket_connect_timeout": SENTINEL_WITHIN}
     for one in manager.sentinels:
         pool = one.connection_pool
         kind = _kind(pool.connection_class)

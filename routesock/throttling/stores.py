@@ -34,9 +34,9 @@ class Counter:
     __slots__ = ("_failed", "_said", "failing", "memory", "store")
 
     def __init__(self, store: Store) -> None:
-        self.store = store
-        self.memory = store if isinstance(store, MemoryStore) else None
-        self.failing = False
+        self.store: Store = store
+        self.memory: MemoryStore | None = store if isinstance(store, MemoryStore) else None
+        self.failing: bool = False
         self._failed = self._said = 0.0
 
     def failed(self, why: StoreError, *, closed: bool) -> None:

@@ -144,9 +144,11 @@ class RecheckOwner(Protocol):
 
     def request(self) -> Request:
         """One as if the client subscribed now."""
+        ...
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that ends with the socket."""
+        ...
 
     async def deny(self, error: RoutesockError) -> None:
         """End it. Raises nothing but a cancellation."""

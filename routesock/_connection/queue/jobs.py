@@ -199,6 +199,7 @@ class InFlightOwner(Protocol):
 
     def drop(self, job: Job) -> bool:
         """Take ``job`` out of its queue, if it is still in one."""
+        ...
 
     async def refuse(self, refusal: Refusal, request: Request) -> None:
         """Answer ``request`` with an error."""

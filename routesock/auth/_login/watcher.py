@@ -111,6 +111,7 @@ class WatchedSocket(Protocol):
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that ends with the socket."""
+        ...
 
 
 class LoginWatcher:
