@@ -45,11 +45,11 @@ class AsyncRouted(RouteMixin, AsyncJsonWebsocketConsumer):
 
 
 class SyncIsolated(SyncRouted):
-    route_db_isolation = True
+    route_dedicated_threads = True
 
 
 class AsyncIsolated(AsyncRouted):
-    route_db_isolation = True
+    route_dedicated_threads = True
 
 
 WAYS: dict[str, Application] = {

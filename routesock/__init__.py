@@ -7,12 +7,10 @@ from ._groups.broadcasting import (
     apush_to_user,
     asend_event,
     broadcast,
-    broadcast_on_commit,
     push_to_user,
     send_event,
 )
 from ._groups.losses import DeliveryCounts, delivery_counts
-from ._pipeline.steps import nonblocking
 from ._routing.class_options import Heartbeat
 from ._routing.event import Event, event
 from ._routing.push import Push
@@ -22,6 +20,7 @@ from ._wire.messages import Reply, Request
 from .consumers import RouteMixin
 from .dialects import Dialect, Keys
 from .exceptions import RouteSetupError, RoutesockError
+from .schemas.base import run_in_thread, run_on_loop
 from .throttling import Throttle
 
 __version__ = "0.1.0"
@@ -43,12 +42,12 @@ __all__ = [
     "apush_to_user",
     "asend_event",
     "broadcast",
-    "broadcast_on_commit",
     "delivery_counts",
     "event",
-    "nonblocking",
     "push_to_user",
     "route",
+    "run_in_thread",
+    "run_on_loop",
     "send_event",
     "topic",
 ]

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
@@ -16,11 +16,12 @@ from ._connection.connection import Connection
 from ._groups.layer_membership import Membership, RememberingLayer
 from ._pipeline.compiler import ConsumerPlan, check_bases, compile_consumer
 from ._routing.class_options import Heartbeat
+from ._routing.push import Push
 from ._runtime import database, shutdown
 from ._runtime.clients import TOO_MANY, take_slot
 from .auth._handshake.inner_application import GATE, Gate
 from .dialects import Dialect, Keys
-from .socket import Accessor, give_way
+from .socket import SocketAttribute, keep_inherited_socket
 from .status import Ending, restart_ending
 from .throttling import Throttle
 from .typing import UNSET, Unset
@@ -43,6 +44,23 @@ class ChannelName:
             raise AttributeError(f"{owner.__name__!r} object has no attribute 'channel_name'")
         consumer.channel_name = name
         return name
+
+
+class ChannelLayer:
+    """The attribute ``channel_layer`` of a consumer, which remembers the groups of the consumer's own channel.
+
+    It is made when it is first used, as most sockets use no groups of Channels' own.
+    """
+
+    def __get__(self, consumer: Any, owner: type) -> Any:
+        if consumer is None:
+            return self
+        connection = vars(consumer).get("_routesock_connection")
+        membership = None if connection is None else connection.membership
+        if membership is None:
+            raise AttributeError(f"{owner.__name__!r} object has no attribute 'channel_layer'")
+        consumer.channel_layer = RememberingLayer(membership)
+        return consumer.channel_layer
 
 
 class RouteMixin:
@@ -76,10 +94,10 @@ class RouteMixin:
     ``CONCURRENCY`` holds."""
 
     route_overflow: ClassVar[str | Unset] = UNSET
-    """What happens when too many frames wait for a slow client: ``"close"`` the socket, or ``"drop"`` the oldest push.
-    Without it ``OVERFLOW`` holds."""
+    """What happens when too many frames wait for a slow client. ``"close"`` closes the socket, ``"drop"`` drops the
+    oldest push. The default is the setting ``OVERFLOW``."""
 
-    route_db_isolation: ClassVar[bool] = False
+    route_dedicated_threads: ClassVar[bool] = False
     """Whether sync work, that of the ORM above all, of each socket runs in one of ``DB_THREADS`` threads of its own."""
     route_heartbeat: ClassVar[Heartbeat | None] = None
     """When the server sends a PING, and how long it waits for an answer; ``None``: it sends none."""
@@ -95,7 +113,7 @@ class RouteMixin:
     """Whether a socket ends when its user logs out, or may not sign in any more. Without it ``END_WITH_SESSION``
     holds."""
 
-    route_revalidate: ClassVar[float | None] = None
+    route_revalidate_interval: ClassVar[float | None] = None
     """Seconds after which it is looked up, again and again, whether the user may still be signed in; ``None``: never.
     """
 
@@ -104,13 +122,22 @@ class RouteMixin:
     :class:`~routesock.Throttle`, or a list of them. Each route's own ``throttle=`` holds beside it."""
 
     route_connection_throttle: ClassVar[str | Throttle | Sequence[str | Throttle]] = ()
-    """How often a socket may be opened: the same."""
+    """How often a client may open a socket; the same values as ``route_throttle``."""
 
-    socket: Any = Accessor()
-    """The socket: ``push``, ``join``, ``broadcast``, ``close`` and more, of :class:`~routesock.socket.Socket`; they
-    block on a sync consumer."""
+    route_pushes: ClassVar[Sequence[Push]] = ()
+    """The pushes that the consumer sends. ``self.socket.push`` and ``self.socket.broadcast`` look names up in it. A
+    class adds to the pushes of its bases, and overrides them by name."""
 
-    channel_name: Any = ChannelName()
+    socket = SocketAttribute()
+    """The socket of the client: a :class:`~routesock.socket.Socket` on an async consumer, a
+    :class:`~routesock.socket.SyncSocket`, whose methods block, on a sync one."""
+
+    if TYPE_CHECKING:
+        channel_layer: Any
+        channel_name: str
+    else:
+        channel_layer = ChannelLayer()
+        channel_name = ChannelName()
 
     _routesock: ClassVar[ConsumerPlan]
 
@@ -118,7 +145,7 @@ class RouteMixin:
         super().__init_subclass__(**kwargs)
         if check_bases(cls, RouteMixin):
             cls._routesock = compile_consumer(cls)
-            give_way(cls)
+            keep_inherited_socket(cls)
 
     # The parameters are Any for type checkers' sake: a user's class has Channels' own signature beside this one.
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -144,12 +171,13 @@ async def _serve(consumer: Any, compiled: ConsumerPlan, receive: Any, send: Any,
     gate: Gate | None = consumer.scope.get(GATE)
     if gate is not None:
         gate.enter(consumer.scope)
+    consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
     ending = await _refused(consumer, compiled, gate, stack)
-    membership = await _join_channel_layer(consumer, listens=ending is None)
+    membership = None if layer is None or ending is not None else Membership(layer, await layer.new_channel())
     connection = Connection(consumer, compiled, receive, membership, send, context, gate)
     consumer._routesock_connection = connection
-    if membership is not None and not isinstance(type(consumer).channel_name, ChannelName):
-        consumer.channel_name = connection.listen()  # over the class's own, as under Channels
+    if membership is not None:
+        _set_channel(consumer, membership, connection)
     consumer.base_send = async_to_sync(connection.send) if compiled.sync else connection.send
     if ending is None and sockets.draining:
         ending = restart_ending(sockets.retry_after())
@@ -180,19 +208,20 @@ async def _refused(consumer: Any, compiled: ConsumerPlan, gate: Gate | None, sta
     slot = take_slot(consumer.scope)
     if slot is None:
         return TOO_MANY
-    stack.callback(slot.give_back)
+    if slot.is_counted or gate is not None:
+        stack.callback(slot.give_back)
     if gate is None:
         return await compiled.door.ending(consumer)
     gate.keep(slot)  # the socket is counted for its user, and throttled, once the client has passed
     return None
 
 
-async def _join_channel_layer(consumer: Any, *, listens: bool) -> Membership | None:
-    """Give ``consumer`` its channel layer, as Channels does, and a channel if it ``listens``."""
-    consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
-    if layer is None or not listens:
-        return None
-    membership = Membership(layer, await layer.new_channel())
-    consumer.channel_layer = RememberingLayer(membership)
-    consumer.channel_receive = partial(layer.receive, membership.channel)
-    return membership
+def _set_channel(consumer: Any, membership: Membership, connection: Connection) -> None:
+    """Give ``consumer`` what Channels gives it for its channel, over attributes of its class as under Channels."""
+    consumer.channel_receive = partial(membership.layer.receive, membership.channel)
+    if isinstance(type(consumer).channel_layer, ChannelLayer):
+        del consumer.channel_layer
+    else:
+        consumer.channel_layer = RememberingLayer(membership)
+    if not isinstance(type(consumer).channel_name, ChannelName):
+        consumer.channel_name = connection.listen()

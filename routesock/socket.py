@@ -1,19 +1,20 @@
-"""``self.socket`` on a consumer: what its code does with the socket that no request asked for."""
+"""`self.socket` on a consumer: pushes, groups, broadcasts and closing, for async and for sync consumers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 from asgiref.sync import async_to_sync
+from channels.consumer import AsyncConsumer, SyncConsumer
 
-from ._routing.push import Push, aspoken, is_plain
+from ._routing.push import NO_PUSHES, Push, Pushes, aprepare, is_undeclared
 from ._wire.messages import NO_HEADERS
 from .status import Ending, ending_for
 
 
 class Groups(Protocol):
-    """The groups of that connection."""
+    """The groups of a connection."""
 
     @property
     def groups(self) -> frozenset[str]: ...
@@ -40,25 +41,35 @@ class Peer(Protocol):
 
 
 class Socket:
-    """The socket of one client, as ``self.socket`` of an async consumer."""
+    """The socket of one client: ``self.socket`` on an async consumer.
 
-    __slots__ = ("_peer",)
+    Use it in handlers, in ``connect()``, in channel-layer handlers and in tasks.
+    """
 
-    def __init__(self, peer: Peer) -> None:
+    __slots__ = ("_peer", "_pushes")
+
+    def __init__(self, peer: Peer, pushes: Pushes = NO_PUSHES) -> None:
         self._peer = peer
+        self._pushes = pushes
 
     async def push(self, route: str | Push, payload: Any = None, *, headers: Mapping[str, Any] = NO_HEADERS) -> None:
-        """Send a frame that nobody asked for: ``route``, ``payload``, and ``headers`` if there are any.
+        """Send an unsolicited frame to this client.
 
-        ``route`` is a name or a :class:`~routesock.Push`; under a declared name ``payload`` is what its schema takes.
-        Waits while the client does not read what was sent before; what happens when too much waits is said by
-        ``route_overflow``. Does nothing once the socket is being closed.
+        Waits while the client does not read what was sent before; ``route_overflow`` says what happens when too many
+        frames wait. Does nothing once the socket is being closed.
 
-        Raises ``ValueError`` for a reserved name or a frame over ``MAX_REPLY`` bytes, what encoding the payload raises,
-        and :class:`~routesock.exceptions.InvalidPush` where the payload does not fit a declared push.
+        Args:
+            route: A name or a :class:`~routesock.Push`. A name in the consumer's ``route_pushes`` stands for that push.
+            payload: What ``DjangoJSONEncoder`` can encode, or what the schema of the push takes.
+            headers: The frame has the key ``headers`` if there are any.
+
+        Raises:
+            InvalidPush: The schema of the push refuses the payload. Nothing was sent.
+            ValueError: The name is reserved, or the frame has more than ``MAX_REPLY`` bytes.
+            TypeError: The payload cannot be encoded.
         """
-        if not is_plain(route):
-            route, payload = await aspoken(route, payload)
+        if not is_undeclared(route, self._pushes):
+            route, payload = await aprepare(route, payload, self._pushes)
         await self._peer.push(route, payload, headers)
 
     @property
@@ -67,17 +78,25 @@ class Socket:
         return self._peer.member().groups
 
     async def join(self, group: str) -> None:
-        """Be sent what is broadcast to ``group``, any string, until the socket ends or leaves it.
+        """Join ``group``: what is broadcast to it is pushed to this client, until the socket ends or leaves the group.
 
-        Frames wait for ``connect()`` to return, and then for nothing that the socket is busy with. Joining twice is
-        joining once. Raises what the channel layer raises.
+        Joining twice has no effect. Before ``connect()`` has returned, pushes of the group wait. These groups are not
+        the groups of ``channel_layer.group_add``.
 
-        These groups are not those of ``channel_layer.group_add``: a broadcast reaches who has joined here.
+        Args:
+            group: Any string.
+
+        Raises:
+            Exception: What the channel layer raises.
         """
         await self._peer.member().join(group)
 
     async def leave(self, group: str) -> None:
-        """The opposite of :meth:`join`. Raises nothing."""
+        """Leave ``group``. Never raises, and has no effect on a group that the socket has not joined.
+
+        Args:
+            group: The name with which it was joined.
+        """
         await self._peer.member().leave(group)
 
     async def broadcast(
@@ -89,73 +108,144 @@ class Socket:
         exclude_self: bool = False,
         headers: Mapping[str, Any] = NO_HEADERS,
     ) -> None:
-        """Send a frame to every socket in ``group``, in all processes; whether this one is in it or not.
+        """Send a frame to every socket in ``group``, in all processes, whether this one has joined it or not.
 
-        ``exclude_self`` leaves this socket out. The rest is as with :func:`routesock.abroadcast`.
+        Args:
+            group: The name of the group.
+            route: A name or a :class:`~routesock.Push`. A name in the consumer's ``route_pushes`` stands for that push.
+            payload: What ``DjangoJSONEncoder`` can encode, or what the schema of the push takes.
+            exclude_self: Leave this socket out.
+            headers: The frame has the key ``headers`` if there are any.
+
+        Raises:
+            InvalidPush: The schema of the push refuses the payload. Nothing was sent.
+            ValueError: The name is reserved, or the frame has more than ``MAX_REPLY`` bytes.
+            TypeError: The payload cannot be encoded.
+            TimeoutError: The channel layer does not answer.
         """
-        if not is_plain(route):
-            route, payload = await aspoken(route, payload)
+        if not is_undeclared(route, self._pushes):
+            route, payload = await aprepare(route, payload, self._pushes)
         await self._peer.member().broadcast(group, route, payload, headers, exclude_self=exclude_self)
 
     async def close(
         self, status: int, reason: str = "", *, reconnect: bool | None = None, retry_after: float | None = None
     ) -> None:
-        """Close the socket with the code 4000 + ``status``, an HTTP status, after a CLOSE notice that says the same.
+        """Send a CLOSE notice and close the socket with the code 4000 + ``status``.
 
-        ``reconnect`` tells the client whether to come back; as it comes, after 408, 429 and 5xx. ``retry_after`` are
-        the seconds in which. ``disconnect()`` runs as if the client had left. ``ValueError`` for any other status.
+        ``disconnect()`` runs as if the client had left. Called in ``connect()`` instead of ``accept()``, the handshake
+        is answered with the HTTP status where the server supports that, else with 403.
 
-        In ``connect()``, in place of ``accept()``, there is no socket yet: the handshake is answered with that status
-        where the server can do so, else with 403.
+        Args:
+            status: An HTTP status, 100 to 599.
+            reason: A text for the client.
+            reconnect: Whether the client should connect again. By default it should after 408, 429 and 5xx.
+            retry_after: After how many seconds it should.
+
+        Raises:
+            ValueError: ``status`` is no HTTP status.
         """
         await self._peer.close(ending_for(status, reason, reconnect, retry_after))
 
     async def reject(
         self, status: int, reason: str = "", *, reconnect: bool | None = None, retry_after: float | None = None
     ) -> None:
-        """In ``connect()``, in place of ``accept()``: accept the socket only to close it, as :meth:`close` does.
+        """Accept the socket and close it at once, so that a browser learns the reason; for ``connect()``.
 
-        Browsers tell a page nothing of a handshake that failed, but what a socket was closed with.
+        Call it instead of ``accept()``. Browsers hide the status of a handshake that failed from the page, but not the
+        code of a close.
+
+        Args:
+            status: An HTTP status, 100 to 599.
+            reason: A text for the client.
+            reconnect: Whether the client should connect again. By default it should after 408, 429 and 5xx.
+            retry_after: After how many seconds it should.
+
+        Raises:
+            ValueError: ``status`` is no HTTP status.
         """
         await self._peer.reject(ending_for(status, reason, reconnect, retry_after))
 
 
 class SyncSocket:
-    """The same for a sync consumer, whose code runs in a thread: the methods of :class:`Socket`, blocking."""
+    """The socket of one client: ``self.socket`` on a sync consumer. Its methods are those of :class:`Socket`, blocking.
 
-    __slots__ = ("_socket", "broadcast", "close", "join", "leave", "push", "reject")
+    Call them in any thread but that of the event loop.
+    """
+
+    __slots__ = ("_socket",)
 
     def __init__(self, socket: Socket) -> None:
         self._socket = socket
-        self.push = async_to_sync(socket.push)
-        self.join = async_to_sync(socket.join)
-        self.leave = async_to_sync(socket.leave)
-        self.broadcast = async_to_sync(socket.broadcast)
-        self.close = async_to_sync(socket.close)
-        self.reject = async_to_sync(socket.reject)
+
+    def push(self, route: str | Push, payload: Any = None, *, headers: Mapping[str, Any] = NO_HEADERS) -> None:
+        """Send an unsolicited frame to this client; see :meth:`Socket.push`."""
+        async_to_sync(self._socket.push)(route, payload, headers=headers)
 
     @property
     def groups(self) -> frozenset[str]:
-        """As that of :class:`Socket`."""
+        """The names of the groups that the socket has joined, and of the topics that its client has subscribed to."""
         return self._socket.groups
 
+    def join(self, group: str) -> None:
+        """Join ``group``; see :meth:`Socket.join`."""
+        async_to_sync(self._socket.join)(group)
 
-class Accessor:
-    """The attribute ``socket`` of a consumer, made when it is first asked for; one that a consumer sets replaces it."""
+    def leave(self, group: str) -> None:
+        """Leave ``group``; see :meth:`Socket.leave`."""
+        async_to_sync(self._socket.leave)(group)
 
+    def broadcast(
+        self,
+        group: str,
+        route: str | Push,
+        payload: Any = None,
+        *,
+        exclude_self: bool = False,
+        headers: Mapping[str, Any] = NO_HEADERS,
+    ) -> None:
+        """Send a frame to every socket in ``group``; see :meth:`Socket.broadcast`."""
+        async_to_sync(self._socket.broadcast)(group, route, payload, exclude_self=exclude_self, headers=headers)
+
+    def close(
+        self, status: int, reason: str = "", *, reconnect: bool | None = None, retry_after: float | None = None
+    ) -> None:
+        """Send a CLOSE notice and close the socket; see :meth:`Socket.close`."""
+        async_to_sync(self._socket.close)(status, reason, reconnect=reconnect, retry_after=retry_after)
+
+    def reject(
+        self, status: int, reason: str = "", *, reconnect: bool | None = None, retry_after: float | None = None
+    ) -> None:
+        """Accept the socket and close it at once; see :meth:`Socket.reject`."""
+        async_to_sync(self._socket.reject)(status, reason, reconnect=reconnect, retry_after=retry_after)
+
+
+class SocketAttribute:
+    """The descriptor ``socket`` of a consumer. It makes the socket at the first access and stores it on the consumer.
+
+    An attribute of that name which the consumer sets takes precedence.
+    """
+
+    @overload
+    def __get__(self, consumer: None, owner: type) -> SocketAttribute: ...
+    @overload
+    def __get__(self, consumer: SyncConsumer, owner: type) -> SyncSocket: ...
+    @overload
+    def __get__(self, consumer: AsyncConsumer, owner: type) -> Socket: ...
+    @overload
+    def __get__(self, consumer: object, owner: type) -> Any: ...  # a mixin, which may serve either kind
     def __get__(self, consumer: Any, owner: type) -> Any:
         if consumer is None:
             return self
         peer = vars(consumer).get("_routesock_connection")
         if peer is None:
-            raise AttributeError(f"{owner.__name__} has no socket: it serves none.")
-        socket = Socket(peer)
+            raise AttributeError(f"{owner.__name__} has no socket: it is not connected.")
+        socket = Socket(peer, consumer._routesock.pushes)
         consumer.socket = SyncSocket(socket) if consumer._sync else socket
         return consumer.socket
 
 
-def give_way(cls: type) -> None:
-    """An attribute ``socket`` that ``cls`` inherits from a class behind the mixin stays what it was without it."""
+def keep_inherited_socket(cls: type) -> None:
+    """If ``cls`` inherits an attribute ``socket`` from a class behind the mixin, keep that instead of ours."""
     found = [vars(base)["socket"] for base in cls.__mro__ if "socket" in vars(base)]
-    if isinstance(found[0], Accessor) and len(found) > 1:
+    if isinstance(found[0], SocketAttribute) and len(found) > 1:
         cls.socket = found[1]  # type: ignore[attr-defined]

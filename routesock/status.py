@@ -118,4 +118,4 @@ def ending_for(
     return Ending(4000 + status, reason, reconnect=reconnect, retry_after=retry_after)
 
 
-ANONYMOUS: Final = Ending(4401, "Nobody has signed in.", reconnect=False)
+ANONYMOUS: Final = Ending(4401, "The client did not authenticate in time.", reconnect=False)

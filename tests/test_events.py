@@ -29,15 +29,15 @@ from routesock import (
     checks,
     delivery_counts,
     event,
-    nonblocking,
     route,
+    run_in_thread,
+    run_on_loop,
     send_event,
 )
 from routesock._connection import readers
 from routesock._groups import hub
 from routesock._groups.envelopes import EVENT, event_of, layer_group
 from routesock._routing.event import MAX_NAME_CHARS
-from routesock.schemas import Blocking
 from routesock.testing import RouteClient
 from tests.layers.in_memory import Crossing, as_default
 from tests.takeover.driver import Socket, turns, until
@@ -282,7 +282,7 @@ class TestTelling:
 
         shop = bare(
             one=event("plain")(handler),
-            two=event("marked")(nonblocking(lambda self, event: handler(self, event))),
+            two=event("marked")(run_on_loop(lambda self, event: handler(self, event))),
             three=event("async")(stays),
         )
         async with socket(shop) as client:
@@ -307,7 +307,7 @@ class TestTelling:
         async def awaited(self: Any, event: Event) -> None:
             self.scope["log"].append(event.payload)
 
-        shop = bare(handler=event("loaded", schema=Blocking(load))(awaited if wait else plain))
+        shop = bare(handler=event("loaded", schema=run_in_thread(load))(awaited if wait else plain))
         async with socket(shop) as client:
             await ready(client)
             await asend_event("orders", "loaded", 1)
@@ -340,7 +340,7 @@ class TestTelling:
         def told(self: Any, event: Event) -> None:
             self.scope["log"].append(threading.current_thread().name)
 
-        async with socket(bare(on_told=event("told")(told), route_db_isolation=True)) as client:
+        async with socket(bare(on_told=event("told")(told), route_dedicated_threads=True)) as client:
             await ready(client)
             await asend_event("orders", "told")
             await until(lambda: client.log)
@@ -422,7 +422,7 @@ class TestOrder:
             await asyncio.sleep(0)
             self.scope["log"].append(event.payload)
 
-        @nonblocking
+        @run_on_loop
         def at_once(self: Any, event: Event) -> None:
             self.scope["log"].append(event.payload)
 

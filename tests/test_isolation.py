@@ -1,4 +1,4 @@
-"""Sockets of a consumer with ``route_db_isolation``: their own threads, bounded, and none left over."""
+"""Sockets of a consumer with ``route_dedicated_threads``: their own threads, bounded, and none left over."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ from django.db import connections
 from django.db.transaction import atomic
 from django.test import TestCase, TransactionTestCase, override_settings
 
-from routesock import Request, RouteMixin, route
+from routesock import Request, RouteMixin, route, run_in_thread
 from routesock._runtime import database
-from routesock.schemas import Blocking
 from routesock.testing import RouteClient
 from tests.servers import ROOT, python_environment
 
@@ -93,7 +92,7 @@ class Gate:
 
 
 class Isolated(RouteMixin, AsyncJsonWebsocketConsumer):
-    route_db_isolation = True
+    route_dedicated_threads = True
     gate: Gate
 
     @route("thread")
@@ -125,7 +124,7 @@ class Isolated(RouteMixin, AsyncJsonWebsocketConsumer):
 
 
 class Shared(Isolated):
-    route_db_isolation = False
+    route_dedicated_threads = False
 
 
 @asynccontextmanager
@@ -175,7 +174,7 @@ def noted(value: Any) -> Any:
 
 
 class AsyncEverywhere(Everywhere, RouteMixin, AsyncJsonWebsocketConsumer):
-    route_db_isolation = True
+    route_dedicated_threads = True
 
     async def connect(self) -> None:
         await sync_to_async(self.note)()
@@ -192,7 +191,7 @@ class AsyncEverywhere(Everywhere, RouteMixin, AsyncJsonWebsocketConsumer):
     async def disconnect(self, code: int) -> None:
         await sync_to_async(self.note)()
 
-    @route("all", schema=Blocking(noted), hydrate="loaded", dehydrate="note")
+    @route("all", schema=run_in_thread(noted), hydrate="loaded", dehydrate="note")
     async def all(self, request: Request) -> Any:
         await sync_to_async(self.note)()
         return request.payload
@@ -202,7 +201,7 @@ class AsyncEverywhere(Everywhere, RouteMixin, AsyncJsonWebsocketConsumer):
 
 
 class SyncEverywhere(Everywhere, RouteMixin, JsonWebsocketConsumer):
-    route_db_isolation = True
+    route_dedicated_threads = True
 
     def connect(self) -> None:
         self.note()
@@ -219,7 +218,7 @@ class SyncEverywhere(Everywhere, RouteMixin, JsonWebsocketConsumer):
     def disconnect(self, code: int) -> None:
         self.note()
 
-    @route("all", schema=Blocking(noted), hydrate="loaded", dehydrate="note")
+    @route("all", schema=run_in_thread(noted), hydrate="loaded", dehydrate="note")
     def all(self, request: Request) -> Any:
         self.note()
         return request.payload
@@ -619,7 +618,7 @@ async def test_a_route_without_the_database_does_not_wait_for_its_busy_thread() 
 
 
 class Groups(RouteMixin, AsyncJsonWebsocketConsumer):
-    route_db_isolation = True
+    route_dedicated_threads = True
 
     @route("names")
     def names(self, request: Request) -> Any:
@@ -632,7 +631,7 @@ class Groups(RouteMixin, AsyncJsonWebsocketConsumer):
 
 
 class SyncGroups(RouteMixin, JsonWebsocketConsumer):
-    route_db_isolation = True
+    route_dedicated_threads = True
 
     @route("names")
     def names(self, request: Request) -> Any:

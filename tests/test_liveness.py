@@ -488,7 +488,9 @@ async def test_the_log_tells_why_a_socket_was_closed(caplog: pytest.LogCaptureFi
     async with RouteClient(Nobody) as client:
         await advance(11)
         await ending_of(client)
-    assert [record.getMessage() for record in caplog.records] == ["A socket is closed with 4401: Nobody has signed in."]
+    assert [record.getMessage() for record in caplog.records] == [
+        "A socket is closed with 4401: The client did not authenticate in time."
+    ]
 
 
 @shifted

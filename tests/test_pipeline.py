@@ -14,7 +14,7 @@ from django.test import override_settings
 from marshmallow import Schema, fields
 from rest_framework import serializers
 
-from routesock import Reply, Request, RouteMixin, nonblocking, route
+from routesock import Reply, Request, RouteMixin, route, run_on_loop
 from routesock._runtime import database
 from routesock.exceptions import NotFound, RouteSetupError, Unavailable
 from routesock.testing import RouteClient
@@ -84,12 +84,12 @@ def spell(article: Article) -> str:
     return article.title
 
 
-@nonblocking
+@run_on_loop
 def load_at_once(request: Request) -> Article:
     return load_article(request)
 
 
-@nonblocking
+@run_on_loop
 def spell_at_once(article: Article) -> str:
     return spell(article)
 
@@ -123,8 +123,8 @@ class Articles(RouteMixin, AsyncJsonWebsocketConsumer):
     async def atitle_of(self, article: Article) -> str:
         return article.title
 
-    @route("nonblocking", hydrate=load_at_once, dehydrate=spell_at_once)
-    @nonblocking
+    @route("on_loop", hydrate=load_at_once, dehydrate=spell_at_once)
+    @run_on_loop
     def get_on_loop(self, request: Request) -> Any:
         log.append(f"handler in {where()}")
         return request.payload
@@ -199,7 +199,7 @@ async def test_a_route_of_async_steps_pays_no_hop(hops: list[Any]) -> None:
 
 async def test_a_step_marked_nonblocking_runs_on_the_loop(hops: list[Any]) -> None:
     async with RouteClient(Articles) as client:
-        assert (await client.call("nonblocking", {"id": 3})).payload == "Article 3"
+        assert (await client.call("on_loop", {"id": 3})).payload == "Article 3"
         assert log == [f"hydrate in {LOOP}", f"handler in {LOOP}", f"dehydrate in {LOOP}"]
         assert hops == []
 
@@ -275,7 +275,7 @@ async def test_a_schema_that_may_use_the_database_runs_in_its_thread(name: str, 
 
 
 def test_a_hook_that_the_class_does_not_have_is_found_at_class_creation() -> None:
-    with pytest.raises(RouteSetupError, match=r"Broken\.get: hydrate='nowhere' names no method"):
+    with pytest.raises(RouteSetupError, match=r"Broken\.get: hydrate='nowhere' is not a method"):
 
         class Broken(RouteMixin, AsyncJsonWebsocketConsumer):
             @route("get", hydrate="nowhere")
@@ -366,12 +366,12 @@ async def failing(request: Request, call_next: Any) -> Any:
 class Wrapped(RouteMixin, AsyncJsonWebsocketConsumer):
     route_middleware = [of_class]
 
-    @route("both", middleware=[of_route], hydrate=nonblocking(lambda request: request.payload), dehydrate="mark")
+    @route("both", middleware=[of_route], hydrate=run_on_loop(lambda request: request.payload), dehydrate="mark")
     async def both(self, request: Request) -> Any:
         log.append("handler")
         return request.payload
 
-    @nonblocking
+    @run_on_loop
     def mark(self, value: Any) -> Any:
         return f"{value}!"
 

@@ -33,12 +33,12 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "apush_to_user",
         "asend_event",
         "broadcast",
-        "broadcast_on_commit",
         "delivery_counts",
         "event",
-        "nonblocking",
         "push_to_user",
         "route",
+        "run_in_thread",
+        "run_on_loop",
         "send_event",
         "topic",
     ],
@@ -56,7 +56,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "deny",
         "reject",
     ],
-    "routesock.schemas": ["Blocking", "PlainAdapter", "SchemaAdapter", "as_schema", "library_adapter"],
+    "routesock.schemas": ["PlainAdapter", "SchemaAdapter", "as_schema", "library_adapter"],
     "routesock.middleware": ["KeepSocketsMiddleware"],
     "routesock.signals": ["deliveries_lost", "request_finished", "request_started", "socket_closed", "socket_opened"],
     "routesock.testing": [
@@ -81,7 +81,7 @@ CLASS_OPTIONS: Final = {
     "route_idle_timeout",
     "route_concurrency",
     "route_connection_throttle",
-    "route_db_isolation",
+    "route_dedicated_threads",
     "route_dialect",
     "route_disconnect_grace",
     "route_ends_with_session",
@@ -89,7 +89,8 @@ CLASS_OPTIONS: Final = {
     "route_overflow",
     "route_permissions",
     "route_prefix",
-    "route_revalidate",
+    "route_pushes",
+    "route_revalidate_interval",
     "route_throttle",
     "route_timeout",
 }
@@ -136,10 +137,10 @@ def test_every_error_is_explained() -> None:
 def test_mixin_adds_the_class_options_and_nothing_else() -> None:
     """What a consumer has already is never hidden by a name of ours: ``socket`` gives way to a consumer's own.
 
-    ``channel_name`` is Channels' own.
+    ``channel_layer`` and ``channel_name`` are Channels' own.
     """
     names = {name for name in names_of(RouteMixin) if not name.startswith("_")}
-    assert names == {*CLASS_OPTIONS, "socket", "channel_name"}
+    assert names == {*CLASS_OPTIONS, "socket", "channel_layer", "channel_name"}
 
 
 def test_private_names_of_the_mixin_are_routesocks() -> None:

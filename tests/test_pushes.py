@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import enum
-import itertools
 import json
 import pickle
 import threading
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from types import SimpleNamespace
 from typing import Annotated, Any
 
@@ -28,23 +28,16 @@ from marshmallow import fields, validate
 from rest_framework import serializers
 from rest_framework.validators import UniqueValidator
 
-from routesock import Push, Request, RouteMixin, route
-from routesock._routing.push import _blocks, aspoken, spoken
+from routesock import Push, Request, RouteMixin, route, run_in_thread
+from routesock._routing.push import aprepare, collect_pushes, prepare
 from routesock._routing.route import RESERVED
 from routesock._wire.codec import encode
 from routesock.exceptions import InvalidPush, NotFound, RouteSetupError
-from routesock.schemas import Blocking, SchemaAdapter, as_schema
+from routesock.schemas import SchemaAdapter, as_schema
 from routesock.testing import RouteClient
 from tests.schemas.samples import PAYLOAD, SAMPLES, WHEN, NoteModel, NoteSchema, NoteStruct, Sample
 
 VALUE = {**PAYLOAD, "when": WHEN}
-
-numbers = itertools.count()
-
-
-@pytest.fixture(autouse=True)
-def nothing_declared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routesock._routing.push._pushes", {})
 
 
 @pytest.fixture(params=SAMPLES, ids=lambda sample: sample.name)
@@ -59,7 +52,7 @@ def sent(schema: Any, value: Any) -> Any:
 def refusal(schema: Any, value: Any) -> Any:
     """The errors with which a push of ``value`` is refused."""
     with pytest.raises(InvalidPush) as caught:
-        spoken(Push(f"refused.{next(numbers)}", schema=schema), value)
+        prepare(Push("refused", schema=schema), value)
     return caught.value.errors
 
 
@@ -85,15 +78,11 @@ class TestDeclaration:
     def test_what_is_no_schema_is_refused(self) -> None:
         assert "is no schema" in setup_error("a", schema={"text": str})
 
-    def test_a_refused_declaration_leaves_the_name_free(self) -> None:
-        setup_error("a", schema=object())
-        assert spoken("a", 1) == ("a", 1)
-
     def test_it_cannot_be_changed(self) -> None:
         with pytest.raises(AttributeError):
             Push("a").name = "b"  # type: ignore[misc]
 
-    def test_equal_arguments_are_one_declaration(self) -> None:
+    def test_equal_arguments_make_equal_pushes(self) -> None:
         """A module that is imported under two names declares its pushes twice."""
         first = Push("a", schema=NoteSchema, tags=["x"])
         second = Push("a", schema=NoteSchema, tags=("x",))
@@ -110,43 +99,12 @@ class TestDeclaration:
         push = Push("a", schema=Unhashable())
         assert {push: 1}[push] == 1
 
-    def test_another_schema_under_the_name_is_refused(self) -> None:
-        """The error says what the other one is, where it is, and what to do."""
-        Push("a", schema=NoteSchema)
-        message = setup_error("a", schema=NoteModel)
-        assert "Push('a', schema=NoteModel) is declared otherwise already" in message
-        assert "Push('a', schema=NoteSchema), at " in message
-        assert "test_pushes.py:" in message
-        assert "Import that one" in message
-        assert spoken("a", VALUE)[1] == sent(NoteSchema, VALUE)
-
-    @pytest.mark.parametrize("other", [{}, {"summary": "Other."}, {"schema": NoteSchema, "deprecated": True}], ids=repr)
-    def test_so_is_another_document(self, other: Any) -> None:
-        Push("a", schema=NoteSchema)
-        assert "declared otherwise" in setup_error("a", **other)
-
-    def test_a_module_may_run_again(self) -> None:
-        """Its classes are made anew, and the newest declaration holds: a reload in a shell."""
-        source = (
-            "from marshmallow import Schema, fields\n"
-            "class NewsSchema(Schema):\n"
-            "    text = fields.Str(required=REQUIRED)\n"
-            'news = Push("news", schema=NewsSchema)\n'
-        )
-        code = compile(source, "news.py", "exec")
-        for required in (True, False):
-            exec(code, {"__name__": "news", "Push": Push, "REQUIRED": required})
-        assert spoken("news", {}) == ("news", {})
-
-    def test_two_schemas_declared_in_one_place_are_two(self) -> None:
-        """The place alone makes no equal declaration."""
-
-        def declare(schema: Any) -> Push:
-            return Push("a", schema=schema)
-
-        declare(NoteSchema)
-        with pytest.raises(RouteSetupError):
-            declare(NoteModel)
+    def test_two_apps_may_use_one_name(self) -> None:
+        """A declaration belongs to the consumers that list it, and to no other."""
+        notes, news = Push("a", schema=NoteSchema), Push("a", schema=NoteModel)
+        assert notes != news
+        assert collect_pushes(consumer(notes)) == {"a": notes}
+        assert collect_pushes(consumer(news)) == {"a": news}
 
     def test_repr_says_what_it_is(self) -> None:
         assert repr(Push("a")) == "Push('a')"
@@ -162,48 +120,94 @@ class TestDeclaration:
         assert (push.summary, push.description, push.tags, push.deprecated) == ("One.", "More.", ("chat",), True)
 
 
-class TestSpoken:
+def consumer(*pushes: Any, bases: Any = (RouteMixin, AsyncJsonWebsocketConsumer)) -> Any:
+    return type("Chat", bases, {"route_pushes": pushes})
+
+
+class TestClass:
+    """``route_pushes`` of a consumer, and of its bases."""
+
+    def test_without_it_there_are_none(self) -> None:
+        assert collect_pushes(type("Chat", (RouteMixin, AsyncJsonWebsocketConsumer), {})) == {}
+
+    def test_it_may_be_a_list_or_a_tuple(self) -> None:
+        push = Push("a")
+        assert collect_pushes(type("Chat", (), {"route_pushes": [push]})) == {"a": push}
+        assert collect_pushes(type("Chat", (), {"route_pushes": (push,)})) == {"a": push}
+
+    def test_a_class_adds_to_its_bases_and_overrides_them(self) -> None:
+        first, second, other = Push("a"), Push("a", schema=NoteSchema), Push("b")
+        base = consumer(first, other)
+        assert collect_pushes(consumer(second, bases=(base,))) == {"a": second, "b": other}
+        assert collect_pushes(type("Chat", (base,), {})) == {"a": first, "b": other}
+
+    def test_a_mixin_in_front_of_the_consumer_brings_its_own(self) -> None:
+        first, second = Push("a"), Push("b")
+        mixin = type("Mixin", (), {"route_pushes": [first]})
+        assert collect_pushes(type("Chat", (mixin, consumer(second)), {})) == {"a": first, "b": second}
+
+    def test_an_equal_push_may_be_listed_twice(self) -> None:
+        assert collect_pushes(consumer(Push("a"), Push("a"))) == {"a": Push("a")}
+
+    @pytest.mark.parametrize("other", [{}, {"schema": NoteModel}, {"schema": NoteSchema, "deprecated": True}], ids=repr)
+    def test_two_declarations_of_one_name_are_refused(self, other: Any) -> None:
+        with pytest.raises(RouteSetupError) as caught:
+            consumer(Push("a", schema=NoteSchema), Push("a", **other))
+        assert "Chat.route_pushes declares 'a' in two ways: Push('a', schema=NoteSchema) and" in str(caught.value)
+        assert "choose another name" in str(caught.value)
+
+    @pytest.mark.parametrize("value", [Push("a"), "a", ["a"], None, [None], {"a": Push("a")}, {Push("a")}], ids=repr)
+    def test_anything_but_a_list_of_pushes_is_refused(self, value: Any) -> None:
+        with pytest.raises(RouteSetupError, match=r"Chat\.route_pushes is a list of pushes, such as"):
+            type("Chat", (RouteMixin, AsyncJsonWebsocketConsumer), {"route_pushes": value})
+
+
+class TestPrepare:
     def test_an_undeclared_name_takes_anything(self) -> None:
         value = object()
-        assert spoken("plain", value) == ("plain", value)
+        assert prepare("plain", value) == ("plain", value)
 
     def test_a_push_without_a_schema_takes_anything(self) -> None:
         value = object()
-        assert spoken(Push("plain"), value) == ("plain", value) == spoken("plain", value)
+        push = Push("plain")
+        assert prepare(push, value) == ("plain", value) == prepare("plain", value, {"plain": push})
 
     def test_a_name_is_looked_up(self) -> None:
-        """Whoever writes the name alone is held to the declaration, too."""
         push = Push("a", schema=NoteSchema)
-        assert spoken("a", VALUE) == spoken(push, VALUE) == ("a", {**PAYLOAD})
+        assert prepare("a", VALUE, {"a": push}) == prepare(push, VALUE) == ("a", {**PAYLOAD})
         with pytest.raises(InvalidPush):
-            spoken("a", {})
+            prepare("a", {}, {"a": push})
+
+    def test_an_object_is_not_looked_up(self) -> None:
+        """It may be that of another app."""
+        value = object()
+        assert prepare(Push("a"), value, {"a": Push("a", schema=NoteSchema)}) == ("a", value)
 
     def test_a_member_of_an_enum_may_be_the_name(self) -> None:
         class Names(enum.StrEnum):
             A = "a"
 
-        Push("a", schema=NoteSchema)
         with pytest.raises(InvalidPush):
-            spoken(Names.A, {})
+            prepare(Names.A, {}, {"a": Push("a", schema=NoteSchema)})
 
     @pytest.mark.parametrize("name", sorted(RESERVED))
     def test_a_reserved_name_is_refused(self, name: str) -> None:
         with pytest.raises(ValueError, match="is reserved for the protocol"):
-            spoken(name, None)
+            prepare(name, None)
 
     @pytest.mark.parametrize("name", ["", "x" * 129])
     def test_a_name_has_a_length(self, name: str) -> None:
         with pytest.raises(ValueError, match="1 to 128 characters"):
-            spoken(name, None)
+            prepare(name, None)
 
     @pytest.mark.parametrize("name", [None, 5, b"a", ["a"], NoteSchema], ids=repr)
     def test_anything_else_is_no_route(self, name: Any) -> None:
-        with pytest.raises(TypeError, match="has a name, or is a Push"):
-            spoken(name, None)
+        with pytest.raises(TypeError, match="by its name or as a Push"):
+            prepare(name, None)
 
     def test_the_error_says_which_push_and_why(self) -> None:
         with pytest.raises(InvalidPush) as caught:
-            spoken(Push("chat.message", schema=NoteSchema), {})
+            prepare(Push("chat.message", schema=NoteSchema), {})
         assert isinstance(caught.value, ValueError)
         assert caught.value.push == "chat.message"
         assert caught.value.errors == {"title": ["Missing data for required field."]}
@@ -215,24 +219,20 @@ class TestSpoken:
         error = pickle.loads(pickle.dumps(InvalidPush("a", {"b": ["c"]})))
         assert (error.push, error.errors) == ("a", {"b": ["c"]})
 
-    def test_blocking_is_said(self) -> None:
-        assert not _blocks(Push("a", schema=NoteSchema))
-        assert _blocks(Push("b", schema=Blocking(NoteSchema)))
-        assert _blocks(Push("c", schema=next(sample.schema for sample in SAMPLES if sample.blocking)))
-
-    async def test_only_a_blocking_schema_runs_in_the_thread(self) -> None:
+    async def test_a_schema_runs_where_it_says(self) -> None:
         def where(value: Any) -> str:
             return "loop" if threading.current_thread() is loop_thread else "thread"
 
         loop_thread = threading.current_thread()
-        assert await aspoken(Push("a", schema=where), None) == ("a", "loop")
-        assert await aspoken(Push("b", schema=Blocking(where)), None) == ("b", "thread")
-        assert await aspoken("b", None) == ("b", "thread")
-        assert await aspoken("plain", None) == ("plain", None)
+        in_thread = Push("b", schema=run_in_thread(partial(where)))
+        assert await aprepare(Push("a", schema=where), None) == ("a", "loop")
+        assert await aprepare(in_thread, None) == ("b", "thread")
+        assert await aprepare("b", None, {"b": in_thread}) == ("b", "thread")
+        assert await aprepare("plain", None) == ("plain", None)
 
     async def test_the_thread_hands_back_the_refusal(self) -> None:
         with pytest.raises(InvalidPush, match="Missing data"):
-            await aspoken(Push("a", schema=Blocking(NoteSchema)), {})
+            await aprepare(Push("a", schema=run_in_thread(NoteSchema)), {})
 
 
 @dataclass
@@ -290,8 +290,8 @@ class TestEveryLibrary:
         assert value == VALUE
 
     def test_the_mark_for_the_database_changes_nothing(self, sample: Sample) -> None:
-        assert sent(Blocking(sample.schema), VALUE) == sent(sample.schema, VALUE)
-        refusal(Blocking(sample.schema), {})
+        assert sent(run_in_thread(sample.schema), VALUE) == sent(sample.schema, VALUE)
+        refusal(run_in_thread(sample.schema), {})
 
     @hypothesis_settings(deadline=None, max_examples=40)
     @given(
@@ -321,7 +321,7 @@ def test_an_adapter_that_looks_at_nothing_dumps() -> None:
         def dump(self, value: Any) -> Any:
             return [value]
 
-    assert spoken(Push("a", schema=Own()), 1) == ("a", [1])
+    assert prepare(Push("a", schema=Own()), 1) == ("a", [1])
 
 
 class Person(marshmallow.Schema):
@@ -359,7 +359,7 @@ class TestMarshmallow:
 
     def test_a_field_that_is_only_read_has_its_type(self) -> None:
         with pytest.raises(InvalidPush, match="ValueError"):
-            spoken(Push("a", schema=Person), {**ANN, "id": "one"})
+            prepare(Push("a", schema=Person), {**ANN, "id": "one"})
 
     def test_nested_schemas_are_looked_at_the_same_way(self) -> None:
         value = {
@@ -725,13 +725,18 @@ class TestPlainFunctions:
             raise error
 
         with pytest.raises(error):
-            spoken(Push("a", schema=fail), 1)
+            prepare(Push("a", schema=fail), 1)
 
 
 class Room(RouteMixin, AsyncJsonWebsocketConsumer):
     @route("say")
     async def say(self, request: Request) -> None:
         await self.socket.push(request.payload["name"], request.payload["value"])
+
+    @route("say.group")
+    async def say_to_group(self, request: Request) -> None:
+        await self.socket.join("note room")
+        await self.socket.broadcast("note room", request.payload["name"], request.payload["value"])
 
     @route("say.object")
     async def say_object(self, request: Request) -> None:
@@ -743,26 +748,43 @@ class SyncRoom(RouteMixin, JsonWebsocketConsumer):
     def say(self, request: Request) -> None:
         self.socket.push(request.payload["name"], request.payload["value"])
 
+    @route("say.group")
+    def say_to_group(self, request: Request) -> None:
+        self.socket.join("note room")
+        self.socket.broadcast("note room", request.payload["name"], request.payload["value"])
+
 
 class IsolatedRoom(SyncRoom):
-    route_db_isolation = True
+    route_dedicated_threads = True
 
 
 @pytest.mark.parametrize("consumer", [Room, SyncRoom, IsolatedRoom])
-@pytest.mark.parametrize("mark", [lambda schema: schema, Blocking], ids=["loop", "thread"])
+@pytest.mark.parametrize("mark", [lambda schema: schema, run_in_thread], ids=["loop", "thread"])
 class TestSocket:
+    """A name that the consumer lists stands for the declaration, in pushes and in broadcasts."""
+
+    def room(self, consumer: Any, mark: Any) -> Any:
+        return type("Room", (consumer,), {"route_pushes": [Push("note", schema=mark(NoteSchema))]})
+
     async def test_what_fits_is_sent(self, consumer: Any, mark: Any) -> None:
-        Push("note", schema=mark(NoteSchema))
-        async with RouteClient(consumer) as client:
-            await client.call("say", {"name": "note", "value": {"title": "Tea"}})
-            assert (await client.expect_push("note")).payload == {"title": "Tea"}
+        async with RouteClient(self.room(consumer, mark)) as client:
+            for route in ("say", "say.group"):
+                await client.call(route, {"name": "note", "value": {"title": "Tea"}})
+                assert (await client.expect_push("note")).payload == {"title": "Tea"}
 
     async def test_what_does_not_fit_is_a_fault_and_not_sent(self, consumer: Any, mark: Any) -> None:
-        Push("note", schema=mark(NoteSchema))
-        async with RouteClient(consumer, raise_exceptions=False) as client:
-            assert (await client.call("say", {"name": "note", "value": {}})).status == 500
-            await client.refute_push()
-            assert (await client.call("say", {"name": "plain", "value": {}})).status == 204
+        async with RouteClient(self.room(consumer, mark), raise_exceptions=False) as client:
+            for route in ("say", "say.group"):
+                assert (await client.call(route, {"name": "note", "value": {}})).status == 500
+                await client.refute_push()
+                assert (await client.call(route, {"name": "plain", "value": {}})).status == 204
+                await client.expect_push("plain")
+
+    async def test_a_name_of_another_consumer_is_sent_as_it_is(self, consumer: Any, mark: Any) -> None:
+        self.room(consumer, mark)
+        async with RouteClient(consumer) as client:
+            await client.call("say", {"name": "note", "value": {}})
+            assert (await client.expect_push("note")).payload == {}
 
 
 async def test_a_socket_takes_the_object() -> None:

@@ -18,25 +18,37 @@ from django.db import transaction
 from django.test import override_settings
 
 from routesock import (
+    Event,
     Push,
     Request,
     RouteMixin,
     abroadcast,
     apush_to_user,
     broadcast,
-    broadcast_on_commit,
+    event,
     push_to_user,
     route,
     send_event,
 )
 from routesock._groups import hub
-from routesock.auth._login import signal_receivers
+from routesock.auth._login import revocation
 from routesock.exceptions import InvalidPush
 from routesock.testing import RouteClient
 from tests.layers.in_memory import CROSSING, Crossing
 
 
+def _small(payload: Any) -> Any:
+    if payload > 9:
+        raise ValidationError("Too large.")
+    return payload
+
+
+small = Push("pushing.small", schema=_small)
+
+
 class Room(RouteMixin, AsyncJsonWebsocketConsumer):
+    route_pushes = [small]
+
     async def connect(self) -> None:
         await self.socket.join("room")
         await self.accept()
@@ -44,6 +56,14 @@ class Room(RouteMixin, AsyncJsonWebsocketConsumer):
     @route("tell")
     async def tell(self, request: Request) -> None:
         await self.socket.broadcast("room", small, request.payload)
+
+    @route("tell.name")
+    async def tell_by_name(self, request: Request) -> None:
+        await self.socket.broadcast("room", "pushing.small", request.payload)
+
+    @event("told")
+    async def on_told(self, event: Event) -> None:
+        await self.socket.push("told", event.payload)
 
     @route("login")
     async def login(self, request: Request) -> None:
@@ -85,22 +105,44 @@ async def test_from_sync_code_that_async_code_calls(client: RouteClient) -> None
     assert (await client.expect_push("told")).payload == 1
 
 
+BLOCKING = pytest.mark.parametrize("call", [broadcast, push_to_user, send_event], ids=lambda call: call.__name__)
+
+ON_COMMIT = pytest.mark.parametrize("on_commit", [False, True], ids=["at once", "on commit"])
+
+
+def receiver_of(call: Callable[..., None]) -> Any:
+    return User(pk=1) if call is push_to_user else "room"
+
+
 @pytest.mark.parametrize("call", [broadcast, push_to_user])
 async def test_where_a_loop_runs_the_error_says_what_to_write(call: Callable[..., None]) -> None:
     with pytest.raises(RuntimeError, match=rf"await a{call.__name__}\("):
-        call("room" if call is broadcast else User(pk=1), small, 10)  # which is not asked whether it fits
+        call(receiver_of(call), small, 10)  # whose payload is no longer validated
 
 
-async def test_a_transaction_belongs_to_sync_code() -> None:
+async def test_so_it_does_for_events() -> None:
+    with pytest.raises(RuntimeError, match=r"await asend_event\("):
+        send_event("room", "told")
+
+
+@BLOCKING
+async def test_a_transaction_belongs_to_sync_code(call: Callable[..., None]) -> None:
     with pytest.raises(RuntimeError, match="sync code"):
-        broadcast_on_commit("room", "told")
+        call(receiver_of(call), "told", on_commit=True)
+
+
+@BLOCKING
+def test_a_database_is_named_for_a_commit_alone(call: Callable[..., None]) -> None:
+    with pytest.raises(ValueError, match="only on_commit=True waits"):
+        call(receiver_of(call), "told", using="default")
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("call", [broadcast, broadcast_on_commit, push_to_user, send_event])
-def test_a_layer_that_is_not_there_is_an_error_to_the_sender(call: Callable[..., None]) -> None:
+@BLOCKING
+@ON_COMMIT
+def test_a_layer_that_is_not_there_is_an_error_to_the_sender(call: Callable[..., None], on_commit: bool) -> None:
     with override_settings(CHANNEL_LAYERS=LAYERS["in memory"]), pytest.raises(ValueError, match="has no 'defualt'"):
-        call(User(pk=1) if call is push_to_user else "room", "told", layer="defualt")
+        call(receiver_of(call), "told", layer="defualt", on_commit=on_commit)
 
 
 @pytest.mark.parametrize("layers", ["in memory", "none"])
@@ -158,95 +200,40 @@ async def test_each_layer_is_a_world_of_its_own() -> None:
         ((None, "told"), TypeError, "name is a string"),
     ],
 )
-@pytest.mark.parametrize("call", [broadcast, broadcast_on_commit])
-def test_what_cannot_be_sent(call: Callable[..., None], arguments: Any, error: type[Exception], says: str) -> None:
+@ON_COMMIT
+def test_what_cannot_be_sent(on_commit: bool, arguments: Any, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
-        call(*arguments)
+        broadcast(*arguments, on_commit=on_commit)
 
 
-def _small(payload: Any) -> Any:
-    if payload > 9:
-        raise ValidationError("Too large.")
-    return payload
-
-
-small = Push("pushing.small", schema=_small)
-
-
-@pytest.mark.parametrize("name", [small, "pushing.small"])
-async def test_a_declared_push_is_checked_whoever_sends_it(client: RouteClient, name: Any) -> None:
+async def test_a_declared_push_is_checked_wherever_it_is_sent(client: RouteClient) -> None:
     async def through_the_socket(*args: Any) -> None:
         await client.call("tell", args[2])
 
-    for call in (abroadcast, sync_to_async(broadcast), through_the_socket):
-        await call("room", name, 9)
+    async def through_the_socket_by_name(*args: Any) -> None:
+        await client.call("tell.name", args[2])
+
+    for call in (abroadcast, sync_to_async(broadcast), through_the_socket, through_the_socket_by_name):
+        await call("room", small, 9)
         assert (await client.expect_push("pushing.small")).payload == 9
         with pytest.raises(InvalidPush):
-            await call("room", name, 10)
-    for call in (broadcast_on_commit, push_to_user):
+            await call("room", small, 10)
+    for on_commit in (False, True):
         with pytest.raises(InvalidPush):
-            await sync_to_async(call)("room" if call is broadcast_on_commit else User(pk=1), name, 10)
+            await sync_to_async(broadcast)("room", small, 10, on_commit=on_commit)
+        with pytest.raises(InvalidPush):
+            await sync_to_async(push_to_user)(User(pk=1), small, 10, on_commit=on_commit)
     with pytest.raises(InvalidPush):
-        await apush_to_user(User(pk=1), name, 10)
+        await apush_to_user(User(pk=1), small, 10)
     await client.refute_push()
 
 
-@pytest.mark.django_db(transaction=True)
-class TestOnCommit:
-    def run(self, function: Callable[[], None]) -> list[Any]:
-        """The payloads that a client was sent while ``function`` ran in a thread of a view's."""
-
-        async def run() -> list[Any]:
-            async with RouteClient(Room) as client:
-                await sync_to_async(function)()
-                await abroadcast("room", "end")
-                told = []
-                while (push := await client.expect_push()).route != "end":
-                    told.append(push.payload)
-                return told
-
-        return asyncio.run(run())
-
-    def test_it_is_sent_when_the_transaction_is_committed(self) -> None:
-        def view() -> None:
-            payload = {"n": 1}
-            with transaction.atomic():
-                broadcast_on_commit("room", "told", payload)
-                payload["n"] = 2  # too late
-                broadcast("room", "told", "at once")
-
-        assert self.run(view) == ["at once", {"n": 1}]
-
-    def test_and_not_when_it_is_rolled_back(self) -> None:
-        def view() -> None:
-            with transaction.atomic():
-                broadcast_on_commit("room", "told", "lost")
-                transaction.set_rollback(True)
-
-        assert self.run(view) == []
-
-    def test_without_a_transaction_it_is_sent_at_once(self) -> None:
-        assert self.run(lambda: broadcast_on_commit("room", "told", 1)) == [1]
-
-    def test_another_database_has_transactions_of_its_own(self) -> None:
-        def view() -> None:
-            with transaction.atomic(), pytest.raises(Exception, match="nowhere"):
-                broadcast_on_commit("room", "told", 1, using="nowhere")
-
-        assert self.run(view) == []
-
-    def test_a_layer_that_fails_undoes_nothing(
-        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        async def fail(*args: Any) -> None:
-            raise ConnectionError("down")
-
-        monkeypatch.setattr(Crossing, "group_send", fail)
-        with override_settings(CHANNEL_LAYERS=LAYERS["crossing"]), transaction.atomic():
-            User.objects.create(username="ada")
-            broadcast_on_commit("room", "told", 1)
-        assert User.objects.filter(username="ada").exists()
-        assert "on_commit" in caplog.text
+async def test_a_name_belongs_to_consumers_and_has_no_schema_outside_of_them(client: RouteClient) -> None:
+    """Two apps may use one name, and a view belongs to neither."""
+    await abroadcast("room", "pushing.small", 10)
+    assert (await client.expect_push("pushing.small")).payload == 10
+    await sync_to_async(broadcast)("room", "pushing.small", 11)
+    assert (await client.expect_push("pushing.small")).payload == 11
 
 
 @pytest.fixture
@@ -259,12 +246,84 @@ def bob(transactional_db: None) -> User:
     return User.objects.create(username="bob")
 
 
+@pytest.mark.django_db(transaction=True)
+class TestOnCommit:
+    def run(self, function: Callable[[], None], user: User | None = None) -> list[Any]:
+        """The payloads that a client was sent while ``function`` ran in the thread of a view."""
+
+        async def run() -> list[Any]:
+            async with RouteClient(Room, as_user=user or AnonymousUser()) as client:
+                await sync_to_async(function)()
+                await client.settle()
+                await abroadcast("room", "end")
+                told = []
+                while (push := await client.expect_push()).route != "end":
+                    told.append(push.payload)
+                return told
+
+        return asyncio.run(run())
+
+    def test_it_is_sent_when_the_transaction_is_committed(self) -> None:
+        def view() -> None:
+            payload = {"n": 1}
+            with transaction.atomic():
+                broadcast("room", "told", payload, on_commit=True)
+                payload["n"] = 2  # too late
+                broadcast("room", "told", "at once")
+
+        assert self.run(view) == ["at once", {"n": 1}]
+
+    @BLOCKING
+    @pytest.mark.parametrize("commits", [True, False], ids=["commit", "rollback"])
+    def test_pushes_to_users_and_events_wait_too(self, ada: User, call: Callable[..., None], commits: bool) -> None:
+        def view() -> None:
+            with transaction.atomic():
+                payload = ["later"]
+                call(ada if call is push_to_user else "room", "told", payload, on_commit=True)
+                payload.clear()  # too late
+                broadcast("room", "told", "at once")
+                transaction.set_rollback(not commits)
+
+        assert self.run(view, ada) == ["at once", ["later"]][: 1 + commits]
+
+    def test_and_not_when_it_is_rolled_back(self) -> None:
+        def view() -> None:
+            with transaction.atomic():
+                broadcast("room", "told", "lost", on_commit=True)
+                transaction.set_rollback(True)
+
+        assert self.run(view) == []
+
+    def test_without_a_transaction_it_is_sent_at_once(self) -> None:
+        assert self.run(lambda: broadcast("room", "told", 1, on_commit=True)) == [1]
+
+    def test_another_database_has_transactions_of_its_own(self) -> None:
+        def view() -> None:
+            with transaction.atomic(), pytest.raises(Exception, match="nowhere"):
+                broadcast("room", "told", 1, using="nowhere", on_commit=True)
+
+        assert self.run(view) == []
+
+    def test_a_layer_that_fails_undoes_nothing(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def fail(*args: Any) -> None:
+            raise ConnectionError("down")
+
+        monkeypatch.setattr(Crossing, "group_send", fail)
+        with override_settings(CHANNEL_LAYERS=LAYERS["crossing"]), transaction.atomic():
+            User.objects.create(username="ada")
+            broadcast("room", "told", 1, on_commit=True)
+        assert User.objects.filter(username="ada").exists()
+        assert "Error calling broadcast(on_commit=True) in on_commit()" in caplog.text
+
+
 @pytest.mark.usefixtures("transactional_db")
 class TestUsers:
     @pytest.fixture(autouse=True)
     def received(self) -> None:
         """What the app connects in a project that has it installed."""
-        signal_receivers.connect()
+        revocation.connect_signals()
 
     @pytest.mark.parametrize("layers", LAYERS)
     @pytest.mark.parametrize("ends", [True, False])

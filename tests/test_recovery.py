@@ -15,7 +15,8 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import channel_layers
 
 from routesock import Request, RouteMixin, route
-from routesock._groups.layer_recovery import WORKERS, _recoveries, recovery_of, waits
+from routesock._groups.layer_recovery import FIRST_RETRY, LAST_RETRY, WORKERS, _recoveries, recovery_of
+from routesock._runtime.supervision import backoff
 from tests.layers.flaky import FlakyLayer
 from tests.layers.in_memory import as_default
 from tests.takeover.driver import Socket, turns, until
@@ -152,7 +153,7 @@ async def test_a_call_of_a_consumer_that_takes_too_long_is_none(sockets: Sockets
     with pytest.raises(TimeoutError):
         await layer_of(socket).group_add("slow", channel_of(socket))
     (recovery,) = _recoveries.values()
-    assert recovery._task is None
+    assert not recovery.is_running
     layer.slow.clear()
 
 
@@ -217,7 +218,7 @@ async def test_a_receive_that_waited_in_vain_is_no_outage(
     await until(lambda: layer.calls)
     await hears(layer, "all", *members)
     (recovery,) = _recoveries.values()
-    await until(lambda: recovery._task is None)
+    await until(lambda: not recovery.is_running)
     assert len(layer.calls) == 1
     assert levels(caplog) == []
 
@@ -296,9 +297,8 @@ async def test_a_layer_that_is_down_is_not_asked_for_every_group_at_each_try(
     assert len(layer.calls) == WORKERS
 
 
-def test_the_waits_grow_to_two_seconds_and_are_not_the_same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    first, second = ([*islice(waits(), 20)] for _ in range(2))
+def test_the_waits_grow_to_two_seconds_and_are_not_the_same_everywhere() -> None:
+    first, second = ([*islice(backoff(FIRST_RETRY, LAST_RETRY), 20)] for _ in range(2))
     assert first != second
     for wait in (first, second):
         assert wait[0] <= 0.1
@@ -446,7 +446,7 @@ async def test_a_joining_that_comes_when_the_layer_answers_again_is_undone(
     layer.release(("group_add", "own"))
     assert layer.members("own") == 1
     await until(lambda: layer.members("own") == 0)
-    await until(lambda: not recovery._left_behind)
+    await until(lambda: not recovery._departed)
 
 
 async def test_a_group_that_is_joined_while_it_is_still_being_left_is_remembered(
@@ -522,7 +522,7 @@ async def test_groups_that_an_ended_socket_could_not_leave_are_left_after_the_ou
     await until(lambda: (layer.members("own"), layer.members("all")) == (1, 1))
     await hears(layer, "own", other)
     (recovery,) = _recoveries.values()
-    await until(lambda: not recovery._left_behind)
+    await until(lambda: not recovery._departed)
 
 
 async def test_an_outage_outlives_no_socket(sockets: Sockets, layer: FlakyLayer) -> None:

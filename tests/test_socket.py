@@ -318,7 +318,7 @@ async def test_a_consumers_own_attribute_of_that_name_stays() -> None:
 
 
 def test_a_consumer_that_serves_nobody_has_no_socket() -> None:
-    with pytest.raises(AttributeError, match="Door has no socket: it serves none"):
+    with pytest.raises(AttributeError, match="Door has no socket: it is not connected"):
         _ = Door().socket
 
 

@@ -29,7 +29,7 @@ from django.test import Client, override_settings
 from routesock import Request, RouteMixin, RouteSetupError, middleware, route
 from routesock._connection import connection
 from routesock.auth import Credentials, HandshakeMiddleware, Identity
-from routesock.auth._login import revocation, signal_receivers, watcher
+from routesock.auth._login import revocation, watcher
 from routesock.testing import ClientTimeout, RouteClient
 from tests.clock import advance, shifted
 
@@ -48,7 +48,7 @@ def _valid_name(layer: Any) -> Any:
 @pytest.fixture(autouse=True)
 def received() -> Iterator[None]:
     """What the app connects in a project that has it installed."""
-    signal_receivers.connect()
+    revocation.connect_signals()
     yield
     user_logged_in.disconnect(dispatch_uid="routesock.logged_in")
     user_logged_out.disconnect(dispatch_uid="routesock.logged_out")
@@ -87,7 +87,7 @@ class Talk(RouteMixin, AsyncJsonWebsocketConsumer):
 
 
 class Checked(Talk):
-    route_revalidate = 10
+    route_revalidate_interval = 10
 
 
 class Kept(Talk):
@@ -416,7 +416,7 @@ class TestSaves:
             await stays(client)
 
     def test_saves_of_other_fields_are_not_told_at_all(self, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(revocation, "announce", lambda *args, **kwargs: told.append(args))
+        monkeypatch.setattr(revocation, "publish", lambda *args, **kwargs: told.append(args))
         told: list[Any] = []
         user.save(update_fields=["last_login", "first_name"])
         User.objects.create_user("grace")
@@ -431,7 +431,7 @@ class TestSaves:
         user.first_name = "Ada"
         user.save()
         assert User.objects.get().first_name == "Ada"
-        assert "could not be told" in caplog.text
+        assert "could not be notified" in caplog.text
 
     async def test_another_user(self, browser: Browser) -> None:
         async with browser.socket() as client:
@@ -518,7 +518,7 @@ class TestChangedKeys:
         assert name is not None
         async with browser.socket() as client:
             monkeypatch.setattr(watcher, "database", SimpleNamespace(in_thread=held))
-            revocation.announce(name, {"event": "check"})
+            revocation.publish(name, {"event": "check"})
             await looking.wait()
             await sync_to_async(self.change_password)(browser)
             go.set()
@@ -553,7 +553,7 @@ class TestChangedKeys:
             await stays(client)
 
     async def test_a_request_without_a_session_tells_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(revocation, "announce", pytest.fail)
+        monkeypatch.setattr(revocation, "publish", pytest.fail)
         response = HttpResponse()
         assert middleware.KeepSocketsMiddleware(lambda request: response)(HttpRequest()) is response
 
@@ -651,7 +651,7 @@ class TestLookingUp:
         name = revocation.name_of(user)
         assert name is not None
         async with browser.socket() as client:
-            revocation.announce(name, {"event": "check"})
+            revocation.publish(name, {"event": "check"})
             await stays(client)
             await Session.objects.all().adelete()
             await advance(watcher.AGAIN)
@@ -760,7 +760,8 @@ class TestOptions:
                 await stays(client)
 
     @pytest.mark.parametrize(
-        ("option", "value"), [("route_ends_with_session", 1), ("route_revalidate", 0), ("route_revalidate", "60")]
+        ("option", "value"),
+        [("route_ends_with_session", 1), ("route_revalidate_interval", 0), ("route_revalidate_interval", "60")],
     )
     def test_a_value_that_cannot_be_meant(self, option: str, value: Any) -> None:
         with pytest.raises(RouteSetupError, match=option):
@@ -879,7 +880,7 @@ class TestLayer:
             monkeypatch.setattr(layer, "group_send", fail)
             await sync_to_async(browser.client.logout)()
             await expect_end(client)  # which is of this process
-        assert "was not told" in caplog.text
+        assert "Notifying other processes" in caplog.text
 
     async def test_a_layer_that_hangs_keeps_nobody_for_long(
         self, layer: Any, browser: Browser, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -894,7 +895,7 @@ class TestLayer:
         async with browser.socket() as client:
             await sync_to_async(browser.client.logout)()
             await expect_end(client)
-        assert "was not told" in caplog.text
+        assert "Notifying other processes" in caplog.text
 
     async def test_without_a_layer(self, browser: Browser) -> None:
         with override_settings(CHANNEL_LAYERS={}):

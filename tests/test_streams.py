@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from marshmallow import Schema, fields
 
-from routesock import Reply, Request, RouteMixin, nonblocking, route
+from routesock import Reply, Request, RouteMixin, route, run_on_loop
 from tests.takeover.driver import Socket, strict, turns, until
 
 
@@ -164,7 +164,7 @@ class Streams(RouteMixin, AsyncJsonWebsocketConsumer):
         yield next(iter(()))
 
     @route("on.loop")
-    @nonblocking
+    @run_on_loop
     def on_loop(self, request: Request) -> Iterator[Any]:
         yield threading.current_thread() is threading.main_thread()
 
@@ -418,7 +418,7 @@ async def test_a_wrapper_that_hides_a_generator_is_told_so(caplog: pytest.LogCap
     cls: Any = type("Chat", (Streams,), {"wrapper": route("wrapped")(wrapper)})
     async with socket(cls) as client:
         assert (await client.call("wrapped", 1))["status"] == 500
-    assert "write what wraps it so that it yields, too" in caplog.text
+    assert "Write the decorator around it as a generator function too" in caplog.text
 
 
 @given(steps=st.lists(st.sampled_from(["item", "wait", "cancel", "stall", "read", "fail"]), max_size=12))

@@ -12,7 +12,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 
-from routesock import Request, RouteMixin, RoutesockError, abroadcast, broadcast, nonblocking, route, topic
+from routesock import Request, RouteMixin, RoutesockError, abroadcast, broadcast, route, run_on_loop, topic
 from tests.layers.flaky import FlakyLayer
 from tests.layers.in_memory import as_default
 from tests.takeover.driver import Socket, turns, until
@@ -100,7 +100,7 @@ class SyncPresence(RouteMixin, JsonWebsocketConsumer):
     @topic("raises.{what}", unsubscribe="raising")
     def raises(self, request: Request) -> None: ...
 
-    @topic("nonblocking", unsubscribe="at_once")
+    @topic("on_loop", unsubscribe="at_once")
     def at_once_room(self, request: Request) -> None: ...
 
     def left(self, request: Request) -> None:
@@ -110,7 +110,7 @@ class SyncPresence(RouteMixin, JsonWebsocketConsumer):
         self.scope["log"].append(("raises", request.topic, request.id))
         raise RAISED[request.payload["what"]]
 
-    @nonblocking
+    @run_on_loop
     def at_once(self, request: Request) -> None:
         self.scope["log"].append(("at once", request.topic, request.id))
 
@@ -181,12 +181,12 @@ async def test_every_hook_runs_before_disconnect_whatever_the_others_did(caplog:
 
 async def test_every_hook_of_a_sync_consumer_runs_before_disconnect() -> None:
     async with socket(SyncPresence) as client:
-        await subscribe(client, "room.1", "raises.error", "raises.exit", "nonblocking", "room.2")
+        await subscribe(client, "room.1", "raises.error", "raises.exit", "on_loop", "room.2")
     assert [entry[:2] for entry in client.log[:-1]] == [
         ("left", "room.1"),
         ("raises", "raises.error"),
         ("raises", "raises.exit"),
-        ("at once", "nonblocking"),
+        ("at once", "on_loop"),
         ("left", "room.2"),
     ]
     assert client.log[-1][0] == "disconnect"

@@ -11,7 +11,7 @@ from routesock.permissions import IsAuthenticated
 
 from .models import Message
 from .permissions import IsAuthor
-from .pushes import group_of, message_push, typing_push
+from .pushes import announcement_push, group_of, message_push, typing_push
 from .schemas import EditSchema, JoinSchema, MessageListSchema, MessageSchema, SendSchema, TypingSchema
 
 
@@ -24,6 +24,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     # The page of today spells its frames so, and stays as it is.
     route_dialect = Keys(route="action", id="request_id", payload=None)
     route_permissions = [IsAuthenticated]
+    route_pushes = [message_push, announcement_push, typing_push]
 
     room = None
 

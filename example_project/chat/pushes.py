@@ -1,4 +1,4 @@
-"""What pages are sent without having asked, and to whom it goes."""
+"""The pushes that the server sends to pages, and the groups that they go to."""
 
 from routesock import Push
 

@@ -3,7 +3,7 @@ from django.db import transaction
 from django.http import HttpResponse, JsonResponse
 from django.views.generic import FormView, TemplateView
 
-from routesock import broadcast_on_commit
+from routesock import broadcast
 
 from .forms import AnnouncementForm
 from .pushes import announcement_push, group_of, message_push
@@ -26,8 +26,8 @@ class AnnounceView(LoginRequiredMixin, FormView):
         form.instance.author = self.request.user
         with transaction.atomic():
             message = form.save()
-            broadcast_on_commit(group_of(message.room), message_push, message)
-            broadcast_on_commit(group_of(message.room), announcement_push, message)
+            broadcast(group_of(message.room), message_push, message, on_commit=True)
+            broadcast(group_of(message.room), announcement_push, message, on_commit=True)
         return HttpResponse(status=204)
 
     def form_invalid(self, form):

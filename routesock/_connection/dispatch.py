@@ -9,11 +9,12 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
-from channels.consumer import SyncConsumer, get_handler_name
+from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
 from django.utils.module_loading import import_string
 
 from .. import conf
+from .._compat import dispatch_in_thread
 from .._pipeline.compiler import ConsumerPlan
 from .._runtime import database, instrumentation
 from .._runtime.callables import runs
@@ -30,8 +31,6 @@ from .sending.send_queue import ANSWER, REPLY
 from .state import SocketState
 from .tasks import Tasks, uncancel
 from .token_refresh import TokenRefresh
-
-_dispatch_in_thread: Final = vars(SyncConsumer)["dispatch"].func
 
 _DECODER: Final = Of.DECODER
 
@@ -286,7 +285,7 @@ class Dispatcher:
         elif kind == "websocket.connect" and self._admit is not None:
             await self._admit()
         if self._compiled.sync and not self._compiled.dispatch:
-            await database.in_thread(_dispatch_in_thread, self._consumer, message)
+            await database.in_thread(dispatch_in_thread, self._consumer, message)
         else:
             await self._consumer.dispatch(message)
 

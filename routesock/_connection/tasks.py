@@ -8,15 +8,11 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
+from .._compat import enter_task, leave_task
 from .._runtime import database
 from .state import SocketState
 
 logger: Final = logging.getLogger("routesock.socket")
-
-# For whoever steps coroutines, says the page "Extending" of asyncio's documentation.
-_enter_task: Final[Any] = asyncio._enter_task
-
-_leave_task: Final[Any] = asyncio._leave_task
 
 CANCEL_WAIT: Final = 1.0
 """Seconds that a cancelled handler has for its ``finally`` blocks before ``disconnect()`` runs without it."""
@@ -52,6 +48,10 @@ class _Prospect:
     """The task of a coroutine that gets one only if it waits: what ``asyncio.current_task()`` gives until then.
 
     ``asyncio.timeout`` and task groups keep what they find there, and cancel it later.
+
+    A task for each push would be simpler and dearer. Measured in turns, with 200 sockets on one uvicorn and the
+    in-memory layer, as processor time of the server: a push costs 30 microseconds with this class and 40 with a task
+    (the best rounds: 22 and 32). In process, with a ``send`` that does nothing, it costs 10 and 17.
     """
 
     __slots__ = ("__weakref__", "task")
@@ -106,16 +106,16 @@ class Tasks:
         """
         loop, caller, prospect = self._loop, asyncio.current_task(), _Prospect()
         if caller is not None:
-            _leave_task(loop, caller)
-        _enter_task(loop, prospect)
+            leave_task(loop, caller)
+        enter_task(loop, prospect)
         try:
             awaited = self._context.run(coroutine.send, None)
         except StopIteration:
             return
         finally:
-            _leave_task(loop, prospect)
+            leave_task(loop, prospect)
             if caller is not None:
-                _enter_task(loop, caller)
+                enter_task(loop, caller)
         prospect.task = self._start(_Begun(coroutine, awaited), self._context)
 
     def is_other_loop(self) -> bool:

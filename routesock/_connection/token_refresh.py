@@ -11,14 +11,14 @@ from .._runtime import instrumentation
 from .._wire.frames import Auth, Refusal
 from ..auth.authenticators import (
     AUTHENTICATORS,
+    INVALID_TOKEN,
     Authenticator,
     Credentials,
     CredentialSource,
     Identity,
     authenticate,
-    fill,
+    update_scope,
 )
-from ..auth.authenticators import REFUSED as NOT_VALID
 from ..exceptions import (
     DeadlineExceeded,
     InvalidEnvelope,
@@ -75,7 +75,7 @@ class TokenRefresh:
                 raise
             await self._refuse(auth, instrumentation.internal_error(exc, "AUTH", self._consumer))
         else:
-            fill(self._consumer.scope, identity)
+            update_scope(self._consumer.scope, identity)
             self._changed()
             if auth.id is not None:
                 await self._writer.granted("AUTH", auth.id, {"expires": identity.expires})
@@ -99,7 +99,7 @@ class TokenRefresh:
         except TimeoutError:
             raise DeadlineExceeded("The token took too long to be looked at; the old one holds.") from None
         if identity is None:
-            raise NotAuthenticated(NOT_VALID)
+            raise NotAuthenticated(INVALID_TOKEN)
         return identity
 
     async def _refuse(self, auth: Auth, error: RoutesockError) -> None:

@@ -1,4 +1,4 @@
-"""Broadcasts, pushes to a user and events from anywhere: `broadcast()` and its siblings."""
+"""Broadcasts, pushes to a user and events from views, tasks and commands: `broadcast()` and its variants."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import transaction
 
-from .._routing.push import Push, aspoken, spoken
+from .._routing.push import Push, aprepare, prepare
 from .._wire.messages import NO_HEADERS
 from ..auth._login import revocation
 from .envelopes import Message, event_of, layer_group, message_of
@@ -27,24 +27,26 @@ async def abroadcast(
     headers: Mapping[str, Any] = NO_HEADERS,
     layer: str = DEFAULT_CHANNEL_LAYER,
 ) -> None:
-    """Send a frame to every socket in ``group``, in all processes: ``route``, ``payload``, and ``headers`` if any.
+    """Send a frame to every socket in ``group``, in all processes.
 
-    ``group``
-        What sockets have joined with ``self.socket.join``: any string.
-    ``route``
-        A name or a :class:`~routesock.Push`.
-    ``payload``
-        What ``DjangoJSONEncoder`` can spell, or what the schema of a declared push takes; spelt once, whatever the
-        number of sockets.
-    ``layer``
-        The alias in ``CHANNEL_LAYERS`` that the consumers use as their ``channel_layer_alias``.
+    Returns when the channel layer has accepted it, which delivers it to each socket once, or not at all.
 
-    Returns when the channel layer has taken it; it brings it to each socket once, or not at all. Raises what encoding
-    raises, ``ValueError`` for a reserved name, a frame over ``MAX_REPLY`` bytes or an alias that is not there,
-    :class:`~routesock.exceptions.InvalidPush` where the payload does not fit a declared push, what the layer raises,
-    and ``TimeoutError`` for one that does not answer.
+    Args:
+        group: The name of a group that sockets have joined with ``self.socket.join``: any string.
+        route: A :class:`~routesock.Push`, or a name. Under a name the payload is sent without a schema, since a name
+            belongs to the consumers that list it in ``route_pushes``.
+        payload: What ``DjangoJSONEncoder`` can encode, or what the schema of the push takes. It is encoded once.
+        headers: The frame has the key ``headers`` if there are any.
+        layer: The alias in ``CHANNEL_LAYERS`` that the consumers use as their ``channel_layer_alias``.
+
+    Raises:
+        InvalidPush: The schema of the push refuses the payload. Nothing was sent.
+        ValueError: The name is reserved, the frame has more than ``MAX_REPLY`` bytes, or ``CHANNEL_LAYERS`` lacks the
+            alias.
+        TypeError: The payload cannot be encoded.
+        TimeoutError: The channel layer does not answer.
     """
-    name, payload = await aspoken(route, payload)
+    name, payload = await aprepare(route, payload)
     await send(_layer(layer), message_of(layer_group(group), name, payload, headers))
 
 
@@ -55,34 +57,29 @@ def broadcast(
     *,
     headers: Mapping[str, Any] = NO_HEADERS,
     layer: str = DEFAULT_CHANNEL_LAYER,
-) -> None:
-    """As :func:`abroadcast`, from sync code in any thread. ``RuntimeError`` where an event loop runs in this one."""
-    _refuse_loop("broadcast", "await abroadcast(...)")
-    _run(layer, message_of(layer_group(group), *spoken(route, payload), headers))
-
-
-def broadcast_on_commit(
-    group: str,
-    route: str | Push,
-    payload: Any = None,
-    *,
-    headers: Mapping[str, Any] = NO_HEADERS,
-    layer: str = DEFAULT_CHANNEL_LAYER,
+    on_commit: bool = False,
     using: str | None = None,
 ) -> None:
-    """As :func:`broadcast`, once the transaction on the database ``using`` is committed; at once where there is none.
+    """Send a frame to every socket in ``group`` from sync code; see :func:`abroadcast`.
 
-    The payload is spelt now. What the layer raises later is logged by Django, and undoes nothing. ``RuntimeError``
-    where an event loop runs in this thread: no transaction does.
+    Args:
+        group: The name of a group that sockets have joined with ``self.socket.join``: any string.
+        route: A :class:`~routesock.Push`, or a name.
+        payload: What ``DjangoJSONEncoder`` can encode, or what the schema of the push takes. It is encoded at once,
+            with ``on_commit=True`` too.
+        headers: The frame has the key ``headers`` if there are any.
+        layer: The alias in ``CHANNEL_LAYERS`` that the consumers use as their ``channel_layer_alias``.
+        on_commit: Send it when the current transaction is committed, and not at all if it is rolled back; at once where
+            there is no transaction. What the layer raises then is logged by Django, and undoes nothing.
+        using: The alias of the database whose transaction ``on_commit=True`` waits for; by default ``"default"``.
+
+    Raises:
+        RuntimeError: An event loop runs in this thread.
+        Exception: What :func:`abroadcast` raises.
     """
-    _refuse_loop("broadcast_on_commit", "call it in the sync code that has the transaction")
-    _layer(layer)
-    message = message_of(layer_group(group), *spoken(route, payload), headers)
-
-    def deliver() -> None:  # no partial: Django logs the name of what fails
-        _run(layer, message)
-
-    transaction.on_commit(deliver, using=using, robust=True)
+    _refuse_loop("broadcast", "abroadcast", on_commit)
+    message = message_of(layer_group(group), *prepare(route, payload), headers)
+    _deliver("broadcast", message, layer, on_commit, using)
 
 
 async def apush_to_user(
@@ -93,8 +90,20 @@ async def apush_to_user(
     headers: Mapping[str, Any] = NO_HEADERS,
     layer: str = DEFAULT_CHANNEL_LAYER,
 ) -> None:
-    """As :func:`abroadcast`, to every socket that ``user``, a saved instance of a model, is signed in on."""
-    name, payload = await aspoken(route, payload)
+    """Send a frame to every socket on which ``user`` is signed in, in all processes.
+
+    Args:
+        user: A saved instance of the user model.
+        route: As that of :func:`abroadcast`, like the arguments below.
+        payload: What ``DjangoJSONEncoder`` can encode, or what the schema of the push takes.
+        headers: The frame has the key ``headers`` if there are any.
+        layer: The alias in ``CHANNEL_LAYERS`` that the consumers use as their ``channel_layer_alias``.
+
+    Raises:
+        ValueError: ``user`` is no saved user.
+        Exception: What :func:`abroadcast` raises.
+    """
+    name, payload = await aprepare(route, payload)
     await send(_layer(layer), message_of(_group_of(user), name, payload, headers))
 
 
@@ -105,35 +114,75 @@ def push_to_user(
     *,
     headers: Mapping[str, Any] = NO_HEADERS,
     layer: str = DEFAULT_CHANNEL_LAYER,
+    on_commit: bool = False,
+    using: str | None = None,
 ) -> None:
-    """As :func:`apush_to_user`, from sync code in any thread. ``RuntimeError`` where an event loop runs in this one."""
-    _refuse_loop("push_to_user", "await apush_to_user(...)")
-    _run(layer, message_of(_group_of(user), *spoken(route, payload), headers))
+    """Send a frame to every socket on which ``user`` is signed in, from sync code; see :func:`apush_to_user`.
+
+    Args:
+        user: A saved instance of the user model.
+        route: As that of :func:`broadcast`, like the arguments below.
+        payload: What ``DjangoJSONEncoder`` can encode, or what the schema of the push takes.
+        headers: The frame has the key ``headers`` if there are any.
+        layer: The alias in ``CHANNEL_LAYERS`` that the consumers use as their ``channel_layer_alias``.
+        on_commit: Send it when the current transaction is committed, as with :func:`broadcast`.
+        using: The alias of the database whose transaction ``on_commit=True`` waits for; by default ``"default"``.
+
+    Raises:
+        RuntimeError: An event loop runs in this thread.
+        Exception: What :func:`apush_to_user` raises.
+    """
+    _refuse_loop("push_to_user", "apush_to_user", on_commit)
+    message = message_of(_group_of(user), *prepare(route, payload), headers)
+    _deliver("push_to_user", message, layer, on_commit, using)
 
 
 async def asend_event(group: str, name: str, payload: Any = None, *, layer: str = DEFAULT_CHANNEL_LAYER) -> None:
-    """Have the event ``name`` handled on every socket in ``group``, in all processes, whose consumer declares it.
+    """Run the ``@event`` handlers of this name on every socket in ``group``, in all processes.
 
-    ``group``
-        What sockets have joined with ``self.socket.join``: any string.
-    ``name``
-        As ``@event`` declares it, 1 to 128 characters. Consumers that do not declare it take no notice.
-    ``payload``
-        What ``DjangoJSONEncoder`` can spell; spelt once, whatever the number of sockets.
-    ``layer``
-        The alias in ``CHANNEL_LAYERS`` that the consumers use as their ``channel_layer_alias``.
+    Returns when the channel layer has accepted the event, without waiting for the handlers. The layer delivers it to
+    each process once, or not at all. Consumers without a handler of this name ignore it.
 
-    Returns when the channel layer has taken it, without waiting for the handlers; it brings it to each process once, or
-    not at all. Raises what encoding raises, ``ValueError`` for another name or an event over ``MAX_REPLY`` bytes, what
-    the layer raises, and ``TimeoutError`` for one that does not answer.
+    Args:
+        group: The name of a group that sockets have joined with ``self.socket.join``: any string.
+        name: The name that ``@event`` declares, 1 to 128 characters.
+        payload: What ``DjangoJSONEncoder`` can encode. It is encoded once.
+        layer: The alias in ``CHANNEL_LAYERS`` that the consumers use as their ``channel_layer_alias``.
+
+    Raises:
+        ValueError: The name cannot be that of an event, the event has more than ``MAX_REPLY`` bytes, or
+            ``CHANNEL_LAYERS`` lacks the alias.
+        TypeError: The payload cannot be encoded.
+        TimeoutError: The channel layer does not answer.
     """
     await send(_layer(layer), event_of(group, name, payload))
 
 
-def send_event(group: str, name: str, payload: Any = None, *, layer: str = DEFAULT_CHANNEL_LAYER) -> None:
-    """As :func:`asend_event`, from sync code in any thread. ``RuntimeError`` where an event loop runs in this one."""
-    _refuse_loop("send_event", "await asend_event(...)")
-    _run(layer, event_of(group, name, payload))
+def send_event(
+    group: str,
+    name: str,
+    payload: Any = None,
+    *,
+    layer: str = DEFAULT_CHANNEL_LAYER,
+    on_commit: bool = False,
+    using: str | None = None,
+) -> None:
+    """Run the ``@event`` handlers of this name on every socket in ``group``, from sync code; see :func:`asend_event`.
+
+    Args:
+        group: The name of a group that sockets have joined with ``self.socket.join``: any string.
+        name: The name that ``@event`` declares, 1 to 128 characters.
+        payload: What ``DjangoJSONEncoder`` can encode. It is encoded at once, with ``on_commit=True`` too.
+        layer: The alias in ``CHANNEL_LAYERS`` that the consumers use as their ``channel_layer_alias``.
+        on_commit: Send it when the current transaction is committed, as with :func:`broadcast`.
+        using: The alias of the database whose transaction ``on_commit=True`` waits for; by default ``"default"``.
+
+    Raises:
+        RuntimeError: An event loop runs in this thread.
+        Exception: What :func:`asend_event` raises.
+    """
+    _refuse_loop("send_event", "asend_event", on_commit)
+    _deliver("send_event", event_of(group, name, payload), layer, on_commit, using)
 
 
 def _group_of(user: Any) -> str:
@@ -144,8 +193,10 @@ def _group_of(user: Any) -> str:
 
 
 def _layer(alias: str) -> Any:
-    """The channel layer; ``None`` in a project without any. ``ValueError`` for one that is not there: Channels would
-    give none for it, and what is sent without a layer reaches nobody who has one.
+    """The channel layer with this alias; ``None`` in a project without any.
+
+    ``ValueError`` for an alias that does not exist. Channels would return ``None`` for it, and what is sent without a
+    layer reaches only the sockets without one.
     """
     aliases = getattr(settings, "CHANNEL_LAYERS", {})
     if aliases and alias not in (None, *aliases):  # None is the alias of consumers that want no layer
@@ -153,13 +204,27 @@ def _layer(alias: str) -> Any:
     return get_channel_layer(alias)
 
 
-def _refuse_loop(name: str, instead: str) -> None:
+def _refuse_loop(name: str, in_async_code: str, on_commit: bool) -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return
+    instead = (
+        "call it in the sync code that has the transaction" if on_commit else f"write `await {in_async_code}(...)`"
+    )
     raise RuntimeError(f"{name}() blocks, and an event loop runs in this thread: {instead} instead.")
 
 
-def _run(layer: str, message: Message) -> None:
-    async_to_sync(send)(_layer(layer), message)
+def _deliver(name: str, message: Message, layer: str, on_commit: bool, using: str | None) -> None:
+    channel_layer = _layer(layer)  # an alias that does not exist is an error of the caller, not of the commit
+
+    def deliver() -> None:
+        async_to_sync(send)(channel_layer, message)
+
+    if on_commit:
+        deliver.__qualname__ = f"{name}(on_commit=True)"  # Django logs it if the layer fails
+        transaction.on_commit(deliver, using=using, robust=True)
+    elif using is not None:
+        raise ValueError(f"{name}(using={using!r}) names a database, and only on_commit=True waits for one.")
+    else:
+        deliver()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -44,6 +45,43 @@ class Limits(NamedTuple):
     heartbeat: Heartbeat | None = None
     idle: float | Unset | None = UNSET
     anonymous: float | Unset | None = UNSET
+
+
+def check_names(cls: type, mixin: type) -> None:
+    """Check that each attribute ``route_*`` of ``cls`` is an option of ``mixin``, and stands where it takes effect.
+
+    Methods may have such names, and so may classes behind the mixin that do not know it.
+
+    Raises :class:`RouteSetupError` for a name that nothing reads, and for an option that the mixin in front hides.
+    """
+    options = [name for name in vars(mixin) if name.startswith("route_")]
+    position = cls.__mro__.index(mixin)
+    for index, base in enumerate(cls.__mro__):
+        for name in vars(base):
+            if not name.startswith("route_"):
+                continue
+            if index > position and name in options:
+                raise RouteSetupError(
+                    f"{base.__name__}.{name} has no effect, since {mixin.__name__} stands in front of {base.__name__} "
+                    f"and has that option itself. Set it on {cls.__name__}, or write {base.__name__} in front of "
+                    f"{mixin.__name__}."
+                )
+            if index < position and name not in options and not _is_method(cls, name):
+                raise RouteSetupError(
+                    f"{base.__name__}.{name} is no option, so nothing reads it. {_nearest(name, options)}"
+                )
+
+
+def _nearest(name: str, options: list[str]) -> str:
+    prefix = len("route_")
+    nearest = get_close_matches(name[prefix:], [option[prefix:] for option in options], n=1)
+    return f"Did you mean route_{nearest[0]}?" if nearest else f"The options are {', '.join(sorted(options))}."
+
+
+def _is_method(cls: type, name: str) -> bool:
+    """Whether ``name`` is a method or a property, be it one that ``None`` removes."""
+    definitions = [vars(base)[name] for base in cls.__mro__ if name in vars(base)]
+    return any(hasattr(type(definition), "__get__") for definition in definitions)
 
 
 def dialect_of(cls: type) -> Dialect:
@@ -91,8 +129,10 @@ def ends_with_session(cls: type) -> bool | Unset:
     raise RouteSetupError(f"{cls.__name__}.route_ends_with_session is True or False; got {ends!r}.")
 
 
-def revalidate_of(cls: type) -> float | None:
-    interval = checked_timeout(f"{cls.__name__}.route_revalidate", getattr(cls, "route_revalidate", None))
+def revalidate_interval_of(cls: type) -> float | None:
+    interval = checked_timeout(
+        f"{cls.__name__}.route_revalidate_interval", getattr(cls, "route_revalidate_interval", None)
+    )
     return None if interval is UNSET else interval
 
 
@@ -116,11 +156,11 @@ def permissions_of(cls: type) -> tuple[Tree, ...] | Unset:
     return UNSET if permissions is UNSET else as_permissions(f"{cls.__name__}.route_permissions", permissions)
 
 
-def is_isolated(cls: type) -> bool:
-    isolated: Any = getattr(cls, "route_db_isolation", False)
+def has_dedicated_threads(cls: type) -> bool:
+    isolated: Any = getattr(cls, "route_dedicated_threads", False)
     if isinstance(isolated, bool):
         return isolated
     raise RouteSetupError(
-        f"{cls.__name__}.route_db_isolation is True or False; got {isolated!r}. "
+        f"{cls.__name__}.route_dedicated_threads is True or False; got {isolated!r}. "
         'How many threads there are is a setting: ROUTESOCK = {"DB_THREADS": 8}.'
     )

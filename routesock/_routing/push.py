@@ -1,10 +1,10 @@
-"""Declared pushes: what a server sends under a name, checked before it is sent."""
+"""Push: declares what a server sends under a name, and checks a payload before it is sent."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, TypeGuard
 
 from .._runtime import database
@@ -16,25 +16,30 @@ from .route import RESERVED, checked_name
 
 @dataclass(frozen=True, repr=False)
 class Push:
-    """A push that is declared: its name, and the schema of its payload.
+    """Declares a push: its name, and the schema of its payload.
 
-    Declare it once, at the top of a module::
+    Declare it once, at the top of a module, and list it in ``route_pushes`` of the consumers that send it::
 
-        chat_message = Push("chat.message", schema=MessageSchema, summary="Somebody wrote.")
+        chat_message = Push("chat.message", schema=MessageSchema, summary="A message of the room.")
 
-    From then on what is pushed or broadcast under the name, or with the object in its place, is dumped by the schema,
-    and has to fit it. Under a name that nobody declared the payload is sent as it is.
+        class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
+            route_pushes = [chat_message]
 
-    :param name: What clients read as the route, at most 128 characters.
-    :param schema: What ``schema=`` of a route takes. Without it the payload is sent as it is.
-    :param summary: One line about the push. This and the next three are kept for documents; nothing reads them yet.
-    :param description: More than the summary says.
-    :param tags: Names that group pushes.
-    :param deprecated: Whether clients should stop relying on the push.
+    Wherever the name of a push is accepted, pass the object instead: the schema dumps the payload and validates it. On
+    a consumer that lists the push, ``self.socket`` does the same for the name alone. A push is immutable, and equal to
+    another one with the same arguments.
 
-    It cannot be changed, and equals one that was declared with the same arguments. Raises
-    :class:`~routesock.exceptions.RouteSetupError` for an argument that cannot work, and where the name is declared
-    otherwise already.
+    Args:
+        name: The route of the frame that clients receive, 1 to 128 characters.
+        schema: Any schema that ``schema=`` of a route takes. Without it the payload is sent unchanged.
+        summary: One line about the push. This and the next three arguments are for documentation; nothing reads them
+            yet.
+        description: More than the summary says.
+        tags: Names that group pushes.
+        deprecated: Whether clients should stop relying on the push.
+
+    Raises:
+        RouteSetupError: The name or the schema cannot work.
     """
 
     name: str
@@ -45,82 +50,98 @@ class Push:
     tags: Sequence[str] = field(default=(), hash=False)
     deprecated: bool = field(default=False, hash=False)
     _adapter: SchemaAdapter | None = field(init=False, compare=False)
-    _place: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         checked_name(self.name, 'Push("chat.message")')
-        caller = sys._getframe(2)  # behind __init__, which the decorator writes
-        settled = {
-            "tags": (self.tags,) if isinstance(self.tags, str) else tuple(self.tags),
-            "_adapter": None if self.schema is None else as_schema(self.schema),
-            "_place": f"{caller.f_code.co_filename}:{caller.f_lineno}",
-        }
-        for attr, value in settled.items():
-            object.__setattr__(self, attr, value)
-        _declare(self)
+        object.__setattr__(self, "tags", (self.tags,) if isinstance(self.tags, str) else tuple(self.tags))
+        object.__setattr__(self, "_adapter", None if self.schema is None else as_schema(self.schema))
 
     def __repr__(self) -> str:
         return f"Push({self.name!r})" if self.schema is None else f"Push({self.name!r}, schema={_title(self.schema)})"
 
 
-_pushes: Final[dict[str, Push]] = {}
-
-
-def _declare(push: Push) -> None:
-    other = _pushes.get(push.name)
-    if other is not None and other != push and not _again(push, other):
-        raise RouteSetupError(
-            f"{push!r} is declared otherwise already: {other!r}, at {other._place}. Import that one, or choose another "
-            "name."
-        )
-    _pushes[push.name] = push
-
-
-def _again(push: Push, other: Push) -> bool:
-    """Whether both are one declaration, in a module that ran twice and made its classes anew."""
-    return push._place == other._place and _title(push.schema) == _title(other.schema)
-
-
 def _title(schema: Any) -> str:
-    """What ``schema`` is called in code; of an instance, its class."""
+    """The name of ``schema`` in code; of an instance, the name of its class."""
     name = getattr(schema, "__qualname__", None)
     return name if isinstance(name, str) else f"{type(schema).__qualname__}(...)"
 
 
-def is_plain(route: str | Push) -> TypeGuard[str]:
-    """Whether ``route`` is a name that frames can have and nobody declared: :func:`spoken` would change nothing."""
-    return type(route) is str and route not in _pushes and route not in RESERVED and 0 < len(route) <= MAX_ROUTE_CHARS
+Pushes = Mapping[str, Push]
+"""Pushes by their names."""
+
+NO_PUSHES: Final[Pushes] = MappingProxyType({})
 
 
-def spoken(route: str | Push, payload: Any) -> tuple[str, Any]:
-    """The name of the route, and ``payload`` as its declaration spells it.
+def collect_pushes(cls: type) -> Pushes:
+    """The pushes in ``route_pushes`` of ``cls`` and its bases; a class overrides those of its bases by name.
 
-    Raises ``ValueError`` for a name that no frame can have, ``TypeError`` for what is no name, and
-    :class:`~routesock.exceptions.InvalidPush` where the payload does not fit. A schema in ``Blocking(...)`` and a
-    DRF serializer may query the database.
+    Raises :class:`RouteSetupError` if the option is no list of pushes, or declares one name in two ways.
     """
-    found = _found(route)
-    return _spoken(found, payload) if isinstance(found, Push) else (found, payload)
+    pushes: dict[str, Push] = {}
+    for base in reversed(cls.__mro__):
+        if "route_pushes" in vars(base):
+            pushes.update(_pushes_of(base, vars(base)["route_pushes"]))
+    return pushes
 
 
-async def aspoken(route: str | Push, payload: Any) -> tuple[str, Any]:
-    """As :func:`spoken`, in the database thread where the schema may query the database."""
-    found = _found(route)
-    if not isinstance(found, Push):
-        return found, payload
-    if _blocks(found):
-        spelt: tuple[str, Any] = await database.in_thread(_spoken, found, payload)
-        return spelt
-    return _spoken(found, payload)
+def _pushes_of(cls: type, declared: Any) -> Pushes:
+    if not isinstance(declared, list | tuple) or not all(isinstance(push, Push) for push in declared):
+        raise RouteSetupError(
+            f'{cls.__name__}.route_pushes is a list of pushes, such as [Push("chat.message")]; got {declared!r}.'
+        )
+    pushes: dict[str, Push] = {}
+    for push in declared:
+        other = pushes.setdefault(push.name, push)
+        if other != push:
+            raise RouteSetupError(
+                f"{cls.__name__}.route_pushes declares {push.name!r} in two ways: {other!r} and {push!r}. "
+                "Remove one, or choose another name."
+            )
+    return pushes
 
 
-def _found(route: str | Push) -> Push | str:
-    """The declaration of ``route``; the name itself where there is none, if frames can have it."""
+def is_undeclared(route: str | Push, pushes: Pushes) -> TypeGuard[str]:
+    """Whether ``route`` is a valid name that is not in ``pushes``: :func:`prepare` would change nothing."""
+    return type(route) is str and route not in pushes and route not in RESERVED and 0 < len(route) <= MAX_ROUTE_CHARS
+
+
+def prepare(route: str | Push, payload: Any, pushes: Pushes = NO_PUSHES) -> tuple[str, Any]:
+    """The name of a push, and ``payload`` as the schema of its declaration dumps it.
+
+    A schema in ``run_in_thread(...)`` and a DRF serializer may query the database.
+
+    Args:
+        route: A push, or a name that is looked up in ``pushes``.
+        payload: What the schema takes; without a schema, what JSON can encode.
+        pushes: The declarations by name.
+
+    Raises:
+        ValueError: A frame cannot have the name.
+        TypeError: ``route`` is neither a push nor a name.
+        InvalidPush: The schema refuses the payload.
+    """
+    push = _declared(route, pushes)
+    return _dumped(push, payload) if isinstance(push, Push) else (push, payload)
+
+
+async def aprepare(route: str | Push, payload: Any, pushes: Pushes = NO_PUSHES) -> tuple[str, Any]:
+    """As :func:`prepare`, in the database thread if the schema runs there."""
+    push = _declared(route, pushes)
+    if not isinstance(push, Push):
+        return push, payload
+    if push._adapter is not None and push._adapter.runs_in_thread:
+        prepared: tuple[str, Any] = await database.in_thread(_dumped, push, payload)
+        return prepared
+    return _dumped(push, payload)
+
+
+def _declared(route: str | Push, pushes: Pushes) -> Push | str:
+    """The declaration of ``route``; the name itself where there is none, if a frame can have it."""
     if isinstance(route, Push):
         return route
     if not isinstance(route, str):
-        raise TypeError(f"A push has a name, or is a Push; got {route!r}.")
-    push = _pushes.get(route)
+        raise TypeError(f"A push is given by its name or as a Push; got {route!r}.")
+    push = pushes.get(route)
     if push is not None:
         return push
     if route in RESERVED:
@@ -130,11 +151,7 @@ def _found(route: str | Push) -> Push | str:
     return route
 
 
-def _blocks(push: Push) -> bool:
-    return push._adapter is not None and push._adapter.blocking
-
-
-def _spoken(push: Push, payload: Any) -> tuple[str, Any]:
+def _dumped(push: Push, payload: Any) -> tuple[str, Any]:
     if push._adapter is None:
         return push.name, payload
     try:

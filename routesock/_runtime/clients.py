@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Hashable
@@ -12,6 +11,7 @@ from typing import Final
 from .. import conf
 from .._wire.messages import Scope
 from ..status import Ending
+from .supervision import safe_logger
 
 
 def client_address(scope: Scope, proxies: int) -> str | None:
@@ -58,7 +58,7 @@ def _normal(text: str) -> str | None:
     return str(address)
 
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
 TOO_MANY: Final = Ending(4429, "There are too many sockets of this user or address.", reconnect=True, retry_after=30)
 """Sockets whose clients are gone are counted until that is noticed, so a client may well find room a little later."""
@@ -85,6 +85,11 @@ class ConnectionSlot:
     def add(self, key: _Key) -> None:
         """Count for ``key`` too."""
         self._keys = (*self._keys, key)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether there is anything to give back."""
+        return bool(self._keys)
 
     def give_back(self) -> None:
         """Make room for another. Does nothing the second time."""

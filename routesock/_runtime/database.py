@@ -12,13 +12,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final
 
-from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext
+from asgiref.sync import ThreadSensitiveContext
 from channels.db import database_sync_to_async
 from django.db import close_old_connections, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from .. import conf
+from .. import _compat, conf
 
 # A plain dict: its values can be listed while another thread adds one; those of a WeakSet cannot.
 Opened = dict[int, weakref.ref[BaseDatabaseWrapper]]
@@ -46,7 +46,7 @@ class DatabaseThread:
         for reference in list(self._opened.values()):
             wrapper = reference()
             # Other threads look after their connections themselves.
-            if wrapper is not None and is_due(wrapper, now) and self._ident in (None, _thread_of(wrapper)):
+            if wrapper is not None and is_due(wrapper, now) and self._ident in (None, _compat.thread_of(wrapper)):
                 return True
         return False
 
@@ -65,10 +65,6 @@ def is_due(wrapper: BaseDatabaseWrapper, now: float) -> bool:
         or wrapper.autocommit != wrapper.settings_dict["AUTOCOMMIT"]
         or (wrapper.close_at is not None and now >= wrapper.close_at)
     )
-
-
-def _thread_of(wrapper: BaseDatabaseWrapper) -> int | None:
-    return getattr(wrapper, "_thread_ident", None)
 
 
 _everywhere: Final[Opened] = {}
@@ -95,11 +91,10 @@ connection_created.connect(_remember, dispatch_uid="routesock.db")
 def in_test_case() -> bool:
     """Whether a transaction of a ``TestCase`` is open, on a connection of whichever thread but the isolated ones."""
     wrappers = [reference() for reference in list(_everywhere.values())]
-    blocks: list[list[Any]] = [wrapper.atomic_blocks for wrapper in wrappers if wrapper is not None]
-    return any(outer[0]._from_testcase for outer in blocks if outer)
+    return any(_compat.is_test_case_transaction(wrapper) for wrapper in wrappers if wrapper is not None)
 
 
-_shared: Final = DatabaseThread(lambda work: SyncToAsync.single_thread_executor.submit(work), _everywhere)
+_shared: Final = DatabaseThread(_compat.submit_to_shared_thread, _everywhere)
 
 refresh: Final = _shared.refresh
 """Have stale connections closed before whatever the shared database thread does next; nothing waits for it."""
@@ -121,7 +116,7 @@ def forget_waiting() -> None:
     The tasks of a socket share one context, and to asgiref a call of one of them while another waits looks like a call
     from inside that other one, which would never end.
     """
-    SyncToAsync.deadlock_context.set(False)
+    _compat.clear_deadlock_mark()
 
 
 async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
@@ -147,14 +142,14 @@ class DedicatedThread(ThreadSensitiveContext):
         opened: Opened = {}
         self._worker = ThreadPoolExecutor(1, "routesock-db", remember_in, (opened,))
         self.refresh = DatabaseThread(self._worker.submit, opened).refresh
-        SyncToAsync.context_to_thread_executor[self] = self._worker
+        _compat.assign_thread(self, self._worker)
 
     def end(self) -> None:
         """Close the thread's connections and end it, behind what it still does.
 
         A task of the user's own that goes on gets another thread of asgiref's, as one that outlives an HTTP request.
         """
-        SyncToAsync.context_to_thread_executor.pop(self, None)
+        _compat.release_thread(self)
         with suppress(RuntimeError):  # the interpreter is about to end: no executor takes anything any more
             self._worker.submit(connections.close_all)
         self._worker.shutdown(wait=False)
@@ -203,13 +198,13 @@ def take_dedicated_thread(context: contextvars.Context) -> DedicatedThread | Non
     if _is_bound_to_thread(context):
         return None
     thread = _dedicated.take()
-    context.run(SyncToAsync.thread_sensitive_context.set, thread)
+    _compat.set_thread_key(context, thread)
     return thread
 
 
 def refresh_current() -> None:
     """As ``db.refresh()``, for the thread of the socket that calls it."""
-    thread = SyncToAsync.thread_sensitive_context.get(None)
+    thread = _compat.thread_key()
     if isinstance(thread, DedicatedThread):
         thread.refresh()
     else:
@@ -223,7 +218,7 @@ def _is_bound_to_thread(context: contextvars.Context) -> bool:
     (``async_to_sync``, Django's async tests, the blocking test client); and a ``TestCase``, where nothing is committed.
     """
     return (
-        context.get(SyncToAsync.thread_sensitive_context) is not None
-        or asyncio.get_running_loop() in AsyncToSync.loop_thread_executors
+        _compat.thread_key(context) is not None
+        or _compat.has_waiting_thread(asyncio.get_running_loop())
         or in_test_case()
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import traceback
 import uuid
 from logging import ERROR, INFO, WARNING
@@ -16,8 +15,9 @@ from .._wire.messages import Request, RequestId
 from ..exceptions import InternalError, RoutesockError
 from ..signals import request_finished, request_started, socket_closed, socket_opened
 from ..status import CLIENT_CLOSED_REQUEST
+from .supervision import safe_logger
 
-logger: Final = logging.getLogger("routesock.request")
+logger: Final = safe_logger("routesock.request")
 
 MAX_LOGGED_CHARS: Final = 200
 
@@ -94,7 +94,7 @@ def internal_error(
 
 def announce(request: Request) -> None:
     """The turn of ``request`` has come, and ``request_started`` has receivers."""
-    request_started.tell(type(request.consumer), request=request, trace_id=request.trace_id)
+    request_started.notify(type(request.consumer), request=request, trace_id=request.trace_id)
 
 
 def finished(request: Request, status: int | None) -> None:
@@ -117,7 +117,7 @@ def finished(request: Request, status: int | None) -> None:
         logger.log(level, "Route %s: %s in %.1f ms.", printable(request.route), answer, duration * 1000, extra=about)
     request._began = None
     if request_finished.receivers:
-        request_finished.tell(
+        request_finished.notify(
             type(request.consumer),
             request=request,
             trace_id=request.trace_id,
@@ -140,14 +140,14 @@ def refused(consumer: Any, error: RoutesockError, route: str | None, id: Request
 def socket_is_open(consumer: Any) -> None:
     """Send ``socket_opened``: the socket was accepted, and ``connect()`` has returned."""
     if socket_opened.receivers:
-        socket_opened.tell(type(consumer), consumer=consumer, scope=consumer.scope)
+        socket_opened.notify(type(consumer), consumer=consumer, scope=consumer.scope)
 
 
 def socket_has_ended(consumer: Any, code: int, opened_at: float) -> None:
     """Send ``socket_closed`` with the close ``code``; ``opened_at`` is in terms of ``time.perf_counter()``."""
     if socket_closed.receivers:
         duration = perf_counter() - opened_at
-        socket_closed.tell(type(consumer), consumer=consumer, code=code, duration=duration)
+        socket_closed.notify(type(consumer), consumer=consumer, code=code, duration=duration)
 
 
 def _level(status: int | None) -> int:

@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import LazyObject
 from django.utils.module_loading import import_string
 
+from .._compat import forget_permissions
 from .._wire.messages import Request
 from ..exceptions import RouteSetupError
 
@@ -56,7 +57,7 @@ class BasePermission(Operand, metaclass=PermissionType):
     """A permission: override one of the two methods, or both. Only ``True`` permits.
 
     A method may be ``async``. One that is not runs in Django's database thread, unless it is marked with
-    :func:`~routesock.nonblocking`. Whatever they raise denies, too: the errors of :mod:`routesock.exceptions`, Django's
+    :func:`~routesock.run_on_loop`. Whatever they raise denies, too: the errors of :mod:`routesock.exceptions`, Django's
     ``PermissionDenied`` and ``Http404``, and DRF's with their own status, anything else with 500.
 
     Of a class in ``permissions=`` each check makes an instance. An instance there is shared by all sockets.
@@ -176,8 +177,7 @@ def without_cached_permissions(user: Any) -> Any:
     if not hasattr(user, "_meta"):
         return user
     user = copy(user)
-    for name in [name for name in vars(user) if name.endswith("_perm_cache")]:
-        delattr(user, name)
+    forget_permissions(user)
     return user
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
-from typing import Any, ClassVar, Final, get_args, get_origin
+from typing import Any, Final, TypeVar, get_args, get_origin, overload
 
 from .._wire.codec import deeper_than
 from .._wire.problems import error_of, invalid
@@ -25,8 +26,9 @@ class SchemaAdapter(ABC):
     library that routesock does not know, and give an instance as ``schema=``.
     """
 
-    blocking: ClassVar[bool] = False
-    """Whether ``load`` and ``dump`` may touch the database, so that they run in Django's database thread."""
+    runs_in_thread: bool = False
+    """Whether ``load`` and ``dump`` run in Django's database thread instead of on the event loop, as they have to if
+    they query the database."""
 
     @abstractmethod
     def load(self, payload: Any) -> Any:
@@ -67,7 +69,8 @@ def refuse_async(function: Any, owner: str, hook: str) -> None:
     if gives_awaitable(function):
         raise RouteSetupError(
             f"{owner}.{hook} is async, and a schema's hooks are called without await: it would never run. Make it a "
-            "plain function (with Blocking(...) around the schema if it queries the database), or do this in hydrate=."
+            "plain function (with run_in_thread(...) around the schema if it queries the database), or do this in "
+            "hydrate=."
         )
 
 
@@ -90,7 +93,7 @@ def too_deep(payload: Any) -> Invalid | None:
     return invalid({WHOLE: ["Nested too deeply."]}) if deeper_than(_SHALLOW_LEVELS, payload) else None
 
 
-def is_plain(schema: Any) -> bool:
+def is_function(schema: Any) -> bool:
     """Whether ``schema`` is a function or an object with ``__call__``.
 
     A class is not: one that only stores what it is given (a Django form, a dataclass) would let everything through.
@@ -104,17 +107,18 @@ class PlainAdapter(SchemaAdapter):
     ``ValueError`` is its refusal, and its text goes to the client under ``"_schema"``; so do not let one through whose
     text the client must not read. pydantic's and msgspec's errors are refusals too. Anything else that it raises is
     what it is when a handler raises it: Django's ``ValidationError`` a refusal with messages by field, a ``TypeError``
-    or ``KeyError`` a fault. ``dump`` calls the function as well, for ``dehydrate=Blocking(function)``; there, whatever
-    it raises is a fault.
+    or ``KeyError`` a fault. The function runs on the event loop, unless it is marked with
+    :func:`~routesock.run_in_thread`.
     """
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         if gives_awaitable(function) or inspect.isgeneratorfunction(function):
             raise RouteSetupError(
-                f"{function!r} is async or a generator, and a schema is a plain function. Wrap what it does in "
-                "Blocking(...) if it queries the database, or do it in hydrate=, which may be async."
+                f"{function!r} is async or a generator, and a schema is a plain function. Mark it with "
+                "run_in_thread if it queries the database, or do this in hydrate=, which may be async."
             )
         self._function = function
+        self.runs_in_thread = runs_in_thread(function, default=False)
 
     def __repr__(self) -> str:
         return f"PlainAdapter({self._function!r})"
@@ -178,14 +182,14 @@ def as_schema(schema: Any) -> SchemaAdapter:
     - a msgspec ``Struct`` or ``list[Struct]``;
     - a DRF serializer class or unbound instance, ``many=True`` too;
     - a plain function of the payload, see :class:`~routesock.schemas.PlainAdapter`;
-    - any of these in :class:`~routesock.schemas.Blocking`, or another :class:`~routesock.schemas.SchemaAdapter`.
+    - any of these in :func:`~routesock.run_in_thread`, or another :class:`~routesock.schemas.SchemaAdapter`.
 
     :class:`~routesock.exceptions.RouteSetupError` for anything else.
     """
     adapter = library_adapter(schema)
     if adapter is not None:
         return adapter
-    if is_plain(schema):
+    if is_function(schema):
         return PlainAdapter(schema)
     raise RouteSetupError(
         f"{schema!r} is no schema.{_hint(schema)} Accepted are a marshmallow Schema (class or instance), a pydantic "
@@ -194,7 +198,7 @@ def as_schema(schema: Any) -> SchemaAdapter:
 
 
 def library_adapter(schema: Any) -> SchemaAdapter | None:
-    """As :func:`resolve`, but ``None`` for what is no schema of a library: a callable, or a mistake."""
+    """As :func:`as_schema`, but ``None`` for what is no schema of a library: a callable, or a mistake."""
     if isinstance(schema, SchemaAdapter):
         return schema
     for library in _libraries_of(get_args(schema)[0] if get_origin(schema) is list else schema):
@@ -227,20 +231,103 @@ def _hint(schema: Any) -> str:
     return ""
 
 
-class Blocking(SchemaAdapter):
-    """A schema whose hooks or validators use the ORM: ``schema=Blocking(SendSchema)``.
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-    It runs in Django's database thread instead of on the event loop, where Django refuses every query
-    (``SynchronousOnlyOperation``). DRF serializers run there without this mark.
+_RUNS_IN_THREAD: Final = "__routesock_runs_in_thread__"
+
+
+@overload
+def run_on_loop(target: type[Any] | SchemaAdapter) -> SchemaAdapter: ...
+@overload
+def run_on_loop(target: Function) -> Function: ...
+@overload
+def run_on_loop(target: Any) -> Any: ...
+def run_on_loop(target: Any) -> Any:
+    """Run a sync function, method or schema on the event loop: for code that never waits.
+
+    Sync handlers, hooks and permissions, and DRF serializers, run in Django's database thread by default, and that hop
+    costs more than the rest of a small request. Code that queries the database or waits for anything else would hold up
+    every socket of the process on the event loop.
+
+    Use it as a decorator on a handler, a hook, a method of a permission or a function::
+
+        @route("ping")
+        @run_on_loop
+        def ping(self, request):
+            return "pong"
+
+    Args:
+        target: A function or a method, which is marked and stays the same object; or a schema of a library.
+
+    Returns:
+        The function itself, or an adapter that ``schema=``, ``dehydrate=`` and ``Push`` take in place of the schema.
+
+    Raises:
+        RouteSetupError: ``target`` is none of these.
     """
+    return _running(target, "run_on_loop", in_thread=False)
 
-    blocking = True
 
-    def __init__(self, schema: Any) -> None:
-        self._schema = as_schema(schema)
+@overload
+def run_in_thread(target: type[Any] | SchemaAdapter) -> SchemaAdapter: ...
+@overload
+def run_in_thread(target: Function) -> Function: ...
+@overload
+def run_in_thread(target: Any) -> Any: ...
+def run_in_thread(target: Any) -> Any:
+    """Run a sync function, method or schema in Django's database thread: for schemas that query the database.
+
+    Schemas run on the event loop by default, where Django refuses every query (``SynchronousOnlyOperation``). Wrap one
+    whose hooks or validators use the ORM: ``schema=run_in_thread(SendSchema)``. DRF serializers, sync handlers, hooks
+    and permissions run in the thread by default.
+
+    Args:
+        target: A schema of a library; or a function or a method, which is marked and stays the same object.
+
+    Returns:
+        An adapter that ``schema=``, ``dehydrate=`` and ``Push`` take in place of the schema, or the function itself.
+
+    Raises:
+        RouteSetupError: ``target`` is none of these, or it is async: that always runs on the event loop.
+    """
+    if not isinstance(target, type) and gives_awaitable(target):
+        raise RouteSetupError(f"run_in_thread({target!r}): async code runs on the event loop. Write a plain function.")
+    return _running(target, "run_in_thread", in_thread=True)
+
+
+def runs_in_thread(function: Any, *, default: bool) -> bool:
+    """Whether sync ``function`` is marked to run in the database thread or on the event loop; else ``default``."""
+    return bool(getattr(function, _RUNS_IN_THREAD, default))
+
+
+def _running(target: Any, decorator: str, *, in_thread: bool) -> Any:
+    adapter = library_adapter(target)
+    if adapter is not None:
+        return _Running(adapter, decorator, in_thread=in_thread)
+    if isinstance(target, type) or not (callable(target) or isinstance(target, classmethod)):
+        raise RouteSetupError(
+            f"{decorator}() takes a function, a method or a schema; got {target!r}. "
+            "Of a permission class, decorate its has_permission and has_object_permission."
+        )
+    function = target.__func__ if isinstance(target, staticmethod | classmethod) else target
+    try:
+        setattr(function, _RUNS_IN_THREAD, in_thread)
+    except AttributeError:  # a builtin, or a bound method
+        target = partial(target)
+        setattr(target, _RUNS_IN_THREAD, in_thread)
+    return target
+
+
+class _Running(SchemaAdapter):
+    """Another adapter, with ``runs_in_thread`` set."""
+
+    def __init__(self, schema: SchemaAdapter, decorator: str, *, in_thread: bool) -> None:
+        self._schema = schema
+        self._decorator = decorator
+        self.runs_in_thread = in_thread
 
     def __repr__(self) -> str:
-        return f"Blocking({self._schema!r})"
+        return f"{self._decorator}({self._schema!r})"
 
     def load(self, payload: Any) -> Any:
         return self._schema.load(payload)

@@ -45,7 +45,7 @@ class RestFrameworkAdapter(SchemaAdapter):
     bound to one message, so each gets its own, made as the given one was.
     """
 
-    blocking = True
+    runs_in_thread = True
 
     def __init__(self, serializer: Any) -> None:
         if serializer.instance is not None or hasattr(serializer, "initial_data"):

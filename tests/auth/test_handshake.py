@@ -380,7 +380,10 @@ async def test_no_token_gets_into_a_log(caplog: pytest.LogCaptureFixture) -> Non
 async def test_a_client_that_says_nothing_is_closed(path: str) -> None:
     """Not at its next message, which never comes: django-wsx kept such a socket for ever."""
     async with connected(gate(timeout=0.05), path) as socket:
-        assert await ended(socket) == ({"code": 4401, "reason": "Nobody has signed in.", "reconnect": False}, 4401)
+        assert await ended(socket) == (
+            {"code": 4401, "reason": "The client did not authenticate in time.", "reconnect": False},
+            4401,
+        )
         assert await socket.ending() is None
         assert socket.log == []
 

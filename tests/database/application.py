@@ -42,11 +42,11 @@ class Sync(RouteMixin, JsonWebsocketConsumer):
 
 
 class IsolatedAsync(Async):
-    route_db_isolation = True
+    route_dedicated_threads = True
 
 
 class IsolatedSync(Sync):
-    route_db_isolation = True
+    route_dedicated_threads = True
 
 
 application = ProtocolTypeRouter(

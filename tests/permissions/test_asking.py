@@ -21,7 +21,7 @@ from marshmallow import Schema, fields
 from marshmallow import ValidationError as MarshmallowError
 from rest_framework import exceptions as drf
 
-from routesock import Request, RouteMixin, exceptions, nonblocking, route
+from routesock import Request, RouteMixin, exceptions, route, run_on_loop
 from routesock._pipeline.permission_steps import PermissionFault
 from routesock._runtime import database
 from routesock.permissions import AllowAny, BasePermission, HasPerm, IsAuthenticated, IsStaff
@@ -76,12 +76,12 @@ ANSWERS: dict[str, tuple[Callable[[], Any], bool]] = {
 
 FORMS: dict[str, Callable[[Callable[[], Any]], Any]] = {
     "function": lambda answer: lambda request: answer(),
-    "nonblocking": lambda answer: nonblocking(lambda request: answer()),
+    "on the loop": lambda answer: run_on_loop(lambda request: answer()),
     "object with __call__": lambda answer: type("May", (), {"__call__": lambda self, request: answer()})(),
     "class": lambda answer: type("May", (BasePermission,), {"has_permission": lambda self, request: answer()}),
     "instance": lambda answer: type("May", (BasePermission,), {"has_permission": lambda self, request: answer()})(),
-    "nonblocking class": lambda answer: type(
-        "May", (BasePermission,), {"has_permission": nonblocking(lambda self, request: answer())}
+    "on the loop, class": lambda answer: type(
+        "May", (BasePermission,), {"has_permission": run_on_loop(lambda self, request: answer())}
     ),
 }
 
@@ -327,7 +327,7 @@ class TestRaising:
             raise error
 
         permission: Any = {
-            "on the loop": nonblocking(lambda request: may(request)),
+            "on the loop": run_on_loop(lambda request: may(request)),
             "in the thread": may,
             "negated": ~FunctionPermission(may),
             "async": amay,
@@ -431,7 +431,7 @@ class TestPlace:
             await asyncio.sleep(60)
             return True
 
-        for permission in (hangs, lambda request: hangs(request), nonblocking(lambda request: hangs(request))):
+        for permission in (hangs, lambda request: hangs(request), run_on_loop(lambda request: hangs(request))):
             assert (await asked(guarded(permission, route_timeout=0.01), user=ALICE)).status == 504
 
 
@@ -469,7 +469,7 @@ class TestThread:
             places["sync"] = here()
             return True
 
-        @nonblocking
+        @run_on_loop
         def marked(request: Request) -> bool:
             places["marked"] = here()
             return True
@@ -483,12 +483,12 @@ class TestThread:
                 places["class"] = here()
                 return True
 
-            @nonblocking
+            @run_on_loop
             def has_object_permission(self, request: Request, obj: Any) -> bool:
                 places["marked in class"] = here()
                 return True
 
-        consumer = guarded(sync, marked, asynchronous, Method, hydrate=nonblocking(lambda request: 1))
+        consumer = guarded(sync, marked, asynchronous, Method, hydrate=run_on_loop(lambda request: 1))
         assert await status(consumer) == 200
         on_loop = {name for name, place in places.items() if place == here()}
         assert (on_loop, {*places} - on_loop) == ({"marked", "async", "marked in class"}, {"sync", "class"})
@@ -553,7 +553,7 @@ class TestThread:
             places.append(here())
             return later(request)
 
-        consumer = guarded(may, route_db_isolation=isolated)
+        consumer = guarded(may, route_dedicated_threads=isolated)
         assert [await status(consumer, payload, user=ALICE) for payload in (True, False)] == [200, 403]
         assert here() not in places
         assert places[0] == places[1]

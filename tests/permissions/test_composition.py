@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rest_framework.permissions import IsAdminUser
 
-from routesock import Request, RouteSetupError, nonblocking
+from routesock import Request, RouteSetupError, run_on_loop
 from routesock.permissions import BasePermission, HasPerm, IsAuthenticated, IsStaff
 from routesock.permissions.rest_framework import RestFramework
 
@@ -39,10 +39,10 @@ def _asynchronous(value: bool) -> Any:
 
 WAYS: dict[str, Callable[[bool], Any]] = {
     "in the thread": _plain,
-    "on the loop": lambda value: nonblocking(_plain(value)),
+    "on the loop": lambda value: run_on_loop(_plain(value)),
     "async": _asynchronous,
     "a coroutine from the thread": lambda value: lambda *args: later(value),
-    "a coroutine from the loop": lambda value: nonblocking(lambda *args: later(value)),
+    "a coroutine from the loop": lambda value: run_on_loop(lambda *args: later(value)),
 }
 """How a function gives its answer."""
 
@@ -140,7 +140,7 @@ STATUS = {True: 200, False: 403}
 @settings(max_examples=300, deadline=None)
 def test_request_with_an_object_is_permitted_where_the_expression_is_true(expression: list[Any]) -> None:
     """A permission is true of a request and an object if both of its methods permit, in each branch."""
-    consumer = guarded(*[tree.permission() for tree in expression], hydrate=nonblocking(lambda request: object()))
+    consumer = guarded(*[tree.permission() for tree in expression], hydrate=run_on_loop(lambda request: object()))
     expected = all(tree.value(hydrated=True) for tree in expression)
     assert asyncio.run(status(consumer, user=ALICE)) == STATUS[expected]
 
@@ -164,7 +164,7 @@ def test_nothing_is_loaded_where_no_object_could_be_permitted(expression: Any) -
         loads.append(request.route)
         return object()
 
-    consumer = guarded(expression.permission(), hydrate=nonblocking(load))
+    consumer = guarded(expression.permission(), hydrate=run_on_loop(load))
     reply = asyncio.run(asked(consumer, user=ALICE))
     assert bool(loads) == _possible(expression)
     assert reply.status == 200 or not expression.value(hydrated=True)
@@ -271,7 +271,11 @@ class FromFunction(BasePermission):
         return may(request)
 
 
-@pytest.mark.parametrize("kind", [IsStaff(), IsStaff | IsAuthenticated, ~IsStaff, RestFramework(IsAdminUser)], ids=repr)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(IsStaff(), id="IsStaff()"), IsStaff | IsAuthenticated, ~IsStaff, RestFramework(IsAdminUser)],
+    ids=repr,
+)
 def test_pythons_own_words_are_refused(kind: Any) -> None:
     """``IsStaff() and IsOwner()`` would be ``IsOwner()``, and ``not IsStaff()`` nothing at all."""
     for wrong in (lambda: kind and may, lambda: kind or may, lambda: not kind):

@@ -96,7 +96,7 @@ class Sample:
     name: str
     schema: Any
     unknown: str = "refused"
-    blocking: bool = False
+    in_thread: bool = False
 
 
 SAMPLES = [
@@ -108,7 +108,7 @@ SAMPLES = [
     Sample("pydantic dataclass", NoteDataclass),
     Sample("pydantic TypeAdapter", pydantic.TypeAdapter(NoteModel)),
     Sample("msgspec Struct", NoteStruct),
-    Sample("DRF class", NoteSerializer, unknown="ignored", blocking=True),
-    Sample("DRF instance", NoteSerializer(), unknown="ignored", blocking=True),
+    Sample("DRF class", NoteSerializer, unknown="ignored", in_thread=True),
+    Sample("DRF instance", NoteSerializer(), unknown="ignored", in_thread=True),
     Sample("plain function", note),
 ]

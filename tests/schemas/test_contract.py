@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,11 +13,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from routesock import run_in_thread, run_on_loop
 from routesock._wire.codec import encode
 from routesock.exceptions import Invalid
-from routesock.schemas import Blocking, SchemaAdapter, as_schema
+from routesock.schemas import SchemaAdapter, as_schema
 
-from .samples import PAYLOAD, SAMPLES, Sample
+from .samples import PAYLOAD, SAMPLES, Sample, note
 
 # JSON can spell half a surrogate pair and integers of thousands of digits.
 texts = st.text(st.characters(exclude_categories=()), max_size=8) | st.sampled_from(["\ud800", "1", "nan", "1e400"])
@@ -169,18 +171,21 @@ def test_adapter_is_shared_by_threads(adapter: SchemaAdapter) -> None:
     assert [item["count"] for item in dumped] == list(range(200))
 
 
-def test_blocking_is_said(sample: Sample, adapter: SchemaAdapter) -> None:
-    """Only DRF's serializers run in the database thread by themselves."""
-    assert adapter.blocking is sample.blocking
+def test_where_a_schema_runs_by_default(sample: Sample, adapter: SchemaAdapter) -> None:
+    """Only DRF's serializers run in the database thread by default."""
+    assert adapter.runs_in_thread is sample.in_thread
 
 
-def test_blocking_mark_changes_nothing_else(sample: Sample, adapter: SchemaAdapter) -> None:
-    """``Blocking(schema)`` loads and dumps as the schema does, and says that it blocks."""
-    blocking = as_schema(Blocking(sample.schema))
-    assert blocking.blocking
-    assert blocking.load(PAYLOAD) == adapter.load(PAYLOAD)
-    assert blocking.dump(adapter.load(PAYLOAD)) == adapter.dump(adapter.load(PAYLOAD))
-    assert "Blocking(" in repr(blocking)
+@pytest.mark.parametrize("place", [run_in_thread, run_on_loop])
+def test_where_a_schema_runs_changes_nothing_else(sample: Sample, adapter: SchemaAdapter, place: Any) -> None:
+    """``run_in_thread(schema)`` and ``run_on_loop(schema)`` load and dump as the schema does."""
+    # A function is marked itself, so each test marks another one.
+    schema = partial(sample.schema) if sample.schema is note else sample.schema
+    placed = as_schema(place(schema))
+    assert placed.runs_in_thread is (place is run_in_thread)
+    assert placed.load(PAYLOAD) == adapter.load(PAYLOAD)
+    assert placed.dump(adapter.load(PAYLOAD)) == adapter.dump(adapter.load(PAYLOAD))
+    assert sample.schema is note or f"{place.__name__}(" in repr(placed)
 
 
 def test_adapter_is_resolved_to_itself(adapter: SchemaAdapter) -> None:

@@ -31,7 +31,7 @@ class Talk(RouteMixin, AsyncJsonWebsocketConsumer):
 
 
 class Checked(Talk):
-    route_revalidate = 1
+    route_revalidate_interval = 1
 
 
 class Blocking(RouteMixin, JsonWebsocketConsumer):

@@ -66,7 +66,7 @@ class TestWhoGetsTheSignal:
     async def test_socket_that_does_not_end_at_all_is_given_up(
         self, calls: Calls, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(shutdown, "LAST_WORDS", 0.01)
+        monkeypatch.setattr(shutdown, "CLOSE_LIMIT", 0.01)
         Member(grace=0.0, stuck=True)
         sigterm()
         await until(lambda: calls)
@@ -151,7 +151,7 @@ class TestWhoGetsTheSignal:
         server = signal.getsignal(signal.SIGTERM)
         members = [asyncio.run(serve()) for _ in range(3)]
         handler = signal.getsignal(signal.SIGTERM)
-        assert isinstance(handler, shutdown.StandIn)
+        assert isinstance(handler, shutdown.DrainingHandler)
         assert handler.server is server
         assert len(calls) == 3
         assert all(member.retry_after for member in members)

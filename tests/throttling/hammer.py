@@ -18,7 +18,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.conf import settings
 from django.test import override_settings
 
-from routesock import Request, RouteMixin, Throttle, nonblocking, route
+from routesock import Request, RouteMixin, Throttle, route, run_on_loop
 from routesock.testing import RouteClient
 
 LIMIT = 30
@@ -26,7 +26,7 @@ CLIENTS = 50
 CALLS = 2
 
 
-@nonblocking
+@run_on_loop
 def bucket(request: Request) -> Any:
     return request.payload
 

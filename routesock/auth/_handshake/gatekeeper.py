@@ -19,7 +19,7 @@ from ..._wire.problems import fitted
 from ...dialects import MAX_ROUTE_CHARS, Dialect, Frame, Keys
 from ...exceptions import BadRequest, InvalidEnvelope, NotAuthenticated, ParseError, RoutesockError, TooLarge
 from ...status import ANONYMOUS, Ending, restart_ending
-from ..authenticators import REFUSED, Authenticator, Credentials, CredentialSource, authenticate
+from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate
 from ..refusals import Application, Receive
 from .attempts import AuthDeadline, Lockout, address_of
 from .inner_application import InnerApplication
@@ -216,7 +216,7 @@ class Gatekeeper:
                 self._terms.authenticators, Credentials(token, CredentialSource.FRAME, self.scope)
             )
             if identity is None:
-                raise NotAuthenticated(REFUSED)
+                raise NotAuthenticated(INVALID_TOKEN)
         except NotAuthenticated:
             await self._fail(id)
             return False
@@ -235,7 +235,7 @@ class Gatekeeper:
         left = max(self._terms.attempts - self._failed, 0)
         if self._terms.failures.locked_for(self._address):
             left = 0
-        await self._refuse(NotAuthenticated(REFUSED, attempts_left=left), "AUTH", id)
+        await self._refuse(NotAuthenticated(INVALID_TOKEN, attempts_left=left), "AUTH", id)
         if not left:
             raise _Refused(Ending(4401, _TOO_OFTEN, reconnect=False))
 

@@ -12,7 +12,7 @@ from ..._runtime.closing import Send, send_notice_and_close
 from ..._wire.messages import Scope
 from ...dialects import Dialect
 from ...status import Ending
-from ..authenticators import AUTHENTICATORS, Authenticator, Identity, fill
+from ..authenticators import AUTHENTICATORS, Authenticator, Identity, update_scope
 from ..refusals import RESPONSE, Application, Receive, is_unknown_path
 
 GATE: Final = "routesock.gate"
@@ -53,7 +53,7 @@ class Gate:
         if not self._waits:  # the scope has the user from the beginning
             return True
         if self.identity is not None:
-            fill(scope, self.identity)
+            update_scope(scope, self.identity)
         return self._slot is None or add_user(self._slot, scope)
 
 
@@ -123,7 +123,7 @@ class InnerApplication:
             self._frames.put_nowait(message)
 
     async def end(self) -> None:
-        """Wait until the application has ended, if it runs. Raises what it raises; a cancellation is passed on to it."""
+        """Wait until the application has ended, if it runs. Raises what it raises. A cancellation is passed on."""
         if self._task is None:
             return
         if not self.closing and not self._task.done():  # the server does not wait
@@ -140,7 +140,7 @@ class InnerApplication:
             await self._wait_for(self._task)
             return
         if self.gate.identity is not None:
-            fill(self._scope, self.gate.identity)
+            update_scope(self._scope, self.gate.identity)
         self._held = held
         await self._run(self._from_client)
 
