@@ -39,6 +39,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"collections\.abc\..*|_pytest\..*|AsyncConsumer"),
     # Names in signatures that are no part of the reference.
     (r"py:class", r"routesock\.typing\.Unset|routesock\._routing\.route\.Handler|RequestId"),
+    (r"py:class", r"routesock\.schemas\.base\.Function"),
 ]
 
 html_theme = "furo"

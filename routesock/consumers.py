@@ -129,8 +129,8 @@ class RouteMixin:
     class adds to the pushes of its bases, and overrides them by name."""
 
     socket = SocketAttribute()
-    """The socket of the client: a :class:`~routesock.socket.Socket` on an async consumer, a
-    :class:`~routesock.socket.SyncSocket`, whose methods block, on a sync one."""
+    """The :class:`~routesock.socket.Socket` on an async consumer. On a sync consumer it is a
+    :class:`~routesock.socket.SyncSocket`, whose methods block."""
 
     if TYPE_CHECKING:
         channel_layer: Any

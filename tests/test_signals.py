@@ -750,6 +750,22 @@ class TestReceivers:
         assert [record.name for record in caplog.records] == ["django.dispatch"] * 6
         assert all(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
 
+    @pytest.mark.parametrize(
+        "exc", [LookupError("x"), SystemExit(), KeyboardInterrupt(), asyncio.CancelledError()], ids=type
+    )
+    def test_one_that_raises_keeps_no_other_from_being_called(
+        self, exc: BaseException, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        signal, called = signals.LoopSignal(use_caching=True), []
+        first, fail, last = (lambda **arguments: called.append(1)), failing(exc), (lambda **arguments: called.append(2))
+        for receiver in (first, fail, last):
+            signal.connect(receiver)
+        signal.notify(Desk, number=7)
+        assert called == [1, 2]
+        (record,) = caplog.records
+        assert record.exc_info is not None
+        assert record.exc_info[1] is exc
+
     @pytest.mark.parametrize("consumer", [Desk, Sync])
     async def test_receivers_run_on_the_event_loop(self, consumer: Any) -> None:
         threads: dict[str, threading.Thread] = {}

@@ -812,7 +812,7 @@ def test_the_system_checks_know_topics() -> None:
     messages = [str(message.msg) for message in checks.check_consumers(None) if message.obj is OnSync]
     assert sum("OnSync.room is async on a sync consumer" in text for text in messages) == 1
     assert sum("OnSync.left is async on a sync consumer" in text for text in messages) == 1
-    assert sum("everybody may call 'SUBSCRIBE open'" in text for text in messages) == 1
+    assert sum("everyone may call 'SUBSCRIBE open'" in text for text in messages) == 1
 
 
 async def test_turns_leave_no_task_of_a_subscription() -> None:

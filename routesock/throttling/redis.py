@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import hashlib
 import inspect
 from collections import deque
@@ -34,6 +33,7 @@ from redis.connection import UnixDomainSocketConnection as BlockingUnixDomainSoc
 from redis.exceptions import ConnectionError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.sentinel import SentinelConnectionPool as BlockingSentinelConnectionPool
 
+from .._runtime.supervision import plain_task
 from .base import MICROSECONDS, Bucket, Decision, FairTimeout, Quota, StoreError, digest
 
 CONNECT_TIMEOUT: Final = 5.0
@@ -149,8 +149,8 @@ class _PipelinedConnection:
 
 
 def _create_detached_task(coroutine: Any) -> asyncio.Task[Any]:
-    """Create a task in an empty context, since it outlives the socket that starts it."""
-    return asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
+    """Create a task that outlives the socket that starts it."""
+    return plain_task(coroutine, asyncio.get_running_loop())
 
 
 SCRIPT: Final = Path(__file__).with_name("take.lua").read_text(encoding="utf-8")

@@ -68,7 +68,7 @@ PENDING: Final = ReplyStatus.PENDING
 
 
 class JobSource(ABC):
-    """Reads jobs. At most ``slots`` of them are queued, of at most ``weight`` bytes in total if bytes are counted."""
+    """Reads jobs. At most ``slots`` of them are queued, of at most ``weight`` bytes in total."""
 
     __slots__ = ("_free", "_last_seen", "_slots", "_state", "_timeout_at", "_waiter", "_weight")
 

@@ -123,7 +123,7 @@ class InnerApplication:
             self._frames.put_nowait(message)
 
     async def end(self) -> None:
-        """Wait until the application has ended, if it runs. Raises what it raises. A cancellation is passed on."""
+        """Wait until the application has ended, if it runs. Raises what it raises, and passes a cancellation on."""
         if self._task is None:
             return
         if not self.closing and not self._task.done():  # the server does not wait

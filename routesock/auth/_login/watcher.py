@@ -107,8 +107,24 @@ class LoginWatcher:
     """
 
     __slots__ = (
-        "_again", "_alarm", "_expires", "_follow_login", "_follows", "_interval", "_looking_up", "_over", "_recheck",
-        "_sign_out", "_stamp", "_start", "_turn", "_user", "logs_out", "loop", "scope", "session",
+        "_again",
+        "_alarm",
+        "_expires",
+        "_follow_login",
+        "_follows",
+        "_interval",
+        "_looking_up",
+        "_over",
+        "_recheck",
+        "_sign_out",
+        "_stamp",
+        "_start",
+        "_turn",
+        "_user",
+        "logs_out",
+        "loop",
+        "scope",
+        "session",
     )  # fmt: skip
 
     def __init__(
