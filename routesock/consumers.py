@@ -128,7 +128,7 @@ class RouteMixin:
     """The pushes that the consumer sends. ``self.socket.push`` and ``self.socket.broadcast`` look names up in it. A
     class adds to the pushes of its bases, and overrides them by name."""
 
-    socket = SocketAttribute()
+    socket: SocketAttribute = SocketAttribute()
     """The :class:`~routesock.socket.Socket` on an async consumer. On a sync consumer it is a
     :class:`~routesock.socket.SyncSocket`, whose methods block."""
 

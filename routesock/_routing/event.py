@@ -30,9 +30,9 @@ class Event:
     __slots__ = ("group", "name", "payload")
 
     def __init__(self, name: str, payload: Any = None, group: str = "") -> None:
-        self.name = name
-        self.payload = payload
-        self.group = group
+        self.name: str = name
+        self.payload: Any = payload
+        self.group: str = group
 
     def __repr__(self) -> str:
         # The payload stays out: an event ends up in logs and tracebacks.

@@ -103,9 +103,9 @@ class Authenticator(Protocol):
 class CallableAuthenticator:
     """Adapts an async function of the credentials, which returns a user, an :class:`Identity` or ``None``."""
 
-    schemes = ("Bearer",)
-    handshake_only = False
-    reads_request = False
+    schemes: tuple[str, ...] = ("Bearer",)
+    handshake_only: bool = False
+    reads_request: bool = False
 
     def __init__(self, function: Any) -> None:
         self._function = function
@@ -218,9 +218,9 @@ class SessionKeyAuthentication:
     longer active, or whose user has changed the password since.
     """
 
-    schemes = ("Session",)
-    handshake_only = False
-    reads_request = False
+    schemes: tuple[str, ...] = ("Session",)
+    handshake_only: bool = False
+    reads_request: bool = False
 
     def __repr__(self) -> str:
         return "SessionKeyAuthentication()"

@@ -87,7 +87,7 @@ class Expression(Operand):
     __slots__ = ("operands",)
 
     def __init__(self, *operands: Any) -> None:
-        self.operands = operands
+        self.operands: tuple[Any, ...] = operands
 
 
 class And(Expression):

@@ -113,10 +113,10 @@ class View:
 
     def __init__(self, consumer: Any, http: Any, action: str) -> None:
         arguments = consumer.scope.get("url_route", {})
-        self.args = arguments.get("args", ())
-        self.kwargs = arguments.get("kwargs", {})
-        self.action = action
-        self.request = http
+        self.args: tuple[Any, ...] = arguments.get("args", ())
+        self.kwargs: dict[str, Any] = arguments.get("kwargs", {})
+        self.action: str = action
+        self.request: Any = http
         self._consumer = consumer
 
     def __getattr__(self, name: str) -> Any:

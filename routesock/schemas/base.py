@@ -118,7 +118,7 @@ class PlainAdapter(SchemaAdapter):
                 "run_in_thread if it queries the database, or do this in hydrate=, which may be async."
             )
         self._function = function
-        self.runs_in_thread = runs_in_thread(function, default=False)
+        self.runs_in_thread: bool = runs_in_thread(function, default=False)
 
     def __repr__(self) -> str:
         return f"PlainAdapter({self._function!r})"
@@ -309,11 +309,11 @@ def _running(target: Any, decorator: str, *, in_thread: bool) -> Any:
             f"{decorator}() takes a function, a method or a schema; got {target!r}. "
             "Of a permission class, decorate its has_permission and has_object_permission."
         )
-    function = target.__func__ if isinstance(target, staticmethod | classmethod) else target
+    function: Any = target.__func__ if isinstance(target, staticmethod | classmethod) else target
     try:
         setattr(function, _RUNS_IN_THREAD, in_thread)
     except AttributeError:  # a builtin, or a bound method
-        target = partial(target)
+        target = partial(function)
         setattr(target, _RUNS_IN_THREAD, in_thread)
     return target
 
@@ -324,7 +324,7 @@ class _Running(SchemaAdapter):
     def __init__(self, schema: SchemaAdapter, decorator: str, *, in_thread: bool) -> None:
         self._schema = schema
         self._decorator = decorator
-        self.runs_in_thread = in_thread
+        self.runs_in_thread: bool = in_thread
 
     def __repr__(self) -> str:
         return f"{self._decorator}({self._schema!r})"

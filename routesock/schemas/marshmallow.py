@@ -49,7 +49,7 @@ def _bare_field(field: Any, rules: bool) -> Any:
     for name in ("inner", "key_field", "value_field"):
         if getattr(field, name, None) is not None:
             setattr(bare, name, _bare_field(getattr(field, name), rules))
-    if hasattr(field, "tuple_fields"):
+    if isinstance(field, fields.Tuple):
         bare.tuple_fields = [_bare_field(part, rules) for part in field.tuple_fields]
     return bare
 

@@ -45,7 +45,7 @@ class RestFrameworkAdapter(SchemaAdapter):
     bound to one message, so each gets its own, made as the given one was.
     """
 
-    runs_in_thread = True
+    runs_in_thread: bool = True
 
     def __init__(self, serializer: Any) -> None:
         if serializer.instance is not None or hasattr(serializer, "initial_data"):
@@ -82,7 +82,8 @@ class RestFrameworkAdapter(SchemaAdapter):
         own, and ``validate()``, ``validate_<field>()`` and ``Meta.validators``, which are for what clients send.
         """
         if value is None:
-            raise invalid({api_settings.NON_FIELD_ERRORS_KEY: [str(self._template.error_messages["null"])]})
+            key = str(api_settings.NON_FIELD_ERRORS_KEY)
+            raise invalid({key: [str(self._template.error_messages["null"])]})
         serializer = _again(self._template, instance=value)
         try:
             data = serializer.data

@@ -185,6 +185,7 @@ class Store(Protocol):
         Raises:
             StoreError: If the store cannot decide within ``timeout``.
         """
+        ...
 
     def close(self) -> None:
         """Close the connections, when another store replaces this one."""

@@ -58,7 +58,7 @@ class Gatekeeper:
         "_send", "_slot", "_terms", "_verifying", "scope",
     )  # fmt: skip
 
-    grace: Final = 0.0
+    grace: float = 0.0
 
     def __init__(self, terms: Terms, inner: Application, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
