@@ -55,7 +55,7 @@ request_started: Final = LoopSignal(use_caching=True)
 """
 
 request_finished: Final = LoopSignal(use_caching=True)
-"""A request has its final reply: sent once for each ``request_started``.
+"""A request has its final reply. Sent once for each ``request_started``.
 
 ``request``
     The :class:`~routesock.Request`.
@@ -79,7 +79,7 @@ socket_opened: Final = LoopSignal(use_caching=True)
 """
 
 socket_closed: Final = LoopSignal(use_caching=True)
-"""A socket has ended and ``disconnect()`` has run, or has raised: sent once for each ``socket_opened``.
+"""A socket has ended and ``disconnect()`` has run or raised. Sent once for each ``socket_opened``.
 
 ``consumer``
     The consumer that served it.
@@ -90,9 +90,8 @@ socket_closed: Final = LoopSignal(use_caching=True)
 """
 
 deliveries_lost: Final = LoopSignal(use_caching=True)
-"""Broadcasts, or what single sockets were to get, were lost: sent once per burst, with the class of the channel layer
-as its ``sender``, and where ``reason`` is ``"client"``, ``"connect"``, ``"permission"`` or ``"busy"`` that of the
-consumer.
+"""Broadcasts, or frames for single sockets, were lost. Sent once per burst. The ``sender`` is the class of the channel
+layer; where ``reason`` is ``"client"``, ``"connect"``, ``"permission"`` or ``"busy"``, the class of the consumer.
 
 ``count``
     How many.

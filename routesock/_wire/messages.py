@@ -148,7 +148,7 @@ class Request:
 
     @property
     def user(self) -> Any:
-        """Who is signed in: ``scope["user"]``, else an ``AnonymousUser`` instance, never its class or ``None``."""
+        """The user of the socket, ``scope["user"]``; else an ``AnonymousUser``, never its class or ``None``."""
         user = self.scope.get("user")
         if user is None or issubclass(type(user), type):  # isinstance() would ask a lazy user for its __class__
             # Importing it needs the app registry, which is not there when routesock itself is imported.
