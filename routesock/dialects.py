@@ -149,6 +149,12 @@ class Keys(Dialect):
             f"{self._id!r} must be a string of at most {MAX_ID_CHARS} characters or an integer within ±2^53."
         )
 
+    def request_keys(self) -> tuple[str, str, str, str] | None:
+        """Return the keys of a request's route, id, payload and headers; ``None`` unless each part has a key."""
+        if self._payload is None or self._headers is None:
+            return None
+        return self._route, self._id, self._payload, self._headers
+
     def payload(self, frame: Frame) -> Any:
         if self._payload is not None:
             return frame.get(self._payload)

@@ -12,9 +12,9 @@ from .. import conf
 from .._pipeline.compiler import ConsumerPlan
 from .._wire import codec
 from .._wire.frames import Auth, Cancel, Decision, Of, Ping, Refusal
-from .._wire.messages import Request, RequestId
+from .._wire.messages import NO_HEADERS, Request, RequestId
 from ..auth.authenticators import AUTHENTICATORS
-from ..dialects import MAX_ROUTE_CHARS, Frame
+from ..dialects import MAX_ID_CHARS, MAX_ROUTE_CHARS, Frame, Keys
 from ..exceptions import DuplicateRequest, InvalidEnvelope, ParseError, TooLarge, UnknownRoute
 
 _CONTROL: Final = ("PING", "CANCEL")
@@ -38,13 +38,14 @@ class FrameParser:
 
     __slots__ = (
         "_compiled", "_consumer", "_control_names", "_decoder_waits", "_dialect", "_has_own_code", "_in_flight",
-        "_max_depth", "_max_frame", "_plans",
+        "_keys", "_max_depth", "_max_frame", "_plans",
     )  # fmt: skip
 
     def __init__(self, consumer: Any, compiled: ConsumerPlan, in_flight: Container[RequestId]) -> None:
         self._consumer = consumer
         self._compiled = compiled
         self._dialect = compiled.dialect
+        self._keys = self._dialect.request_keys() if type(self._dialect) is Keys else None
         self._plans = compiled.plans
         self._in_flight = in_flight
         self._max_frame: int = conf.get("MAX_FRAME")
@@ -77,6 +78,19 @@ class FrameParser:
         """Decide about a frame with this decoded ``content``."""
         if not isinstance(content, dict):
             return self._foreign_or(Refusal(InvalidEnvelope("A request is a JSON object.")))
+        if self._keys is not None and not too_large:
+            route_key, id_key, payload_key, headers_key = self._keys
+            get = content.get
+            name, id = get(route_key), get(id_key)
+            if (
+                type(name) is str
+                and type(id) is str
+                and len(id) <= MAX_ID_CHARS
+                and get(headers_key) is None
+                and name in self._plans
+                and id not in self._in_flight
+            ):  # as nearly every frame; the same result as below, in a fifth of the calls
+                return Request(name, id, get(payload_key), NO_HEADERS, self._consumer)
         name = self._dialect.route(content)
         if type(name) is not str or name not in self._plans:
             return self._unregistered(content, name)

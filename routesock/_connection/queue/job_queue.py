@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Container, Coroutine, Generator
+from collections.abc import Awaitable, Container, Generator
 from enum import Enum
 from types import coroutine
 from typing import Any, Final
@@ -69,19 +69,24 @@ class JobQueue:
         self.current: Job | None = None
         """The job that runs in the order."""
 
-    async def submit_request(self, job: Job, route: str) -> Submitted:
+    def submit_request(self, job: Job, route: str) -> Awaitable[Submitted]:
         """Submit a request to the queue that its route belongs to."""
         if route not in self._parallel_routes:
-            return await self.submit(job)
+            return self.submit(job)
         if self._parallel is None:
             self._parallel = ParallelQueue(self._dispatcher, self._state, self._tasks, self._concurrency)
-        return await self._parallel.submit(job)
+        return self._parallel.submit(job)
 
-    async def submit(self, job: Job) -> Submitted:
+    def submit(self, job: Job) -> Awaitable[Submitted]:
         """Run ``job`` in this task if no other runs, else queue it.
 
         A request or refusal that finds no slot in time is not queued.
         """
+        if self._busy or not self._state.may_dispatch:
+            return self._submit_later(job)
+        return self._run(job)
+
+    async def _submit_later(self, job: Job) -> Submitted:
         state = self._state
         while self._busy and state.may_dispatch:
             if job.enqueue(self):
@@ -94,16 +99,18 @@ class JobQueue:
                 return NO_SLOT
         if not state.may_dispatch:  # before the job came, or while it waited for a slot
             return NO_SLOT
+        return await self._run(job)
+
+    @coroutine
+    def _run(self, job: Job) -> Generator[Any, Any, Submitted]:
+        """Run ``job``, and what is queued behind it meanwhile."""
         self._reader = job.source
-        self.current = job
-        state.current_task = job.task
-        await _stepped(self._dispatcher.run(job), self._suspended)
-        state.current_task = self.current = None
+        yield from self._step(job)
         if not self._busy:
             self._reader = None
             return READ_ON
-        state.job_done()
-        await self._run_queued(job.task)
+        self._state.job_done()
+        yield from self._run_queued(job.task).__await__()
         self._busy = False
         reader, self._reader = self._reader, None
         return READ_ON if reader is not None else HANDED_OVER
@@ -153,20 +160,40 @@ class JobQueue:
 
     async def _run_queued(self, task: asyncio.Task[Any]) -> None:
         # The queue stays busy when others have a turn: a frame that is read meanwhile is queued behind.
-        state = self._state
         done = 0
         while self._queue:
             job = self._queue.popleft()
             job.dequeue()
             job.task = task
-            self.current = job
-            state.current_task = task
-            await _stepped(self._dispatcher.run(job), self._suspended)
-            state.current_task = self.current = None
-            state.job_done()
+            await self._step(job)
+            self._state.job_done()
             done += 1
             if done % FAIR_SHARE == 0:
                 await self._let_others_run(task)
+
+    @coroutine
+    def _step(self, job: Job) -> Generator[Any, Any, None]:
+        """Run ``job`` from its first step to its last in the current task.
+
+        So ``asyncio.timeout``, task groups and cancellation work inside it as they do everywhere.
+        """
+        self.current = job
+        self._state.current_task = job.task
+        steps = self._dispatcher.run(job)
+        watching = True
+        try:
+            future = steps.send(None)
+            while True:
+                if watching and self._suspended():
+                    watching = False
+                try:
+                    yield future
+                except BaseException as exc:  # a cancellation, or the generator's close: both belong to the job
+                    future = steps.throw(exc)
+                else:
+                    future = steps.send(None)
+        except StopIteration:
+            self._state.current_task = self.current = None
 
     def _suspended(self) -> bool:
         """Called when the current job suspends. Returns ``True`` if it need not be called again for this job."""
@@ -190,29 +217,6 @@ class JobQueue:
             if not self._state.may_dispatch:
                 raise
             uncancel(task)
-
-
-@coroutine
-def _stepped(job: Coroutine[Any, Any, None], suspended: Callable[[], bool]) -> Generator[Any, Any, None]:
-    """Await ``job``, and call ``suspended`` each time it suspends, until that returns ``True``.
-
-    The job runs in the current task from its first step to its last: ``asyncio.timeout``, task groups and cancellation
-    work inside it as they do everywhere.
-    """
-    watching = True
-    try:
-        future = job.send(None)
-        while True:
-            if watching and suspended():
-                watching = False
-            try:
-                yield future
-            except BaseException as exc:  # a cancellation, or the generator's close: both belong to the job
-                future = job.throw(exc)
-            else:
-                future = job.send(None)
-    except StopIteration:
-        return
 
 
 class ParallelQueue:
