@@ -89,7 +89,12 @@ class FrameWriter:
         try:
             if request.id is not None or status >= 400:
                 payload = None if status == 204 else reply.payload
-                await self.write(self._dialect.reply(request.route, request.id, status, payload, reply.headers), kind)
+                frame = self._dialect.reply(request.route, request.id, status, payload, reply.headers)
+                if self.is_plain:
+                    text = encoded(frame, self._max_bytes)
+                    await self._queue.write({"type": "websocket.send", "text": text}, kind, self._log_not_sent)
+                else:
+                    await self._write_as_consumer(frame, kind)
         except Exception as exc:
             status = 500
             if hasattr(request, "_undo"):  # for the client it has failed
