@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import time
@@ -12,9 +13,9 @@ from functools import partial
 
 import django
 
-from . import database, fan_out, json_codecs, latency, measuring, memory, redis_round_trips
+from . import database, fan_out, json_codecs, latency, measuring, memory, over_uvicorn, redis_round_trips
 from .contenders import MORE_ROUTES_TARGET, Target, groups
-from .measuring import Race
+from .measuring import Race, Ratio
 from .tables import Table
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -34,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         choices=CLOCKS,
         default="wall",
         help="cpu counts the processor time of all threads: steadier on a busy machine, blind to waiting",
+    )
+    parser.add_argument(
+        "--before", metavar="DIRECTORY", help="another checkout, whose routesock takes part over uvicorn as well"
     )
     options = parser.parse_args(argv)
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
@@ -56,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for title, measured in others(quick=options.quick, full=options.full).items():
         if options.only in title:
             print_table(title, measured())
+    print_over_uvicorn(options.only, quick=options.quick, before=options.before)
     print_round_trips(options.only, rounds, slot)
     print_fan_outs(options.only, quick=options.quick)
     print(f"\n{ABOVE} misses its target (last columns): above it, or, of deliveries per second, below it")
@@ -77,7 +82,25 @@ def others(*, quick: bool, full: bool) -> dict[str, Callable[[], Table]]:
             database.together, seconds=query, rounds=1 if quick else 3
         ),
         "memory of an idle socket": partial(memory.idle, sockets=20 if quick else 500),
+        "objects of an idle socket": partial(memory.objects, sockets=2 if quick else 100),
+        "garbage of an ended socket": partial(memory.garbage, sockets=2 if quick else 100),
     }
+
+
+def print_over_uvicorn(only: str, *, quick: bool, before: str | None) -> None:
+    for work in over_uvicorn.WORKS:
+        title = over_uvicorn.title(work)
+        if only not in title:
+            continue
+        outcome = over_uvicorn.measure(work, quick=quick, before=before)
+        print(f"\n{title}")
+        for name in outcome.seconds:
+            ours = name == over_uvicorn.ROUTED
+            ratio = outcome.ratio(name)
+            mark = ABOVE if ours and ratio.median > over_uvicorn.MOST_RATIO else " "
+            time_taken = "{:7.1f} us ({:.0f}-{:.0f})".format(*outcome.microseconds(name))
+            part = f"{1:8}" if name == over_uvicorn.BARE else range_of(ratio, mark)
+            print_row(name, [time_taken, part], f"{over_uvicorn.MOST_RATIO:g}" if ours else "")
 
 
 def print_round_trips(only: str, rounds: int, slot: float) -> None:
@@ -158,7 +181,11 @@ def cell(race: Race, most: float | None, name: str, other: str, with_time: bool)
     ratio = race.ratio(name, other)
     time_taken = f"{race.microseconds(name):7.1f} us" if with_time else ""
     mark = ABOVE if most is not None and ratio.median > most else " "
-    return f"{time_taken:10}{ratio.median:8.3f}{mark}({ratio.least:.2f}-{ratio.most:.2f})"
+    return f"{time_taken:10}{range_of(ratio, mark)}"
+
+
+def range_of(ratio: Ratio, mark: str) -> str:
+    return f"{ratio.median:8.3f}{mark}({ratio.least:.2f}-{ratio.most:.2f})"
 
 
 def aim(target: Target | None) -> str:
@@ -171,7 +198,8 @@ def print_table(title: str, table: Table) -> None:
     for number, (name, figures) in enumerate(table.rows.items()):
         columns = []
         for column, figure in enumerate(figures):
-            ratio = f"{table.ratio(name, column):8.3g}" if number else f"{1:8}"
+            part = table.ratio(name, column) if number else 1
+            ratio = f"{'-' if math.isnan(part) else format(part, '.3g'):>8}"
             mark = ABOVE if number and table.is_above(name, column) else ""
             columns.append(f"{figure:7.2f} {table.unit:3}{ratio}{mark}")
         print_row(name, columns, table.aim() if number else "")

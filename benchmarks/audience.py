@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
 
 HANDSHAKE = (
     "GET /{who} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -128,7 +127,7 @@ class Audience:
         frame: Frame | None = None
         received = 0
         order = {"count": heard.sent // len(told), "interval": interval}
-        self._sender.sendall(masked({"route": "send", "payload": order}))
+        self._sender.sendall(masked(json.dumps({"route": "send", "payload": order})))
         while frame is None or received < heard.sent * frame.size:
             if not interval:
                 time.sleep(BATCH)
@@ -163,7 +162,7 @@ class Audience:
         return connection
 
 
-def masked(content: Any) -> bytes:
+def masked(text: str) -> bytes:
     """A client's text frame of less than 126 bytes; its mask is zero, which changes no byte."""
-    text = json.dumps(content).encode()
-    return bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text
+    data = text.encode()
+    return bytes((0x81, 0x80 | len(data), 0, 0, 0, 0)) + data

@@ -1,22 +1,25 @@
-"""What a socket holds while nothing happens on it: of Python's memory here, and of the memory of a uvicorn process."""
+"""What a socket holds while nothing happens on it, here and in a uvicorn process, and what it leaves when it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import subprocess
-import sys
 import tracemalloc
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
-from .clients import Client, run
+from .clients import Client, connected, run
 from .contenders import ROUTE, as_it_came, by_hand, routed
 from .driving import PAYLOAD, Application
 from .json_codecs import REQUEST
+from .measured_server import served
 from .tables import Most, Table
 
 MOST_RATIO = Most(1.15, of_first=True)
+MOST_OBJECTS = Most(10)
+MOST_GARBAGE = Most(12)
 WARM_UP = 20
 """Sockets of a server in front of those that count."""
 
@@ -29,19 +32,27 @@ def idle(*, sockets: int) -> Table:
     return Table("KiB", ("Python's objects", "RSS of uvicorn"), rows, (MOST_RATIO, MOST_RATIO))
 
 
+def objects(*, sockets: int) -> Table:
+    """The instances of routesock's own classes that an idle socket holds."""
+    return Table(
+        "", ("instances of routesock's",), {name: [held(way, sockets)] for name, way in WAYS.items()}, (MOST_OBJECTS,)
+    )
+
+
+def garbage(*, sockets: int) -> Table:
+    """What a socket that has ended leaves for Python's cyclic garbage collector."""
+    rows = {name: [left(way, sockets) / 1024, _left_in_a_server(name, sockets) / 1024] for name, way in WAYS.items()}
+    return Table("KiB", ("here", "in uvicorn"), rows, (None, MOST_GARBAGE))
+
+
 def _traced(way: Application, sockets: int) -> float:
     """Bytes that Python allocates for each socket."""
 
     async def talk() -> int:
-        clients = [Client(way) for _ in range(sockets)]
-        gc.collect()
-        before = tracemalloc.get_traced_memory()[0]
-        await asyncio.gather(*(client.connect() for client in clients))
-        await asyncio.gather(*(client.ask(ROUTE, PAYLOAD) for client in clients))
-        gc.collect()
-        used = tracemalloc.get_traced_memory()[0] - before
-        await asyncio.gather(*(client.disconnect() for client in clients))
-        return used
+        before = _allocated()
+        async with connected(way, sockets) as clients:
+            await _ask(clients)
+            return _allocated() - before
 
     run(talk())  # what the process keeps for all of them is there then
     tracemalloc.start()
@@ -51,31 +62,101 @@ def _traced(way: Application, sockets: int) -> float:
         tracemalloc.stop()
 
 
+def held(way: Application, sockets: int) -> float:
+    """Instances of routesock's classes for each socket."""
+
+    async def talk() -> int:
+        before = _instances()
+        async with connected(way, sockets) as clients:
+            await _ask(clients)
+            return _instances() - before
+
+    run(talk())
+    return run(talk()) / sockets
+
+
+def left(way: Application, sockets: int) -> float:
+    """Bytes in reference cycles for each socket that has ended."""
+
+    async def talk() -> int:
+        async with connected(way, sockets) as clients:
+            await _ask(clients)
+        del clients
+        await asyncio.sleep(0)  # for the callbacks of tasks that have ended
+        before = tracemalloc.get_traced_memory()[0]
+        return before - _allocated()
+
+    run(talk())
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        return run(talk()) / sockets
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+
+
+async def _ask(clients: Sequence[Client]) -> None:
+    await asyncio.gather(*(client.ask(ROUTE, PAYLOAD) for client in clients))
+
+
+def _allocated() -> int:
+    """Bytes that are in use, once garbage is collected."""
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+def _instances() -> int:
+    gc.collect()
+    return sum(type(one).__module__.partition(".")[0] == "routesock" for one in gc.get_objects())
+
+
 def _resident(name: str, sockets: int) -> float:
     """Bytes by which a server's process grows for each socket."""
-    command = [sys.executable, "-m", "benchmarks.idle_server", name]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            return run(_grown(f"ws://127.0.0.1:{server.stdout.readline().strip()}", sockets))
-        finally:
-            server.terminate()
+
+    async def grown(url: str) -> int:
+        await _figure(f"{url}/rss")
+        async with _talking(url, WARM_UP):
+            before = await _figure(f"{url}/rss")
+            async with _talking(url, sockets):
+                return await _figure(f"{url}/rss") - before
+
+    with served(__name__, name) as port:
+        return run(grown(f"ws://127.0.0.1:{port}")) / sockets
 
 
-async def _grown(url: str, sockets: int) -> float:
-    opened: list[ClientConnection] = []
-    before = after = 0
-    for count in (WARM_UP, sockets):
-        before = after
+def _left_in_a_server(name: str, sockets: int) -> float:
+    """Bytes in reference cycles of a server's process for each socket that has ended."""
+
+    async def freed(url: str) -> int:
+        async with _talking(url, WARM_UP):
+            pass
+        await _figure(f"{url}/garbage")
+        async with _talking(url, sockets):
+            pass
+        await asyncio.sleep(0.5)  # the server may still be at the end of the last ones
+        return await _figure(f"{url}/garbage")
+
+    with served(__name__, name) as port:
+        return run(freed(f"ws://127.0.0.1:{port}")) / sockets
+
+
+@asynccontextmanager
+async def _talking(url: str, count: int) -> AsyncIterator[None]:
+    """``count`` clients that have had an answer each."""
+    async with AsyncExitStack() as stack:
         for _ in range(count):
-            connection = await _connect(f"{url}/")
-            opened.append(connection)
+            connection = await stack.enter_async_context(_connect(f"{url}/"))
             await connection.send(REQUEST)
             await connection.recv()
-        async with _connect(f"{url}/rss") as reader:
-            after = int(await reader.recv())
-    await asyncio.gather(*(connection.close() for connection in opened))
-    return (after - before) / sockets
+        yield
+
+
+async def _figure(url: str) -> int:
+    async with _connect(url) as connection:
+        await connection.send("now")
+        return int(await connection.recv())
 
 
 def _connect(url: str) -> connect:

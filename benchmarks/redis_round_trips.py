@@ -42,7 +42,7 @@ async def _measure(url: str, rounds: int, count: int) -> dict[str, list[Timed]]:
     client = redis.asyncio.Redis.from_url(url)
 
     async def bare(caller: str) -> None:
-        await client.evalsha(SHA, 1, caller, window.limit, window.period, window.grain, 1)
+        await client.evalsha(SHA, 1, caller, window.limit, window.period, window.resolution, 1)
 
     async def take(caller: str) -> None:
         await store.take([(window, caller, 1)], PATIENCE, quotas=False)

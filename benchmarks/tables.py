@@ -39,7 +39,7 @@ class Table:
     def aim(self) -> str:
         """The targets of the columns, as they are printed."""
         return " ".join(
-            "-" if target is None else f"{target.value:g}{'' if target.of_first else f' {self.unit}'}"
+            "-" if target is None else f"{target.value:g}{'' if target.of_first or not self.unit else f' {self.unit}'}"
             for target in self.targets
         )
 

@@ -1,16 +1,16 @@
-"""The Django app: the system checks, and the signals that tell when a login ends."""
+"""The Django app configuration: registers the system checks and the receivers of Django's login signals."""
 
 from __future__ import annotations
 
 from django.apps import AppConfig
 from django.core.checks import register
 
-from .auth._login import signal_receivers
+from .auth._login import revocation
 from .checks import CHECKS, DEPLOYMENT_CHECKS, TAG
 
 
 class RoutesockConfig(AppConfig):
-    """Registers the system checks, and the receivers of Django's signals."""
+    """Registers the system checks, and the receivers that close sockets when a login ends."""
 
     name = "routesock"
 
@@ -19,4 +19,4 @@ class RoutesockConfig(AppConfig):
             register(check, TAG)
         for check in DEPLOYMENT_CHECKS:
             register(check, TAG, deploy=True)
-        signal_receivers.connect()
+        revocation.connect_signals()

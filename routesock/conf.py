@@ -1,4 +1,4 @@
-"""The ``ROUTESOCK`` dict of the Django settings, read on each access."""
+"""The settings: names, defaults and valid values of the ``ROUTESOCK`` dict in Django's settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from django.core.exceptions import ImproperlyConfigured
 
 @dataclass(frozen=True)
 class Setting:
-    """One key of ``ROUTESOCK``: its default, what its values may be, and that in words for the system check."""
+    """One key of ``ROUTESOCK``.
+
+    Attributes:
+        default: The value where the project sets none.
+        accepts: Returns whether a value is valid.
+        expected: The valid values in words, for error messages and system checks.
+    """
 
     default: Any
     accepts: Callable[[Any], bool]
@@ -32,7 +38,7 @@ def _is_none_or(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 def _is_client_error(value: Any) -> bool:
-    return isinstance(value, int) and 400 <= value <= 499  # http.HTTPStatus too
+    return isinstance(value, int) and 400 <= value <= 499  # http.HTTPStatus is an int
 
 
 def _is_list_of_strings(value: Any) -> bool:
@@ -54,19 +60,21 @@ SETTINGS: Final[dict[str, Setting]] = {
     "MAX_OUTGOING_BYTES": Setting(4_000_000, _is_count, "a positive number of bytes"),
     "OVERFLOW": Setting("close", lambda value: value in OVERFLOW_POLICIES, '"close" or "drop"'),
     "VALIDATION_STATUS": Setting(422, _is_client_error, "a status from 400 to 499"),
-    "TIMEOUT": Setting(30.0, _is_none_or(_is_seconds), "seconds, or None for no deadline"),
+    "TIMEOUT": Setting(30.0, _is_none_or(_is_seconds), "a positive number of seconds, or None for no deadline"),
     "DISCONNECT_GRACE": Setting(
-        5.0, lambda value: type(value) in (int, float) and value >= 0, "seconds, 0 for no grace"
+        5.0, lambda value: type(value) in (int, float) and value >= 0, "a number of seconds, 0 for none"
     ),
     "DB_THREADS": Setting(8, _is_count, "a positive number of threads"),
-    "THROTTLE_CACHE": Setting("default", lambda value: isinstance(value, str) and value != "", "a name in CACHES"),
+    "THROTTLE_CACHE": Setting(
+        "default", lambda value: isinstance(value, str) and value != "", "the name of a cache in CACHES"
+    ),
     "THROTTLE_TIMEOUT": Setting(0.25, _is_seconds, "a positive number of seconds"),
     "THROTTLE_FAIL": Setting("open", lambda value: value in FAIL_POLICIES, '"open" or "closed"'),
     "THROTTLE_HEADERS": Setting(False, lambda value: type(value) is bool, "True or False"),
-    "NUM_PROXIES": Setting(0, lambda value: type(value) is int and value >= 0, "a number of proxies"),
+    "NUM_PROXIES": Setting(0, lambda value: type(value) is int and value >= 0, "a number of proxies, 0 for none"),
     "DRAIN_ON_SIGTERM": Setting(True, lambda value: type(value) is bool, "True or False"),
-    "IDLE_TIMEOUT": Setting(None, _is_none_or(_is_seconds), "seconds, or None for no limit"),
-    "ANONYMOUS_TIMEOUT": Setting(None, _is_none_or(_is_seconds), "seconds, or None for no limit"),
+    "IDLE_TIMEOUT": Setting(None, _is_none_or(_is_seconds), "a positive number of seconds, or None for no limit"),
+    "ANONYMOUS_TIMEOUT": Setting(None, _is_none_or(_is_seconds), "a positive number of seconds, or None for no limit"),
     "END_WITH_SESSION": Setting(True, lambda value: type(value) is bool, "True or False"),
     "MAX_SOCKETS_PER_USER": Setting(None, _is_none_or(_is_count), "a positive number of sockets, or None for no limit"),
     "MAX_SOCKETS_PER_ADDRESS": Setting(
@@ -77,19 +85,24 @@ SETTINGS: Final[dict[str, Setting]] = {
 }
 
 
-def configured() -> dict[str, Any]:
-    """The user's dict as it is; empty where there is none or where it is no dict (a system check says so)."""
+def project_settings() -> dict[str, Any]:
+    """Return the project's ``ROUTESOCK`` dict; an empty one if it is missing or not a dict (see ``routesock.E001``)."""
     value = getattr(django_settings, "ROUTESOCK", None)
     return value if isinstance(value, dict) else {}
 
 
 def get(name: str) -> Any:
-    """The value of one setting, now: ``override_settings`` takes effect at the next read.
+    """Return the current value of a setting. Nothing is cached, so ``override_settings`` works.
 
-    ``ImproperlyConfigured`` for a value that cannot be meant, ``KeyError`` for a name that routesock does not have.
+    Args:
+        name: A key of ``ROUTESOCK``, such as ``"TIMEOUT"``.
+
+    Raises:
+        ImproperlyConfigured: If the project's value is not valid.
+        KeyError: If routesock has no such setting.
     """
     setting = SETTINGS[name]
-    value = configured().get(name, setting.default)
-    if not setting.accepts(value):  # the system checks say so too, but only manage.py runs them
-        raise ImproperlyConfigured(f"ROUTESOCK[{name!r}] is {setting.expected}; got {value!r}.")
+    value = project_settings().get(name, setting.default)
+    if not setting.accepts(value):  # a system check reports it too, but servers do not run system checks
+        raise ImproperlyConfigured(f"ROUTESOCK[{name!r}] must be {setting.expected}; got {value!r}.")
     return value

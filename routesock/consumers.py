@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
@@ -20,9 +22,11 @@ from ._runtime.clients import TOO_MANY, take_slot
 from .auth._handshake.inner_application import GATE, Gate
 from .dialects import Dialect, Keys
 from .socket import SocketAttribute, keep_inherited_socket
-from .status import restarting
+from .status import Ending, restart_ending
 from .throttling import Throttle
 from .typing import UNSET, Unset
+
+logger: Final = logging.getLogger("routesock.socket")
 
 
 class ChannelName:
@@ -112,15 +116,15 @@ class RouteMixin:
     :class:`~routesock.Throttle`, or a list of them, and applies in addition to ``throttle=`` of each route."""
 
     route_connection_throttle: ClassVar[str | Throttle | Sequence[str | Throttle]] = ()
-    """How often a socket may be opened, with the same values."""
+    """How often a client may open a socket; the same values as ``route_throttle``."""
 
     route_pushes: ClassVar[Sequence[Push]] = ()
     """The pushes that the consumer sends. ``self.socket.push`` and ``self.socket.broadcast`` look names up in it. A
     class adds to the pushes of its bases, and overrides them by name."""
 
     socket: SocketAttribute = SocketAttribute()
-    """The socket of the client. It is a :class:`~routesock.socket.Socket` on an async consumer, and a
-    :class:`~routesock.socket.SyncSocket`, whose methods block, on a sync one."""
+    """The :class:`~routesock.socket.Socket` on an async consumer. On a sync consumer it is a
+    :class:`~routesock.socket.SyncSocket`, whose methods block."""
 
     if TYPE_CHECKING:
         channel_name: str
@@ -137,9 +141,9 @@ class RouteMixin:
 
     # The parameters are Any for type checkers' sake: a user's class has Channels' own signature beside this one.
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one socket: what ``AsyncConsumer.__call__`` sets up, with routesock's way of reading frames."""
+        """Serve one socket, as ``AsyncConsumer.__call__`` does, but with routesock's way of reading frames."""
         consumer: Any = self
-        if scope["type"] != "websocket":  # Channels says what it thinks of it, which servers rely on for "lifespan"
+        if scope["type"] != "websocket":  # Channels raises, which servers rely on for "lifespan"
             await super().__call__(scope, receive, send)  # type: ignore[misc]
             return
         if "scope" in vars(self):
@@ -148,43 +152,66 @@ class RouteMixin:
                 f"Route to {type(self).__name__}.as_asgi(), which makes one for each."
             )
         consumer.scope = scope
-        gate: Gate | None = scope.get(GATE)
-        if gate is not None:
-            gate.enter(scope)
-        consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
-        context = contextvars.copy_context()
-        sockets = shutdown.sockets()
-        place = take_slot(scope)
-        if gate is not None and place is not None:
-            gate.keep(place)
-        connection = thread = None
-        try:
-            compiled = type(self)._routesock
-            ending = TOO_MANY if place is None else None
-            if ending is None and gate is None:  # who comes through a gate is counted then
-                ending = await compiled.door.ending(consumer)
-            membership = None
-            if layer is not None and ending is None:
-                membership = Membership(layer, await layer.new_channel())
-                consumer.channel_layer = RememberingLayer(membership)
-                consumer.channel_receive = partial(layer.receive, membership.channel)
-            connection = Connection(consumer, compiled, receive, membership, send, context, gate)
-            consumer._routesock_connection = connection
-            if membership is not None and not isinstance(type(self).channel_name, ChannelName):
-                consumer.channel_name = connection.listen()  # over the class's own, as under Channels
-            consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
-            if ending is None and sockets.draining:
-                ending = restarting(sockets.retry_after())
-            if ending is not None:
-                await connection.turn_away(ending)
-                return
-            thread = database.take_dedicated_thread(context) if compiled.isolated else None
-            sockets.add(connection)
-            await connection.serve()
-        finally:
-            if connection is not None:
-                sockets.discard(connection)
-            if thread is not None:
-                database.release_dedicated_thread(thread)
-            if place is not None:
-                place.give_back()
+        with ExitStack() as stack:
+            await _serve(consumer, type(self)._routesock, receive, send, stack)
+
+
+async def _serve(consumer: Any, compiled: ConsumerPlan, receive: Any, send: Any, stack: ExitStack) -> None:
+    """Serve the socket of ``consumer``. What has to be given back at its end is pushed on ``stack``."""
+    context = contextvars.copy_context()
+    sockets = shutdown.sockets()
+    gate: Gate | None = consumer.scope.get(GATE)
+    if gate is not None:
+        gate.enter(consumer.scope)
+    ending = await _refused(consumer, compiled, gate, stack)
+    membership = await _join_channel_layer(consumer, listens=ending is None)
+    connection = Connection(consumer, compiled, receive, membership, send, context, gate)
+    consumer._routesock_connection = connection
+    if membership is not None and not isinstance(type(consumer).channel_name, ChannelName):
+        consumer.channel_name = connection.listen()  # over the class's own, as under Channels
+    consumer.base_send = async_to_sync(connection.send) if compiled.sync else connection.send
+    if ending is None and sockets.draining:
+        ending = restart_ending(sockets.retry_after())
+    if ending is not None:
+        await _turn_away(connection, receive, ending)
+        return
+    thread = database.take_dedicated_thread(context) if compiled.isolated else None
+    if thread is not None:
+        stack.callback(database.release_dedicated_thread, thread)
+    sockets.add(connection)
+    stack.callback(sockets.discard, connection)
+    await connection.serve()
+
+
+async def _turn_away(connection: Connection, receive: Any, ending: Ending) -> None:
+    """Accept a socket only to close it, so that browsers can read the reason."""
+    logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
+    try:
+        await receive()
+        await connection.reject(ending)
+    finally:
+        connection.stop(None)
+    await connection.end()
+
+
+async def _refused(consumer: Any, compiled: ConsumerPlan, gate: Gate | None, stack: ExitStack) -> Ending | None:
+    """Take a slot for the socket of ``consumer``; returns how to close it if that is not possible."""
+    slot = take_slot(consumer.scope)
+    if slot is None:
+        return TOO_MANY
+    stack.callback(slot.give_back)
+    if gate is None:
+        return await compiled.door.ending(consumer)
+    gate.keep(slot)  # the socket is counted for its user, and throttled, once the client has passed
+    return None
+
+
+async def _join_channel_layer(consumer: Any, *, listens: bool) -> Membership | None:
+    """Give ``consumer`` its channel layer, as Channels does, and a channel if it ``listens``."""
+    consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
+    if layer is None or not listens:
+        return None
+    membership = Membership(layer, await layer.new_channel())
+    consumer.channel_layer = RememberingLayer(membership)
+    consumer.channel_receive = partial(layer.receive, membership.channel)
+    return membership

@@ -1,4 +1,4 @@
-"""What can go wrong, each with the status that a client reads.
+"""Exceptions: the errors that become replies to the client, and those raised for mistakes in the server's own code.
 
 ::
 
@@ -24,10 +24,10 @@
         InternalError          500     internal_error
         Unavailable            503     unavailable
         DeadlineExceeded       504     timeout
-    RouteSetupError                    raised at import or class creation, never sent
-    InvalidPush                        raised to whoever pushes, a ValueError
+    RouteSetupError                    a wrong declaration, raised at import or class creation; never sent
+    InvalidPush                        a payload that its Push does not allow, raised to the code that pushes
 
-An error's reply carries a problem object with the members of RFC 9457.
+The payload of an error reply is a problem object with the members of RFC 9457.
 """
 
 from __future__ import annotations
@@ -42,16 +42,25 @@ from .status import title_of
 
 
 class RoutesockError(Exception):
-    """An error that the client may see: its status, its code and a sentence.
+    """An error reply. Raise it, or a subclass, from a handler, a hook or a middleware.
 
-    Raise it, or a subclass, from a handler, a hook or a middleware. ``detail`` is sent as it is, ``errors`` holds
-    messages by field, ``headers`` go into the reply, and ``extra`` adds members to the problem object (RFC 9457,
-    section 3.2); they cannot replace the standard ones.
+    A subclass sets its defaults as class attributes: ``status``, ``code`` and ``detail``.
+
+    Args:
+        detail: A sentence for people. The client reads it unchanged.
+        status: The status of the reply, from 400 to 599.
+        code: A short name of the error, for programs.
+        errors: Messages by field.
+        headers: Headers of the reply.
+        **extra: Further members of the problem object (RFC 9457, section 3.2). They cannot replace the standard ones.
+
+    Raises:
+        ValueError: If ``status`` is not from 400 to 599.
     """
 
     status: int = 500
     code: str = "internal_error"
-    detail: str = "The server could not answer this request."
+    detail: str = "The server could not process the request."
 
     def __init__(
         self,
@@ -68,7 +77,7 @@ class RoutesockError(Exception):
             self.detail = str(detail)
         if status is not None:
             if not 400 <= status <= 599:
-                raise ValueError(f"An error's status is from 400 to 599, not {status!r}.")
+                raise ValueError(f"The status of an error must be from 400 to 599, not {status!r}.")
             self.status = status
         if code is not None:
             self.code = code
@@ -77,7 +86,7 @@ class RoutesockError(Exception):
         self.extra = extra
 
     def problem(self) -> dict[str, Any]:
-        """The payload of the reply: ``extra``, then ``code``, ``title``, ``detail``, and ``errors`` if any."""
+        """Return the payload of the reply: ``extra``, then ``code``, ``title``, ``detail``, and ``errors`` if any."""
         problem: dict[str, Any] = {"code": self.code, "title": title_of(self.status), "detail": self.detail}
         if self.errors is not None:
             problem["errors"] = self.errors
@@ -85,7 +94,7 @@ class RoutesockError(Exception):
 
 
 class BadRequest(RoutesockError):
-    """400: the request makes no sense to this route."""
+    """400: the route cannot process the request."""
 
     status = 400
     code = "bad_request"
@@ -100,7 +109,12 @@ class ParseError(BadRequest):
 
 
 class InvalidEnvelope(BadRequest):
-    """400: the frame is JSON, but not a request. ``id`` is the request's, where it could be read."""
+    """400: the frame is JSON, but not a request.
+
+    Args:
+        detail: A sentence for people.
+        id: The id of the request, if the frame has a valid one. The reply repeats it.
+    """
 
     code = "invalid_envelope"
     detail = "The frame is not a request."
@@ -111,7 +125,7 @@ class InvalidEnvelope(BadRequest):
 
 
 class NotAuthenticated(RoutesockError):
-    """401: nobody is signed in on this socket, or not any more."""
+    """401: the user of the socket is anonymous, or has been logged out."""
 
     status = 401
     code = "not_authenticated"
@@ -119,7 +133,7 @@ class NotAuthenticated(RoutesockError):
 
 
 class PermissionDenied(RoutesockError):
-    """403: the user may not do this."""
+    """403: the user does not have permission for the request."""
 
     status = 403
     code = "permission_denied"
@@ -149,14 +163,14 @@ class UnknownTopic(NotFound):
 
 
 class NotSubscribed(NotFound):
-    """404: the socket is not subscribed to this topic, or not any more."""
+    """404: the socket is not, or no longer, subscribed to the topic."""
 
     code = "not_subscribed"
     detail = "This socket is not subscribed to this topic."
 
 
 class Conflict(RoutesockError):
-    """409: the request does not fit the state that the object is in."""
+    """409: the request conflicts with the current state of the object."""
 
     status = 409
     code = "conflict"
@@ -164,21 +178,21 @@ class Conflict(RoutesockError):
 
 
 class DuplicateRequest(Conflict):
-    """409: a request with this id is still running on this socket."""
+    """409: a request with the same id is still in flight on this socket."""
 
     code = "duplicate_id"
     detail = "A request with this id is still in flight."
 
 
 class AlreadySubscribed(Conflict):
-    """409: the socket is subscribed to this topic."""
+    """409: the socket is already subscribed to the topic."""
 
     code = "already_subscribed"
     detail = "This socket is already subscribed to this topic."
 
 
 class TooLarge(RoutesockError):
-    """413: the frame is over the size limit."""
+    """413: the frame is larger than the limit."""
 
     status = 413
     code = "too_large"
@@ -186,9 +200,9 @@ class TooLarge(RoutesockError):
 
 
 class Invalid(RoutesockError):
-    """422: the schema refuses the payload; ``errors`` is what the schema library says.
+    """422: the payload does not match the schema. ``errors`` holds the messages of the schema library.
 
-    The status is the setting ``VALIDATION_STATUS`` where the pipeline raises it for a schema.
+    An error that a schema raises has the status of the setting ``VALIDATION_STATUS``.
     """
 
     status = 422
@@ -196,8 +210,8 @@ class Invalid(RoutesockError):
     detail = "The payload is not valid."
 
 
-class _TryLater(RoutesockError):
-    """``wait`` is in seconds; the header ``Retry-After`` carries it rounded up (RFC 9110, section 10.2.3)."""
+class _RetryableError(RoutesockError):
+    """An error with the header ``Retry-After``, in whole seconds (RFC 9110, section 10.2.3)."""
 
     def __init__(self, detail: str | None = None, *, wait: float | None = None, **extra: Any) -> None:
         super().__init__(detail, **extra)
@@ -205,8 +219,14 @@ class _TryLater(RoutesockError):
             self.headers["Retry-After"] = max(0, math.ceil(wait))
 
 
-class Throttled(_TryLater):
-    """429: too many requests; ``wait`` seconds become ``Retry-After``."""
+class Throttled(_RetryableError):
+    """429: a throttle refused the request.
+
+    Args:
+        detail: A sentence for people.
+        wait: Seconds until the client may try again. The header ``Retry-After`` has them, rounded up.
+        **extra: What :class:`RoutesockError` takes.
+    """
 
     status = 429
     code = "throttled"
@@ -214,7 +234,7 @@ class Throttled(_TryLater):
 
 
 class TooManyInFlight(RoutesockError):
-    """429: as many requests as the socket may have are running or waiting."""
+    """429: the socket already has as many running and waiting requests as the limit allows."""
 
     status = 429
     code = "too_many_in_flight"
@@ -222,7 +242,7 @@ class TooManyInFlight(RoutesockError):
 
 
 class TooManySubscriptions(RoutesockError):
-    """429: the socket has as many subscriptions as it may have."""
+    """429: the socket already has as many subscriptions as the limit allows."""
 
     status = 429
     code = "too_many_subscriptions"
@@ -238,19 +258,25 @@ class Cancelled(RoutesockError):
 
 
 class InternalError(RoutesockError):
-    """500: the server's own fault; the log holds the traceback under the same ``error_id``."""
+    """500: an unexpected exception in the server. The log has its traceback under the same ``error_id``."""
 
 
-class Unavailable(_TryLater):
-    """503: something that the server needs is down; ``wait`` seconds become ``Retry-After``."""
+class Unavailable(_RetryableError):
+    """503: a service that the request needs is down, or the server is stopping.
+
+    Args:
+        detail: A sentence for people.
+        wait: Seconds until the client may try again. The header ``Retry-After`` has them, rounded up.
+        **extra: What :class:`RoutesockError` takes.
+    """
 
     status = 503
     code = "unavailable"
-    detail = "The service is unavailable for the moment."
+    detail = "The service is temporarily unavailable."
 
 
 class DeadlineExceeded(RoutesockError):
-    """504: the handler did not end within its time. What it began may still finish."""
+    """504: the handler did not finish before its deadline. Work that it has started may still complete."""
 
     status = 504
     code = "timeout"
@@ -258,14 +284,17 @@ class DeadlineExceeded(RoutesockError):
 
 
 class RouteSetupError(ImproperlyConfigured, TypeError):
-    """A route or a consumer is declared wrongly: raised at import or class creation, with what to write instead."""
+    """A wrong declaration of a route or a consumer, raised at import or class creation."""
 
 
 class InvalidPush(ValueError):
-    """What is to be sent does not fit the schema of its :class:`~routesock.Push`: nothing was sent.
+    """A payload does not match the schema of its :class:`~routesock.Push`. Nothing was sent.
 
-    ``push`` is the name, ``errors`` what the schema library says. It is the server's mistake: of a handler, the client
-    reads a 500.
+    This is a mistake in the server's code. If a handler does not catch the exception, its client gets a 500.
+
+    Attributes:
+        push: The name of the push.
+        errors: The messages of the schema library.
     """
 
     def __init__(self, push: str, errors: Any) -> None:
@@ -274,4 +303,4 @@ class InvalidPush(ValueError):
         self.errors = errors
 
     def __str__(self) -> str:
-        return f"The payload does not fit the push {self.push!r}: {self.errors}"
+        return f"The payload does not match the schema of the push {self.push!r}: {self.errors}"

@@ -1,4 +1,4 @@
-"""The ``route_client`` fixture for pytest."""
+"""The pytest plugin with the fixture ``route_client``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import pytest
 
 @pytest.fixture
 def route_client(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
-    """Makes test clients; takes what :class:`routesock.testing.RouteClient` takes.
+    """A factory of test clients. It takes the arguments of :class:`routesock.testing.RouteClient`.
 
-    In a sync test it returns a connected, blocking client, which is closed after the test. In an async test it returns
-    a client for ``async with``; one that is still open after the test is an error.
+    In a sync test it returns a connected, blocking client and disconnects it after the test. In an async test it
+    returns a client for ``async with``; a client that is still open after the test fails the test.
     """
-    # Here and not above: pytest loads this module before Django's settings are there.
+    # Not at the top of the module: pytest loads this plugin before Django's settings are configured.
     from .testing import RouteClient
 
-    # A fixture that was set up later would be torn down before the clients leave, and disconnect() may need it.
+    # Clients disconnect when this fixture is torn down, and disconnect() may query the database. A database fixture
+    # that is set up after this one would be torn down before that.
     for name in ("db", "transactional_db"):
         if name in request.fixturenames:
             request.getfixturevalue(name)
@@ -29,7 +30,7 @@ def route_client(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]
 
     with ExitStack() as stack:
 
-        def client_of(app: Any, path: str = "/", **options: Any) -> Any:
+        def make_client(app: Any, path: str = "/", **options: Any) -> Any:
             client = RouteClient(app, path, **options)
             try:
                 asyncio.get_running_loop()
@@ -38,7 +39,9 @@ def route_client(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]
             opened.append(client)
             return client
 
-        yield client_of
+        yield make_client
 
     if any(client.connected for client in opened):
-        pytest.fail("A client of route_client is still open: use `async with route_client(...) as client`.")
+        pytest.fail(
+            "A client from route_client is still open after the test. Use `async with route_client(...) as client`."
+        )

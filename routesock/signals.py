@@ -1,26 +1,29 @@
-"""Signals of what happens to requests, sockets and broadcasts; ``sender`` is a class, mostly that of the consumer.
+"""Django signals for requests, sockets and lost broadcasts. The ``sender`` is usually the consumer class.
 
-Receivers are called on the event loop, one after the other, with keyword arguments. What they raise is logged and
-changes nothing for the client.
+routesock calls the receivers on the event loop, one after the other, with keyword arguments. It logs what a receiver
+raises; the client is not affected.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction
 from django.dispatch import Signal
 
+from ._compat import live_receivers
+
 __all__ = ["deliveries_lost", "request_finished", "request_started", "socket_closed", "socket_opened"]
 
 _logger: Final = logging.getLogger("django.dispatch")
-"""Where Django itself logs what receivers raise."""
+"""The logger on which Django itself logs exceptions of receivers."""
 
 
 class LoopSignal(Signal):
-    """A signal that is sent from the event loop, which no receiver may hold up."""
+    """A signal that is sent on the event loop. Its receivers are plain functions and must not block."""
 
     def connect(
         self,
@@ -29,79 +32,100 @@ class LoopSignal(Signal):
         weak: bool = True,
         dispatch_uid: Hashable | None = None,
     ) -> None:
-        """Call ``receiver`` at each signal. Raises ``TypeError`` for an async function: nobody would await it."""
+        """Connect a receiver.
+
+        Args:
+            receiver: A plain function that takes keyword arguments.
+            sender: The class whose signals it receives; ``None`` for all.
+            weak: Whether to hold the receiver by a weak reference.
+            dispatch_uid: Identifies the receiver, so that it is connected once.
+
+        Raises:
+            TypeError: If ``receiver`` is async, since nothing would await it.
+        """
         if iscoroutinefunction(receiver) or iscoroutinefunction(getattr(type(receiver), "__call__", None)):  # noqa: B004
             raise TypeError(
-                f"{receiver!r} is async, but routesock's signals are sent without waiting for anybody. "
-                f"Connect a plain function, which may start a task: asyncio.create_task(...)."
+                f"The receiver {receiver!r} is async, but routesock does not await the receivers of its signals. "
+                "Connect a plain function; it may start a task with asyncio.create_task()."
             )
         super().connect(receiver, sender, weak, dispatch_uid)
 
-    def tell(self, sender: type, /, **arguments: Any) -> None:
-        """Call the receivers. Raises nothing."""
-        try:
-            self.send_robust(sender, **arguments)
-        except BaseException:  # Django's own logging of a failure needs a name, and SystemExit passes it
-            _logger.exception("A receiver of routesock's signals failed.")
+    def notify(self, sender: type, /, **arguments: Any) -> None:
+        """Call the receivers and log what they raise, ``SystemExit`` included. Never raises."""
+        for receiver in live_receivers(self, sender):
+            try:
+                receiver(signal=self, sender=sender, **arguments)
+            except BaseException:
+                with suppress(Exception):  # of a log handler
+                    _logger.exception("A receiver of a routesock signal failed: %r.", receiver)
 
 
 request_started: Final = LoopSignal(use_caching=True)
-"""A request's turn has come, and its permissions are next; or it will have none, and ``request_finished`` is next.
+"""Sent when a request leaves the queue, before its permissions are checked.
+
+A request that never runs, such as one cancelled in the queue, sends this signal directly before
+``request_finished``.
 
 ``request``
     The :class:`~routesock.Request`, with the payload as the client sent it.
 ``trace_id``
-    That of the request.
+    The trace id of the request.
 """
 
 request_finished: Final = LoopSignal(use_caching=True)
-"""A request has its final reply. Sent once for each ``request_started``.
+"""Sent when a request has its final reply, once for each ``request_started``.
 
 ``request``
     The :class:`~routesock.Request`.
 ``trace_id``
-    That of the request.
+    The trace id of the request.
 ``route``
     The name of its route.
 ``status``
-    That of its final reply, ``None`` if none was made because the socket ended first.
+    The status of the final reply; ``None`` if there is none because the socket ended first.
 ``duration``
-    Seconds since ``request_started``, the sending of the reply included.
+    Seconds since ``request_started``, including the time to send the reply.
 """
 
 socket_opened: Final = LoopSignal(use_caching=True)
-"""A socket was accepted, and ``connect()`` has returned.
+"""Sent when a socket has been accepted and ``connect()`` has returned.
 
 ``consumer``
-    The consumer that serves it.
+    The consumer of the socket.
 ``scope``
     Its ASGI scope.
 """
 
 socket_closed: Final = LoopSignal(use_caching=True)
-"""A socket has ended and ``disconnect()`` has run or raised. Sent once for each ``socket_opened``.
+"""Sent when a socket has ended and ``disconnect()`` has returned or raised, once for each ``socket_opened``.
 
 ``consumer``
-    The consumer that served it.
+    The consumer of the socket.
 ``code``
-    The WebSocket close code, as ``disconnect()`` gets it.
+    The WebSocket close code that ``disconnect()`` got.
 ``duration``
     Seconds since ``socket_opened``.
 """
 
 deliveries_lost: Final = LoopSignal(use_caching=True)
-"""Broadcasts, or frames for single sockets, were lost. Sent once per burst. The ``sender`` is the class of the channel
-layer; where ``reason`` is ``"client"``, ``"connect"``, ``"permission"`` or ``"busy"``, the class of the consumer.
+"""Sent once per burst of lost broadcasts, events and pushes.
+
+For the reasons ``"layer"`` and ``"backlog"`` the ``sender`` is the class of the channel layer, for the others it is
+the consumer class.
 
 ``count``
-    How many.
+    How many frames were lost.
 ``groups``
-    The groups that they were sent to, as the channel layer calls them; empty where ``reason`` is ``"client"``,
-    ``"connect"``, ``"permission"`` or ``"busy"``.
+    The groups they were sent to, by their names in the channel layer. Empty unless the reason is ``"layer"`` or
+    ``"backlog"``.
 ``reason``
-    ``"layer"``: broadcasts and events that the channel layer did not bring to this process. The others are what sockets
-    did not get since too many waited: ``"client"`` for their client to read, ``"connect"`` for ``connect()`` to return,
-    ``"permission"`` for the permissions of a topic, ``"backlog"`` for the event loop, while other threads went on
-    broadcasting; and ``"busy"``, events for the handlers in front of them, and pushes for the consumer's own
-    ``encode_json``, ``send_json`` or ``send``.
+    Why they were lost:
+
+    - ``"layer"``: the channel layer did not deliver broadcasts or events to this process.
+    - ``"backlog"``: too many waited for the event loop while other threads went on broadcasting.
+    - ``"client"``: too many waited for a client that does not read.
+    - ``"connect"``: too many waited for ``connect()`` to return.
+    - ``"permission"``: too many waited for the permissions of a topic.
+    - ``"busy"``: too many events waited for earlier handlers, or too many pushes for the consumer's own
+      ``encode_json``, ``send_json`` or ``send``.
 """

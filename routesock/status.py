@@ -1,11 +1,11 @@
-"""Status codes, their titles and what a close code says to a client."""
+"""Status codes with their titles, and WebSocket close codes."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
 CLIENT_CLOSED_REQUEST: Final = 499
-"""The client cancelled the request: nginx's number, which no RFC defines."""
+"""The status of a request that the client cancelled. nginx introduced the number; no RFC defines it."""
 
 TITLES: Final[dict[int, str]] = {
     200: "OK",
@@ -65,11 +65,14 @@ TITLES: Final[dict[int, str]] = {
     508: "Loop Detected",
     511: "Network Authentication Required",
 }
-"""RFC 9110 titles. Our own table: ``http.HTTPStatus`` words them differently in each Python."""
+"""Status to title, as in RFC 9110. ``http.HTTPStatus`` is not used, since its phrases depend on the Python version."""
 
 
 class Ending(NamedTuple):
-    """How a socket is closed: the CLOSE notice, whose code the close itself has, too."""
+    """How the server closes a socket: the content of the CLOSE notice, and the code and reason of the close frame.
+
+    ``reconnect`` says whether the client should connect again, ``retry_after`` in how many seconds.
+    """
 
     code: int
     reason: str
@@ -78,27 +81,41 @@ class Ending(NamedTuple):
 
 
 RESTART: Final = 1012
-"""Service Restart, the close code when the process ends (IANA's registry of RFC 6455, section 11.7)."""
+"""Close code "Service Restart", sent when the process stops (IANA's registry of RFC 6455, section 11.7)."""
 
-RESTARTS: Final = "The server restarts."
+RESTART_REASON: Final = "The server restarts."
 
-SENDABLE: Final = 4503
-"""Instead of a registered code, for a server that sends none; daphne's autobahn takes 1000 and 3000 to 4999 only."""
+PRIVATE_RESTART: Final = 4503
+"""Close code in place of :data:`RESTART` on servers that cannot send it: daphne accepts 1000 and 3000 to 4999 only."""
 
 
-def restarting(retry_after: float) -> Ending:
-    """How a socket is closed when the process ends."""
-    return Ending(RESTART, RESTARTS, reconnect=True, retry_after=retry_after)
+def restart_ending(retry_after: float) -> Ending:
+    """Return the ending of sockets whose process stops; ``retry_after`` is in seconds."""
+    return Ending(RESTART, RESTART_REASON, reconnect=True, retry_after=retry_after)
 
 
 def title_of(status: int) -> str:
-    """The standard title of ``status``; for an unknown one that of its class (x00)."""
+    """Return the title of ``status``; that of its class (x00) if the status is not registered."""
     return TITLES.get(status) or TITLES.get(status // 100 * 100, "Unknown")
 
 
-def may_come_back(status: int) -> bool:
-    """Whether the same client may succeed later with nothing but time: after 408, 429 and 5xx."""
+def is_temporary(status: int) -> bool:
+    """Whether the same request may succeed later: 408, 429 and 5xx."""
     return status >= 500 or status in (408, 429)
 
 
-ANONYMOUS: Final = Ending(4401, "Nobody has signed in.", reconnect=False)
+def ending_for(
+    status: int, reason: str = "", reconnect: bool | None = None, retry_after: float | None = None
+) -> Ending:
+    """Return how a socket is closed with the HTTP status ``status``: with the code 4000 + ``status``.
+
+    ``reconnect`` is true by default for a temporary status. Raises ``ValueError`` for what is no HTTP status.
+    """
+    if not isinstance(status, int) or not 100 <= status <= 599:
+        raise ValueError(f"A socket is closed with an HTTP status, such as 403; got {status!r}.")
+    if reconnect is None:
+        reconnect = is_temporary(status)
+    return Ending(4000 + status, reason, reconnect=reconnect, retry_after=retry_after)
+
+
+ANONYMOUS: Final = Ending(4401, "The client did not authenticate in time.", reconnect=False)

@@ -21,14 +21,16 @@ from websockets.asyncio.client import connect as websocket_connect
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
-from benchmarks import audience, database, json_codecs, latency
+from benchmarks import audience, database, json_codecs, latency, memory, over_uvicorn
 from benchmarks.__main__ import others, print_fan_outs
 from benchmarks.audience import Audience, Frame, Heard, Subscriber, WrongDeliveryError
 from benchmarks.clients import connected
-from benchmarks.contenders import Contender, Group, groups
+from benchmarks.contenders import Contender, Group, as_it_came, bare, groups
 from benchmarks.driving import PAYLOAD, Application, Arrival, Peer, Traffic, WrongReplyError
 from benchmarks.fan_out import ARRANGEMENTS, PLAIN, ROUTED, Outcome, Result, served
+from benchmarks.measured_server import served as measured
 from benchmarks.tables import Most, Table, percentile
+from routesock import Request
 
 GROUPS = groups()
 
@@ -252,6 +254,47 @@ def test_a_fan_out_without_its_redis_is_left_out(
     )
 
 
+@pytest.mark.servers
+@pytest.mark.parametrize("way", over_uvicorn.WAYS)
+def test_every_contender_over_uvicorn_gives_the_same_replies(way: str) -> None:
+    with measured(over_uvicorn.__name__, way) as port, over_uvicorn.Crowd(port, 2) as crowd:
+        assert crowd.talk(3) > 0
+
+
+@pytest.mark.servers
+def test_a_wrong_reply_over_uvicorn_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PAYLOAD, "text", "")
+    way = f"load: {over_uvicorn.ROUTED}"
+    with (
+        measured(over_uvicorn.__name__, way) as port,
+        over_uvicorn.Crowd(port, 1) as crowd,
+        pytest.raises(WrongReplyError),
+    ):
+        crowd.talk(1)
+
+
+def test_contenders_over_uvicorn_are_compared_to_bare_asgi_round_by_round() -> None:
+    outcome = over_uvicorn.Outcome({over_uvicorn.BARE: [10e-6, 20e-6, 40e-6], "other": [20e-6, 20e-6, 60e-6]})
+    assert outcome.ratio("other") == (1.5, 1.0, 2.0)
+    assert outcome.microseconds("other") == pytest.approx((20.0, 20.0, 60.0))
+
+
+def test_what_a_socket_holds_and_leaves_is_counted() -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        held = Request("held")
+        cycle: list[Any] = [held, bytes(100_000)]
+        cycle.append(cycle)
+        await bare(as_it_came)(scope, receive, send)
+
+    assert memory.held(application, 3) == 1
+    assert memory.left(application, 3) > 100_000
+
+
+def test_a_socket_that_holds_and_leaves_nothing() -> None:
+    assert memory.held(bare(as_it_came), 3) == 0
+    assert memory.left(bare(as_it_came), 3) < 10_000
+
+
 def test_nothing_measured_is_no_ratio() -> None:
     table = Table("KiB", ["memory"], {"one": [0.0], "other": [1.0]}, [Most(1.15, of_first=True)])
     assert math.isnan(table.ratio("other", 0))
@@ -269,5 +312,6 @@ def test_quick_run() -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     fan_outs = [arrangement.title for arrangement in ARRANGEMENTS]
-    for title in [*(group.name for group in GROUPS), *others(quick=True, full=False), *fan_outs]:
+    on_servers = [over_uvicorn.title(work) for work in over_uvicorn.WORKS]
+    for title in [*(group.name for group in GROUPS), *others(quick=True, full=False), *on_servers, *fan_outs]:
         assert f"\n{title}\n" in done.stdout

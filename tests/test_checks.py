@@ -330,7 +330,7 @@ class TestSettings:
     def test_key_that_resembles_none_is_an_error_with_all_keys(self, key: Any) -> None:
         """Whatever stands there, the check itself does not fail."""
         message = only(found(ROUTESOCK={key: 5}))
-        assert (message.id, message.hint) == (Id.UNKNOWN_KEY, f"The keys are {', '.join(SETTINGS)}.")
+        assert (message.id, message.hint) == (Id.UNKNOWN_KEY, f"Valid keys are {', '.join(SETTINGS)}.")
 
     @pytest.mark.parametrize("key", SETTINGS)
     def test_value_of_a_wrong_type_is_an_error(self, key: str) -> None:
@@ -338,8 +338,8 @@ class TestSettings:
         value = object()
         message = only(found(ROUTESOCK={key: value}))
         assert message.id == Id.WRONG_VALUE
-        assert message.msg == f"ROUTESOCK[{key!r}] is {value!r}."
-        assert message.hint == f"Write {SETTINGS[key].expected}."
+        assert message.msg == f"ROUTESOCK[{key!r}] has the invalid value {value!r}."
+        assert message.hint == f"Use {SETTINGS[key].expected}."
 
     @pytest.mark.parametrize("key", SETTINGS)
     def test_default_is_right(self, key: str) -> None:
@@ -379,7 +379,7 @@ class TestMiddleware:
         """A sync function, one with a wrong signature, a class in place of its instance, a value."""
         message = only(found(ROUTESOCK={"MIDDLEWARE": (here(name),)}))
         assert message.id == Id.MIDDLEWARE_NOT_ASYNC
-        assert message.hint == "Write it as `async def m(request, call_next)`."
+        assert message.hint == "Define it as `async def middleware(request, call_next)`."
 
     @pytest.mark.parametrize("value", ["shop.middleware.timing", [timing], None], ids=["string", "function", "none"])
     def test_setting_of_a_wrong_type_is_told_once(self, value: Any) -> None:
@@ -458,8 +458,8 @@ class TestApplication:
         """One instance for all sockets would send its replies to whoever came last."""
         wrap, shown = self.WHERE[where]
         message = only(found(**serve(wrap(Chat()))))
-        assert (message.id, message.obj, message.hint) == (Id.WITHOUT_AS_ASGI, Chat, "Write Chat.as_asgi().")
-        assert message.msg.startswith(f"What serves the path {shown!r} is one instance for all sockets")
+        assert (message.id, message.obj, message.hint) == (Id.WITHOUT_AS_ASGI, Chat, "Use Chat.as_asgi().")
+        assert message.msg.startswith(f"The application for the path {shown!r} is an instance, which all")
 
     @pytest.mark.parametrize("where", WHERE)
     def test_class_in_place_of_an_application_is_an_error(
@@ -468,13 +468,13 @@ class TestApplication:
         """It fails at the first connection, not before."""
         wrap, shown = self.WHERE[where]
         message = only(found(**serve(wrap(Chat))))
-        assert (message.id, message.obj, message.hint) == (Id.WITHOUT_AS_ASGI, Chat, "Write Chat.as_asgi().")
-        assert message.msg.startswith(f"What serves the path {shown!r} is a class")
+        assert (message.id, message.obj, message.hint) == (Id.WITHOUT_AS_ASGI, Chat, "Use Chat.as_asgi().")
+        assert message.msg.startswith(f"The application for the path {shown!r} is a class")
 
     def test_method_that_was_not_called_is_an_error(self, serve: Callable[[Any], dict[str, Any]]) -> None:
         """``as_asgi`` without its parentheses."""
         message = only(found(**serve(urls(ws=Chat.as_asgi))))
-        assert (message.id, message.hint) == (Id.WITHOUT_AS_ASGI, "Write Chat.as_asgi().")
+        assert (message.id, message.hint) == (Id.WITHOUT_AS_ASGI, "Use Chat.as_asgi().")
 
     @pytest.mark.parametrize("where", WHERE)
     def test_as_asgi_is_right(self, where: str, serve: Callable[[Any], dict[str, Any]]) -> None:
@@ -499,7 +499,7 @@ class TestAsyncOnSync:
         message = only(found_of(Legacy))
         assert message.id == Id.ASYNC_ON_SYNC
         assert message.msg.startswith("Legacy.send_message is async on a sync consumer")
-        assert message.hint == "Write `def send_message`, or derive the class from AsyncJsonWebsocketConsumer."
+        assert message.hint == "Use `def send_message`, or derive the class from AsyncJsonWebsocketConsumer."
 
     async def test_what_the_warning_says_is_so(self) -> None:
         """The consumer's ``send_json`` raises there, and the client gets a 500."""
@@ -593,7 +593,7 @@ class TestOpenRoutes:
         """Somebody thinks of permissions there, and may take the rest for closed."""
         message = only(found_of(Half))
         assert message.id == Id.OPEN_ROUTES
-        assert message.msg == "Half says who may call some of its routes, but everybody may call 'read'."
+        assert message.msg == "Half has routes with permissions, but everyone may call 'read'."
 
     async def test_what_the_warning_says_is_so(self) -> None:
         """Nobody has to sign in."""
@@ -614,7 +614,7 @@ class TestOpenRoutes:
             async def c(self, request: Request) -> None: ...
 
         message = only(found_of(Purpose))
-        assert message.msg.endswith("everybody may call 'b', 'c'.")
+        assert message.msg.endswith("everyone may call 'b', 'c'.")
 
     def test_class_without_permissions_is_none_of_our_business(self) -> None:
         """Its ``connect`` may let in whom it likes: a warning that every project silences would be worth nothing."""
@@ -649,9 +649,11 @@ class TestNoObjects:
         message = only(found_of(Shop))
         assert (message.id, message.hint) == (
             Id.NO_OBJECTS,
-            "Write hydrate=, or permissions= without them for these routes.",
+            "Add hydrate= to these routes, or remove the permissions from them.",
         )
-        assert message.msg == "Shop: Owned would look at objects, but 'order.list' without hydrate= has none."
+        assert message.msg == (
+            "Shop: the object permissions of Owned are never checked. Routes without hydrate=: 'order.list'."
+        )
 
     def test_permission_of_a_route_that_asks_both_is_told_too(self) -> None:
         """One that looks at objects alone is refused there."""
@@ -760,7 +762,7 @@ class TestLayers:
         message = only(found_of_layers(events=IN_MEMORY))
         assert (message.id, type(message)) == (Id.NO_SUCH_LAYER, Error)
         assert message.msg.startswith("The channel layer 'pushes' of Postbox is not in CHANNEL_LAYERS")
-        assert message.hint == "Write channel_layer_alias = 'events', or None for no layer; or add 'pushes'."
+        assert message.hint == "Set channel_layer_alias to 'events', or to None for no layer, or add 'pushes'."
 
     async def test_what_the_error_says_is_so(self) -> None:
         """There is no layer."""
@@ -810,7 +812,7 @@ class TestLayers:
         """It would fail at the first connection."""
         message = only(found_of_layers(pushes=config, deploy=True))
         assert (message.id, type(message)) == (Id.NO_SUCH_LAYER, Error)
-        assert message.msg.startswith("The channel layer 'pushes' of Postbox cannot be made (")
+        assert message.msg.startswith("The channel layer 'pushes' of Postbox cannot be created (")
         assert says in message.msg
 
     def test_layer_that_can_only_be_made_on_an_event_loop_is_not_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -870,7 +872,7 @@ class TestIdleLayers:
         message = only(found_of_layers(pushes=core({"address": NO_REDIS, "socket_timeout": 10}, host)))
         assert (message.id, type(message)) == (Id.SHORT_TIMEOUT, Warning)
         assert "'pushes' of Postbox waits 5 s at a time for messages" in message.msg
-        assert message.hint == 'Write "hosts": [{"address": ..., "socket_timeout": 10}] in its "CONFIG".'
+        assert message.hint == 'Set "hosts": [{"address": ..., "socket_timeout": 10}] in its "CONFIG".'
 
     def test_host_without_a_limit_does_not_make_up_for_another(self) -> None:
         """The layer waits at each of them."""
@@ -912,7 +914,7 @@ class TestDeployment:
         """What is sent does not leave it."""
         message = only(found_of_layers(pushes=IN_MEMORY, deploy=True))
         assert (message.id, type(message)) == (Id.ONE_PROCESS, Warning)
-        assert message.msg.startswith("The channel layer 'pushes' of Postbox reaches no other process: broadcasts")
+        assert message.msg.startswith("The channel layer 'pushes' of Postbox does not reach other processes. ")
         assert message.hint is not None
         assert "channels_redis" in message.hint
 
@@ -973,7 +975,8 @@ class TestDaphne:
         """Between the two, a frame ends the socket or a reply is lost."""
         message = only(found(**installed(Daphne("4.2.2")), ROUTESOCK={key: MIB + 1}))
         assert message.id == Id.OVER_DAPHNES_LIMIT
-        assert message.msg.startswith(f"ROUTESOCK[{key!r}] is {MIB + 1}, but daphne stops at {MIB} bytes")
+        assert message.msg.startswith(f"ROUTESOCK[{key!r}] is {MIB + 1}, but daphne ")
+        assert message.msg.endswith(f" of more than {MIB} bytes.")
         assert message.hint is not None
         assert "DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE" in message.hint
         assert "--websocket-max-message-size" in message.hint

@@ -1,28 +1,28 @@
-"""``.ci/suite.py`` over a small project: every test runs once, and what any of them came to is in the closing line."""
+"""``.ci/test`` over a small project: its closing line counts every test, and its exit status tells of every failure."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-SUITE = Path(__file__).resolve().parent.parent / ".ci" / "suite.py"
+ROOT = Path(__file__).resolve().parent.parent
 
 SETTINGS = """
 [tool.pytest.ini_options]
-addopts = ["--import-mode=importlib", "--strict-markers", "-p", "no:randomly"]
+addopts = ["--import-mode=importlib", "--strict-markers", "-p", "xdist"]
 markers = ["browser", "postgresql", "servers"]
+pythonpath = ["."]
 [tool.coverage.run]
 source = ["shop"]
+parallel = true
 [tool.coverage.report]
 fail_under = 98
 """
 
-# Neither half covers all of it.
 SHOP = """
 def open():
     return True
@@ -31,10 +31,9 @@ def close():
     return False
 """
 
-TESTS = """
+FIRST = """
 import os
 import signal
-import warnings
 
 import pytest
 import shop
@@ -45,32 +44,15 @@ EVENT = os.environ.get("EVENT", "")
 def broken():
     assert EVENT != "failures"
 
-@pytest.mark.servers
 def test_open():
     assert shop.open()
-    if EVENT == "kill servers":
+    if EVENT == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-
-@pytest.mark.postgresql
-@pytest.mark.filterwarnings("default")
-def test_with_servers():
-    warnings.warn("one")
-    assert EVENT != "failures"
 
 @pytest.mark.browser
 @pytest.mark.parametrize("number", range(3))
 def test_browser(number):
     pass
-
-def test_close():
-    assert not shop.close()
-    if EVENT == "kill others":
-        os.kill(os.getpid(), signal.SIGKILL)
-
-@pytest.mark.filterwarnings("default")
-def test_without_servers():
-    warnings.warn("another")
-    assert EVENT != "failures"
 
 def test_with_fixture(broken):
     pass
@@ -79,24 +61,46 @@ def test_with_fixture(broken):
 def test_expected():
     assert False
 
-def test_skipped():
-    pytest.skip("for the count")
-
 if EVENT == "collection":
     raise RuntimeError
 """
 
+SECOND = """
+import os
+import warnings
 
-def run(folder: Path, event: str = "", *arguments: str) -> tuple[int, str]:
-    """The exit status for ``arguments`` of the script, and all that it has printed."""
+import pytest
+import shop
+
+@pytest.mark.browser
+def test_close():
+    assert not shop.close()
+
+@pytest.mark.filterwarnings("default")
+def test_failing():
+    warnings.warn("one")
+    assert os.environ.get("EVENT") != "failures"
+
+def test_skipped():
+    pytest.skip("for the count")
+"""
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
+    """The exit status for ``arguments`` of the script, and its output."""
+    (folder / ".ci").mkdir()
+    for script in ("test", "chromium", "postgresql"):
+        shutil.copy(ROOT / ".ci" / script, folder / ".ci")
+    (folder / ".venv").symlink_to(sys.prefix)
     (folder / "pyproject.toml").write_text(SETTINGS)
     (folder / "shop.py").write_text(SHOP)
-    (folder / "test_shop.py").write_text(TESTS)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "PYTEST_"))}
+    (folder / "test_first.py").write_text(FIRST)
+    (folder / "test_second.py").write_text(SECOND)
+    removed = ("DJANGO_", "PYTEST_", "COVERAGE_", "CI")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(removed)}
     done = subprocess.run(
-        [sys.executable, str(SUITE), *(arguments or ("--",))],
-        cwd=folder,
-        env={**environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "EVENT": event},
+        [folder / ".ci" / "test", *arguments],
+        env={**inherited, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "CHROMIUM": sys.executable, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -112,42 +116,47 @@ def closing(output: str) -> str:
     return found[1]
 
 
-def test_all_tests_of_both_halves_are_counted(tmp_path: Path) -> None:
-    """And covered, which neither half does alone."""
+def test_tests_of_both_workers_are_counted_and_measured(tmp_path: Path) -> None:
     status, output = run(tmp_path)
-    assert (status, closing(output)) == (0, "8 passed, 1 skipped, 1 xfailed, 2 warnings"), output
-    assert output.index("The tests with servers:") < output.index("5 passed") < output.index("The tests without")
+    assert (status, closing(output)) == (0, "7 passed, 1 skipped, 1 xfailed, 1 warning"), output
+    assert "created: 2/2 workers" in output
+    assert re.search(r"^TOTAL .* 100%$", output, re.MULTILINE), output
+    assert "LEFT OUT" not in output
 
 
-def test_failures_of_both_halves_are_counted(tmp_path: Path) -> None:
-    status, output = run(tmp_path, "failures")
-    assert (status, closing(output)) == (1, "2 failed, 5 passed, 1 skipped, 1 xfailed, 2 warnings, 1 error"), output
-    assert "FAILED test_shop.py::test_with_servers" in output
-    assert "FAILED test_shop.py::test_without_servers" in output
+def test_failures_and_errors_are_counted(tmp_path: Path) -> None:
+    status, output = run(tmp_path, EVENT="failures")
+    assert (status, closing(output)) == (1, "1 failed, 5 passed, 1 skipped, 1 xfailed, 1 warning, 1 error"), output
+    assert "FAILED test_second.py::test_failing" in output
+    assert "ERROR test_first.py::test_with_fixture" in output
 
 
-@pytest.mark.parametrize(
-    ("half", "counts"),
-    [("servers", "3 passed, 1 skipped, 1 xfailed, 1 warning, 1 error"), ("others", "5 passed, 1 warning, 1 error")],
-)
-def test_a_killed_process_is_an_error(tmp_path: Path, half: str, counts: str) -> None:
-    status, output = run(tmp_path, f"kill {half}")
-    assert (status, closing(output)) == (1, counts), output
+def test_a_killed_worker_is_a_failure(tmp_path: Path) -> None:
+    status, output = run(tmp_path, EVENT="kill")
+    assert (status, closing(output).split(", ")[0]) == (1, "1 failed"), output
+    assert "crashed while running 'test_first.py::test_open'" in output
 
 
-def test_a_file_that_cannot_be_collected_is_one_error(tmp_path: Path) -> None:
-    status, output = run(tmp_path, "collection")
-    assert (status, closing(output)) == (1, "1 error"), output
+def test_a_file_that_cannot_be_collected_fails(tmp_path: Path) -> None:
+    status, output = run(tmp_path, EVENT="collection")
+    assert status == 1, output
+    assert "error" in closing(output)
 
 
-def test_too_little_coverage_fails(tmp_path: Path) -> None:
-    """That of the tests without servers is not enough."""
-    status, output = run(tmp_path, "", "servers", "browser", "postgresql", "--")
+def test_tests_without_their_program_are_left_out_and_named(tmp_path: Path) -> None:
+    """Without the browser's tests coverage is too low, so the status is an error although each test has passed."""
+    status, output = run(tmp_path, CHROMIUM="nowhere")
     assert (status, closing(output)) == (1, "3 passed, 1 skipped, 1 xfailed, 1 warning"), output
-    assert "LEFT OUT" in output
+    assert "Coverage failure: total of 75 is less than fail-under=98" in output
+    assert "LEFT OUT, because this machine lacks what they need: the tests marked browser" in output
+
+
+def test_nothing_is_left_out_under_ci(tmp_path: Path) -> None:
+    status, output = run(tmp_path, CHROMIUM="nowhere", CI="true")
+    assert (status, closing(output)) == (0, "7 passed, 1 skipped, 1 xfailed, 1 warning"), output
 
 
 def test_arguments_are_those_of_pytest(tmp_path: Path) -> None:
-    status, output = run(tmp_path, "", "browser", "--", "-k", "open or close or browser")
-    assert (status, closing(output)) == (0, "2 passed, 8 deselected"), output
-    assert output.count("test session starts") == 1
+    status, output = run(tmp_path, "-k", "open or close or browser or skipped")
+    assert (status, closing(output)) == (0, "5 passed, 1 skipped, 3 deselected"), output
+    assert "workers" not in output

@@ -166,7 +166,7 @@ class TestReading:
         with override_settings(ROUTESOCK=own):
             own["MAX_DEPTH"] = 3
             assert conf.get("MAX_DEPTH") == 3
-            assert conf.configured() is own
+            assert conf.project_settings() is own
 
     def test_other_keys_keep_their_defaults(self) -> None:
         """One key in the dict says nothing about the others."""
@@ -178,14 +178,14 @@ class TestReading:
         """Without ``ROUTESOCK``, and without anything in it, there are the defaults."""
         with override_settings(ROUTESOCK={"TIMEOUT": 1}):
             delattr(settings, "ROUTESOCK")
-            assert conf.configured() == {}
+            assert conf.project_settings() == {}
             assert conf.get("TIMEOUT") == DEFAULTS["TIMEOUT"]
 
     @pytest.mark.parametrize("value", [None, [], "TIMEOUT", 5], ids=repr)
     def test_value_that_is_no_dict_counts_as_none(self, value: Any) -> None:
         """A system check says so; the defaults are safe."""
         with override_settings(ROUTESOCK=value):
-            assert conf.configured() == {}
+            assert conf.project_settings() == {}
             assert conf.get("TIMEOUT") == DEFAULTS["TIMEOUT"]
 
     def test_unknown_name_is_a_key_error(self) -> None:

@@ -23,7 +23,7 @@ from django.utils.module_loading import import_string
 from uvicorn.main import main as uvicorn
 
 from routesock import conf
-from routesock._runtime.shutdown import LAST_WORDS
+from routesock._runtime.shutdown import CLOSE_LIMIT
 from routesock.throttling.redis import open_store
 from tests.docs_pages import ROOT, blocks_of
 from tests.servers import RedisServer, run_redis_server
@@ -162,7 +162,7 @@ def test_nobody_kills_a_process_that_is_still_draining() -> None:
     service = unit()["Service"]
     patience = re.search(r"--timeout-graceful-shutdown (\d+)", service["ExecStart"])
     assert patience
-    longest = conf.SETTINGS["DISCONNECT_GRACE"].default + LAST_WORDS + int(patience[1])
+    longest = conf.SETTINGS["DISCONNECT_GRACE"].default + CLOSE_LIMIT + int(patience[1])
     assert longest < int(service["TimeoutStopSec"])
     assert f"less than the {longest:.0f} s above" in PAGE
 

@@ -130,13 +130,13 @@ def test_losses_are_what_a_sender_numbered_between_its_first_and_its_last_arriva
     arrivals: list[tuple[str, int]], ends: set[int]
 ) -> None:
     """In any order, with any repetition, and with bursts that end anywhere."""
-    watch, stay = Watch(), object()
+    watch, period = Watch(), object()
     firsts: dict[str, int] = {}
     delivered: set[tuple[str, int]] = set()
     told: set[tuple[str, int]] = set()
     burst = 0
     for index, (sender, number) in enumerate(arrivals):
-        more = watch.arrived(stay, sender, number, certain=True)
+        more = watch.arrived(period, sender, number, certain=True)
         assert (more is None) == ((sender, number) in delivered)
         burst += more or 0
         delivered.add((sender, number))
@@ -155,12 +155,12 @@ def test_losses_are_what_a_sender_numbered_between_its_first_and_its_last_arriva
 
 @given(ARRIVALS)
 def test_nothing_is_lost_as_long_as_it_is_uncertain_who_is_in_the_group(arrivals: list[tuple[str, int]]) -> None:
-    watch, stay = Watch(), object()
-    new = Counter(arrival for arrival in arrivals if watch.arrived(stay, *arrival, certain=False) is not None)
+    watch, period = Watch(), object()
+    new = Counter(arrival for arrival in arrivals if watch.arrived(period, *arrival, certain=False) is not None)
     assert new == Counter({*arrivals})
 
 
-def test_a_stay_in_a_group_knows_nothing_of_the_one_before() -> None:
+def test_a_period_in_a_group_knows_nothing_of_the_one_before() -> None:
     watch = Watch()
     first, second = object(), object()
     assert watch.arrived(first, "a", 1, certain=True) == 0
@@ -171,13 +171,13 @@ def test_a_stay_in_a_group_knows_nothing_of_the_one_before() -> None:
 def test_a_hub_follows_so_many_senders_and_waits_for_so_many_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "MAX_COUNTERS", 3)
     monkeypatch.setattr(losses, "MAX_MISSING", 5)
-    watch, stay = Watch(), object()
+    watch, period = Watch(), object()
     for sender in "abcd":
-        watch.arrived(stay, sender, 1, certain=True)
-    assert watch.arrived(stay, "d", 1_000_001, certain=True) == 999_999
-    assert watch.arrived(stay, "a", 9, certain=True) == 0  # forgotten, and so a beginning
+        watch.arrived(period, sender, 1, certain=True)
+    assert watch.arrived(period, "d", 1_000_001, certain=True) == 999_999
+    assert watch.arrived(period, "a", 9, certain=True) == 0  # forgotten, and so a beginning
     assert (len(watch._seen), len(watch._missing)) == (3, 5)
-    late = [watch.arrived(stay, "d", number, certain=True) for number in (1_000_000, 999_996, 999_995)]
+    late = [watch.arrived(period, "d", number, certain=True) for number in (1_000_000, 999_996, 999_995)]
     assert late == [-1, -1, None]
 
 

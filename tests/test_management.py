@@ -37,15 +37,15 @@ async def test_it_sends(words: list[str], payload: Any) -> None:
         async with RouteClient(Room) as client:
             await sync_to_async(call_command)(Command(), "room 1", "told", *words, "--layer", "other", stdout=out)
             assert (await client.expect_push("told")).payload == payload
-    assert "has taken it" in out.getvalue()
+    assert "was sent to the channel layer 'other'" in out.getvalue()
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["room", "told", "{text}"], "no JSON"),
-        (["room", "told", "1", "--layer", "nowhere"], "no 'nowhere' in CHANNEL_LAYERS"),
-        (["room", "told", "1", "--layer", "memory"], "reaches no other process"),
+        (["room", "told", "{text}"], "not valid JSON"),
+        (["room", "told", "1", "--layer", "nowhere"], "CHANNEL_LAYERS has no layer 'nowhere'"),
+        (["room", "told", "1", "--layer", "memory"], "does not reach other processes"),
         (["room", "PING", "1"], "reserved"),
         (["room", "told", "1", "--layer", "down"], "ConnectionError: down"),
         (["room", "told", "1", "--layer", "core"], "was not sent: ConnectionError"),

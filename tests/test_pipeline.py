@@ -275,7 +275,7 @@ async def test_a_schema_that_may_use_the_database_runs_in_its_thread(name: str, 
 
 
 def test_a_hook_that_the_class_does_not_have_is_found_at_class_creation() -> None:
-    with pytest.raises(RouteSetupError, match=r"Broken\.get: hydrate='nowhere' names no method"):
+    with pytest.raises(RouteSetupError, match=r"Broken\.get: hydrate='nowhere' is not a method"):
 
         class Broken(RouteMixin, AsyncJsonWebsocketConsumer):
             @route("get", hydrate="nowhere")

@@ -31,7 +31,7 @@ from routesock import (
     send_event,
 )
 from routesock._groups import hub
-from routesock.auth._login import signal_receivers
+from routesock.auth._login import revocation
 from routesock.exceptions import InvalidPush
 from routesock.testing import RouteClient
 from tests.layers.in_memory import CROSSING, Crossing
@@ -323,7 +323,7 @@ class TestUsers:
     @pytest.fixture(autouse=True)
     def received(self) -> None:
         """What the app connects in a project that has it installed."""
-        signal_receivers.connect()
+        revocation.connect_signals()
 
     @pytest.mark.parametrize("layers", LAYERS)
     @pytest.mark.parametrize("ends", [True, False])

@@ -17,8 +17,8 @@ from django.utils.functional import SimpleLazyObject
 from routesock import Reply, Request, RouteMixin, RouteSetupError, Throttle, route, run_on_loop
 from routesock.exceptions import Conflict
 from routesock.testing import ConnectionClosed, RouteClient, forget_throttles
-from routesock.throttling.base import PASSED, Bucket, Decision, StoreError
-from routesock.throttling.stores import Counter
+from routesock.throttling.base import ALLOWED, Bucket, Decision, StoreError
+from routesock.throttling.stores import MonitoredStore
 
 ALICE = User(pk=1, username="alice")
 BOB = User(pk=2, username="bob")
@@ -80,7 +80,7 @@ class TestDeclaration:
         """And named."""
         with pytest.raises(RouteSetupError, match=f"Limited.{option}"):
             consumer(**{option: 5})
-        with pytest.raises(RouteSetupError, match="is no rate"):
+        with pytest.raises(RouteSetupError, match="is not a rate"):
             consumer(**{option: "5/x"})
 
     @pytest.mark.parametrize("hook", [lambda: "a", lambda one, two: "a"])
@@ -95,7 +95,7 @@ class TestDeclaration:
         def yielding(request: Request) -> Iterator[str]:
             yield "a"
 
-        with pytest.raises(RouteSetupError, match="returns a value"):
+        with pytest.raises(RouteSetupError, match=r"Write `def scope\(request\)`"):
             consumer(throttle=Throttle("2/h", scope=yielding))
 
     def test_a_socket_is_not_counted_by_itself(self) -> None:
@@ -245,7 +245,7 @@ class TestWho:
             async with RouteClient(consumer(throttle=Throttle("1/h", scope=scope))) as client:
                 assert [(await client.call("go", payload)).status for payload in (1, 1, 2)] == [200, 429, 200]
 
-    @pytest.mark.parametrize("answer", [None, True, 1.5, b"a", ("a",), object()], ids=repr)
+    @pytest.mark.parametrize("answer", [None, True, 1.5, b"a", ("a",), pytest.param(object(), id="object()")], ids=repr)
     async def test_function_that_names_nobody_is_a_fault(self, answer: Any) -> None:
         """And never one bucket for all, nor a call that is not counted."""
         cls = consumer(throttle=Throttle("1/h", scope=run_on_loop(lambda request: answer)))
@@ -581,10 +581,10 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Have a store that cannot decide."""
     store = Failing()
 
-    async def counter_of(alias: str) -> Counter:
-        return Counter(store)
+    async def get_store(alias: str) -> MonitoredStore:
+        return MonitoredStore(store)
 
-    monkeypatch.setattr("routesock._pipeline.throttle_steps.counter_of", counter_of)
+    monkeypatch.setattr("routesock._pipeline.throttle_steps.get_store", get_store)
     return store
 
 
@@ -608,12 +608,12 @@ class TestOutage:
         with override_settings(
             CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "small"}}
         ):
-            stores._local["small"] = stores.MemoryStore(most=2)
+            stores._memory_stores["small"] = stores.MemoryStore(max_logs=2)
             try:
                 assert await passed(cls, *scopes, *scopes) == [True, True, True, True, False, False, True, True]
             finally:
-                del stores._local["small"]
-        assert caplog.text.count("no room for another") == 1
+                del stores._memory_stores["small"]
+        assert caplog.text.count("The memory store is full") == 1
 
     async def test_deadline_begins_when_the_handler_does(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What the store took is not held against it."""
@@ -629,7 +629,7 @@ class TestOutage:
         store = failing(monkeypatch)
 
         async def take(buckets: Any, timeout: float, *, quotas: bool) -> Decision:
-            return PASSED
+            return ALLOWED
 
         store.take = take
         async with RouteClient(cls) as client:

@@ -15,7 +15,8 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import channel_layers
 
 from routesock import Request, RouteMixin, route
-from routesock._groups.layer_recovery import WORKERS, _recoveries, recovery_of, waits
+from routesock._groups.layer_recovery import FIRST_RETRY, LAST_RETRY, WORKERS, _recoveries, recovery_of
+from routesock._runtime.supervision import backoff
 from tests.layers.flaky import FlakyLayer
 from tests.layers.in_memory import as_default
 from tests.takeover.driver import Socket, turns, until
@@ -152,7 +153,7 @@ async def test_a_call_of_a_consumer_that_takes_too_long_is_none(sockets: Sockets
     with pytest.raises(TimeoutError):
         await layer_of(socket).group_add("slow", channel_of(socket))
     (recovery,) = _recoveries.values()
-    assert recovery._task is None
+    assert not recovery.is_running
     layer.slow.clear()
 
 
@@ -217,7 +218,7 @@ async def test_a_receive_that_waited_in_vain_is_no_outage(
     await until(lambda: layer.calls)
     await hears(layer, "all", *members)
     (recovery,) = _recoveries.values()
-    await until(lambda: recovery._task is None)
+    await until(lambda: not recovery.is_running)
     assert len(layer.calls) == 1
     assert levels(caplog) == []
 
@@ -296,13 +297,85 @@ async def test_a_layer_that_is_down_is_not_asked_for_every_group_at_each_try(
     assert len(layer.calls) == WORKERS
 
 
-def test_the_waits_grow_to_two_seconds_and_are_not_the_same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    first, second = ([*islice(waits(), 20)] for _ in range(2))
+def test_the_waits_grow_to_two_seconds_and_are_not_the_same_everywhere() -> None:
+    first, second = ([*islice(backoff(FIRST_RETRY, LAST_RETRY), 20)] for _ in range(2))
     assert first != second
     for wait in (first, second):
         assert wait[0] <= 0.1
         assert all(1 <= seconds <= 2 for seconds in wait[5:])
+
+
+@pytest.mark.parametrize("exc", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()], ids=type)
+async def test_a_group_for_which_the_layer_raises_what_no_layer_should_keeps_nobody_else_out(
+    exc: BaseException, sockets: Sockets, layer: FlakyLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = await sockets.add("bad"), await sockets.add("own")
+    group_add = layer.group_add
+    failing = True
+
+    async def adding(group: str, channel: str) -> None:
+        if group == "bad" and failing:
+            raise exc
+        await group_add(group, channel)
+
+    layer.group_add = adding  # type: ignore[method-assign]
+    layer.groups.clear()
+    layer.fail()
+    await until(lambda: layer.members("all") == 2)
+    await hears(layer, "all", first, second)
+    await hears(layer, "own", second)
+    failing = False
+    await until(lambda: layer.members("bad") == 1)
+    assert levels(caplog)[0] == "ERROR"
+
+
+async def test_a_recovery_that_is_cancelled_by_other_code_is_started_again(
+    sockets: Sockets, layer: FlakyLayer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("routesock._runtime.supervision.FIRST_RESTART", 0.005)
+    first, second = await sockets.add("own"), await sockets.add("own")
+    (recovery,) = _recoveries.values()
+    layer.held.add(("group_add", "own"))
+    layer.stop()
+    layer.calls.clear()
+    before = asyncio.all_tasks()
+    layer.start()
+    await until(lambda: ("group_add", "own") in layer.calls)
+    for task in asyncio.all_tasks() - before:
+        task.cancel()
+    layer.release(("group_add", "own"))
+    await until(lambda: (layer.members("all"), layer.members("own")) == (2, 2))
+    await hears(layer, "own", first, second)
+    assert sum("recovery" in record.getMessage() for record in caplog.records) == 1
+    await until(lambda: not recovery.is_running)
+
+
+class BrokenHandler(logging.Handler):
+    def handle(self, record: logging.LogRecord) -> bool:
+        raise ConnectionError("The log server is down.")
+
+
+async def test_a_log_handler_that_raises_changes_nothing(
+    sockets: Sockets, layer: FlakyLayer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It must not make a socket's reader run for ever without a turn for anything else."""
+    handler = BrokenHandler()
+    logging.getLogger("routesock.socket").addHandler(handler)
+    try:
+        first, second = await sockets.add("own"), await sockets.add("own")
+        layer.stop()
+        await turns()
+        assert (await first.call("echo", 1))["payload"] == 1
+        layer.start()
+        await hears_again(layer, first, second)
+    finally:
+        logging.getLogger("routesock.socket").removeHandler(handler)
+    assert "The log server is down." in capsys.readouterr().err
+
+
+async def hears_again(layer: FlakyLayer, *members: Socket) -> None:
+    await until(lambda: layer.members("own") == len(members))
+    await hears(layer, "own", *members)
 
 
 in_connect: ContextVar[str] = ContextVar("in_connect", default="nothing")
@@ -446,7 +519,7 @@ async def test_a_joining_that_comes_when_the_layer_answers_again_is_undone(
     layer.release(("group_add", "own"))
     assert layer.members("own") == 1
     await until(lambda: layer.members("own") == 0)
-    await until(lambda: not recovery._left_behind)
+    await until(lambda: not recovery._departed)
 
 
 async def test_a_group_that_is_joined_while_it_is_still_being_left_is_remembered(
@@ -522,7 +595,7 @@ async def test_groups_that_an_ended_socket_could_not_leave_are_left_after_the_ou
     await until(lambda: (layer.members("own"), layer.members("all")) == (1, 1))
     await hears(layer, "own", other)
     (recovery,) = _recoveries.values()
-    await until(lambda: not recovery._left_behind)
+    await until(lambda: not recovery._departed)
 
 
 async def test_an_outage_outlives_no_socket(sockets: Sockets, layer: FlakyLayer) -> None:

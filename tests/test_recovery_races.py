@@ -162,7 +162,7 @@ async def test_members_are_in_the_groups_that_they_want(seed: int, monkeypatch: 
     await turns()
 
     def is_right() -> bool:
-        return all(recovery._task is None for recovery in _recoveries.values()) and all(
+        return all(not recovery.is_running for recovery in _recoveries.values()) and all(
             wanted is None or wanted is (visitor.membership.channel in layer.groups[group])
             for visitor in visitors
             for group, wanted in visitor.wants.items()

@@ -659,7 +659,9 @@ class TestMiddleware:
         consumer(route_middleware=middleware)
 
     @pytest.mark.parametrize(
-        "middleware", [pass_on, "shop.m", {"m": pass_on}, {pass_on}, 5, None, iter([pass_on])], ids=repr
+        "middleware",
+        [pass_on, "shop.m", {"m": pass_on}, {pass_on}, 5, None, iter([pass_on])],
+        ids=["function", "name", "dict", "set", "int", "None", "iterator"],
     )
     def test_middleware_is_a_list_or_a_tuple(self, middleware: Any) -> None:
         """An iterator would be used up by the first class, and a set has no order."""
@@ -691,7 +693,11 @@ class TestHooks:
     HOOKS = ("hydrate", "dehydrate")
 
     @pytest.mark.parametrize("option", HOOKS)
-    @pytest.mark.parametrize("hook", [str, dict, len, functools.partial(int, base=10), mock.Mock()], ids=repr)
+    @pytest.mark.parametrize(
+        "hook",
+        [str, dict, len, functools.partial(int, base=10), mock.Mock()],
+        ids=["str", "dict", "len", "partial", "mock"],
+    )
     def test_callable_of_one_argument_is_a_hook(self, option: str, hook: Any) -> None:
         """Functions, classes, builtins that hide their signature, partials."""
         given(**{option: hook})
@@ -711,7 +717,7 @@ class TestHooks:
         marked = given(**{option: "hook"})(lambda self, request: None)
         for attributes in ({}, {"hook": 5}):
             message = refusal(lambda attributes=attributes: consumer(handler=marked, **attributes))  # type: ignore[misc]
-            assert f"Chat.handler: {option}='hook' names no method of the class." in message
+            assert f"Chat.handler: {option}='hook' is not a method of the class." in message
 
     @pytest.mark.parametrize("option", HOOKS)
     @pytest.mark.parametrize("hook", [5, "", "no name", "self.load", ["load"], ()], ids=repr)
@@ -737,7 +743,9 @@ class TestHooks:
 
         assert refusal(lambda: given(**{option: load})).endswith("yields. Return the result instead.")
 
-    @pytest.mark.parametrize("schema", [5, "SendSchema", {"text": str}, [], object()], ids=repr)
+    @pytest.mark.parametrize(
+        "schema", [5, "SendSchema", {"text": str}, [], pytest.param(object(), id="object()")], ids=repr
+    )
     def test_schema_of_no_library_is_refused(self, schema: Any) -> None:
         """The message lists what is accepted."""
         assert "is no schema." in refusal(lambda: route("send", schema=schema))
@@ -785,7 +793,7 @@ class TestBases:
     @pytest.mark.parametrize("base", [AsyncConsumer, AsyncHttpConsumer])
     def test_mixin_on_another_kind_of_consumer_is_refused(self, base: type) -> None:
         """There are no frames to route."""
-        assert "Chat is no WebSocket consumer" in refusal(lambda: type("Chat", (RouteMixin, base), {}))
+        assert "Chat is not a WebSocket consumer" in refusal(lambda: type("Chat", (RouteMixin, base), {}))
 
     def test_base_with_its_own_call_is_refused(self) -> None:
         """The mixin in front would replace it without a word; behind it, both work."""

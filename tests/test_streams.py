@@ -418,7 +418,7 @@ async def test_a_wrapper_that_hides_a_generator_is_told_so(caplog: pytest.LogCap
     cls: Any = type("Chat", (Streams,), {"wrapper": route("wrapped")(wrapper)})
     async with socket(cls) as client:
         assert (await client.call("wrapped", 1))["status"] == 500
-    assert "write what wraps it so that it yields, too" in caplog.text
+    assert "Write the decorator around it as a generator function too" in caplog.text
 
 
 @given(steps=st.lists(st.sampled_from(["item", "wait", "cancel", "stall", "read", "fail"]), max_size=12))

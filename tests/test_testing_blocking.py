@@ -290,7 +290,7 @@ class WithoutDatabase(SimpleTestCase):
                     await sync_to_async(time.sleep)(0.001)
                 await self.send_json({"route": "news", "payload": None})
 
-        with RouteClient(Hopping) as client, pytest.raises(AssertionError, match="No push was to come"):
+        with RouteClient(Hopping) as client, pytest.raises(AssertionError, match="Unexpected push"):
             client.refute_push("news", within=0)
 
     def test_timeouts_leave_the_application_alone(self) -> None:
@@ -392,11 +392,11 @@ def test_cancelled_work_is_not_done() -> None:
     work.open()
     work.submit(done.append, 1).cancel()
     work.submit(done.append, 2)
-    assert not work.idle_since(0)
+    assert not work.is_idle_since(0)
     last = work.submit(done.append, 3)
     work.work_until(last)
     assert done == [2, 3]
-    assert work.idle_since(3)
+    assert work.is_idle_since(3)
 
 
 class Echo(AsyncJsonWebsocketConsumer):

@@ -126,7 +126,7 @@ def test_an_async_client_left_open_is_an_error(pytester: pytest.Pytester) -> Non
         """,
     )
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*still open: use `async with route_client(...) as client`*"])
+    result.stdout.fnmatch_lines(["*still open after the test. Use `async with route_client(...) as client`*"])
 
 
 def test_what_the_application_died_of_fails_the_test(pytester: pytest.Pytester) -> None:

@@ -709,20 +709,20 @@ def with_topic(**options: Any) -> Any:
         ({"name": 5}, "A topic's name is a string"),
         ({"name": "a..b"}, "empty segment"),
         ({"permissions": IsAuthenticated}, "permissions= is a list of permissions"),
-        ({"permissions": ["may"]}, "names no method"),
+        ({"permissions": ["may"]}, "is not a method"),
         ({"permissions": (), "recheck": True}, "permissions=() has none"),
         ({"throttle": 5}, "throttle= is a rate"),
         ({"schema": 5}, "5"),
         ({"hydrate": 5}, "hydrate= is a function"),
-        ({"hydrate": "missing"}, "names no method"),
+        ({"hydrate": "missing"}, "is not a method"),
         ({"dehydrate": 5}, "dehydrate= is a function"),
         ({"timeout": 0}, "timeout is a positive number"),
         ({"middleware": [len]}, "async def m(request, call_next)"),
         ({"unsubscribe": 5}, "unsubscribe= is a function"),
-        ({"unsubscribe": "missing"}, "unsubscribe='missing' names no method"),
+        ({"unsubscribe": "missing"}, "unsubscribe='missing' is not a method"),
         ({"unsubscribe": lambda: None}, "cannot be called with one argument"),
         ({"recheck": 1}, "recheck= is True or False"),
-        ({"permissions": [Member]}, "looks at objects alone"),
+        ({"permissions": [Member]}, "checks objects only"),
     ],
 )
 def test_a_wrong_option_is_refused(options: dict[str, Any], says: str) -> None:
@@ -812,7 +812,7 @@ def test_the_system_checks_know_topics() -> None:
     messages = [str(message.msg) for message in checks.check_consumers(None) if message.obj is OnSync]
     assert sum("OnSync.room is async on a sync consumer" in text for text in messages) == 1
     assert sum("OnSync.left is async on a sync consumer" in text for text in messages) == 1
-    assert sum("everybody may call 'SUBSCRIBE open'" in text for text in messages) == 1
+    assert sum("everyone may call 'SUBSCRIBE open'" in text for text in messages) == 1
 
 
 async def test_turns_leave_no_task_of_a_subscription() -> None:

@@ -3,71 +3,75 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import logging
-import os
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import Any, Final, Protocol
 
-from .._runtime.compat import crosses, hub_channel, widen
+from .._compat import ensure_capacity, hub_channel, reaches_other_processes
 from .._runtime.instrumentation import printable
+from .._runtime.supervision import Guard, Supervisor, plain_task, reset_after_fork, safe_logger
 from ..auth._login.revocation import TYPE as REVOCATION
 from ..auth._login.revocation import received
 from . import losses
 from .envelopes import EVENT, PUSH, Broadcast, EventMessage, Message
 from .layer_membership import Membership
 from .layer_recovery import CALL_LIMIT
-from .losses import Arrivals, Stay
+from .losses import Arrivals, Period
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
 MAX_PENDING: Final = 64
-"""Messages that wait until those before them are written; then whoever brings more waits, too."""
+"""Messages that wait until those before them are written. Above that, :meth:`Hub.accept` waits too."""
 
 MAX_BACKLOG: Final = 10_000
-"""Messages that wait at most where other threads bring them, who do not wait; then more of those are dropped."""
+"""Messages that wait at most where other threads send them, which cannot wait. Further ones are dropped."""
 
 FAIR_SHARE: Final = 64
-"""Sockets that are written to before the loop has a turn."""
+"""Sockets that are written to, and messages that are read, before the loop has a turn."""
 
 SEND_LIMIT: Final = 5.0
 """Seconds for a channel layer to take a broadcast."""
+
+_MESSAGE: Final = Guard("The handling of a channel-layer message")
+
+_DELIVERY: Final = Guard("The delivery of a push or an event to a socket")
+
+_LEAVING: Final = Guard("Leaving a group of the channel layer")
 
 
 class Member(Protocol):
     """A socket in some groups."""
 
     id: str | None
-    """What it calls itself, if that was asked for."""
+    """Excludes it from its own broadcasts; ``None`` until it has sent one that does so."""
 
     def deliver(self, broadcast: Broadcast | EventMessage) -> None:
-        """Write it, or begin to; have an event told in its turn. Raises nothing, and does not wait."""
+        """Write a push, or begin to; queue an event. Does not wait."""
 
 
 class _Group:
-    __slots__ = ("joined", "lock", "members", "stay")
+    __slots__ = ("joined", "lock", "members", "period")
 
     def __init__(self) -> None:
         self.members: dict[Member, None] = {}
-        self.lock = asyncio.Lock()  # for what the layer is told
+        self.lock = asyncio.Lock()  # around calls to the layer
         self.joined = False
-        self.stay = Stay(inf)
+        self.period = Period(inf)
 
 
 class Hub:
-    """Hands what a channel layer delivers, once, to the members of this event loop.
+    """Delivers what a channel layer brings, once, to the members of this event loop.
 
-    Where the layer reaches no other process (the in-memory one, or none at all) it is not asked for anything. A hub
-    ends with its last member; all of its methods but :meth:`take` are called on its loop.
+    Where the layer reaches no other process (the in-memory one, or none at all) it is not called. A hub ends with its
+    last member. All of its methods but :meth:`take` are called on its loop.
     """
 
     def __init__(self, layer: Any, loop: asyncio.AbstractEventLoop, ended: Callable[[Hub], None]) -> None:
-        """``ended`` is called when the last member has left: nobody is to join any more."""
+        """``ended`` is called when the last member has left. No member may join afterwards."""
         self.layer = layer
         self._ended = ended
         self.loop = loop
@@ -75,18 +79,20 @@ class Hub:
         self._membership: Membership | None = None
         self._arrivals = Arrivals(layer, loop)
         self._opening = asyncio.Lock()
-        self._reader: asyncio.Task[None] | None = None
-        self._writer: asyncio.Task[None] | None = None
+        self._reader: Supervisor | None = None
+        self._writer = Supervisor("The writer of broadcasts", self._write, loop)
         self._tidying: set[asyncio.Task[None]] = set()
         self._pending: deque[Broadcast | EventMessage] = deque()
+        # The one that is being written, its group, and the members that have not got it yet.
+        self._current: tuple[Broadcast | EventMessage, _Group, Iterator[Member]] | None = None
         self._has_room = asyncio.Event()
         self._has_room.set()
 
     async def join(self, group: str, member: Member) -> None:
-        """Let ``member`` have what is sent to ``group``. Raises what the layer raises; then it is not in it."""
+        """Deliver to ``member`` what is sent to ``group``. Raises what the layer raises; then it is not in it."""
         entry = self._groups.setdefault(group, _Group())
         entry.members[member] = None
-        if not crosses(self.layer):
+        if not reaches_other_processes(self.layer):
             return
         try:
             async with asyncio.timeout(SEND_LIMIT), entry.lock:
@@ -94,20 +100,20 @@ class Hub:
                     membership = await self._open()
                     await membership.group_add(group, membership.channel)
                     entry.joined = True
-                    entry.stay = Stay(self.loop.time())
-                entry.members[member] = None  # another call of the member's may have failed meanwhile, and left
+                    entry.period = Period(self.loop.time())
+                entry.members[member] = None  # another call of the member may have failed meanwhile, and left
         except BaseException:
             await self.leave(group, member)
             raise
 
     async def leave(self, group: str, member: Member) -> None:
-        """The opposite. Raises nothing: a group that the layer does not let go is left when it works again."""
+        """Undo :meth:`join`. Never raises: a group that the layer fails to leave is left when it works again."""
         entry = self._groups.get(group)
         if entry is None:
             return
         entry.members.pop(member, None)
         if not entry.members:
-            task = self._start(self._tidy(group, entry))
+            task = plain_task(self._tidy(group, entry), self.loop)
             self._tidying.add(task)
             task.add_done_callback(self._tidying.discard)
             await asyncio.wait({task}, timeout=CALL_LIMIT)
@@ -118,7 +124,7 @@ class Hub:
         self._take(message)
 
     def take(self, message: Message) -> None:
-        """As :meth:`accept`, but without waiting for room: where far too much waits, it is dropped."""
+        """As :meth:`accept`, but without waiting for room: above ``MAX_BACKLOG`` the message is dropped."""
         group = message["group"]
         if len(self._pending) < MAX_BACKLOG:
             self._take(message)
@@ -128,7 +134,7 @@ class Hub:
     def _take(self, message: Message) -> None:
         try:
             carried = EventMessage(message) if message["type"] == EVENT else Broadcast(message)
-        except (KeyError, TypeError, ValueError, RecursionError):  # of another version of routesock, maybe
+        except (KeyError, TypeError, ValueError, RecursionError):  # perhaps sent by another version of routesock
             logger.warning("A broadcast that cannot be read was ignored.", exc_info=True)
             return
         if carried.group not in self._groups:
@@ -136,57 +142,72 @@ class Hub:
         self._pending.append(carried)
         if len(self._pending) >= MAX_PENDING:
             self._has_room.clear()
-        if self._writer is None:
-            self._writer = self._start(self._write())
+        self._writer.start()
 
     async def _write(self) -> None:
-        try:
-            while self._pending:
-                broadcast = self._pending.popleft()
-                self._has_room.set()
-                entry = self._groups.get(broadcast.group)
-                members = () if entry is None else entry.members
-                excluded = broadcast.excluded
-                for count, member in enumerate([*members], 1):
-                    if member in members and (excluded is None or member.id != excluded):
+        """Deliver what is pending. Goes on where it was if it was cancelled: no member gets a message twice, or misses
+        it.
+        """
+        while (current := self._current or self._next()) is not None:
+            self._current = broadcast, entry, waiting = current
+            excluded = broadcast.excluded
+            for count, member in enumerate(waiting, 1):
+                with _DELIVERY:
+                    if member in entry.members and (excluded is None or member.id != excluded):
                         member.deliver(broadcast)
-                    if count % FAIR_SHARE == 0:
-                        await asyncio.sleep(0)
-        finally:
-            self._writer = None
+                if count % FAIR_SHARE == 0:
+                    await asyncio.sleep(0)
+            self._current = None
+
+    def _next(self) -> tuple[Broadcast | EventMessage, _Group, Iterator[Member]] | None:
+        while self._pending:
+            broadcast = self._pending.popleft()
+            self._has_room.set()
+            entry = self._groups.get(broadcast.group)
+            if entry is not None:
+                return broadcast, entry, iter([*entry.members])
+        return None
 
     async def _open(self) -> Membership:
         async with self._opening:
             if self._membership is None:
-                self._membership = Membership(self.layer, hub_channel(self.layer, await self.layer.new_channel()))
-                self._reader = self._start(self._read(self._membership))
+                membership = Membership(self.layer, hub_channel(self.layer, await self.layer.new_channel()))
+                self._reader = Supervisor("The reader of a channel layer", partial(self._read, membership), self.loop)
+                self._reader.start()
+                self._membership = membership
             return self._membership
 
     async def _read(self, membership: Membership) -> None:
         receive = partial(self.layer.receive, membership.channel)
         while True:
-            message = await membership.receive(receive)
-            kind = message.get("type")
-            if kind in (PUSH, EVENT):
-                if self._is_new(message):
-                    await self.accept(message)
-            elif kind == REVOCATION:
-                received(message)
-            else:
-                logger.warning("A channel-layer message of type %s is none of routesock's.", printable(kind))
+            for _ in range(FAIR_SHARE):
+                message = await membership.receive(receive)
+                with _MESSAGE:
+                    await self._handle(message)
+            await asyncio.sleep(0)  # a layer may return what it has at once
+
+    async def _handle(self, message: Message) -> None:
+        kind = message.get("type")
+        if kind in (PUSH, EVENT):
+            if self._is_new(message):
+                await self.accept(message)
+        elif kind == REVOCATION:
+            received(message)
+        else:
+            logger.warning("A channel-layer message of the unknown type %s was ignored.", printable(kind))
 
     def _is_new(self, message: Message) -> bool:
         group = message.get("group")
         entry = self._groups.get(group) if isinstance(group, str) else None
-        return entry is None or self._arrivals.is_new(entry.stay, message)
+        return entry is None or self._arrivals.is_new(entry.period, message)
 
     async def _tidy(self, group: str, entry: _Group) -> None:
-        """Leave ``group`` if it has no member here any more, and end with the last group."""
+        """Leave ``group`` if it has no member here, and end with the last group."""
         async with entry.lock:
             if entry.members or self._groups.get(group) is not entry:
                 return
             if entry.joined and self._membership is not None:
-                with suppress(Exception):  # the membership has logged it, and goes on trying
+                with _LEAVING, suppress(Exception):  # the membership has logged it, and goes on trying
                     async with asyncio.timeout(CALL_LIMIT):
                         await self._membership.group_discard(group, self._membership.channel)
                 entry.joined = False
@@ -195,19 +216,17 @@ class Hub:
         if not self._groups:
             await self._end()
 
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        # In a context of its own: what a server's send() finds there must not be some sender's.
-        return self.loop.create_task(coroutine, context=contextvars.Context())
-
     async def _end(self) -> None:
         self._ended(self)
         self._arrivals.end()
+        self._pending.clear()  # none of it is for a member
+        self._has_room.set()
+        await self._writer.end()
         membership, self._membership = self._membership, None
         reader, self._reader = self._reader, None
         if membership is not None and reader is not None:
             membership.leaving()
-            reader.cancel()
-            await asyncio.wait({reader})
+            await reader.end()
             await membership.leave_all()
 
 
@@ -243,13 +262,13 @@ def _hubs_of(layer: Any) -> Iterator[Hub]:
 
 
 async def send(layer: Any, message: Message) -> None:
-    """Bring ``message`` to its group, in all processes that ``layer`` reaches.
+    """Send ``message`` to its group, in all processes that ``layer`` reaches.
 
     Raises what the layer raises, and ``TimeoutError`` when it takes longer than ``SEND_LIMIT``: the message may have
     arrived then, or not.
     """
-    if crosses(layer):
-        widen(layer)
+    if reaches_other_processes(layer):
+        ensure_capacity(layer)
         counter, number = losses.number(layer, message["group"])
         try:
             async with asyncio.timeout(SEND_LIMIT):
@@ -271,12 +290,8 @@ async def send(layer: Any, message: Message) -> None:
                 logger.debug("A hub's loop is closed.", exc_info=True)
 
 
-def _begin_anew() -> None:
+@reset_after_fork
+def _forget_all() -> None:
     global _lock
     _lock = threading.Lock()
     _hubs.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    # Its loops are its parent's, and do not run here; nor does a thread that may have the lock.
-    os.register_at_fork(after_in_child=_begin_anew)

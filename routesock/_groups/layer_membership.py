@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from .._compat import keeps_channel
 from .layer_recovery import CALL_LIMIT, FIRST_RETRY, Recovery, each, recovery_of
-
-logger: Final = logging.getLogger("routesock.socket")
 
 _CANCEL_AGAIN: Final = 0.25
 """Seconds that a cancelled ``receive()`` has to end. ``asyncio.wait_for`` of Python 3.11 may lose a cancellation."""
 
 _REFUSED: Final = (TypeError, ValueError, AssertionError, AttributeError, NotImplementedError)
-"""What a layer raises for a name or a call that it does not take; nothing has been sent then."""
+"""What a layer raises for a name or a call that it does not accept. Nothing has been sent then."""
 
 
 class RememberingLayer:
@@ -57,28 +55,29 @@ class RememberingLayer:
 
 
 class Membership:
-    """What ``channel``, a socket's own, has joined of the groups of ``layer``; a :class:`~.recovery.Member`."""
+    """The groups of ``layer`` that ``channel`` has joined; a :class:`~.layer_recovery.Member` of its recovery."""
 
     __slots__ = ("_ended", "_groups", "_leaving", "_loop", "_recovery", "channel", "layer", "receiving")
 
     def __init__(self, layer: Any, channel: str) -> None:
         self.layer = layer
         self.channel = channel
-        self._groups: dict[str, bool] = {}  # False: it shall not be in that group, but the layer may have it there
+        # False: the channel shall not be in that group, but the layer may have it there.
+        self._groups: dict[str, bool] = {}
         self._leaving = False
         self._ended = False
         self._loop = asyncio.get_running_loop()
         self._recovery: Recovery | None = None
         self.receiving: asyncio.Task[Any] | None = None
-        """Who waits in the layer's ``receive()`` for a message of the channel."""
+        """The task that waits in the layer's ``receive()`` for a message of the channel."""
 
-    # What the consumer calls
+    # Called by the consumer
 
     async def group_add(self, group: str, channel: str) -> Any:
         """Join ``group`` and remember it. Raises what the layer raises; then it is not remembered."""
-        if not self._is_ours(group, channel):
+        if not self._is_own(group, channel):
             return await self.layer.group_add(group, channel)
-        if self._leaving:  # nobody reads what would come
+        if self._leaving:  # nothing reads what would come
             return None
         self._enter()
         before = self._groups.get(group)
@@ -90,7 +89,7 @@ class Membership:
                 self._groups[group] = False
                 if before is None and isinstance(exc, _REFUSED):
                     del self._groups[group]
-            self._seen_to_fail(exc)
+            self._report(exc)
             raise
         if self._ended:
             await self._leave(group)
@@ -98,42 +97,42 @@ class Membership:
 
     async def group_discard(self, group: str, channel: str) -> Any:
         """Leave ``group`` and forget it. Raises what the layer raises, but not at the end of the socket."""
-        if not self._is_ours(group, channel) or self._ended:
+        if not self._is_own(group, channel) or self._ended:
             return await self.layer.group_discard(group, channel)
         if group in self._groups:
-            self._groups[group] = False  # first, for whoever is joining it again at this moment
+            self._groups[group] = False  # first, for a recovery that is joining it again at this moment
         if self._leaving:
             await self._leave(group)
             return None
         try:
             result = await self.layer.group_discard(group, channel)
         except BaseException as exc:
-            self._seen_to_fail(exc)
+            self._report(exc)
             raise
         self._forget(group)
         return result
 
-    # What the connection calls
+    # Called by the connection, or by the hub whose channel it is
 
     async def receive(self, receive: Callable[[], Awaitable[Any]]) -> Any:
         """The next message, from the layer's ``receive``; waits while the layer fails."""
         task = asyncio.current_task()
         assert task is not None
-        failure: Exception | None = None
-        while True:
-            self.receiving = task
-            try:
-                if failure is not None:
-                    await self._failed(failure, task)
-                return await receive()
-            except Exception as exc:
-                failure = exc
-            finally:
-                self.receiving = None
+        self.receiving = task
+        try:
+            while True:
+                try:
+                    return await receive()
+                except Exception as exc:
+                    failure = exc
+                # Outside the try: what fails here ends the task, instead of a loop that never awaits.
+                await self._recovered(failure, task)
+        finally:
+            self.receiving = None
 
-    async def _failed(self, exc: Exception, task: asyncio.Task[Any]) -> None:
-        """``receive()`` has failed: return when the layer answers again."""
-        if task.cancelling():  # the layer failed in letting go
+    async def _recovered(self, exc: Exception, task: asyncio.Task[Any]) -> None:
+        """``receive()`` has failed with ``exc``: return when the layer works again."""
+        if task.cancelling():  # the layer failed while it was cancelled
             raise asyncio.CancelledError from exc
         recovery = self._enter()
         if not (_timed_out(exc) and await self._still_answers()):
@@ -141,15 +140,15 @@ class Membership:
             await recovery.answers()
 
     def leaving(self) -> None:
-        """The socket is at its end: it joins nothing any more, and a layer that fails keeps it from nothing."""
+        """The socket is at its end: it joins no more groups, and does not wait for a layer that fails."""
         self._leaving = True
         if self.receiving is not None:
             self._loop.call_later(_CANCEL_AGAIN, self._cancel_again)
 
     async def leave_all(self) -> None:
-        """Leave whatever has not been left. What the layer raises is logged."""
+        """Leave all groups that have not been left. What the layer raises is logged."""
         self._leaving = self._ended = True
-        await self._give_back()
+        await self._release_channel()
         if self._recovery is None:
             return
         _, exc = await each(self.unsettled(), self.settle)
@@ -157,21 +156,20 @@ class Membership:
             self._recovery.report(exc)
         await self._recovery.leave(self)
 
-    async def _give_back(self) -> None:
+    async def _release_channel(self) -> None:
         """Have the layer forget a channel that was never read.
 
-        The pub/sub one subscribes in ``new_channel()``, and ends that in a ``receive()`` that is cancelled.
+        The pub/sub layer subscribes in ``new_channel()``, and unsubscribes in a ``receive()`` that is cancelled.
         """
-        channels = getattr(self.layer, "channels", None)
-        while isinstance(channels, dict) and self.channel in channels:
+        while keeps_channel(self.layer, self.channel):
             receiving = asyncio.ensure_future(self.layer.receive(self.channel))
             await asyncio.sleep(0)  # it has begun then
             receiving.cancel()
             await asyncio.wait({receiving}, timeout=CALL_LIMIT)
             if not receiving.done() or receiving.cancelled() or receiving.exception() is not None:
-                break  # else it has brought a message that nobody has read
+                break  # otherwise it has returned a message that was waiting
 
-    # What the recovery calls
+    # Called by the recovery
 
     def unsettled(self) -> list[str]:
         return [*self._groups]
@@ -180,22 +178,22 @@ class Membership:
         return [group for group, wanted in self._groups.items() if self._leaving or not wanted]
 
     async def settle(self, group: str) -> None:
-        told = None if group in self._groups else False
+        joined = None if group in self._groups else False
         # The consumer's own calls may overtake each of these: what counts is what it wants when they have ended.
-        while told is not (wanted := self._groups.get(group, False) and not self._leaving):
+        while joined is not (wanted := self._groups.get(group, False) and not self._leaving):
             call = self.layer.group_add if wanted else self.layer.group_discard
             try:
                 async with asyncio.timeout(CALL_LIMIT):
                     await call(group, self.channel)
             except BaseException:
-                self._groups.setdefault(group, False)  # the layer may come to join it yet
+                self._groups.setdefault(group, False)  # the layer may join it later
                 raise
-            told = wanted
-        if not told:
+            joined = wanted
+        if not joined:
             self._forget(group)
 
     async def _still_answers(self) -> bool:
-        """Whether the layer takes the channel into a group of its own, if it has any; a moment later if it does."""
+        """Whether the layer joins one of the channel's groups again, if it has any; a moment later if it does."""
         try:
             for group in self.unsettled()[:1]:
                 await self.settle(group)
@@ -204,7 +202,7 @@ class Membership:
         await asyncio.sleep(FIRST_RETRY)  # in case that its ``receive()`` times out at once
         return True
 
-    def _is_ours(self, group: object, channel: object) -> bool:
+    def _is_own(self, group: object, channel: object) -> bool:
         return channel == self.channel and isinstance(group, str)
 
     def _enter(self) -> Recovery:
@@ -213,8 +211,8 @@ class Membership:
             self._recovery.enter(self)
         return self._recovery
 
-    def _seen_to_fail(self, exc: BaseException) -> None:
-        """A call of the consumer failed: it may have met a restart that no ``receive()`` will meet any more."""
+    def _report(self, exc: BaseException) -> None:
+        """A call of the consumer failed: it may be the only one that meets a restart of the layer."""
         if isinstance(exc, Exception) and not isinstance(exc, _REFUSED) and not _timed_out(exc) and not self._ended:
             self._enter().report(exc)
 
@@ -232,7 +230,7 @@ class Membership:
             self._forget(group)
 
     def _forget(self, group: str) -> None:
-        """The layer has let it leave. One that fails may yet act on an earlier call, so it is told once more later."""
+        """The layer has let it leave. A layer that fails may act late on an earlier call, so it is called again."""
         failing = self._recovery is not None and self._recovery.failing
         if not failing and (self._leaving or not self._groups.get(group)):
             self._groups.pop(group, None)
@@ -247,6 +245,6 @@ class Membership:
 def _timed_out(exc: Exception) -> bool:
     """Whether the layer gave up waiting for an answer. redis-py 8 does so in a ``receive()`` that is idle for 5 s.
 
-    Nothing need be lost by that: one group is asked for before all of them are joined again.
+    Nothing need be lost by that: one group is joined again as a test before all of them are.
     """
     return any(cls.__name__ == "TimeoutError" for cls in type(exc).__mro__)

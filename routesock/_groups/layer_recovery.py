@@ -1,17 +1,18 @@
-"""The recovery of a channel layer: one for all sockets of a process, since a layer does not fail them one by one."""
+"""Recovers from outages of a channel layer: rejoins the groups of all sockets of a process."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
-import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar
 
-logger: Final = logging.getLogger("routesock.socket")
+from .._runtime.callables import is_from_outside
+from .._runtime.supervision import Supervisor, backoff, safe_logger
+
+logger: Final = safe_logger("routesock.socket")
 
 FIRST_RETRY: Final = 0.1
 
@@ -19,12 +20,12 @@ LAST_RETRY: Final = 2.0
 """Seconds at most between the first two tries of a channel layer that fails, and between the last ones."""
 
 QUIET: Final = 1.0
-"""Seconds without a failure after which a layer that joins groups again is held to work."""
+"""Seconds without a failure after which a layer that joins groups again is considered to work."""
 
 CALL_LIMIT: Final = 1.0
-"""Seconds for a call of ours to the layer. One that takes longer has failed."""
+"""Seconds for one of routesock's own calls to the layer. A call that takes longer has failed."""
 
-MAX_LEFT_BEHIND: Final = 10_000
+MAX_DEPARTED: Final = 10_000
 """Ended sockets that are remembered because their groups could not be left; beyond that the oldest is forgotten."""
 
 WORKERS: Final = 8
@@ -37,19 +38,17 @@ class Member(Protocol):
     """One channel and its groups."""
 
     def unsettled(self) -> list[str]:
-        """The groups that a layer which has lost everything has to be told of."""
-        ...
+        """The groups in which a layer that has lost everything may have the channel wrongly, or not at all."""
 
     def left(self) -> list[str]:
-        """Those of them that it is not to be in."""
-        ...
+        """Those of them that the channel is not to be in."""
 
     async def settle(self, group: str) -> None:
-        """Tell the layer whether the channel is in ``group``. Raises what the layer raises, within ``CALL_LIMIT``."""
+        """Join or leave ``group`` as the channel wants. Raises what the layer raises, within ``CALL_LIMIT``."""
 
 
 class Recovery:
-    """Brings the members of one channel layer back into their groups after it has failed.
+    """Brings the members of one channel layer back into their groups after an outage.
 
     When Redis is restarted, only the socket that was reading from it notices; the groups of all others are lost as
     well, and their reading blocks for good. So one task joins for all. It runs while the layer fails, and ends with the
@@ -62,70 +61,70 @@ class Recovery:
         """An outage was logged, and its end was not."""
         self._layer = layer
         self._members: dict[Member, None] = {}
-        self._left_behind: deque[Member] = deque(maxlen=MAX_LEFT_BEHIND)
-        self._idle = asyncio.Event()  # nothing is being told to the layer
+        self._departed: deque[Member] = deque(maxlen=MAX_DEPARTED)
+        self._idle = asyncio.Event()  # no call to the layer is under way
         self._failed = asyncio.Event()
         self._answers = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._work = Supervisor("The recovery of a channel layer", self._run, loop)
         self._timer: asyncio.TimerHandle | None = None
         loop.call_soon_threadsafe(self._refresh_later)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether members are being brought back."""
+        return self._work.is_running
+
     def enter(self, member: Member) -> None:
-        """Look after the groups of ``member`` until it leaves."""
+        """Keep ``member`` in its groups until it leaves."""
         self._members[member] = None
 
     async def leave(self, member: Member) -> None:
-        """Forget ``member``, but for groups that it could not leave. With the last one the recovery ends."""
+        """Forget ``member``, except for groups that it could not leave. With the last member the recovery ends."""
         self._members.pop(member, None)
         if member.unsettled():
-            self._left_behind.append(member)
+            self._departed.append(member)
         if self._members:
             return
         _recoveries.pop((id(self._layer), id(self.loop)), None)
         if self._timer is not None:
             self._timer.cancel()
-        task = self._task
-        if task is not None:
-            # What it is joining for a socket that has ended it leaves again, unless it is cancelled in between.
+        if self.is_running:
+            # A group that it is joining for a socket that has ended is left afterwards, unless it is cancelled between.
             with suppress(TimeoutError):
                 async with asyncio.timeout(CALL_LIMIT):
                     await self._idle.wait()
-            task.cancel()
-            await asyncio.wait({task})
+        await self._work.end()
+        self.failing = False
 
-    def report(self, exc: Exception) -> None:
+    def report(self, exc: BaseException) -> None:
         """The layer has failed with ``exc``: begin to bring it back."""
-        if asyncio.get_running_loop() is not self.loop:  # the socket's own code called it in a thread of its own
+        if asyncio.get_running_loop() is not self.loop:  # the consumer's code called it in another thread
             self.loop.call_soon_threadsafe(self._begin, exc)
         else:
             self._begin(exc)
 
     async def answers(self) -> None:
-        """Wait until a try has shown that the layer does again what it is asked for."""
+        """Wait until a try has shown that the layer works again."""
         await self._answers.wait()
 
-    def _begin(self, exc: Exception) -> None:
+    def _begin(self, exc: BaseException) -> None:
         self._log(exc)
         self._answers.clear()
         self._start()
 
     def _start(self) -> None:
         self._failed.set()
-        if self._task is None and self._members:
-            # Not in the context of a socket, which it may outlive.
-            self._task = self.loop.create_task(self._run(), context=contextvars.Context())
+        if self._members:
+            self._work.start()
 
     async def _run(self) -> None:
-        try:
-            for wait in waits():
-                if await self._joined() and await self._left():
-                    break
-                await asyncio.sleep(wait)
-        finally:
-            self.failing = False
-            self._task = None
+        for wait in backoff(FIRST_RETRY, LAST_RETRY):
+            if await self._rejoin() and await self._leave_again():
+                break
+            await asyncio.sleep(wait)
+        self.failing = False
 
-    async def _joined(self) -> bool:
+    async def _rejoin(self) -> bool:
         """One try to join every group; ``False`` if it failed, or if the layer failed once more soon after."""
         self._failed.clear()
         keys = [(member, group) for member in self._all() for group in member.unsettled()]
@@ -140,48 +139,49 @@ class Recovery:
                 await self._failed.wait()
         return not self._failed.is_set()
 
-    async def _left(self) -> bool:
-        """Leave once more what was left in the outage, since a call that was given up then may have come behind it."""
+    async def _leave_again(self) -> bool:
+        """Leave once more the groups that were left in the outage: a call that was given up may have arrived since."""
         if self.failing:
             logger.info("The channel layer %s works again; its groups were joined again.", type(self._layer).__name__)
         self.failing = False
         _, exc = await self._settle_each([(member, group) for member in self._all() for group in member.left()])
-        self._left_behind = deque((member for member in self._left_behind if member.unsettled()), MAX_LEFT_BEHIND)
+        self._departed = deque((member for member in self._departed if member.unsettled()), MAX_DEPARTED)
         if exc is not None:
             self._log(exc)
         return exc is None and not self._failed.is_set()
 
     def _all(self) -> list[Member]:
-        return [*self._left_behind, *self._members]
+        return [*self._departed, *self._members]
 
-    async def _settle_each(self, keys: list[tuple[Member, str]]) -> tuple[int, Exception | None]:
+    async def _settle_each(self, keys: list[tuple[Member, str]]) -> tuple[int, BaseException | None]:
         self._idle.clear()
-        result = await each(keys, self._settle)
-        self._idle.set()
-        return result
+        try:
+            return await each(keys, self._settle)
+        finally:
+            self._idle.set()
 
     async def _settle(self, key: tuple[Member, str]) -> None:
         member, group = key
         try:
             await member.settle(group)
-        except Exception:
+        except BaseException:
             if member not in self._members:  # it ended meanwhile, and may be in a group that it had left
-                self._left_behind.append(member)
+                self._departed.append(member)
             raise
 
     def _refresh_later(self) -> None:
         """Join everything again in time before the layer drops the members of ``group_expiry`` seconds ago."""
         expiry = getattr(self._layer, "group_expiry", None)
         if self._members and isinstance(expiry, int | float) and expiry > 0:
-            self._timer = self.loop.call_later(expiry / 2, self._refresh)
+            self._timer = self.loop.call_later(expiry / 2, self._refresh, context=contextvars.Context())
 
     def _refresh(self) -> None:
-        self._start()
         self._refresh_later()
+        self._start()
 
-    def _log(self, exc: Exception) -> None:
+    def _log(self, exc: BaseException) -> None:
         if self.failing:
-            logger.debug("The channel layer fails still.", exc_info=exc)
+            logger.debug("The channel layer still fails.", exc_info=exc)
             return
         self.failing = True
         logger.error(
@@ -205,30 +205,28 @@ def recovery_of(layer: Any, loop: asyncio.AbstractEventLoop) -> Recovery:
     return _recoveries[key]
 
 
-def waits() -> Iterator[float]:
-    """Seconds between the tries, each up to twice as long as the last: processes that fail together return apart."""
-    longest = FIRST_RETRY
-    while True:
-        yield longest * random.uniform(0.5, 1)
-        longest = min(longest * 2, LAST_RETRY)
-
-
-async def each(keys: list[Key], do: Callable[[Key], Awaitable[None]]) -> tuple[int, Exception | None]:
-    """Call ``do`` with each key, some at a time: how often it succeeded, and what it raised first, if anything.
+async def each(keys: list[Key], do: Callable[[Key], Awaitable[None]]) -> tuple[int, BaseException | None]:
+    """Call ``do`` with each key, some at a time.
 
     After a failure there is one call less at a time, so that a layer that hangs costs one ``CALL_LIMIT`` and a dead one
     ``WORKERS`` calls.
+
+    Returns:
+        How often ``do`` succeeded, and what it raised first, ``None`` if it never raised.
     """
     left = iter(keys)
     settled = 0
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
 
     async def work() -> None:
         nonlocal settled
+        task = asyncio.current_task()
         for key in left:
             try:
                 await do(key)
-            except Exception as exc:
+            except BaseException as exc:  # a layer may raise SystemExit or a CancelledError of its own
+                if is_from_outside(exc, task):
+                    raise
                 failures.append(exc)
                 return
             settled += 1

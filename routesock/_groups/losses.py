@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
-import os
 import secrets
 import threading
 from collections import OrderedDict
@@ -14,14 +12,17 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from .._runtime.instrumentation import printable
+from .._runtime.supervision import reset_after_fork, safe_logger
 from ..signals import deliveries_lost
 from .envelopes import Message
 
 MAX_COUNTERS: Final = 10_000
-"""Groups of a layer that a process numbers, and senders and groups that a hub follows; then the oldest is forgotten."""
+"""Groups of a layer that a process numbers, and senders and groups that a hub follows. Above that, the oldest is
+forgotten.
+"""
 
 MAX_MISSING: Final = 10_000
-"""Numbers that a hub waits for; then the oldest are given up."""
+"""Numbers that a hub waits for. Above that, the oldest are given up."""
 
 _Key = tuple[Hashable, str]
 
@@ -29,8 +30,8 @@ _Key = tuple[Hashable, str]
 class Numbering:
     """Numbers what this process sends to each group, from any thread.
 
-    A counter has a name of its own, and numbers from 1. One that was forgotten is followed by one with another name, so
-    that a number never means two messages.
+    Each counter has a unique name and starts at 1. A counter that was forgotten is replaced by one with another name,
+    so that a number never means two messages.
     """
 
     def __init__(self) -> None:
@@ -54,20 +55,26 @@ class Numbering:
 
 
 class Watch:
-    """What has arrived of the numbers of each counter. Numbers may overtake each other."""
+    """Tracks which numbers of each counter have arrived. Numbers may overtake each other."""
 
     def __init__(self) -> None:
         self._seen: OrderedDict[_Key, tuple[int, int]] = OrderedDict()  # the lowest and the highest
         self._missing: OrderedDict[tuple[_Key, int], int] = OrderedDict()  # between those, and since when
         self._burst = 1
 
-    def arrived(self, stay: Hashable, counter: str, number: int, *, certain: bool) -> int | None:
-        """By how many more messages are missing with this one, -1 where it was missing; ``None``: it has come before.
+    def arrived(self, period: Hashable, counter: str, number: int, *, certain: bool) -> int | None:
+        """Record that ``number`` of ``counter`` has arrived.
 
-        The first of a counter in a ``stay``, the time that a hub is in a group, says nothing of what was sent before.
-        Unless ``certain``, nothing does: what this one lets miss may have been sent to a group without the hub.
+        Args:
+            period: The time that a hub is in a group. The first number of a counter in it says nothing about earlier
+                ones.
+            certain: ``False`` for a number from which nothing is concluded: those before it may have been sent while
+                the hub was not in the group.
+
+        Returns:
+            How many more messages are missing now; -1 if this one was missing; ``None`` if it has arrived before.
         """
-        key = (stay, counter)
+        key = (period, counter)
         seen = self._seen.pop(key, None)
         if seen is None:
             if len(self._seen) >= MAX_COUNTERS:
@@ -88,7 +95,7 @@ class Watch:
         return -1 if since == self._burst else 0
 
     def settle(self) -> None:
-        """What is missing by now stays missing: when it comes after all, it is new, and takes nothing back."""
+        """End the burst: what is missing now counts as lost. If it arrives later it is new, and the count stays."""
         self._burst += 1
 
     def _miss(self, key: _Key, first: int, end: int, since: int) -> None:
@@ -108,37 +115,34 @@ def number(layer: Any, group: str) -> tuple[str, int]:
     return _numbering.next(layer, group)
 
 
+@reset_after_fork
 def _restart_numbering() -> None:
     global _numbering
     _numbering = Numbering()
 
 
-if hasattr(os, "register_at_fork"):
-    # The child must not go on with the numbers of its parent, nor wait for a lock that a thread of the parent has.
-    os.register_at_fork(after_in_child=_restart_numbering)
-
 BURST: Final = 1.0
-"""Seconds from the first loss until it is told, with those that have come to it."""
+"""Seconds from the first loss of a burst until the burst is reported."""
 
 MAX_NAMED: Final = 5
-"""Groups that are told by name."""
+"""Groups that a log message names."""
 
 
 class DeliveryCounts(NamedTuple):
-    """What became of broadcasts in this process since it began. None of the numbers ever becomes smaller."""
+    """Counts of broadcasts in this process since it began. They never decrease."""
 
     sent: int
-    """Broadcasts of this process that went out."""
+    """Broadcasts of this process that were sent."""
     failed: int
-    """Broadcasts of this process that the channel layer did not take; each has raised where it was sent."""
+    """Broadcasts of this process that the channel layer did not take. Each raised where it was sent."""
     received: int
-    """Broadcasts that the channel layer has brought to this process, for groups that a socket here is in."""
+    """Broadcasts that the channel layer delivered to this process, for groups that have a socket here."""
     lost: int
-    """Broadcasts that it should have brought, and did not within a second after a later one."""
+    """Broadcasts that it should have delivered, but did not within a second after a later one."""
     repeated: int
-    """Broadcasts that it has brought twice. Sockets got them once."""
+    """Broadcasts that it delivered twice. Sockets got them once."""
     dropped: int
-    """Frames and events that single sockets of this process did not get, since too many waited already."""
+    """Frames and events that single sockets of this process did not get because too many were waiting."""
 
 
 _lock = threading.Lock()
@@ -147,7 +151,7 @@ _counts = dict.fromkeys(DeliveryCounts._fields, 0)
 
 
 def delivery_counts() -> DeliveryCounts:
-    """What became of broadcasts in this process since it began, as a snapshot; from any thread."""
+    """A snapshot of the counts of broadcasts in this process. May be called in any thread."""
     with _lock:
         return DeliveryCounts(**_counts)
 
@@ -159,9 +163,9 @@ def count(field: str, number: int = 1) -> None:
 
 
 def dropped(sender: type, number: int, reason: str, groups: tuple[str, ...] = ()) -> None:
-    """Count ``number`` frames that a burst has cost, and tell the receivers of ``deliveries_lost``; on the loop."""
+    """Count ``number`` frames that were dropped in a burst, and send ``deliveries_lost``. To be called on the loop."""
     count("dropped", number)
-    deliveries_lost.tell(sender, count=number, groups=groups, reason=reason)
+    deliveries_lost.notify(sender, count=number, groups=groups, reason=reason)
 
 
 def named(groups: tuple[str, ...]) -> str:
@@ -171,73 +175,71 @@ def named(groups: tuple[str, ...]) -> str:
 
 
 class Burst:
-    """Losses in groups that come close to each other. ``tell`` is called with the number and the groups of each burst,
-    a second after its first loss, on the loop.
+    """Collects losses that happen close to each other.
+
+    ``report`` is called on the loop with the number and the groups of each burst, a second after its first loss.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[int, tuple[str, ...]], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, report: Callable[[int, tuple[str, ...]], None]) -> None:
         self._loop = loop
-        self._tell = tell
+        self._report = report
         self._groups: dict[str, int] = {}
         self._timer: Any = None
 
     def add(self, group: str, number: int) -> None:
-        """``number`` more were lost in ``group``; below zero, so many were not lost after all."""
+        """Add ``number`` losses in ``group``; a negative number if messages have arrived late."""
         self._groups[group] = self._groups.get(group, 0) + number
         if self._timer is None:
             self._timer = self._loop.call_at(self._loop.time() + BURST, self.end, context=contextvars.Context())
 
     def end(self) -> None:
-        """Tell what there is to tell, now."""
+        """Report now, if there is anything to report."""
         if self._timer is None:
             return
         self._timer.cancel()
         self._timer = None
         groups, self._groups = self._groups, {}
-        self._tell(sum(groups.values()), tuple(group for group, number in groups.items() if number))
+        self._report(sum(groups.values()), tuple(group for group, number in groups.items() if number))
 
 
+@reset_after_fork
 def _reset_counts() -> None:
     global _lock
     _lock = threading.Lock()
     _counts.update(dict.fromkeys(_counts, 0))
 
 
-if hasattr(os, "register_at_fork"):
-    # The child has sent nothing yet, and a thread of its parent may have had the lock.
-    os.register_at_fork(after_in_child=_reset_counts)
-
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
 SETTLES: Final = 1.0
-"""Seconds after a hub has joined a group in which what comes may have been sent before that."""
+"""Seconds after a hub has joined a group in which messages may arrive that were sent before that."""
 
 
-class Stay:
-    """The time that a hub is in a group, from the moment at which the layer has said so."""
+class Period:
+    """The time that a hub is in a group, from the moment at which the layer has confirmed it."""
 
-    __slots__ = ("settled",)
+    __slots__ = ("certain_from",)
 
     def __init__(self, now: float) -> None:
-        self.settled = now + SETTLES
+        self.certain_from = now + SETTLES
 
 
 class Arrivals:
-    """Counts what a layer brings to the hub of ``loop``, and what it lacks."""
+    """Counts the messages that a layer delivers to the hub of ``loop``, and those that it loses."""
 
     def __init__(self, layer: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._layer = type(layer)
         self._loop = loop
         self._watch = Watch()
-        self._lost = Burst(loop, self._tell_lost)
-        self._backlog = Burst(loop, self._tell_backlog)
+        self._lost = Burst(loop, self._report_lost)
+        self._backlog = Burst(loop, self._report_backlog)
 
-    def is_new(self, stay: Stay, message: Message) -> bool:
-        """Whether ``message``, to a group that the hub is in, is to be delivered: it is not, if it was before."""
+    def is_new(self, period: Period, message: Message) -> bool:
+        """Count ``message``, sent to a group that the hub is in; ``False`` if it has been delivered before."""
         counter, number = message.get("from"), message.get("seq")
         if isinstance(counter, str) and isinstance(number, int):  # an older routesock sends none
-            certain = self._loop.time() >= stay.settled
-            more = self._watch.arrived(stay, counter, number, certain=certain)
+            certain = self._loop.time() >= period.certain_from
+            more = self._watch.arrived(period, counter, number, certain=certain)
             if more is None:
                 count("repeated")
                 return False
@@ -247,15 +249,15 @@ class Arrivals:
         return True
 
     def overflow(self, group: str, members: int) -> None:
-        """A broadcast to ``group`` is dropped, since too many wait to be written."""
+        """Count a broadcast to ``group`` that is dropped because too many wait to be written."""
         self._backlog.add(group, members)
 
     def end(self) -> None:
-        """Nothing more will come."""
+        """The hub has ended: report what is left."""
         self._lost.end()
         self._backlog.end()
 
-    def _tell_lost(self, number: int, groups: tuple[str, ...]) -> None:
+    def _report_lost(self, number: int, groups: tuple[str, ...]) -> None:
         self._watch.settle()
         if not number:
             return
@@ -268,9 +270,9 @@ class Arrivals:
             self._layer.__name__,
             named(groups),
         )
-        deliveries_lost.tell(self._layer, count=number, groups=groups, reason="layer")
+        deliveries_lost.notify(self._layer, count=number, groups=groups, reason="layer")
 
-    def _tell_backlog(self, number: int, groups: tuple[str, ...]) -> None:
+    def _report_backlog(self, number: int, groups: tuple[str, ...]) -> None:
         logger.warning(
             "%d pushes in %d groups were dropped: other threads broadcast faster than the event loop can write. "
             "Groups: %s.",

@@ -28,20 +28,20 @@ from ..exceptions import Invalid, RouteSetupError
 from ..permissions.base import Tree, from_settings
 from ..typing import UNSET, Unset
 from .permission_steps import check_objects
-from .plan import Answering, ConnectionCheck, Plan, compile_route
-from .steps import Runs, Step, settled
+from .plan import ConnectionCheck, Plan, RequestPlan, compile_route
+from .steps import Runs, Step, checked_result
 from .throttle_steps import Throttles
 from .topic_plan import TopicPlan, topic_plans
 
 
 class EventRefused(Exception):
-    """The payload of an event does not fit the schema of its handler."""
+    """The payload of an event does not pass the schema of its handler."""
 
 
 class EventPlan:
-    """What is done with an event of one name: ``await telling.run(event, consumer)``.
+    """Runs the handler of one event: ``await plan.run(event, consumer)``.
 
-    Errors of any kind come through; the caller is the error boundary.
+    The plan catches nothing: the caller logs exceptions.
     """
 
     __slots__ = ("_loads", "_refresh", "_runs", "_schema", "attr")
@@ -80,11 +80,11 @@ class EventPlan:
         try:
             event.payload = self._schema.load(event.payload)
         except Invalid as exc:
-            raise EventRefused(f"The schema of {self.attr} refuses the payload: {printable(exc.errors)}") from exc
+            raise EventRefused(f"The schema of {self.attr} rejects the payload: {printable(exc.errors)}") from exc
 
-    # Looked up at each call, so that a test can patch it on the class or on one consumer.
+    # Looked up for each call, so that tests can patch it on the class or on one consumer.
     def _call(self, event: Event, consumer: Any) -> None:
-        settled(getattr(consumer, self.attr)(event), self.attr)
+        checked_result(getattr(consumer, self.attr)(event), self.attr)
 
 
 _CHANNELS: Final = ("channels.consumer", "channels.generic.websocket")
@@ -92,43 +92,43 @@ _CHANNELS: Final = ("channels.consumer", "channels.generic.websocket")
 
 @dataclass(frozen=True, slots=True)
 class ConsumerPlan:
-    """A consumer class as a connection sees it: its plans by route name, and what of Channels it overrides."""
+    """A compiled consumer class: its plans by route name, its options, and the Channels methods that it overrides."""
 
-    plans: Mapping[str, Answering]
-    """Without the permissions of the settings."""
-    plans_now: Callable[[], Mapping[str, Answering]]
-    """With them; :class:`RouteSetupError` for a setting ``PERMISSIONS`` that cannot work."""
+    plans: Mapping[str, RequestPlan]
+    """The plans without the permissions from the settings."""
+    plans_now: Callable[[], Mapping[str, RequestPlan]]
+    """Returns the plans with them. Raises :class:`RouteSetupError` for a ``PERMISSIONS`` setting that cannot work."""
     door: ConnectionCheck
     throttled: bool
-    """A route, or the opening of a socket, is throttled."""
+    """Whether a route or opening a socket is throttled."""
     topics: tuple[Topic, ...]
     events: Mapping[str, EventPlan]
     pushes: Pushes
     """The pushes that the class declares, by their names."""
     handlers: frozenset[str]
-    """The attributes that answer routes, subscriptions and events: no channel-layer message may call them."""
+    """The handler methods of routes, topics and events: no channel-layer message may call them."""
     beside: frozenset[str]
-    """The routes that run beside the order."""
+    """The names of the routes that run in parallel (``parallel=True`` and streams)."""
     public: frozenset[str]
-    """The routes that are answered before a handshake."""
+    """The names of the routes that are answered before authentication (``public=True``)."""
     concurrency: int | Unset
     overflow: str | Unset
     dialect: Dialect
     grace: float | Unset
     isolated: bool
-    """Each of its sockets has its sync work done in a thread beside the shared one."""
+    """Whether sync work runs in dedicated threads instead of Django's shared one."""
     limits: Limits
     ends_with_session: bool | Unset
     revalidate: float | None
-    """Seconds between two looks at the user of a socket."""
+    """Seconds between two look-ups of the user; ``None``: never."""
     sync: bool
     dispatch: bool
     guarded: bool
-    """``dispatch`` or ``websocket_receive`` is the class's own, so every frame has to pass through it."""
+    """The class overrides ``dispatch`` or ``websocket_receive``, so every frame has to pass through it."""
     receive: bool
-    """``receive`` is its own: foreign frames of every kind belong to it."""
+    """The class overrides ``receive``, which gets foreign frames of every kind."""
     receive_json: bool
-    """``receive_json`` is its own: foreign frames that ``decode_json`` accepts belong to it."""
+    """The class overrides ``receive_json``, which gets the foreign frames that ``decode_json`` accepts."""
     decode: bool
     encode: bool
     send: bool
@@ -138,7 +138,8 @@ class ConsumerPlan:
 def compile_consumer(cls: type) -> ConsumerPlan:
     """Collect and compile what ``cls`` declares.
 
-    Raises :class:`RouteSetupError` for a class option, a route or a hook that cannot work.
+    Raises:
+        RouteSetupError: A class option, a route or a hook cannot work.
     """
     dialect = class_options.dialect_of(cls)
     timeout = class_options.timeout_of(cls)
@@ -154,7 +155,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
     own |= {name: is_json and _is_own(cls, name) for name in _JSON_METHODS}
     permissions = class_options.permissions_of(cls)
 
-    def compiled(permissions: tuple[Tree, ...] | Unset) -> dict[str, Answering]:
+    def compiled(permissions: tuple[Tree, ...] | Unset) -> dict[str, RequestPlan]:
         def plan(route: Route, entering: Sequence[Step] = ()) -> Plan:
             return compile_route(
                 cls,
@@ -166,7 +167,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
                 entering=entering,
             )
 
-        plans: dict[str, Answering] = {name: plan(route) for name, route in routes.items()}
+        plans: dict[str, RequestPlan] = {name: plan(route) for name, route in routes.items()}
         return plans | topic_plans([TopicPlan(cls, topic, plan, isolated=isolated) for topic in topics], timeout)
 
     for route in declared:
@@ -174,13 +175,13 @@ def compile_consumer(cls: type) -> ConsumerPlan:
     plans = compiled(permissions)
     return ConsumerPlan(
         plans=plans,
-        plans_now=_Current(plans, compiled),
+        plans_now=_PlansWithSettings(plans, compiled),
         door=ConnectionCheck(throttles),
         throttled=throttles.any,
         topics=topics,
         events=events,
         pushes=collect_pushes(cls),
-        handlers=frozenset([route.attr for route in declared] + [telling.attr for telling in events.values()]),
+        handlers=frozenset([route.attr for route in declared] + [event.attr for event in events.values()]),
         beside=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
         public=frozenset(name for name, route in routes.items() if route.public),
         concurrency=class_options.concurrency_of(cls),
@@ -203,18 +204,18 @@ def compile_consumer(cls: type) -> ConsumerPlan:
     )
 
 
-class _Current:
-    """The plans of a class with the permissions that the settings name at the moment."""
+class _PlansWithSettings:
+    """Returns the plans of a class with the permissions that the settings name now."""
 
     def __init__(
-        self, plans: Mapping[str, Answering], compiled: Callable[[tuple[Tree, ...]], Mapping[str, Answering]]
+        self, plans: Mapping[str, RequestPlan], compiled: Callable[[tuple[Tree, ...]], Mapping[str, RequestPlan]]
     ) -> None:
         self._open = any(route.permissions is UNSET for plan in plans.values() for route in plan.declared)
         self._compiled = compiled
         self._plans = plans
-        self._last: tuple[tuple[str, ...], Mapping[str, Answering]] = ((), plans)
+        self._last: tuple[tuple[str, ...], Mapping[str, RequestPlan]] = ((), plans)
 
-    def __call__(self) -> Mapping[str, Answering]:
+    def __call__(self) -> Mapping[str, RequestPlan]:
         if not self._open:
             return self._plans
         names = tuple(conf.get("PERMISSIONS"))
@@ -231,27 +232,28 @@ _JSON_METHODS: Final = ("receive_json", "decode_json", "encode_json", "send_json
 
 
 def check_bases(cls: type, mixin: type) -> bool:
-    """Whether ``cls`` is a WebSocket consumer; ``False`` for a mixin that is still to be mixed into one.
+    """Return whether ``cls`` is a WebSocket consumer; ``False`` for a mixin that is not combined with one yet.
 
-    Raises :class:`RouteSetupError` where the mixin could not take effect.
+    Raises:
+        RouteSetupError: The mixin would have no effect on ``cls``.
     """
     if not issubclass(cls, AsyncConsumer):
         return False
     if not issubclass(cls, AsyncWebsocketConsumer | WebsocketConsumer):
-        raise RouteSetupError(f"{cls.__name__} is no WebSocket consumer: RouteMixin has no frames to route there.")
+        raise RouteSetupError(f"{cls.__name__} is not a WebSocket consumer, so RouteMixin has no frames to route.")
     mro = cls.__mro__
     behind = mro[mro.index(mixin) + 1 :]
     consumers = [base for base in mro if issubclass(base, AsyncConsumer) and not issubclass(base, mixin)]
     if AsyncConsumer not in behind:
         raise RouteSetupError(
-            f"RouteMixin stands behind {consumers[0].__name__}, where it has no effect. "
+            f"RouteMixin comes after {consumers[0].__name__} and has no effect there. "
             f"Write `class {cls.__name__}(RouteMixin, {consumers[0].__name__})`."
         )
     for base in behind:
         if "__call__" in vars(base) and base.__module__ not in _CHANNELS:
             raise RouteSetupError(
                 f"{base.__name__} overrides __call__, which RouteMixin in front of it would replace. "
-                f"Put the mixin further back: `class {base.__name__}(RouteMixin, ...)`."
+                f"Add the mixin to that class instead: `class {base.__name__}(RouteMixin, ...)`."
             )
     class_options.check_names(cls, mixin)
     return True

@@ -30,55 +30,55 @@ _DENIALS: Final = frozenset(
 
 
 class PermissionFault(Exception):
-    """A permission raised what would be a client's error from a handler, but decides nothing here: a 500."""
+    """A permission raised an exception that neither permits nor denies; answered as a 500."""
 
 
-class Question(NamedTuple):
-    """``ask(make(), request, obj)``, and what comes after each answer: another question, or the decision.
+class PermissionCheck(NamedTuple):
+    """One permission check, ``ask(make(), request, obj)``, and what follows each answer: another check or the decision.
 
-    ``explains``: where its answer denies, the message of what was asked is the reason.
+    If ``explains`` is true and the answer denies the request, the permission's ``message`` is the reason.
     """
 
     runs: Runs
     make: Callable[[], Any]
     ask: Callable[[Any, Request, Any], Any]
     explains: bool
-    yes: Target
-    no: Target
+    yes: CheckOrDecision
+    no: CheckOrDecision
 
 
-Target: TypeAlias = Question | bool
+CheckOrDecision: TypeAlias = PermissionCheck | bool
 
 
-def asking(first: Target) -> list[Step]:
-    """The step that asks ``first`` and what follows from it; none if everybody is permitted."""
+def check_steps(first: CheckOrDecision) -> list[Step]:
+    """Return the step that runs the checks from ``first`` on; no step if every client is permitted."""
     if first is True:
         return []
-    places = _places(first)
+    places = _where_checks_run(first)
     if Runs.AWAITED in places:
-        return [Step(Runs.AWAITED, _one_by_one(first))]
-    return [Step(Runs.IN_THREAD if Runs.IN_THREAD in places else Runs.ON_LOOP, _in_one_go(first))]
+        return [Step(Runs.AWAITED, _decide_in_turn(first))]
+    return [Step(Runs.IN_THREAD if Runs.IN_THREAD in places else Runs.ON_LOOP, _decide_together(first))]
 
 
-def _places(first: Target) -> set[Runs]:
-    """Where the questions from ``first`` on run."""
-    seen: dict[int, Question] = {}  # by id(): several lead to the same one
+def _where_checks_run(first: CheckOrDecision) -> set[Runs]:
+    """Return where the checks from ``first`` on run."""
+    seen: dict[int, PermissionCheck] = {}  # by id(): several checks may lead to the same one
     ahead = [first]
     while ahead:
         target = ahead.pop()
-        if isinstance(target, Question) and id(target) not in seen:
+        if isinstance(target, PermissionCheck) and id(target) not in seen:
             seen[id(target)] = target
             ahead += target.yes, target.no
     return {question.runs for question in seen.values()}
 
 
-def _in_one_go(first: Target) -> Callable[[Request, Any], None]:
-    """All questions where the step runs; in the thread, what a plain function returned may have to be awaited."""
+def _decide_together(first: CheckOrDecision) -> Callable[[Request, Any], None]:
+    """Run all checks in one place. In the thread, the result of a plain function may still be awaitable."""
 
     def decide(request: Request, value: Any) -> None:
         target, permission, explains = first, None, False
         try:
-            while type(target) is Question:
+            while type(target) is PermissionCheck:
                 _, make, ask, explains, yes, no = target
                 permission = make()
                 answer = ask(permission, request, request.payload)
@@ -94,13 +94,13 @@ def _in_one_go(first: Target) -> Callable[[Request, Any], None]:
     return decide
 
 
-def _one_by_one(first: Target) -> Callable[[Request, Any], Any]:
-    """Each question where it runs."""
+def _decide_in_turn(first: CheckOrDecision) -> Callable[[Request, Any], Any]:
+    """Run each check where it belongs."""
 
     async def decide(request: Request, value: Any) -> None:
         target, permission, explains = first, None, False
         try:
-            while type(target) is Question:
+            while type(target) is PermissionCheck:
                 runs, make, ask, explains, yes, no = target
                 permission = make()
                 if runs is Runs.IN_THREAD:
@@ -124,7 +124,7 @@ async def _result_of(awaitable: Any) -> Any:
 
 
 def _denial(request: Request, permission: Any) -> RoutesockError:
-    """401 for somebody who is not signed in, else 403 with the reason that ``permission`` gives."""
+    """Return a 401 for anonymous users, else a 403 with the reason that ``permission`` gives."""
     if request.user.is_authenticated is not True:
         return NotAuthenticated()
     message, code = getattr(permission, "message", None), getattr(permission, "code", None)
@@ -132,7 +132,7 @@ def _denial(request: Request, permission: Any) -> RoutesockError:
 
 
 def _raise_fault(exc: Exception) -> None:
-    """Hide ``exc`` if the client would read of a lookup or a validation that failed while a permission was asked."""
+    """Hide ``exc`` from the client if it comes from a lookup or validation inside a permission."""
     if isinstance(exc, RoutesockError) or problems.error_of(exc) is None:
         return
     if not any(f"{cls.__module__}.{cls.__qualname__}" in _DENIALS for cls in type(exc).__mro__):
@@ -140,28 +140,29 @@ def _raise_fault(exc: Exception) -> None:
 
 
 def permission_steps(cls: type, route: Route) -> tuple[list[Step], list[Step]]:
-    """The steps of ``route`` in front of its schema, and those behind its ``hydrate``.
+    """Return the permission steps of ``route`` before its schema, and those after its ``hydrate``.
 
-    Raises :class:`RouteSetupError` for a function that cannot be asked, or a method that ``cls`` does not have.
+    Raises:
+        RouteSetupError: A permission cannot be called, or names a method that ``cls`` does not have.
     """
     general: list[Step] = []
     on_object: list[Step] = []
     compiler = _Compiler(cls, route)
     for permission in () if route.permissions is UNSET else route.permissions:
         for conjunct in conjuncts_of(permission):
-            general += asking(compiler.general(conjunct, yes=True, no=False))
+            general += check_steps(compiler.general(conjunct, yes=True, no=False))
             if route.hydrate is not None and any(map(_looks_at_objects, leaves_of(conjunct))):
-                on_object += asking(compiler.on_object(conjunct))
+                on_object += check_steps(compiler.on_object(conjunct))
     return general, on_object
 
 
 def object_permissions(route: Route) -> Iterator[Leaf]:
-    """The permissions of ``route`` with a word about objects."""
+    """Iterate over the permissions of ``route`` that check objects."""
     return (leaf for leaf in _leaves(route) if isinstance(leaf, Leaf) and leaf.on_object is not None)
 
 
-def functions_asked(route: Route) -> Iterator[Callable[..., Any] | str]:
-    """Functions, and names of methods, among the permissions of ``route``."""
+def permission_functions(route: Route) -> Iterator[Callable[..., Any] | str]:
+    """Iterate over the functions and method names among the permissions of ``route``."""
     return (leaf.function for leaf in _leaves(route) if isinstance(leaf, Hook))
 
 
@@ -171,12 +172,12 @@ def _leaves(route: Route) -> Iterator[Leaf | Hook]:
 
 
 def check_objects(cls: type, route: Route) -> None:
-    """Raise :class:`RouteSetupError` if ``route`` names a permission that would permit everybody there."""
+    """Raise :class:`RouteSetupError` if a permission of ``route`` checks objects only and the route loads none."""
     for leaf in () if route.hydrate is not None else object_permissions(route):
         if leaf.general is None:
             raise RouteSetupError(
-                f"{cls.__name__}.{route.attr}: {leaf.name} looks at objects alone, and without hydrate= there is none. "
-                "It would permit everybody: give the route a hydrate=, or the permission a has_permission."
+                f"{cls.__name__}.{route.attr}: {leaf.name} checks objects only, and without hydrate= there is no "
+                "object, so it would permit every client. Add hydrate= to the route or has_permission() to the class."
             )
 
 
@@ -191,24 +192,26 @@ class _Compiler:
         self._cls = cls
         self._route = route
 
-    def general(self, tree: Tree, yes: Target, no: Target, *, negated: bool = False) -> Target:
-        """The questions in front of the schema. They deny where no object could make ``tree`` permit any more."""
+    def general(
+        self, tree: Tree, yes: CheckOrDecision, no: CheckOrDecision, *, negated: bool = False
+    ) -> CheckOrDecision:
+        """Compile the checks before the schema. They deny a request that no object could make ``tree`` permit."""
         if isinstance(tree, Expression):
             return self._expression(self.general, tree, yes, no, negated)
         if isinstance(tree, Hook):
             return self._hook(tree, yes, no, negated)
         if negated and _looks_at_objects(tree) and self._route.hydrate is not None:
-            return no  # whether it permits is only known once the object is there
+            return no  # only known once the object is loaded
         return self._leaf("has_permission", tree.general, tree, yes, no, negated)
 
-    def on_object(self, tree: Tree) -> Target:
-        """The questions behind ``hydrate``."""
-        if isinstance(tree, Leaf):  # its general permission was asked already
+    def on_object(self, tree: Tree) -> CheckOrDecision:
+        """Compile the checks after ``hydrate``."""
+        if isinstance(tree, Leaf):  # its general permission was checked before
             return self._leaf("has_object_permission", tree.on_object, tree, yes=True, no=False, negated=False)
         return self._both(tree, yes=True, no=False)
 
-    def _both(self, tree: Tree, yes: Target, no: Target, *, negated: bool = False) -> Target:
-        """The questions about the request and the object: inside of an expression, each branch has to answer both."""
+    def _both(self, tree: Tree, yes: CheckOrDecision, no: CheckOrDecision, *, negated: bool = False) -> CheckOrDecision:
+        """Compile the checks of request and object: inside an expression, each branch has to answer both."""
         if isinstance(tree, Expression):
             return self._expression(self._both, tree, yes, no, negated)
         if isinstance(tree, Hook):
@@ -217,8 +220,13 @@ class _Compiler:
         return self._leaf("has_permission", tree.general, tree, yes, no, negated)
 
     def _expression(
-        self, compiled: Callable[..., Target], tree: Expression, yes: Target, no: Target, negated: bool
-    ) -> Target:
+        self,
+        compiled: Callable[..., CheckOrDecision],
+        tree: Expression,
+        yes: CheckOrDecision,
+        no: CheckOrDecision,
+        negated: bool,
+    ) -> CheckOrDecision:
         if isinstance(tree, Not):
             return compiled(tree.operands[0], no, yes, negated=not negated)
         for operand in reversed(tree.operands):
@@ -228,39 +236,41 @@ class _Compiler:
                 no = compiled(operand, yes, no, negated=negated)
         return yes if isinstance(tree, And) else no
 
-    def _leaf(self, name: str, function: Any, leaf: Leaf, yes: Target, no: Target, negated: bool) -> Target:
-        """Ask the method ``name`` of ``leaf``; ``function`` is how it was written, ``None`` if it was not."""
+    def _leaf(
+        self, name: str, function: Any, leaf: Leaf, yes: CheckOrDecision, no: CheckOrDecision, negated: bool
+    ) -> CheckOrDecision:
+        """Compile a check of the method ``name`` of ``leaf``. ``function`` is the override, ``None`` without one."""
         if function is None or yes is no:
             return yes
         make = leaf.maker(self._route.attr)
         ask, arguments = _METHODS[name]
         if not takes(getattr(make(), name), len(arguments)):
             raise RouteSetupError(
-                f"{leaf.name}.{name}{inspect.signature(function)} cannot be asked. "
+                f"{leaf.name}.{name}{inspect.signature(function)} cannot be called as a permission. "
                 f"Write `def {name}(self, {', '.join(arguments)})`."
             )
-        runs = Runs.ON_LOOP if function in AT_ONCE else _careful(Runs.of(function))
-        return Question(runs, make, ask, not negated, yes, no)
+        runs = Runs.ON_LOOP if function in AT_ONCE else _await_on_loop(Runs.of(function))
+        return PermissionCheck(runs, make, ask, not negated, yes, no)
 
-    def _hook(self, hook: Hook, yes: Target, no: Target, negated: bool) -> Target:
+    def _hook(self, hook: Hook, yes: CheckOrDecision, no: CheckOrDecision, negated: bool) -> CheckOrDecision:
         if yes is no:
             return yes
         function = hook.function
         if not isinstance(function, str) and (yields(function) or not takes(function, 1)):
             raise RouteSetupError(
-                f"{self._cls.__name__}.{self._route.attr}: permissions={function!r} cannot be asked. Write it as "
-                "`def may(request)` that returns True or False; of a method, give the name."
+                f"{self._cls.__name__}.{self._route.attr}: permissions={function!r} cannot be called as a permission. "
+                "Write `def may(request)` that returns True or False. For a method, pass its name."
             )
         call = hook_of(self._cls, self._route, "permissions", function)
 
         def ask(permission: Any, request: Request, obj: Any) -> Any:
             return call(request, request)
 
-        return Question(_careful(Runs.of(call)), _nothing, ask, False, yes, no)
+        return PermissionCheck(_await_on_loop(Runs.of(call)), _nothing, ask, False, yes, no)
 
 
-def _careful(runs: Runs) -> Runs:
-    """On the loop, a user's plain function may still return what has to be awaited."""
+def _await_on_loop(runs: Runs) -> Runs:
+    """Treat a user's function on the loop as async: even a plain one may return an awaitable."""
     return Runs.AWAITED if runs is Runs.ON_LOOP else runs
 
 
@@ -280,4 +290,4 @@ _METHODS: Final = {
     "has_permission": (_general, ("request",)),
     "has_object_permission": (_on_object, ("request", "obj")),
 }
-"""How each is asked, and what it takes."""
+"""How each method is called, and its parameters."""

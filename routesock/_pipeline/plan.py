@@ -12,27 +12,27 @@ from typing import Any, Final, NamedTuple, Protocol
 from .._routing.route import Route
 from .._runtime import database, instrumentation
 from .._wire.messages import Reply, Request
-from ..status import Ending, may_come_back
+from ..status import Ending, is_temporary
 from ..typing import Unset
 from .permission_steps import permission_steps
 from .steps import (
     Runs,
     Step,
     as_reply,
+    checked_result,
     dehydrate,
+    dehydrate_value,
     finish,
     handle,
     hook_of,
     hydrate,
     load,
     mark_start,
-    settled,
-    spelling,
 )
 from .throttle_steps import Throttles, finish_with_limits
 
 FAIR_SHARE: Final = 16
-"""Items after which a stream lets others run, so that one that never waits cannot hold the loop."""
+"""A stream yields to the event loop after this many items, so that one that never waits cannot block it."""
 
 _END: Final = object()
 
@@ -40,32 +40,33 @@ Items = AsyncGenerator[Any, None]
 
 
 def stream(cls: type, route: Route) -> Step:
-    """The handler is iterated, and ``request.emit`` takes each item, spelt by ``dehydrate=``, and waits for its room.
+    """Iterate the handler and send each item, serialised by ``dehydrate=``, through ``request.emit``.
 
-    The step's result is the final reply. What ends it early closes the generator, whether that waits at a ``yield`` or
-    anywhere else.
+    ``emit`` waits while the client does not read. The result of the step is the final reply. If the stream ends early
+    (cancelled, timed out), the generator is closed.
     """
     attr = route.attr
     handler = getattr(cls, attr)
-    spell = spelling(cls, route)
+    serialise = dehydrate_value(cls, route)
     opened: Callable[[Request, Any], Items]
     if inspect.isasyncgenfunction(handler):
-        opened = _as_it_is
+        opened = _unchanged
     elif Runs.of(handler) is Runs.ON_LOOP:
-        opened = partial(_pulled, _here, None)
-    elif spell.runs is Runs.AWAITED:
-        opened = partial(_pulled, database.in_thread, None)
-    else:  # in the hop that pulls it
-        opened, spell = partial(_pulled, database.in_thread, spell), Step(Runs.ON_LOOP, _as_it_is)
+        opened = partial(_iterate_sync, _call, None)
+    elif serialise.runs is Runs.AWAITED:
+        opened = partial(_iterate_sync, database.in_thread, None)
+    else:  # serialise each item in the same thread hop that fetches it
+        opened = partial(_iterate_sync, database.in_thread, serialise)
+        serialise = Step(Runs.ON_LOOP, _unchanged)
 
     async def run(request: Request, value: Any) -> Reply:
         emit = request.emit
         assert emit is not None
         emitted = 0
-        # Looked up at each call, as every handler is.
+        # Looked up for each call, as every handler is, so that tests can patch it.
         async with aclosing(opened(request, getattr(request.consumer, attr)(request))) as items:
             async for item in items:
-                await emit(await _spelt(spell, request, item))
+                await emit(await _dehydrate_item(serialise, request, item))
                 emitted += 1
                 if emitted % FAIR_SHARE == 0:
                     await asyncio.sleep(0)
@@ -74,44 +75,46 @@ def stream(cls: type, route: Route) -> Step:
     return Step(Runs.AWAITED, run)
 
 
-async def _pulled(run: Callable[..., Awaitable[Any]], spell: Step | None, request: Request, items: Any) -> Items:
-    """The items of a sync generator, each pulled, and spelt, by ``run``: here or in the database thread."""
+async def _iterate_sync(
+    run: Callable[..., Awaitable[Any]], serialise: Step | None, request: Request, items: Any
+) -> Items:
+    """Iterate a sync generator. ``run`` fetches (and serialises) each item on the loop or in the database thread."""
 
-    def pull() -> Any:
+    def fetch() -> Any:
         item = next(items, _END)
-        return item if spell is None or item is _END else _spelt_here(spell, request, item)
+        return item if serialise is None or item is _END else _dehydrate_now(serialise, request, item)
 
     try:
-        while (item := await run(pull)) is not _END:
+        while (item := await run(fetch)) is not _END:
             yield item
     finally:
-        # A thread that is still in the generator comes to its end first, whatever happens to this task meanwhile.
+        # Shielded: if a thread is still inside the generator, it has to leave it before close() can run.
         await asyncio.shield(asyncio.ensure_future(run(items.close)))
 
 
-async def _here(function: Callable[[], Any]) -> Any:
+async def _call(function: Callable[[], Any]) -> Any:
     return function()
 
 
-def _as_it_is(request: Request, value: Any) -> Any:
+def _unchanged(request: Request, value: Any) -> Any:
     return value
 
 
-async def _spelt(spell: Step, request: Request, item: Any) -> Any:
-    if spell.runs is Runs.ON_LOOP:
-        return _spelt_here(spell, request, item)
-    if spell.runs is Runs.IN_THREAD:
-        return await database.in_thread(_spelt_here, spell, request, item)
-    return item if _is_plain_none(item) else await spell.call(request, item)
+async def _dehydrate_item(serialise: Step, request: Request, item: Any) -> Any:
+    if serialise.runs is Runs.ON_LOOP:
+        return _dehydrate_now(serialise, request, item)
+    if serialise.runs is Runs.IN_THREAD:
+        return await database.in_thread(_dehydrate_now, serialise, request, item)
+    return item if _is_none(item) else await serialise.call(request, item)
 
 
-def _spelt_here(spell: Step, request: Request, item: Any) -> Any:
-    return item if _is_plain_none(item) else settled(spell.call(request, item), spell.call)
+def _dehydrate_now(serialise: Step, request: Request, item: Any) -> Any:
+    return item if _is_none(item) else checked_result(serialise.call(request, item), serialise.call)
 
 
-def _is_plain_none(item: Any) -> bool:
+def _is_none(item: Any) -> bool:
     if isinstance(item, Reply):
-        raise TypeError("A stream yielded a Reply, but an item has no status of its own: yield the payload.")
+        raise TypeError("A stream yielded a Reply, but items have no status. Yield the payload instead.")
     return item is None
 
 
@@ -121,39 +124,46 @@ Middleware = Callable[[Request, CallNext], Awaitable[Any]]
 
 
 class Call(NamedTuple):
-    """A step as it is called; ``awaited``: its result is awaited."""
+    """A step, ready to be called. If ``awaited`` is true, its result has to be awaited."""
 
     function: Callable[[Request, Any], Any]
     awaited: bool
 
 
-class Answering(Protocol):
-    """What is done for the requests of one name."""
+class RequestPlan(Protocol):
+    """The plan for requests of one name: a route's :class:`Plan`, SUBSCRIBE or UNSUBSCRIBE."""
 
     route: Route
     streams: bool
 
     @property
     def declared(self) -> tuple[Route, ...]:
-        """The declarations behind it."""
-        ...
+        """The routes that were declared for this name."""
 
     def timeout_of(self, request: Request) -> float | Unset | None:
-        """Seconds that the handler of ``request`` may take; unset: what the settings say."""
-        ...
+        """Return the handler's timeout in seconds: ``UNSET`` for the setting ``TIMEOUT``, ``None`` for no timeout."""
 
     async def run(self, request: Request, outer: tuple[Middleware, ...]) -> Reply:
-        """The reply to ``request``; ``outer`` is the settings' middleware."""
-        ...
+        """Return the reply to ``request``. ``outer`` is the middleware from the settings."""
 
 
 class Plan:
-    """What is done for a request of one route: ``await plan.run(request, ())`` gives its :class:`Reply`.
+    """The steps for a request of one route. ``await plan.run(request, ())`` returns its :class:`Reply`.
 
-    Errors of any kind come through; the caller is the error boundary.
+    The plan catches nothing: the caller turns exceptions into error replies.
     """
 
-    __slots__ = ("_after", "_all", "_before", "_handler", "_middleware", "_refresh", "route", "streams", "timeout")
+    __slots__ = (
+        "_after",
+        "_all",
+        "_before",
+        "_handler",
+        "_middleware",
+        "_refresh",
+        "route",
+        "streams",
+        "timeout",
+    )
 
     def __init__(
         self,
@@ -171,10 +181,10 @@ class Plan:
         self.streams = route.streams
         self._middleware = middleware
         self._refresh = database.refresh_current if isolated else database.refresh
-        self._before = _merged(before)
-        self._handler = _merged(handler)
-        self._after = _merged(after)
-        self._all = _merged((*before, *handler, *after))
+        self._before = _merge_hops(before)
+        self._handler = _merge_hops(handler)
+        self._after = _merge_hops(after)
+        self._all = _merge_hops((*before, *handler, *after))
 
     @property
     def declared(self) -> tuple[Route, ...]:
@@ -184,7 +194,7 @@ class Plan:
         return self.timeout
 
     async def run(self, request: Request, outer: tuple[Middleware, ...]) -> Reply:
-        """The reply to ``request``; ``outer`` is the settings' middleware, which is called first."""
+        """Return the reply to ``request``. ``outer`` is the middleware from the settings, which is called first."""
         self._refresh()
         if outer or self._middleware:
             return await self._run_around(request, outer + self._middleware)
@@ -197,15 +207,15 @@ class Plan:
         return reply
 
     async def _run_around(self, request: Request, functions: tuple[Middleware, ...]) -> Reply:
-        await _walk(self._before, request, None)
-        call: CallNext = partial(_walk, self._handler, value=None)
+        await _run_steps(self._before, request, None)
+        call: CallNext = partial(_run_steps, self._handler, value=None)
         for middleware in reversed(functions):
-            call = partial(_through, middleware, call, self.route)
-        reply: Reply = await _walk(self._after, request, await call(request))
+            call = partial(_call_middleware, middleware, call, self.route)
+        reply: Reply = await _run_steps(self._after, request, await call(request))
         return reply
 
 
-async def _walk(steps: Sequence[Call], request: Request, value: Any) -> Any:
+async def _run_steps(steps: Sequence[Call], request: Request, value: Any) -> Any:
     for call, awaited in steps:
         value = call(request, value)
         if awaited:
@@ -213,7 +223,7 @@ async def _walk(steps: Sequence[Call], request: Request, value: Any) -> Any:
     return value
 
 
-async def _through(middleware: Middleware, call: CallNext, route: Route, request: Request) -> Reply:
+async def _call_middleware(middleware: Middleware, call: CallNext, route: Route, request: Request) -> Reply:
     return as_reply(route, await middleware(request, call))
 
 
@@ -227,18 +237,22 @@ def compile_route(
     isolated: bool,
     entering: Sequence[Step] = (),
 ) -> Plan:
-    """The plan of ``route`` on ``cls``, with the steps ``entering`` behind all that may refuse a request.
+    """Compile the plan of ``route`` on ``cls``.
 
-    :class:`RouteSetupError` for a hook or permission that cannot be called.
+    Args:
+        entering: Steps to run once nothing can refuse the request any longer, in front of the handler.
+
+    Raises:
+        RouteSetupError: A hook or a permission cannot be called.
     """
-    permissions, before = _asking(cls, route)
+    permissions, before = _access_steps(cls, route)
     before += entering
     throttle = throttles.steps(route)
     handler = [stream(cls, route) if route.streams else handle(cls, route)]
     if handler[0].runs is Runs.IN_THREAD:
-        handler.insert(0, Step(Runs.IN_THREAD, mark_start))  # where it may have waited for its turn
+        handler.insert(0, Step(Runs.IN_THREAD, mark_start))  # the thread may have been busy with other work
     elif any(step.runs is not Runs.ON_LOOP for step in (*permissions, *throttle[:-1], *before)):
-        handler.insert(0, Step(Runs.ON_LOOP, mark_start))  # the last step of a throttle marks it itself
+        handler.insert(0, Step(Runs.ON_LOOP, mark_start))  # the last throttle step marks the start itself
     handler.append(finish_with_limits(route) if throttle else finish(route))
     after = [dehydrate(cls, route)] if route.dehydrate is not None and not route.streams else []
     before = [*permissions, *throttle, *before]
@@ -246,13 +260,13 @@ def compile_route(
 
 
 def compile_check(cls: type, route: Route, timeout: float | Unset | None, *, isolated: bool) -> Plan:
-    """What of ``route`` may deny a request: its permissions, and what they need to look at. The plan has no reply."""
-    permissions, before = _asking(cls, route)
+    """Compile only the permissions of ``route``, with the hooks that they depend on. The plan returns no reply."""
+    permissions, before = _access_steps(cls, route)
     return Plan(route, timeout, [*permissions, *before], (), (), (), isolated=isolated)
 
 
-def _asking(cls: type, route: Route) -> tuple[list[Step], list[Step]]:
-    """The permissions of ``route``, and the steps that load what it is about, with the permissions of that."""
+def _access_steps(cls: type, route: Route) -> tuple[list[Step], list[Step]]:
+    """Return the permission steps of ``route``; and the schema and ``hydrate`` steps with the object permissions."""
     permissions, object_permissions = permission_steps(cls, route)
     before: list[Step] = []
     if route.schema is not None:
@@ -263,35 +277,35 @@ def _asking(cls: type, route: Route) -> tuple[list[Step], list[Step]]:
 
 
 class ConnectionCheck:
-    """What a socket has to pass before it is served: the throttle of the class's sockets."""
+    """Checks whether a new socket may be served: applies ``route_connection_throttle``."""
 
     __slots__ = ("_calls",)
 
     def __init__(self, throttles: Throttles) -> None:
-        self._calls = _merged(throttles.door())
+        self._calls = _merge_hops(throttles.connection_steps())
 
     async def ending(self, consumer: Any) -> Ending | None:
-        """How the socket of ``consumer`` is to be closed at once; ``None``: it has passed."""
+        """Return how to close the socket of ``consumer``, or ``None`` if it may be served."""
         if not self._calls:
             return None
         request = Request("", consumer=consumer)
         try:
-            await _walk(self._calls, request, None)
+            await _run_steps(self._calls, request, None)
         except (asyncio.CancelledError, GeneratorExit):
             raise
-        except BaseException as exc:  # a function of the user's may raise SystemExit, too
+        except BaseException as exc:  # a user's function may raise SystemExit too
             error = instrumentation.error_for(exc, consumer, request)
             after = error.headers.get("Retry-After")
-            return Ending(4000 + error.status, error.detail, may_come_back(error.status), after)
+            return Ending(4000 + error.status, error.detail, is_temporary(error.status), after)
         return None
 
 
-def _merged(steps: Sequence[Step]) -> tuple[Call, ...]:
-    """``steps`` with each stretch of sync ones that needs the database thread as one step, so as one hop."""
-    return tuple(Call(step.call, step.runs is not Runs.ON_LOOP) for step in _merge_stretches(steps))
+def _merge_hops(steps: Sequence[Step]) -> tuple[Call, ...]:
+    """Merge consecutive sync steps that need the database thread into one step, so into one thread hop."""
+    return tuple(Call(step.call, step.runs is not Runs.ON_LOOP) for step in _merged_steps(steps))
 
 
-def _merge_stretches(steps: Sequence[Step]) -> Iterator[Step]:
+def _merged_steps(steps: Sequence[Step]) -> Iterator[Step]:
     stretch: list[Step] = []
 
     def flush() -> Iterator[Step]:

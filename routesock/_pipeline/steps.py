@@ -1,4 +1,4 @@
-"""What a route's options become: steps, each a function with the place where it runs."""
+"""The steps of a request (load, hydrate, handle, dehydrate) and where each of them runs."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import inspect
 import time
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .._routing.route import Route
 from .._runtime.callables import is_async, is_bound, takes, yields
-from .._wire.messages import Reply, Request
+from .._wire.messages import Reply, Request, reply_with
 from ..exceptions import RouteSetupError
 from ..schemas.base import SchemaAdapter, run_on_loop, runs_in_thread
 
+_PLAIN_TYPES: Final = frozenset((dict, list, tuple, str, int, float, bool, type(None)))
+"""Types that are never awaitable. inspect.isawaitable() takes about as long as loading a small schema."""
+
 
 class DehydrateError(Exception):
-    """A handler's result does not fit the ``dehydrate=`` schema: a 500, with the library's error as its cause."""
+    """The handler's result does not fit the ``dehydrate=`` schema; answered as a 500.
+
+    The library's error is its ``__cause__``.
+    """
 
 
 class Runs(Enum):
-    """Where a step's function runs."""
+    """Where the function of a step runs."""
 
     ON_LOOP = "on the loop"
     AWAITED = "awaited"
@@ -34,49 +40,56 @@ class Runs(Enum):
 
 
 class Step(NamedTuple):
-    """``call(request, value)`` takes the previous step's value and gives the next one."""
+    """One step. ``call(request, value)`` gets the value of the step before and returns the value for the next one."""
 
     runs: Runs
     call: Callable[[Request, Any], Any]
 
 
 def as_reply(route: Route, value: Any) -> Reply:
-    """``value`` if it is a :class:`Reply`, else one with it: the route's own status, or 200, and 204 for ``None``."""
+    """Return ``value`` as a :class:`Reply`: with the status of the route, else 200, or 204 for ``None``."""
     if isinstance(value, Reply):
         return value
     return Reply(value, route.status or (204 if value is None else 200))
 
 
 def finish(route: Route) -> Step:
-    """The handler's result becomes a :class:`Reply`."""
+    """Turn the handler's result into a :class:`Reply`."""
+
+    status = route.status or 200
+    status_of_none = route.status or 204
 
     def make(request: Request, value: Any) -> Reply:
-        return as_reply(route, value)
+        if isinstance(value, Reply):
+            return value
+        return reply_with(value, status_of_none if value is None else status)
 
     return Step(Runs.ON_LOOP, make)
 
 
 def mark_start(request: Request, value: Any) -> Any:
-    """Note when the handler begins; its deadline counts from there."""
+    """Record when the handler starts. Its deadline counts from there."""
     request.started = time.monotonic()
     return value
 
 
 def load(schema: SchemaAdapter) -> Step:
-    """The schema's own reading of the payload takes its place."""
+    """Validate the payload and replace it with what the schema loaded."""
+
+    load = schema.load
 
     def set_data(request: Request, value: Any) -> None:
-        request.payload = request.data = schema.load(request.payload)
+        request.payload = request.data = load(request.payload)
 
     return Step(Runs.IN_THREAD if schema.runs_in_thread else Runs.ON_LOOP, set_data)
 
 
 def hydrate(hook: Callable[[Request, Any], Any]) -> Step:
-    """What the hook loads for the request takes the payload's place."""
+    """Call the ``hydrate=`` hook and replace the payload with its result."""
     runs = Runs.of(hook)
 
     def set_payload(request: Request, value: Any) -> None:
-        request.payload = settled(hook(request, request), hook)
+        request.payload = checked_result(hook(request, request), hook)
 
     async def await_payload(request: Request, value: Any) -> None:
         request.payload = await hook(request, request)
@@ -85,7 +98,7 @@ def hydrate(hook: Callable[[Request, Any], Any]) -> Step:
 
 
 def handle(cls: type, route: Route) -> Step:
-    """The handler is called."""
+    """Call the handler."""
     attr = route.attr
     runs = Runs.of(getattr(cls, attr))
 
@@ -94,66 +107,95 @@ def handle(cls: type, route: Route) -> Step:
         return getattr(request.consumer, attr)(request)
 
     def call_settled(request: Request, value: Any) -> Any:
-        return settled(getattr(request.consumer, attr)(request), attr)
+        return checked_result(getattr(request.consumer, attr)(request), attr)
 
     return Step(runs, call if runs is Runs.AWAITED else call_settled)
 
 
 def dehydrate(cls: type, route: Route) -> Step:
-    """The payload of a 2xx reply is turned into what JSON can spell; ``None`` stays."""
-    runs, hook = spelling(cls, route)
+    """Serialise the payload of a 2xx reply with ``dehydrate=``. ``None`` stays ``None``."""
+    if isinstance(route.dehydrate, SchemaAdapter):
+        return _dump(route.dehydrate)
+    runs, hook = dehydrate_value(cls, route)
 
-    def spell(request: Request, reply: Reply) -> Reply:
+    def serialise(request: Request, reply: Reply) -> Reply:
         if reply.payload is None or reply.status >= 300:
             return reply
-        return Reply(settled(hook(request, reply.payload), hook), reply.status, reply.headers)
+        return reply_with(checked_result(hook(request, reply.payload), hook), reply.status, reply.headers)
 
-    async def await_spell(request: Request, reply: Reply) -> Reply:
+    async def await_serialise(request: Request, reply: Reply) -> Reply:
         if reply.payload is None or reply.status >= 300:
             return reply
-        return Reply(await hook(request, reply.payload), reply.status, reply.headers)
+        return reply_with(await hook(request, reply.payload), reply.status, reply.headers)
 
-    return Step(runs, await_spell if runs is Runs.AWAITED else spell)
+    return Step(runs, await_serialise if runs is Runs.AWAITED else serialise)
 
 
-def spelling(cls: type, route: Route) -> Step:
-    """What ``dehydrate=`` does to one result; without it, nothing."""
+def _dump(schema: SchemaAdapter) -> Step:
+    """As :func:`dehydrate` for a schema. One function instead of three nested ones, since it runs for each reply."""
+    dump = schema.dump
+
+    def serialise(request: Request, reply: Reply) -> Reply:
+        payload = reply.payload
+        if payload is None or reply.status >= 300:
+            return reply
+        try:
+            dumped = dump(payload)
+        except Exception as exc:
+            raise _dehydrate_error(schema, exc) from exc
+        return reply_with(checked_result(dumped, schema), reply.status, reply.headers)
+
+    return Step(Runs.IN_THREAD if schema.runs_in_thread else Runs.ON_LOOP, serialise)
+
+
+def dehydrate_value(cls: type, route: Route) -> Step:
+    """Return the step that applies ``dehydrate=`` to one value. Without the option it changes nothing."""
     if route.dehydrate is None:
         return Step(Runs.ON_LOOP, lambda request, value: value)
     if isinstance(route.dehydrate, SchemaAdapter):
-        dump = _faulty_dump(route.dehydrate)
+        dump = _dump_or_server_error(route.dehydrate)
         runs = Runs.IN_THREAD if route.dehydrate.runs_in_thread else Runs.ON_LOOP
         return Step(runs, lambda request, value: dump(value))
     hook = hook_of(cls, route, "dehydrate", route.dehydrate)
     return Step(Runs.of(hook), hook)
 
 
-def _faulty_dump(schema: SchemaAdapter) -> Callable[[Any], Any]:
-    """``schema.dump``, whose errors are the server's: a library's validation error there must not become a 422."""
+def _dump_or_server_error(schema: SchemaAdapter) -> Callable[[Any], Any]:
+    """Return ``schema.dump`` with its errors wrapped: a validation error there is the server's fault and not a 422."""
 
     def dump(value: Any) -> Any:
         try:
             return schema.dump(value)
         except Exception as exc:
-            raise DehydrateError(f"{schema!r} cannot spell the handler's result: {type(exc).__name__}") from exc
+            raise _dehydrate_error(schema, exc) from exc
 
     return dump
 
 
+def _dehydrate_error(schema: SchemaAdapter, exc: Exception) -> DehydrateError:
+    return DehydrateError(f"{schema!r} cannot serialise the handler's result: {type(exc).__name__}")
+
+
 def hook_of(cls: type, route: Route, option: str, hook: Any) -> Callable[[Request, Any], Any]:
-    """``hook`` (a function or a method's name) as ``call(request, argument)`` that runs where the hook itself would."""
+    """Return ``hook``, a function or the name of a method, as ``call(request, argument)``.
+
+    The result runs where the hook itself would: on the loop, awaited, or in the thread.
+
+    Raises:
+        RouteSetupError: There is no such method, or it cannot be called with one argument.
+    """
     if isinstance(hook, str):
         name = hook
         function = getattr(cls, name, None)
         if not callable(function):
             raise RouteSetupError(
-                f"{cls.__name__}.{route.attr}: {option}={name!r} names no method of the class. "
-                f"Write `def {name}(self, ...)`, or give the function itself."
+                f"{cls.__name__}.{route.attr}: {option}={name!r} is not a method of the class. "
+                f"Write `def {name}(self, ...)`, or pass the function itself."
             )
         if yields(function) or not takes(function, 1 if is_bound(cls, name) else 2):
             raise RouteSetupError(
-                f"{cls.__name__}.{route.attr}: {option}={name!r} names a method that cannot be called as a hook. "
-                f"Write `def {name}(self, {'result' if option == 'dehydrate' else 'request'})` that returns its result."
+                f"{cls.__name__}.{route.attr}: {option}={name!r} is a method that cannot be called as a hook. "
+                f"Write `def {name}(self, {'result' if option == 'dehydrate' else 'request'})` that returns a value."
             )
 
         def call(request: Request, argument: Any) -> Any:
@@ -174,15 +216,20 @@ def hook_of(cls: type, route: Route, option: str, hook: Any) -> Callable[[Reques
     return call if runs_in_thread(function, default=True) else run_on_loop(call)
 
 
-def settled(value: Any, source: Any) -> Any:
-    """``value``, unless it is what a plain ``def`` returned of something else and nobody would ever run.
+def checked_result(value: Any, source: Any) -> Any:
+    """Return ``value``, which a plain ``def`` returned.
 
-    ``TypeError`` for a coroutine or a generator.
+    Raises:
+        TypeError: It is a coroutine or a generator, which nothing would run.
     """
+    if type(value) in _PLAIN_TYPES:
+        return value
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()
-        raise TypeError(f"{source} returned a coroutine: write it, and what wraps it, as `async def`.")
+        raise TypeError(
+            f"{source} returned a coroutine. Write the function, and any decorator around it, as `async def`."
+        )
     if inspect.isgenerator(value) or inspect.isasyncgen(value):
-        raise TypeError(f"{source} returned a generator: write what wraps it so that it yields, too.")
+        raise TypeError(f"{source} returned a generator. Write the decorator around it as a generator function too.")
     return value

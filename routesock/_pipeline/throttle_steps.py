@@ -13,16 +13,16 @@ from .._runtime.clients import client_address, customer_at
 from .._wire.messages import Reply, Request, Scope
 from ..exceptions import RouteSetupError, Throttled, Unavailable
 from ..throttling import Throttle
-from ..throttling.base import PASSED, Bucket, Fields, StoreError, Window, digest
-from ..throttling.stores import Counter, counter_of
+from ..throttling.base import ALLOWED, Bucket, RateLimitHeaders, StoreError, Window, digest
+from ..throttling.stores import MonitoredStore, get_store
 from ..typing import UNSET
-from .steps import Runs, Step, as_reply, mark_start, settled
+from .steps import Runs, Step, as_reply, checked_result, mark_start
 
 
 class Caller:
-    """One socket as throttles see it. The settings are read when it first meets one."""
+    """The keys under which throttles count one socket, and the settings for it, read at its first throttled request."""
 
-    __slots__ = ("_address", "_proxies", "_scope", "_socket", "cache", "closed", "counter", "headers", "timeout")
+    __slots__ = ("_address", "_proxies", "_scope", "_socket", "cache", "closed", "headers", "store", "timeout")
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
@@ -33,10 +33,10 @@ class Caller:
         self.timeout: float = conf.get("THROTTLE_TIMEOUT")
         self.closed: bool = conf.get("THROTTLE_FAIL") == "closed"
         self.headers: bool = conf.get("THROTTLE_HEADERS")
-        self.counter: Counter | None = None
+        self.store: MonitoredStore | None = None
 
     def user(self) -> str:
-        """Who is signed in, at this moment; else the address."""
+        """Return the key of the user who is signed in now, else that of the address."""
         user = self._scope.get("user")
         # "is True": on the class AnonymousUser this is a property, and so something true.
         if user is not None and getattr(user, "is_authenticated", None) is True:
@@ -46,21 +46,21 @@ class Caller:
         return self._address or self.ip()
 
     def ip(self) -> str:
-        """The client's address or IPv6 network; else the socket, since clients without one are not one."""
+        """Return the key of the address or IPv6 network; without one, the key of the socket."""
         if self._address is None:
             address = client_address(self._scope, self._proxies)
             self._address = self.socket() if address is None else f"ip:{customer_at(address)}"
         return self._address
 
     def socket(self) -> str:
-        """The socket itself."""
+        """Return the key of this socket."""
         if self._socket is None:
             self._socket = f"socket:{uuid.uuid4().hex}"
         return self._socket
 
 
 RETRY_AFTER: Final = 1
-"""Seconds after which to try again what a failing store could not decide."""
+"""Seconds for ``Retry-After`` when the store fails and ``THROTTLE_FAIL`` is ``"closed"``."""
 
 _CALLERS: Final[Mapping[Any, Callable[[Caller], str]]] = {
     "user": Caller.user,
@@ -74,9 +74,10 @@ _Buckets: TypeAlias = Callable[[Caller, Any], Sequence[Bucket]]
 
 
 class Throttles:
-    """The throttles of a consumer class: of its sockets, of all its routes together, and of each.
+    """The throttles of a consumer class: for new sockets, for all routes together, and for each route.
 
-    :class:`RouteSetupError` for a declaration that cannot work.
+    Raises:
+        RouteSetupError: A declaration cannot work.
     """
 
     def __init__(self, cls: type, routes: Iterable[Route]) -> None:
@@ -85,27 +86,27 @@ class Throttles:
         self._connecting = _declared(cls, "route_connection_throttle")
         if any(throttle.scope == "socket" for throttle in self._connecting):
             raise RouteSetupError(
-                f"{cls.__name__}.route_connection_throttle counts sockets, and each is but one: "
-                'write scope="user" or scope="ip".'
+                f'{cls.__name__}.route_connection_throttle counts new sockets, so scope="socket" never '
+                'limits anything. Write scope="user" or scope="ip".'
             )
         own = [throttle for route in routes if route.throttles is not UNSET for throttle in route.throttles]
         self._tag = self._tag_for([*self._common, *own])
         self.any = bool(self._common or self._connecting or own)
 
     def steps(self, route: Route) -> list[Step]:
-        """The steps of ``route`` in front of its schema: the functions that are asked, and the one that counts."""
+        """Return the throttle steps of ``route``: the users' ``scope=`` and ``cost=`` functions, then the counting."""
         own = () if route.throttles is UNSET else route.throttles
         if route.throttles == () or not (self._common or own):
             return []
         limits = [*self._limits("*", self._common, self._tag), *self._limits(route.name, own, self._tag)]
-        return _before(f"{self._cls.__name__}.{route.attr}", limits)
+        return _throttle_steps(f"{self._cls.__name__}.{route.attr}", limits)
 
-    def door(self) -> list[Step]:
-        """The steps in front of a socket."""
+    def connection_steps(self) -> list[Step]:
+        """Return the throttle steps for a new socket."""
         if not self._connecting:
             return []
         limits = self._limits("connect", self._connecting, self._tag_for(self._connecting))
-        return _before(f"{self._cls.__name__}.route_connection_throttle", limits)
+        return _throttle_steps(f"{self._cls.__name__}.route_connection_throttle", limits)
 
     def _limits(self, what: str, throttles: Sequence[Throttle], tag: str) -> list[_Limit]:
         owner = f"{self._cls.__module__}.{self._cls.__qualname__}|{what}"
@@ -115,9 +116,9 @@ class Throttles:
         ]
 
     def _tag_for(self, throttles: Sequence[Throttle]) -> str:
-        """The tag of windows from which one call may take: they have to lie together.
+        """Return the Redis Cluster hash tag for windows that one call takes from, since they have to share a slot.
 
-        What belongs to one caller does, where all throttles mean the same caller; else all that belongs to the class.
+        If all throttles have the same scope, each caller gets a slot of its own (no tag). Else the class has one slot.
         """
         scopes = {throttle.scope if isinstance(throttle.scope, str) else id(throttle.scope) for throttle in throttles}
         return "" if len(scopes) < 2 else digest(f"{self._cls.__module__}.{self._cls.__qualname__}")
@@ -128,24 +129,29 @@ def _declared(cls: type, option: str) -> tuple[Throttle, ...]:
     return () if throttles is UNSET else throttles
 
 
-def _before(where: str, limits: Sequence[_Limit]) -> list[Step]:
+def _throttle_steps(where: str, limits: Sequence[_Limit]) -> list[Step]:
     asked: list[Step] = []
     for throttle, _ in limits:
         for option, hook, read in (("scope", throttle.scope, _as_caller), ("cost", throttle.cost, _as_cost)):
             if callable(hook):
                 if yields(hook) or not takes(hook, 1):
-                    raise RouteSetupError(f"{where}: {option}={hook!r} is called with the request and returns a value.")
-                asked.append(_ask(hook, read, first=not asked))
-    fields = Fields(window for _, windows in limits for window in windows)
-    return [*asked, Step(Runs.AWAITED, _take(_answered(limits) if asked else _fixed(limits), fields))]
+                    raise RouteSetupError(
+                        f"{where}: {option}={hook!r} cannot be called. Write `def {option}(request)`."
+                    )
+                asked.append(_hook_step(hook, read, first=not asked))
+    headers = RateLimitHeaders(window for _, windows in limits for window in windows)
+    return [
+        *asked,
+        Step(Runs.AWAITED, _take(_buckets_from_hooks(limits) if asked else _fixed_buckets(limits), headers)),
+    ]
 
 
-def _ask(hook: Callable[[Request], Any], read: Callable[[Any, Any], Any], *, first: bool) -> Step:
-    """A function of the user's is called, where such functions run; its answer stands behind those before it."""
+def _hook_step(hook: Callable[[Request], Any], read: Callable[[Any, Any], Any], *, first: bool) -> Step:
+    """Return the step that calls a user's ``scope=`` or ``cost=`` function and appends its answer."""
     runs = Runs.of(hook)
 
     def ask(request: Request, answers: Any) -> Any:
-        answer = read(hook, settled(hook(request), hook))
+        answer = read(hook, checked_result(hook(request), hook))
         return (answer,) if first else (*answers, answer)
 
     async def await_answer(request: Request, answers: Any) -> Any:
@@ -158,16 +164,16 @@ def _ask(hook: Callable[[Request], Any], read: Callable[[Any, Any], Any], *, fir
 def _as_caller(hook: Any, answer: Any) -> str:
     if isinstance(answer, str | int) and not isinstance(answer, bool):
         return f"own:{answer}"
-    raise TypeError(f"{hook!r} returned {answer!r}: the scope of a throttle is a string or an integer.")
+    raise TypeError(f"{hook!r} returned {answer!r}: the scope of a throttle has to be a string or an integer.")
 
 
 def _as_cost(hook: Any, answer: Any) -> int:
     if isinstance(answer, int) and not isinstance(answer, bool) and answer >= 0:
         return int(answer)
-    raise TypeError(f"{hook!r} returned {answer!r}: the cost of a call is an integer, 0 or more.")
+    raise TypeError(f"{hook!r} returned {answer!r}: the cost of a call has to be an integer of 0 or more.")
 
 
-def _fixed(limits: Sequence[_Limit]) -> _Buckets:
+def _fixed_buckets(limits: Sequence[_Limit]) -> _Buckets:
     each: list[tuple[Window, Callable[[Caller], str], Any]] = [
         (window, _CALLERS[throttle.scope], throttle.cost) for throttle, windows in limits for window in windows
     ]
@@ -177,7 +183,7 @@ def _fixed(limits: Sequence[_Limit]) -> _Buckets:
     return lambda caller, answers: ((window, identify(caller), cost),)
 
 
-def _answered(limits: Sequence[_Limit]) -> _Buckets:
+def _buckets_from_hooks(limits: Sequence[_Limit]) -> _Buckets:
     def buckets(caller: Caller, answers: Any) -> Sequence[Bucket]:
         following = iter(answers)
         found: list[Bucket] = []
@@ -185,53 +191,51 @@ def _answered(limits: Sequence[_Limit]) -> _Buckets:
             who = next(following) if callable(throttle.scope) else _CALLERS[throttle.scope](caller)
             cost = next(following) if callable(throttle.cost) else throttle.cost
             if any(cost > window.limit for window in windows):
-                raise Throttled("This is more than is let through at any time.")
+                raise Throttled("This request costs more than the limit allows at once.")
             found += [(window, who, cost) for window in windows]
         return found
 
     return buckets
 
 
-def _take(buckets: _Buckets, fields: Fields) -> Callable[[Request, Any], Any]:
+def _take(buckets: _Buckets, headers: RateLimitHeaders) -> Callable[[Request, Any], Any]:
     async def take(request: Request, answers: Any) -> None:
         consumer: Any = request.consumer
         try:
             caller: Caller = consumer._routesock_caller
         except AttributeError:
             caller = consumer._routesock_caller = Caller(consumer.scope)
-        counter = caller.counter
-        if counter is None:
-            counter = caller.counter = await counter_of(caller.cache)
+        monitored = caller.store
+        if monitored is None:
+            monitored = caller.store = await get_store(caller.cache)
         try:
-            if counter.memory is not None:
-                decision = counter.memory.decide(buckets(caller, answers), caller.headers)
+            if monitored.memory is not None:
+                decision = monitored.memory.decide(buckets(caller, answers), caller.headers)
             else:
-                decision = await counter.store.take(buckets(caller, answers), caller.timeout, quotas=caller.headers)
+                decision = await monitored.store.take(buckets(caller, answers), caller.timeout, quotas=caller.headers)
         except StoreError as exc:
-            counter.failed(exc, closed=caller.closed)
+            monitored.record_failure(exc, fail_closed=caller.closed)
             if caller.closed:
-                raise Unavailable(
-                    "It cannot be told for the moment whether this is too much.", wait=RETRY_AFTER
-                ) from exc
-            decision = PASSED
+                raise Unavailable("The rate limit cannot be checked at the moment.", wait=RETRY_AFTER) from exc
+            decision = ALLOWED
         else:
-            if counter.failing:
-                counter.answered()
-        if counter.memory is None:
+            if monitored.is_failing:
+                monitored.record_success()
+        if monitored.memory is None:
             mark_start(request, None)
-        told = request._rate_limits = fields.of(decision.quotas) if caller.headers else None
+        limits = request._rate_limits = headers.build(decision.quotas) if caller.headers else None
         if decision.wait:
-            raise Throttled(wait=decision.wait, headers=told)
+            raise Throttled(wait=decision.wait, headers=limits)
 
     return take
 
 
 def finish_with_limits(route: Route) -> Step:
-    """As :func:`~routesock._pipeline.steps.finish`; the reply tells what is left, where that was asked for."""
+    """As :func:`~routesock._pipeline.steps.finish`; adds the rate limit headers to the reply."""
 
     def make(request: Request, value: Any) -> Reply:
         reply = as_reply(route, value)
-        told = request._rate_limits
-        return reply if told is None else Reply(reply.payload, reply.status, {**reply.headers, **told})
+        limits = request._rate_limits
+        return reply if limits is None else Reply(reply.payload, reply.status, {**reply.headers, **limits})
 
     return Step(Runs.ON_LOOP, make)

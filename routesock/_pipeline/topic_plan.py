@@ -14,8 +14,8 @@ from .._wire import problems
 from .._wire.messages import Reply, Request
 from ..exceptions import UnknownTopic
 from ..typing import UNSET, Unset
-from .plan import Answering, Middleware, Plan, compile_check
-from .steps import Runs, Step, hook_of, settled
+from .plan import Middleware, Plan, RequestPlan, compile_check
+from .steps import Runs, Step, checked_result, hook_of
 
 _SUCCESS: Final = range(200, 400)
 
@@ -40,9 +40,10 @@ class SubscriptionOwner(Protocol):
 
 
 class TopicPlan:
-    """A topic of ``cls`` as it was compiled. ``compiled(route, steps)`` is the plan of a route.
+    """A compiled topic of ``cls``. ``compiled(route, steps)`` compiles the plan of a route.
 
-    :class:`RouteSetupError` for a hook or permission that cannot be called.
+    Raises:
+        RouteSetupError: A hook or a permission cannot be called.
     """
 
     __slots__ = ("check", "entering", "hook", "pattern")
@@ -53,23 +54,23 @@ class TopicPlan:
         self.pattern: Pattern = topic.pattern
         self.entering = plan = compiled(topic.route, (_ENTER,))
         self.check: Plan | None = None
-        """What is asked before each push."""
+        """The permissions to check before each push (``recheck=True``)."""
         self.hook: Plan | None = None
-        """What is done at the end of a subscription."""
+        """The ``unsubscribe=`` hook, called when a subscription ends."""
         if topic.recheck:
             self.check = compile_check(cls, plan.route, plan.timeout, isolated=isolated)
         if topic.unsubscribe is not None:
-            call = _calling(hook_of(cls, plan.route, "unsubscribe", topic.unsubscribe))
+            call = _unsubscribe_step(hook_of(cls, plan.route, "unsubscribe", topic.unsubscribe))
             self.hook = Plan(plan.route, plan.timeout, (call,), (), (), (), isolated=isolated)
 
 
-def topic_plans(plans: Sequence[TopicPlan], timeout: float | Unset | None) -> dict[str, Answering]:
-    """The plans of both names for a class with these topics, and this ``timeout`` of its own."""
+def topic_plans(plans: Sequence[TopicPlan], timeout: float | Unset | None) -> dict[str, RequestPlan]:
+    """Return the plans of SUBSCRIBE and UNSUBSCRIBE for a class with these topics and this ``route_timeout``."""
     return {SUBSCRIBE: Subscribe(plans), UNSUBSCRIBE: Unsubscribe(timeout)} if plans else {}
 
 
 class Subscribe:
-    """The plan of SUBSCRIBE."""
+    """The plan for SUBSCRIBE: finds the topic by its name and runs that topic's plan."""
 
     __slots__ = ("_by_length", "declared", "route", "streams")
 
@@ -83,26 +84,26 @@ class Subscribe:
 
     def timeout_of(self, request: Request) -> float | Unset | None:
         name = request.topic
-        if name is None and isinstance(request.payload, dict):  # it may wait for its turn yet
+        if name is None and isinstance(request.payload, dict):  # the request may still be queued
             name = request.payload.get("topic")
         found = self._found(name) if isinstance(name, str) else None
         return UNSET if found is None else found[0].entering.timeout
 
     async def run(self, request: Request, outer: tuple[Middleware, ...]) -> Reply:
-        name = _name_in(request.payload)
+        name = _topic_name(request.payload)
         found = self._found(name)
         if found is None:
             raise UnknownTopic
         plan, request.data = found
         request.payload = request.data
         request._topic = name
-        subscriptions = _of(request)
+        subscriptions = _subscriptions_of(request)
         await subscriptions.begin(name, plan)
         task = asyncio.current_task()
         try:
             reply = await plan.entering.run(request, outer)
         except BaseException:
-            if runs(task):  # else it is thrown away with its loop, and nothing can be awaited any more
+            if runs(task):  # else the loop was closed and nothing can be awaited
                 await subscriptions.abandon(name)
             raise
         if reply.status in _SUCCESS and not hasattr(request, "_revoked"):
@@ -122,7 +123,7 @@ class Subscribe:
 
 
 class Unsubscribe:
-    """The plan of UNSUBSCRIBE, which anybody may send who could SUBSCRIBE."""
+    """The plan for UNSUBSCRIBE. It needs no permissions: a client can only end its own subscriptions."""
 
     __slots__ = ("_timeout", "declared", "route", "streams")
 
@@ -136,39 +137,43 @@ class Unsubscribe:
         return self._timeout
 
     async def run(self, request: Request, outer: tuple[Middleware, ...]) -> Reply:
-        request._topic = _name_in(request.payload)
-        await _of(request).unsubscribe(request)
+        request._topic = _topic_name(request.payload)
+        await _subscriptions_of(request).unsubscribe(request)
         return Reply(None, 204)
 
 
-def _name_in(payload: Any) -> str:
-    """The topic that a client names. ``Invalid`` for what is no name."""
+def _topic_name(payload: Any) -> str:
+    """Return the topic name in ``payload``.
+
+    Raises:
+        Invalid: There is none, or it is too long.
+    """
     name = payload.get("topic") if isinstance(payload, dict) else None
     if not isinstance(name, str):
-        raise problems.invalid({"topic": ["The payload is an object with the name of a topic, a string."]})
+        raise problems.invalid({"topic": ['The payload has to be an object whose "topic" is a string.']})
     if len(name) > MAX_TOPIC_CHARS:
-        raise problems.invalid({"topic": [f"The name of a topic has at most {MAX_TOPIC_CHARS} characters."]})
+        raise problems.invalid({"topic": [f"A topic name has at most {MAX_TOPIC_CHARS} characters."]})
     return name
 
 
-def _of(request: Request) -> SubscriptionOwner:
+def _subscriptions_of(request: Request) -> SubscriptionOwner:
     consumer: Any = request.consumer
     subscriptions: SubscriptionOwner = consumer._routesock_connection.subscriptions()
     return subscriptions
 
 
 async def _enter(request: Request, value: Any) -> None:
-    await _of(request).enter(request)
+    await _subscriptions_of(request).enter(request)
 
 
 _ENTER: Final = Step(Runs.AWAITED, _enter)
 
 
-def _calling(hook: Callable[[Request, Any], Any]) -> Step:
+def _unsubscribe_step(hook: Callable[[Request, Any], Any]) -> Step:
     runs = Runs.of(hook)
 
     def call(request: Request, value: Any) -> None:
-        settled(hook(request, request), hook)
+        checked_result(hook(request, request), hook)
 
     async def await_call(request: Request, value: Any) -> None:
         await hook(request, request)

@@ -1,4 +1,8 @@
-"""Walks an ASGI application: finds its consumers behind routers and middleware."""
+"""Walks an ASGI application: finds its consumers behind routers and middleware.
+
+Channels' routers and middleware objects are looked through. What a middleware function wraps is in a closure, and not
+found.
+"""
 
 from __future__ import annotations
 
@@ -22,74 +26,67 @@ class Endpoint(NamedTuple):
     application: Any
 
 
+class _Inner(NamedTuple):
+    """An application inside another, and what leads to it: a protocol, a URL pattern or, in middleware, neither."""
+
+    application: Any
+    protocol: str | None = None
+    pattern: Any = None
+
+
 def endpoints(application: Any) -> Iterator[Endpoint]:
-    """What ``application`` passes connections on to in the end, behind Channels' routers and behind middleware objects.
-
-    What a middleware function wraps is not found: it is in a closure.
-    """
-    return _below(Endpoint("", application), frozenset())
+    """The applications to which ``application`` passes connections in the end, whatever their protocol."""
+    return _endpoints_below(Endpoint("", application), frozenset())
 
 
-def _below(endpoint: Endpoint, above: frozenset[int]) -> Iterator[Endpoint]:
-    inner = [] if id(endpoint.application) in above else list(_inside(endpoint))
-    if not inner:
+def _endpoints_below(endpoint: Endpoint, above: frozenset[int]) -> Iterator[Endpoint]:
+    inside = _inside(endpoint.application, above)
+    if not inside:
         yield endpoint
-    for each in inner:
-        yield from _below(each, above | {id(endpoint.application)})
-
-
-def _inside(endpoint: Endpoint) -> Iterator[Endpoint]:
-    path, application = endpoint
-    if isinstance(application, ProtocolTypeRouter):
-        for inner in application.application_mapping.values():
-            yield Endpoint(path, inner)
-    elif isinstance(application, URLRouter):
-        routes: Any = application.routes
-        for route in routes:
-            yield Endpoint(path + str(route.pattern), route.callback)
-    elif not isinstance(application, type | AsyncConsumer):
-        attributes = getattr(application, "__dict__", {})
-        for name in _WRAPPED:
-            if callable(attributes.get(name)):
-                yield Endpoint(path, attributes[name])
-
-
-_WRAPPED_AGAIN: Final = ("inner", "application", "app")
-"""Attributes under which middleware keeps what it wraps: Channels', Django's and Starlette's."""
+    for inner in inside:
+        path = endpoint.path if inner.pattern is None else endpoint.path + str(inner.pattern)
+        yield from _endpoints_below(Endpoint(path, inner.application), above | {id(endpoint.application)})
 
 
 def consumer_at(application: Any, scope: Scope) -> Any:
-    """The consumer class that serves the path of ``scope``; ``None`` where there is none, or nobody can tell.
+    """The consumer class that serves the path of the WebSocket ``scope``; ``None`` if there is none or it is not found.
 
-    It looks through Channels' routers and through middleware objects, not into the closure of a middleware function.
+    An application knows its class if it was made by ``as_asgi()``.
     """
     path = scope.get("path", "").removeprefix(scope.get("root_path", "")).lstrip("/")
-    return _consumer_below(application, path, 0)
+    return _consumer_below(application, path, frozenset())
 
 
-_DEEPEST: Final = 50
-"""Levels of what wraps what: middleware may wrap itself by mistake."""
-
-
-def _consumer_below(application: Any, path: str, level: int) -> Any:
-    if level > _DEEPEST:
-        return None
-    if isinstance(application, ProtocolTypeRouter):
-        return _consumer_below(application.application_mapping.get("websocket"), path, level + 1)
-    if isinstance(application, URLRouter):
-        routes: Any = application.routes
-        for route in routes:
-            try:
-                match = route.pattern.match(path.lstrip("/"))
-            except Resolver404:
-                continue
-            if match:
-                return _consumer_below(route.callback, match[0], level + 1)
-        return None
+def _consumer_below(application: Any, path: str, above: frozenset[int]) -> Any:
     attributes = getattr(application, "__dict__", {})
     if "consumer_class" in attributes:
         return attributes["consumer_class"]
-    for name in _WRAPPED_AGAIN:
-        if callable(attributes.get(name)):
-            return _consumer_below(attributes[name], path, level + 1)
+    for inner in _inside(application, above):
+        rest = path if inner.pattern is None else _rest_behind(inner.pattern, path)
+        if rest is not None and inner.protocol in (None, "websocket"):
+            return _consumer_below(inner.application, rest, above | {id(application)})
     return None
+
+
+def _rest_behind(pattern: Any, path: str) -> str | None:
+    """The part of ``path`` that ``pattern`` leaves for the routers inside; ``None`` if it does not match."""
+    try:
+        match = pattern.match(path.lstrip("/"))
+    except Resolver404:
+        return None
+    return str(match[0]) if match else None
+
+
+def _inside(application: Any, above: frozenset[int]) -> list[_Inner]:
+    """The applications that ``application`` may pass a connection to; none if it is in ``above``, inside itself."""
+    if id(application) in above:
+        return []
+    if isinstance(application, ProtocolTypeRouter):
+        return [_Inner(inner, protocol=protocol) for protocol, inner in application.application_mapping.items()]
+    if isinstance(application, URLRouter):
+        routes: Any = application.routes
+        return [_Inner(route.callback, pattern=route.pattern) for route in routes]
+    if isinstance(application, type | AsyncConsumer):
+        return []
+    attributes = getattr(application, "__dict__", {})
+    return [_Inner(attributes[name]) for name in _WRAPPED if callable(attributes.get(name))]

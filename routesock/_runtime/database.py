@@ -12,13 +12,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final
 
-from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext
+from asgiref.sync import ThreadSensitiveContext
 from channels.db import database_sync_to_async
 from django.db import close_old_connections, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from .. import conf
+from .. import _compat, conf
 
 # A plain dict: its values can be listed while another thread adds one; those of a WeakSet cannot.
 Opened = dict[int, weakref.ref[BaseDatabaseWrapper]]
@@ -26,7 +26,7 @@ Opened = dict[int, weakref.ref[BaseDatabaseWrapper]]
 
 
 class DatabaseThread:
-    """A thread that does its work in order, and the connections that it opened. ``submit`` gives it something to do."""
+    """A thread that runs work in order, and the connections that it opened. ``submit`` adds work."""
 
     def __init__(self, submit: Callable[[Callable[[], None]], Future[None]], opened: Opened) -> None:
         self._submit = submit
@@ -35,7 +35,7 @@ class DatabaseThread:
         self._cleaning: Future[None] | None = None
 
     def refresh(self) -> None:
-        """Have what is due closed in front of the thread's next work; return at once."""
+        """Close stale connections before the thread's next work. Does not wait."""
         if not self._opened or not self._any_due():
             return
         if self._cleaning is None or self._cleaning.running() or self._cleaning.done():
@@ -45,8 +45,8 @@ class DatabaseThread:
         now = time.monotonic()
         for reference in list(self._opened.values()):
             wrapper = reference()
-            # Other threads look after their connections themselves.
-            if wrapper is not None and is_due(wrapper, now) and self._ident in (None, _thread_of(wrapper)):
+            # Other threads close their connections themselves.
+            if wrapper is not None and is_due(wrapper, now) and self._ident in (None, _compat.thread_of(wrapper)):
                 return True
         return False
 
@@ -56,7 +56,7 @@ class DatabaseThread:
 
 
 def is_due(wrapper: BaseDatabaseWrapper, now: float) -> bool:
-    """Whether ``close_old_connections()`` would do anything to ``wrapper``; read without touching it."""
+    """Whether ``close_old_connections()`` would do anything to ``wrapper``. Does not change it."""
     if wrapper.connection is None or wrapper.in_atomic_block:
         return False
     return bool(
@@ -67,22 +67,18 @@ def is_due(wrapper: BaseDatabaseWrapper, now: float) -> bool:
     )
 
 
-def _thread_of(wrapper: BaseDatabaseWrapper) -> int | None:
-    return getattr(wrapper, "_thread_ident", None)
-
-
 _everywhere: Final[Opened] = {}
 
 _here: Final = threading.local()
 
 
 def remember_in(opened: Opened) -> None:
-    """From now on, keep what this thread opens in ``opened``, apart from the connections of other threads."""
+    """Record the connections that this thread opens from now on in ``opened``, apart from those of other threads."""
     _here.opened = opened
 
 
 def _remember(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-    """Receives ``connection_created``, in the thread that has opened it."""
+    """Receives ``connection_created`` in the thread that has opened the connection."""
     opened: Opened = getattr(_here, "opened", _everywhere)
     key = id(connection)
     if key not in opened:
@@ -93,16 +89,15 @@ connection_created.connect(_remember, dispatch_uid="routesock.db")
 
 
 def in_test_case() -> bool:
-    """Whether a transaction of a ``TestCase`` is open, on a connection of whichever thread but the isolated ones."""
+    """Whether a transaction of a ``TestCase`` is open, in any thread but the dedicated ones."""
     wrappers = [reference() for reference in list(_everywhere.values())]
-    blocks: list[list[Any]] = [wrapper.atomic_blocks for wrapper in wrappers if wrapper is not None]
-    return any(outer[0]._from_testcase for outer in blocks if outer)
+    return any(_compat.is_test_case_transaction(wrapper) for wrapper in wrappers if wrapper is not None)
 
 
-_shared: Final = DatabaseThread(lambda work: SyncToAsync.single_thread_executor.submit(work), _everywhere)
+_shared: Final = DatabaseThread(_compat.submit_to_shared_thread, _everywhere)
 
 refresh: Final = _shared.refresh
-"""Have stale connections closed before whatever the shared database thread does next; nothing waits for it."""
+"""Close stale connections before the next work of the shared database thread. Does not wait."""
 
 
 def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
@@ -116,20 +111,19 @@ _in_thread: Final = database_sync_to_async(_outcome)
 
 
 def forget_waiting() -> None:
-    """Take away asgiref's mark that this context waits for the thread.
+    """Remove asgiref's mark that this context waits for its thread; see :func:`~routesock._compat.clear_deadlock_mark`.
 
-    The tasks of a socket share one context, and to asgiref a call of one of them while another waits looks like a call
-    from inside that other one, which would never end.
+    Called before each wait, since the tasks of a socket share one context.
     """
-    SyncToAsync.deadlock_context.set(False)
+    _compat.clear_deadlock_mark()
 
 
 async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
     """``function(*args)`` in the context's database thread, with stale connections closed before and after.
 
-    What it raises is raised here. It crosses the thread as a value, because a future never resolves with a
-    ``StopIteration``, and a ``SystemExit`` there must not reach the event loop. A cancelled caller goes on at once; the
-    thread runs to its end.
+    What it raises is raised here. The exception is passed as a value, because a future cannot raise ``StopIteration``,
+    and a ``SystemExit`` in the thread must not reach the event loop. A cancelled caller continues at once; the function
+    runs to its end.
     """
     forget_waiting()
     value, exc = await _in_thread(function, args)
@@ -139,7 +133,7 @@ async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
 
 
 class DedicatedThread(ThreadSensitiveContext):
-    """A thread for the sync work of some sockets: asgiref asks a context for such an object, and finds its thread."""
+    """A thread for the sync work of some sockets, and the key by which asgiref finds it in a context."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,21 +141,21 @@ class DedicatedThread(ThreadSensitiveContext):
         opened: Opened = {}
         self._worker = ThreadPoolExecutor(1, "routesock-db", remember_in, (opened,))
         self.refresh = DatabaseThread(self._worker.submit, opened).refresh
-        SyncToAsync.context_to_thread_executor[self] = self._worker
+        _compat.assign_thread(self, self._worker)
 
     def end(self) -> None:
-        """Close the thread's connections and end it, behind what it still does.
+        """Close the thread's connections and end it, after the work that it still has.
 
-        A task of the user's own that goes on gets another thread of asgiref's, as one that outlives an HTTP request.
+        A task of the project that continues gets another thread from asgiref, as one that outlives an HTTP request.
         """
-        SyncToAsync.context_to_thread_executor.pop(self, None)
-        with suppress(RuntimeError):  # the interpreter is about to end: no executor takes anything any more
+        _compat.release_thread(self)
+        with suppress(RuntimeError):  # the interpreter is about to exit, and executors accept no work
             self._worker.submit(connections.close_all)
         self._worker.shutdown(wait=False)
 
 
 class _DedicatedThreads:
-    """Those that are in use, at most ``DB_THREADS`` of them."""
+    """The dedicated threads that are in use, at most ``DB_THREADS`` of them."""
 
     def __init__(self) -> None:
         # Sockets of several loops share them. Reentrant, since the garbage collector may end a socket at any place.
@@ -169,7 +163,7 @@ class _DedicatedThreads:
         self._used: list[DedicatedThread] = []
 
     def take(self) -> DedicatedThread:
-        """One with the fewest sockets."""
+        """The thread with the fewest sockets; a new one below the limit."""
         limit: int = conf.get("DB_THREADS")
         with self._lock:
             if len(self._used) < limit:
@@ -179,7 +173,7 @@ class _DedicatedThreads:
             return thread
 
     def give_back(self, thread: DedicatedThread) -> None:
-        """The last socket to do so ends the thread."""
+        """A socket of ``thread`` has ended. With the last one the thread ends."""
         with self._lock:
             thread.sockets -= 1
             if thread.sockets:
@@ -191,25 +185,28 @@ class _DedicatedThreads:
 _dedicated: Final = _DedicatedThreads()
 
 release_dedicated_thread: Final = _dedicated.give_back
-"""The socket that took the thread has ended."""
+"""Give back what :func:`take_dedicated_thread` returned, when the socket has ended."""
 
 
 def take_dedicated_thread(context: contextvars.Context) -> DedicatedThread | None:
-    """Have the sync work of ``context`` done in a thread beside the shared one, until it is given back.
+    """Run the sync work of ``context`` in a thread beside the shared one, until it is given back.
 
-    ``None``, and nothing done, where that work has to stay in the thread that it has: see :func:`_is_bound`.
-    ``ImproperlyConfigured`` for a ``DB_THREADS`` that is no count.
+    Returns:
+        The thread; ``None`` if the work has to stay in its present thread, see :func:`_is_bound_to_thread`.
+
+    Raises:
+        ImproperlyConfigured: If ``DB_THREADS`` is not a positive integer.
     """
     if _is_bound_to_thread(context):
         return None
     thread = _dedicated.take()
-    context.run(SyncToAsync.thread_sensitive_context.set, thread)
+    _compat.set_thread_key(context, thread)
     return thread
 
 
 def refresh_current() -> None:
-    """As ``db.refresh()``, for the thread of the socket that calls it."""
-    thread = SyncToAsync.thread_sensitive_context.get(None)
+    """As :data:`refresh`, for the thread of the current context."""
+    thread = _compat.thread_key()
     if isinstance(thread, DedicatedThread):
         thread.refresh()
     else:
@@ -217,13 +214,13 @@ def refresh_current() -> None:
 
 
 def _is_bound_to_thread(context: contextvars.Context) -> bool:
-    """Whether somebody relies on the thread that sync work has by now.
+    """Whether the sync work of ``context`` must stay in its present thread.
 
-    That is: who has entered a ``ThreadSensitiveContext``; who waits for this loop in a thread of theirs
-    (``async_to_sync``, Django's async tests, the blocking test client); and a ``TestCase``, where nothing is committed.
+    So it is in a ``ThreadSensitiveContext``; while a thread waits for this loop (``async_to_sync``, Django's async
+    tests, the blocking test client); and in a ``TestCase``, where nothing is committed.
     """
     return (
-        context.get(SyncToAsync.thread_sensitive_context) is not None
-        or asyncio.get_running_loop() in AsyncToSync.loop_thread_executors
+        _compat.thread_key(context) is not None
+        or _compat.has_waiting_thread(asyncio.get_running_loop())
         or in_test_case()
     )

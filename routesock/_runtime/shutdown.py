@@ -1,9 +1,8 @@
-"""The end of a process: on SIGTERM its sockets finish, are told to come back and are closed before the server stops."""
+"""Graceful shutdown: on SIGTERM, sockets finish their requests and are closed before the server stops."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import signal
 import threading
@@ -13,43 +12,46 @@ from types import FrameType
 from typing import Any, Final, Protocol
 
 from .. import conf
+from .supervision import Guard, safe_logger
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
+
+_SOCKET: Final = Guard("The shutdown of a socket")
 
 SAME_SIGNAL: Final = 1.0
-"""Seconds within which a second SIGTERM says nothing new: systemd signals each process of a service, and the parent of
-several workers then signals them once more."""
+"""Seconds within which a second SIGTERM is ignored: systemd signals each process of a service, and a parent of workers
+then signals them once more."""
 
-LAST_WORDS: Final = 2.0
-"""Seconds behind the grace: ``finally`` blocks of what was cancelled then, the notice, the close, ``disconnect()``."""
+CLOSE_LIMIT: Final = 2.0
+"""Seconds after the grace: ``finally`` blocks of cancelled handlers, the notice, the close, ``disconnect()``."""
 
 RETURNS_PER_SECOND: Final = 100
-"""How many clients of one process come back in a second: their times are spread so far."""
+"""Clients of one process that reconnect in a second; ``retry_after`` is spread accordingly."""
 
 FIRST_RETURN: Final = 1.0
+"""Seconds before which no client reconnects."""
 
 MAX_SPREAD: Final = 60.0
-"""Seconds: nobody is to come back before the first, and the last comes at most so much later."""
+"""Seconds at most between the first client and the last one."""
 
 Handler = Callable[[int, FrameType | None], Any]
 
 
 class Drainable(Protocol):
-    """A socket that can be told that the process ends."""
+    """A socket that can be shut down gracefully."""
 
     @property
     def grace(self) -> float:
-        """Seconds that what runs on it has to end."""
-        ...
+        """Seconds that running handlers have to end."""
 
     def drain(self, retry_after: float) -> None:
-        """Begin to end: take nothing more, let end what runs, then say when to come back, and close."""
+        """Begin to end: accept no requests, let running ones end, then send ``retry_after`` and close."""
 
     def hurry(self) -> None:
         """Cut the grace short."""
 
     def signed_in(self, user: object) -> None:
-        """If ``user`` was put into its scope, the socket is theirs. Called in any thread."""
+        """Follow the login of ``user`` if the socket's scope has this very object. May be called in any thread."""
 
 
 class Sockets:
@@ -57,13 +59,13 @@ class Sockets:
 
     def __init__(self) -> None:
         self.draining = False
-        """The process ends: a socket that opens now is closed at once, with :meth:`retry_after`."""
+        """The process shuts down: a socket that opens now is closed at once, with :meth:`retry_after`."""
         self._open: set[Drainable] = set()
         self._spread = FIRST_RETURN
-        self._over: asyncio.Future[None] | None = None
+        self._cut_short: asyncio.Future[None] | None = None
 
     def add(self, socket: Drainable) -> None:
-        """``socket`` is served from now on."""
+        """``socket`` has opened."""
         self._open.add(socket)
 
     def discard(self, socket: Drainable) -> None:
@@ -73,41 +75,44 @@ class Sockets:
             self.hurry()
 
     def retry_after(self) -> float:
-        """Seconds after which one client may come back; other ones for each, so that they do not come together."""
+        """Seconds after which one client may reconnect, random so that clients do not come together."""
         return round(FIRST_RETURN + random.uniform(0, self._spread), 1)
 
     def __iter__(self) -> Iterator[Drainable]:
         return iter(tuple(self._open))
 
     async def drain(self) -> None:
-        """Drain all, and return when they have ended or their time is over."""
+        """Drain all sockets; return when they have ended or their time is over."""
         if not self._open:
             return
-        logger.info("SIGTERM: %d sockets are told to come back.", len(self._open))
+        logger.info("SIGTERM: %d sockets are closed, and their clients reconnect later.", len(self._open))
         self._spread = min(max(len(self._open) / RETURNS_PER_SECOND, FIRST_RETURN), MAX_SPREAD)
-        grace = max(socket.grace for socket in self._open)
+        grace = 0.0
         for socket in tuple(self._open):
-            socket.drain(self.retry_after())
+            with _SOCKET:
+                grace = max(grace, socket.grace)
+                socket.drain(self.retry_after())
         await self._ended(grace)
         for socket in tuple(self._open):
-            socket.hurry()
-        await self._ended(LAST_WORDS)
+            with _SOCKET:
+                socket.hurry()
+        await self._ended(CLOSE_LIMIT)
 
     def hurry(self) -> None:
-        """Cut short what :meth:`drain` waits for: first the grace, then the last words."""
-        if self._over is not None and not self._over.done():
-            self._over.set_result(None)
+        """Cut short what :meth:`drain` waits for: first the grace, then the closes."""
+        if self._cut_short is not None and not self._cut_short.done():
+            self._cut_short.set_result(None)
 
     async def _ended(self, within: float) -> None:
         if self._open:
-            self._over = asyncio.get_running_loop().create_future()
-            await asyncio.wait({self._over}, timeout=within)
+            self._cut_short = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._cut_short}, timeout=within)
 
 
-class StandIn:
-    """A handler of SIGTERM in front of ``server``, the server's own, which it calls when the sockets are drained.
+class DrainingHandler:
+    """A SIGTERM handler that drains the sockets first, then calls ``server``, the handler of the server.
 
-    Servers tell an application of their end too late: uvicorn with the close frame behind it, daphne not at all.
+    Servers notify an application of their end too late: uvicorn after it has sent the close frame, daphne not at all.
     """
 
     def __init__(self, server: Handler, loop: asyncio.AbstractEventLoop, sockets: Sockets) -> None:
@@ -118,7 +123,7 @@ class StandIn:
         self._task: asyncio.Task[None] | None = None
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
-        # Between any two instructions of the main thread: only the event loop may do more than take note.
+        # A signal arrives between any two instructions of the main thread: the rest is left to the event loop.
         if not self._loop.is_running() or (self._task is not None and self._task.done()):
             self.server(signum, frame)
         elif not self._sockets.draining:
@@ -135,12 +140,12 @@ class StandIn:
         try:
             await self._sockets.drain()
         finally:
-            # Not from a task: what a handler raises, SystemExit above all, reaches the server as it would have.
+            # Not from a task: what the handler raises, SystemExit above all, reaches the server as usual.
             self._loop.call_soon(self.server, signum, None)
 
 
 _elsewhere: Final = Sockets()
-"""Those of all other threads: Python runs signal handlers in the main thread, so no server waits for a signal there."""
+"""The sockets of all other threads. Python runs signal handlers in the main thread, so no server there has one."""
 
 _main = Sockets()
 
@@ -148,9 +153,10 @@ _main_loop: asyncio.AbstractEventLoop | None = None
 
 
 def sockets() -> Sockets:
-    """Those of the running event loop. The first call of a loop in the main thread stands in front of SIGTERM.
+    """The sockets of the running event loop.
 
-    That is: where the server has a handler of its own in Python, and ``DRAIN_ON_SIGTERM`` is on.
+    The first call of a loop in the main thread installs a :class:`DrainingHandler`, if the server has a SIGTERM handler
+    in Python and ``DRAIN_ON_SIGTERM`` is on.
     """
     global _main, _main_loop
     if threading.current_thread() is not threading.main_thread():
@@ -158,7 +164,7 @@ def sockets() -> Sockets:
     loop = asyncio.get_running_loop()
     if _main_loop is not loop:
         main = Sockets()
-        _stand_in(loop, main)
+        _install_handler(loop, main)
         _main, _main_loop = main, loop
     return _main
 
@@ -169,11 +175,11 @@ def open_sockets() -> Iterator[Drainable]:
     yield from _elsewhere
 
 
-def _stand_in(loop: asyncio.AbstractEventLoop, sockets: Sockets) -> None:
+def _install_handler(loop: asyncio.AbstractEventLoop, sockets: Sockets) -> None:
     if not conf.get("DRAIN_ON_SIGTERM"):
         return
     server: Any = signal.getsignal(signal.SIGTERM)
-    if isinstance(server, StandIn):  # of a loop that has ended
+    if isinstance(server, DrainingHandler):  # of a loop that has ended
         server = server.server
     if callable(server):  # SIG_DFL, SIG_IGN and None are not
-        signal.signal(signal.SIGTERM, StandIn(server, loop, sockets))
+        signal.signal(signal.SIGTERM, DrainingHandler(server, loop, sockets))

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 import weakref
 from heapq import heapify, heappop, heappush
 from typing import Final, Protocol
 
-logger: Final = logging.getLogger("routesock.socket")
+from .supervision import Guard
 
 SHARE: Final = 100
 """Alarms that ring in one turn of the loop. The others ring in the next, so that sockets are served in between."""
 
+_LOOK: Final = Guard("A timer of a socket")
+
 
 class Watch(Protocol):
-    """Something that is looked at when its time comes."""
+    """Called by a timer when its time comes."""
 
     def look(self, now: float) -> float | None:
-        """Act on what the time is; when to look again (a time of the loop), ``None``: never."""
+        """Act on the time; return when to be called again (a time of the loop), ``None`` for never."""
 
 
 class Alarm:
-    """The next time at which a watch is looked at."""
+    """The next time at which a watch is called."""
 
     __slots__ = ("_queued", "_timer", "_watch", "due")
 
@@ -37,7 +38,7 @@ class Alarm:
         return self.due < other.due
 
     def cancel(self) -> None:
-        """Forget the watch, now and not only when its time comes. Does nothing the second time."""
+        """Forget the watch at once, not only when its time comes. Does nothing the second time."""
         if self._watch is not None:
             self._watch = None
             if self._queued:
@@ -54,7 +55,7 @@ class Timer:
         self._handle: asyncio.TimerHandle | None = None
 
     def set(self, watch: Watch, due: float) -> Alarm:
-        """Have ``watch`` looked at when the loop's time is ``due``."""
+        """Call ``watch`` when the loop's time is ``due``."""
         alarm = Alarm(self, watch, due)
         self._push(alarm)
         self._schedule()
@@ -75,10 +76,13 @@ class Timer:
     def _ring(self) -> None:
         self._handle = None
         now = self._loop.time()
-        # All that are due are taken before one is looked at: one that is due again at once waits for the next turn.
+        # All that are due are taken before one is called: one that is due again at once waits for the next turn.
         for alarm in self._taken(now):
             watch = alarm._watch  # None: cancelled by one of those before it
-            due = None if watch is None else _looked(watch, now)
+            due = None
+            with _LOOK:  # a watch that raises is not called again
+                if watch is not None:
+                    due = watch.look(now)
             if due is None:
                 alarm._watch = None
             elif alarm._watch is not None:
@@ -108,24 +112,16 @@ class Timer:
         due = self._alarms[0].due if self._alarms else None
         if self._handle is not None:
             if due is not None and self._handle.when() <= due:
-                return  # at the worst it rings for nobody
+                return  # at worst it rings for nothing
             self._handle.cancel()
             self._handle = None
         if due is not None:
-            # In a context of its own: that of the socket which happens to be here would be kept until then.
+            # In an empty context: the current one, of some socket, would be kept alive until then.
             self._handle = self._loop.call_at(due, self._ring, context=contextvars.Context())
 
 
-def _looked(watch: Watch, now: float) -> float | None:
-    try:
-        return watch.look(now)
-    except Exception:  # which must not silence the alarms of other sockets
-        logger.exception("Looking after a socket failed; it is not looked after any more.")
-        return None
-
-
-# A timer is kept by its alarms and by what it has scheduled with its loop, not from here: each refers to the loop, and
-# a loop that is thrown away could never be collected.
+# A timer is referenced by its alarms and by its loop, not from here: it refers to the loop, and a loop that is thrown
+# away could never be collected.
 _timers: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Timer]]] = weakref.WeakKeyDictionary()
 
 
@@ -141,8 +137,8 @@ def running_timer() -> Timer:
 
 
 SECOND_LOOKS: Final = 20
-"""Turns of the loop between the end of a client's time and the verdict.
+"""Turns of the loop between the end of a client's time and the decision that the client is gone.
 
-A process that stood still finds the client's frame unread when it goes on: it has to pass the server's parser, its
-queue and maybe a middleware or two, each of which takes a turn.
+A process that was blocked finds the client's frame unread when it continues: the frame has to pass the server's parser,
+its queue and maybe a middleware or two, each of which takes a turn.
 """

@@ -1,26 +1,26 @@
-"""Text to values and back: strict JSON (RFC 8259) through a scanner and an encoder that are made once.
+"""Encodes and decodes strict JSON (RFC 8259).
 
-``json.dumps`` with an encoder class builds a new encoder at each call, and ``json.loads`` accepts what no other JSON
-parser reads (NaN, Infinity).
+The scanner and the encoder are created once: ``json.dumps`` with an encoder class builds a new encoder for each call.
+``json.loads`` also accepts NaN and Infinity, which no other JSON parser reads.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
-from json import encoder as json_encoder
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from django.core.serializers.json import DjangoJSONEncoder
 
+from .._compat import c_encoder
 from ..exceptions import ParseError
 
 _SPACE: Final = " \t\n\r"
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ParseError(f"{name} is not JSON.")
+    raise ParseError(f"{name} is not valid JSON.")
 
 
 def _finite(digits: str) -> float:
@@ -36,28 +36,29 @@ _scan: Final = _decoder.scan_once
 
 
 def decode(text: str, max_depth: int) -> Any:
-    """The value that ``text`` spells.
+    """Return the value of the JSON text ``text``.
 
-    Raises :class:`ParseError` for anything but one JSON text, for NaN and the infinities (also spelt ``1e999``), for
-    integers of more digits than Python converts (4300), and for arrays and objects nested deeper than ``max_depth``.
+    Raises:
+        ParseError: ``text`` is not exactly one JSON value, or it contains NaN, an infinity (also as ``1e999``), an
+            integer of more digits than Python converts (4300), or is nested deeper than ``max_depth`` levels.
     """
     text = text.strip(_SPACE)
     try:
         value, end = _scan(text, 0)
     except (StopIteration, ValueError, RecursionError):
-        # The scanner says StopIteration where no value begins, and int() says ValueError to too many digits.
+        # The scanner raises StopIteration where no value begins, and int() ValueError for too many digits.
         raise ParseError from None
     if end != len(text):
-        raise ParseError("There is more than one JSON value in the frame.")
-    # More than n levels take 2n + 2 characters at least. Brackets inside strings are counted too: then the exact look
-    # is taken in vain.
+        raise ParseError("The frame contains more than one JSON value.")
+    # A cheap test first: n levels take at least 2n characters. Brackets inside strings count too, so the exact test
+    # decides.
     if len(text) > 2 * max_depth and text.count("[") + text.count("{") > max_depth and deeper_than(max_depth, value):
         raise ParseError(f"The frame is nested deeper than {max_depth} levels.")
     return value
 
 
 def deeper_than(levels: int, value: Any) -> bool:
-    """Whether lists and dicts are nested in more than ``levels`` levels; level by level, so without recursion."""
+    """Return whether lists and dicts are nested deeper than ``levels``. Works level by level, without recursion."""
     level = [value]
     for _ in range(levels + 1):
         level = [container for container in level if isinstance(container, list | dict)]
@@ -68,24 +69,11 @@ def deeper_than(levels: int, value: Any) -> bool:
 
 
 def _kept_encoder() -> Callable[[Any], str]:
-    """``DjangoJSONEncoder(allow_nan=False).encode`` without what it sets up anew for each value."""
+    """Return ``DjangoJSONEncoder(allow_nan=False).encode`` without its set-up for each value."""
     encoder = DjangoJSONEncoder(allow_nan=False)
-    make: Callable[..., Callable[[Any, int], Iterable[str]]] | None = getattr(json_encoder, "c_make_encoder", None)
-    if make is None:  # an interpreter without the C accelerator
+    chunks = c_encoder(encoder)
+    if chunks is None:
         return encoder.encode
-    # No markers: they are a dict that would have to be emptied after every failure. A circular value is a
-    # RecursionError then, instead of a ValueError.
-    chunks = make(
-        None,
-        encoder.default,
-        json_encoder.encode_basestring_ascii,
-        None,
-        encoder.key_separator,
-        encoder.item_separator,
-        False,
-        False,
-        False,
-    )
 
     def encode(value: Any) -> str:
         return "".join(chunks(value, 0))
@@ -94,15 +82,15 @@ def _kept_encoder() -> Callable[[Any], str]:
 
 
 encode: Final = _kept_encoder()
-"""JSON text of a value, as ``DjangoJSONEncoder`` spells it; ASCII only.
+"""Return the JSON text of a value, as ``DjangoJSONEncoder`` writes it; ASCII only.
 
-Raises ``TypeError`` for what it cannot spell, ``ValueError`` for NaN and the infinities, ``RecursionError`` for a value
-that contains itself; whatever a value's own methods raise comes through.
+Raises ``TypeError`` for types that it cannot encode, ``ValueError`` for NaN and the infinities, ``RecursionError`` for
+a value that contains itself, and what the value's own methods raise.
 """
 
 
 def size_of(data: str | bytes | None) -> int:
-    """Bytes of a frame's data as it is sent, a text in UTF-8."""
+    """Return the size of a frame's data in bytes; a text counts as UTF-8."""
     if not data:
         return 0
     if isinstance(data, bytes) or data.isascii():
@@ -111,21 +99,23 @@ def size_of(data: str | bytes | None) -> int:
 
 
 class FrameTooLarge(ValueError):
-    """A frame over ``MAX_REPLY`` bytes: servers have a limit too, and do not say to the client that they met it."""
+    """A frame has more than ``MAX_REPLY`` bytes. Servers drop larger frames without telling the client."""
 
 
 class EncodeError(Exception):
-    """What a frame is made of raised what no task may raise, while it was spelt."""
+    """Encoding a value raised an exception that would end the task, such as SystemExit."""
 
 
 def serialise(frame: Any) -> str:
-    """``frame``, or what is to be in one, as JSON.
+    """Return ``frame``, or a part of one, as JSON text.
 
-    Raises what encoding raises, with :class:`EncodeError` for what no task may raise.
+    Raises:
+        EncodeError: A value raised something that is not an ``Exception``, such as SystemExit.
+        Exception: Whatever :data:`encode` raises.
     """
     try:
         return encode(frame)
     except Exception:
         raise
     except BaseException as exc:  # such as a lazy text whose function exits
-        raise EncodeError(f"A value raised {type(exc).__name__} when it was spelt.") from exc
+        raise EncodeError(f"A value raised {type(exc).__name__} when it was encoded.") from exc

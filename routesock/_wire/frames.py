@@ -10,16 +10,16 @@ from .messages import Request, RequestId
 
 
 class Of(Enum):
-    """Frames that are none of ours to answer."""
+    """Frames that routesock does not answer itself."""
 
-    CONSUMER = "foreign: the consumer's own code answers"
+    CONSUMER = "foreign: the consumer's own code gets it"
     NOBODY = "ignored"
-    PONG = "an answer to a PING of ours: that it came says all"
-    DECODER = "only the consumer's own decode_json can tell, and that waits"
+    PONG = "the answer to a PING from the server"
+    DECODER = "only the consumer's own decode_json can read it, and that is async"
 
 
 class Refusal(NamedTuple):
-    """An error to answer; ``route`` and ``id`` are ``None`` where they could not be read."""
+    """An error reply. ``route`` and ``id`` are ``None`` if they could not be read."""
 
     error: RoutesockError
     route: str | None = None
@@ -27,29 +27,29 @@ class Refusal(NamedTuple):
 
 
 class Ping(NamedTuple):
-    """A heartbeat to answer with the same id and payload."""
+    """A heartbeat, answered with the same id and payload."""
 
     id: RequestId
     payload: Any
 
 
 class Cancel(NamedTuple):
-    """A request to cancel."""
+    """Cancels the request with this id."""
 
     id: RequestId
 
 
 class Auth(NamedTuple):
-    """A new token for whoever is signed in."""
+    """A new token for the user who is signed in."""
 
     id: RequestId
     payload: Any
 
-    def __repr__(self) -> str:  # without the token
+    def __repr__(self) -> str:  # without the token, which would end up in logs
         return f"<Auth {self.id!r}>"
 
 
 Decision: TypeAlias = Request | Refusal | Ping | Cancel | Auth | Of
 
 OURS: Final = (Request, Refusal)
-"""Decisions that are answered by routesock, not by the consumer's own code."""
+"""Kinds of frames that routesock answers, not the consumer's own code."""

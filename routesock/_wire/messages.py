@@ -6,7 +6,7 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 _TRACE_HEADER: Final = "traceparent"
 
@@ -20,9 +20,10 @@ _TRACEPARENT: Final = re.compile(
 
 
 def parse_traceparent(traceparent: str) -> str | None:
-    """The trace id of a ``traceparent`` (section 3.2); ``None`` for one that has to be ignored.
+    """Return the trace id of a ``traceparent`` header (W3C Trace Context, section 3.2).
 
-    Version 00 ends after its flags. A higher one may go on behind a dash, and is read as if it were 00 up to there.
+    Returns ``None`` for a value that has to be ignored. Version 00 ends after its flags. A higher version may continue
+    after a dash and is read like version 00 up to there.
     """
     found = _TRACEPARENT.fullmatch(traceparent)
     if found is None or (found["version"] == "00" and found["rest"] is not None):
@@ -31,16 +32,16 @@ def parse_traceparent(traceparent: str) -> str | None:
 
 
 def trace_id_for(headers: Any, scope: Mapping[str, Any]) -> str:
-    """The trace that a request belongs to: that of its own ``headers``, else of the handshake in ``scope``, else a new
-    one.
-    """
-    return _given(headers) or _given(scope.get("headers")) or uuid.uuid4().hex  # whose version keeps it from being 0
+    """Return the trace id of a request: from its own ``headers``, else from the handshake's, else a new one."""
+    return (
+        _given(headers) or _given(scope.get("headers")) or uuid.uuid4().hex
+    )  # a version 4 UUID is never 0, which the standard forbids
 
 
 def _given(headers: Any) -> str | None:
-    """The trace id in ``headers``, a mapping or ASGI's pairs of bytes, with names in any case.
+    """Return the trace id in ``headers``, a mapping or ASGI's pairs of bytes.
 
-    ``None`` also for several to choose from, and for what is no headers: nobody's log line fails for that.
+    Returns ``None`` for several such headers and for malformed ones: a log record must not fail because of them.
     """
     try:
         pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from channels.consumer import AsyncConsumer
 
 RequestId: TypeAlias = str | int | None
-"""What a client calls its request; ``None``: a notification, which gets no success reply."""
+"""The client's id of a request; ``None`` for a notification, which gets no success reply."""
 
 Scope: TypeAlias = MutableMapping[str, Any]
 
@@ -118,6 +119,9 @@ class Request:
     _trace_id: str
     _undo: Callable[[], Awaitable[None]]
     _view: Any
+    started: float | None
+    timeout: float | None
+    emit: Callable[[Any], Awaitable[None]] | None
 
     def __init__(
         self,
@@ -127,15 +131,13 @@ class Request:
         headers: Mapping[str, Any] = NO_HEADERS,
         consumer: AsyncConsumer | None = None,
     ) -> None:
-        self.route: str = route
-        self.id: RequestId = id
-        self.payload: Any = payload
-        self.data: Any = payload
-        self.headers: Mapping[str, Any] = headers
-        self.consumer: AsyncConsumer | None = consumer
-        self.started: float | None = None
-        self.timeout: float | None = None
-        self.emit: Callable[[Any], Awaitable[None]] | None = None
+        self.route = route
+        self.id = id
+        self.payload = payload
+        self.data = payload
+        self.headers = headers
+        self.consumer = consumer
+        self.started = self.timeout = self.emit = None
 
     def __repr__(self) -> str:
         # The payload stays out: a request ends up in logs and tracebacks.
@@ -148,7 +150,7 @@ class Request:
 
     @property
     def user(self) -> Any:
-        """The user of the socket, ``scope["user"]``; else an ``AnonymousUser``, never its class or ``None``."""
+        """The user in ``scope["user"]``, else an ``AnonymousUser`` instance, never its class or ``None``."""
         user = self.scope.get("user")
         if user is None or issubclass(type(user), type):  # isinstance() would ask a lazy user for its __class__
             # Importing it needs the app registry, which is not there when routesock itself is imported.
@@ -200,4 +202,16 @@ class Reply:
             return NotImplemented
         return (self.payload, self.status, dict(self.headers)) == (other.payload, other.status, dict(other.headers))
 
-    __hash__: ClassVar[None] = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]
+
+
+_new_reply: Final[Callable[[type[Reply]], Reply]] = object.__new__
+
+
+def reply_with(payload: Any, status: int, headers: Mapping[str, Any] = NO_HEADERS) -> Reply:
+    """Return a :class:`Reply` with a ``status`` that is known to be valid, without checking it for each message."""
+    reply = _new_reply(Reply)
+    reply.payload = payload
+    reply.status = status
+    reply.headers = headers
+    return reply

@@ -1,4 +1,4 @@
-"""Any exception to the error that the client reads, of bounded size."""
+"""Converts exceptions into the errors that a client gets, and limits the size of their messages."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ MAX_NAME_CHARS: Final = 64
 MAX_MESSAGE_CHARS: Final = 200
 
 MAX_ERRORS_SIZE: Final = 3_000
-"""Bytes as JSON: with an id and a route of 128 ASCII characters, an error reply stays below 4 KiB."""
+"""Bytes of JSON. With an id and a route of 128 ASCII characters, an error reply stays below 4 KiB."""
 
 
 def error_of(exc: BaseException) -> RoutesockError | None:
-    """The error that ``exc`` stands for: routesock's own, Django's, marshmallow's, DRF's; ``None``: a fault of ours."""
+    """Return the error that ``exc`` means to the client, or ``None`` if ``exc`` is a bug of the server.
+
+    Knows the exceptions of routesock, Django, marshmallow and DRF.
+    """
     if isinstance(exc, RoutesockError):
         return exc
     for cls in type(exc).__mro__:
@@ -32,16 +35,21 @@ def error_of(exc: BaseException) -> RoutesockError | None:
 
 
 def invalid(errors: Any) -> Invalid:
-    """What a schema's refusal becomes: the configured status, ``errors`` cut to a bounded size."""
+    """Return the error for a payload that a schema rejected, with the status ``VALIDATION_STATUS``."""
     return Invalid(status=conf.get("VALIDATION_STATUS"), errors=bounded(errors))
 
 
 def bounded(errors: Any, size: int = MAX_ERRORS_SIZE) -> Any:
-    """``errors`` with keys as strings, at most 20 messages, long names and texts cut; at most ``size`` bytes as JSON.
+    """Return ``errors`` cut to at most 20 messages and ``size`` bytes of JSON, with long names and texts shortened.
 
-    ``errors`` are messages by field, nested, or a list of objects that each hold one message under ``msg`` (pydantic).
-    What was left out is counted in one more message, in an object under ``"..."``: a client that sends 5,000 unknown
-    fields gets no reply of 144 KB.
+    Without this, a client that sends 5,000 unknown fields would get a reply of 144 KB.
+
+    Args:
+        errors: Messages by field, nested, or a list of objects with one message each under ``msg`` (pydantic).
+        size: Bytes of JSON.
+
+    Returns:
+        The same shape with string keys. One more message, in an object under ``"..."``, counts those left out.
     """
     total = _count(errors)
     most = MAX_ERRORS
@@ -51,9 +59,9 @@ def bounded(errors: Any, size: int = MAX_ERRORS_SIZE) -> Any:
 
 
 def fitted(problem: dict[str, Any], size: int) -> dict[str, Any]:
-    """``problem`` (what :meth:`RoutesockError.problem` gives) in at most ``size`` bytes of JSON, for ``size`` >= 400.
+    """Return ``problem``, from :meth:`RoutesockError.problem`, in at most ``size`` bytes of JSON (400 or more).
 
-    Where it is larger, ``detail`` is cut, then ``errors``, and extra members are left out.
+    A larger problem loses its extra members; then ``detail`` and ``errors`` are cut.
     """
     if len(encode(problem)) <= size:
         return problem
@@ -66,7 +74,7 @@ def fitted(problem: dict[str, Any], size: int) -> dict[str, Any]:
 
 
 def _at_most(errors: Any, most: int, total: int) -> Any:
-    """``errors`` cut to ``most`` of their ``total`` messages, plus one that counts the others."""
+    """Return ``errors`` cut to ``most`` of their ``total`` messages, plus one that counts the others."""
     budget = _Budget(most)
     kept = _kept(errors, budget)
     left_out = total - (most - budget.left)
@@ -74,7 +82,7 @@ def _at_most(errors: Any, most: int, total: int) -> Any:
 
 
 class _Rest(str):
-    """The message that stands for ``left_out`` others; of a type of its own, so that cutting twice counts right."""
+    """The message that stands for ``left_out`` others. It has its own type, so that cutting twice counts correctly."""
 
     left_out: int
 
@@ -97,7 +105,7 @@ class _Budget:
 
 
 def _is_entry(errors: Any) -> bool:
-    """Whether this object is one message, as pydantic writes it."""
+    """Return whether this object is one message in pydantic's form."""
     return isinstance(errors, dict) and isinstance(errors.get("msg"), str)
 
 
@@ -112,7 +120,7 @@ def _count(errors: Any) -> int:
 
 
 def _kept(errors: Any, budget: _Budget) -> Any:
-    """``errors`` cut; :data:`UNSET` for a message that is not kept."""
+    """Return ``errors`` cut to the budget; :data:`UNSET` for a message that does not fit."""
     if isinstance(errors, list | tuple):
         return _kept_in_order(errors, budget)
     if isinstance(errors, dict) and not _is_entry(errors):
@@ -131,7 +139,7 @@ def _kept_by_name(errors: dict[Any, Any], budget: _Budget) -> dict[str, Any]:
         if not budget.left:
             break
         short = _name(name)
-        if short in kept:  # two long names with one beginning: the second is counted, not kept
+        if short in kept:  # two long names with the same beginning: the second is only counted
             continue
         part = _kept(value, budget)
         if part not in (UNSET, {}, []):
@@ -142,10 +150,10 @@ def _kept_by_name(errors: dict[Any, Any], budget: _Budget) -> dict[str, Any]:
 def _kept_in_order(errors: Iterable[Any], budget: _Budget) -> list[Any]:
     kept: list[Any] = []
     for value in errors:
-        if not budget.left or len(kept) > MAX_ERRORS_SIZE // 4:  # even empty objects would not fit then
+        if not budget.left or len(kept) > MAX_ERRORS_SIZE // 4:  # even empty objects would not fit
             break
         part = _kept(value, budget)
-        if part is not UNSET:  # an empty object stays: DRF's lists say by position which item is wrong
+        if part is not UNSET:  # an empty object stays: in DRF's lists the position tells which item is wrong
             kept.append(part)
     return kept
 
@@ -175,7 +183,7 @@ def _name(name: Any) -> str:
 
 
 def _cut(text: str, chars: int, size: int = MAX_ERRORS_SIZE) -> str:
-    """``text`` cut to so many characters, and to so many bytes as JSON, quotes included."""
+    """Return ``text`` cut to ``chars`` characters and ``size`` bytes of JSON, quotes included."""
     text = text[:chars]
     while text and len(encode(text)) > size:
         text = text[: len(text) * 3 // 4]
@@ -184,12 +192,12 @@ def _cut(text: str, chars: int, size: int = MAX_ERRORS_SIZE) -> str:
 
 def _not_found(exc: Any) -> RoutesockError:
     text = str(exc.args[0]) if exc.args else None
-    # get_object_or_404 names the model in its text; one that a handler wrote is meant for the client.
+    # The text of get_object_or_404 names the model. A text that a handler wrote is meant for the client.
     return NotFound(None if text is None or text.endswith(" matches the given query.") else text)
 
 
 def _missing_object(exc: Any) -> RoutesockError:
-    # Its message names the model: an attempt to look something up tells nothing about the database.
+    # Its message names the model, which is none of the client's business.
     return NotFound()
 
 
@@ -210,7 +218,7 @@ def _suspicious(exc: Any) -> RoutesockError:
 
 
 def _rest_framework(exc: Any) -> RoutesockError:
-    """DRF's own status and code; field errors as DRF gives them, ``wait`` as ``Retry-After``."""
+    """Keep DRF's status, code and field errors; ``wait`` becomes ``Retry-After``."""
     detail = exc.detail
     plain = isinstance(detail, str)
     wait = getattr(exc, "wait", None)
@@ -224,7 +232,7 @@ def _rest_framework(exc: Any) -> RoutesockError:
 
 
 _CONVERTERS: Final[dict[str, Callable[[Any], RoutesockError]]] = {
-    # By name, so that no library is imported to compare with: what is not loaded cannot have been raised.
+    # By name, so that no library has to be imported: an exception of a library that is not loaded cannot be raised.
     "django.core.exceptions.ObjectDoesNotExist": _missing_object,
     "django.core.exceptions.PermissionDenied": _permission_denied,
     "django.core.exceptions.SuspiciousOperation": _suspicious,

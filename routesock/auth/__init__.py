@@ -1,4 +1,4 @@
-"""Who is there: credentials of a handshake or a frame, and what makes a user of them."""
+"""Authentication: ASGI middleware that authenticates WebSocket handshakes, authenticators, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Authenticators: turn credentials into an identity."""
+"""Authenticators: verify credentials such as tokens and session keys, and return the user's identity."""
 
 from __future__ import annotations
 
@@ -12,39 +12,44 @@ from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from django.conf import settings
 from django.http import HttpRequest
-from django.utils.functional import LazyObject, empty
+from django.utils.functional import LazyObject
 
+from .._compat import unwrap_lazy_user
 from .._runtime import database
 from .._runtime.callables import is_async, takes
 from .._wire.messages import Scope
 from ..exceptions import NotAuthenticated, RouteSetupError
 
-REFUSED: Final = "The token is not valid."
-"""What a client reads of a refusal: nothing that tells one kind of wrong token from another."""
+INVALID_TOKEN: Final = "The token is not valid."
+"""The ``detail`` for every refused token, so that clients cannot distinguish unknown, expired and revoked tokens."""
 
 IDENTITY: Final = "routesock.identity"
-"""The key of the scope that holds the :class:`Identity` of a socket that has authenticated itself."""
+"""The key of the ASGI scope for the :class:`Identity` of an authenticated socket."""
 
 AUTHENTICATORS: Final = "routesock.authenticators"
-"""The key of the scope that holds the authenticators which an AUTH on the open socket may use."""
+"""The key of the ASGI scope for the authenticators of AUTH frames on the open socket."""
 
 
 class CredentialSource(StrEnum):
-    """Where a token came from."""
+    """Where the client sent the credentials."""
 
     SUBPROTOCOL = "subprotocol"
     HEADER = "header"
     QUERY = "query"
     FRAME = "frame"
     REQUEST = "request"
-    """Nowhere: there is none, but an authenticator may find something in the handshake's request that it knows."""
+    """There is no token, but an authenticator may find credentials in the HTTP request of the handshake."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """A token and where it came from. Neither ``repr`` nor a log line shows the token.
+    """A token and its source. ``repr()`` and log records do not show the token.
 
-    ``scheme`` is what stood in front of it in an ``Authorization`` header, empty elsewhere.
+    Attributes:
+        token: The token; empty for the source ``REQUEST``.
+        source: Where the client sent it.
+        scope: The ASGI scope of the socket.
+        scheme: The scheme in front of the token in an ``Authorization`` header, such as ``"Bearer"``; otherwise empty.
     """
 
     token: str
@@ -57,7 +62,13 @@ class Credentials:
 
 
 class Identity(NamedTuple):
-    """Who an authenticator found: the user, when that ends (``time.time()``, ``None``: never), and DRF's ``auth``."""
+    """An authenticated user.
+
+    Attributes:
+        user: The user.
+        expires: When the login ends, in seconds since the epoch, as ``time.time()``; ``None`` if it does not expire.
+        auth: What ``scope["auth"]`` becomes, such as DRF's ``request.auth``.
+    """
 
     user: Any
     expires: float | None = None
@@ -66,31 +77,31 @@ class Identity(NamedTuple):
 
 @runtime_checkable
 class Authenticator(Protocol):
-    """``await authenticator(credentials)`` gives an :class:`Identity`, ``None`` for a token that is not its own.
+    """The interface of authenticators: ``identity = await authenticator(credentials)``.
 
-    It raises :class:`~routesock.exceptions.NotAuthenticated` for a token that is refused.
+    The result is ``None`` if the authenticator does not recognise the credentials.
+
+    Raises:
+        NotAuthenticated: If the credentials are refused.
     """
 
     @property
     def schemes(self) -> tuple[str, ...]:
-        """What stands in front of its tokens in an ``Authorization`` header."""
-        ...
+        """The schemes of its tokens in an ``Authorization`` header, such as ``("Bearer",)``."""
 
     @property
     def handshake_only(self) -> bool:
-        """Whether it authenticates by a frame, and never by what comes with the HTTP request."""
-        ...
+        """Whether it accepts AUTH frames only, and no credentials in the HTTP request."""
 
     @property
     def reads_request(self) -> bool:
-        """Whether it looks for credentials of its own in the request, the ``Authorization`` header included."""
-        ...
+        """Whether it reads the HTTP request itself, including the ``Authorization`` header."""
 
     def __call__(self, credentials: Credentials) -> Awaitable[Identity | None]: ...
 
 
 class CallableAuthenticator:
-    """``async def who(credentials)`` of the user's own, which returns a user, an :class:`Identity` or ``None``."""
+    """Adapts an async function of the credentials, which returns a user, an :class:`Identity` or ``None``."""
 
     schemes: tuple[str, ...] = ("Bearer",)
     handshake_only: bool = False
@@ -103,19 +114,23 @@ class CallableAuthenticator:
         return f"CallableAuthenticator({getattr(self._function, '__qualname__', self._function)!r})"
 
     async def __call__(self, credentials: Credentials) -> Identity | None:
-        found = await self._function(credentials)
-        return found if found is None or isinstance(found, Identity) else Identity(found)
+        result = await self._function(credentials)
+        return result if result is None or isinstance(result, Identity) else Identity(result)
 
 
 _ADAPTERS: Final = {"rest_framework": ".rest_framework"}
-"""Library to the module with its adapter. A module is imported for an object of its library, so never on a guess."""
+"""Library to the module with its adapter, which is imported only for objects of that library."""
 
 
 def as_authenticator(authenticator: Any) -> Authenticator:
-    """``authenticator`` as one: an async callable of the credentials, or a DRF authentication class or instance.
+    """Return an :class:`Authenticator` for one of the objects that ``authenticators=`` accepts.
 
-    What such a callable returns may be a user, which never expires. An :class:`Authenticator` is taken as it is.
-    :class:`~routesock.exceptions.RouteSetupError` for anything else.
+    Args:
+        authenticator: An ``async def authenticate(credentials)`` that returns a user, an :class:`Identity` or ``None``;
+            a DRF authentication class or an instance of one; or an :class:`Authenticator`, which is returned unchanged.
+
+    Raises:
+        RouteSetupError: If it is anything else.
     """
     cls = authenticator if isinstance(authenticator, type) else type(authenticator)
     modules = {base.__module__.partition(".")[0] for base in cls.__mro__}
@@ -129,64 +144,60 @@ def as_authenticator(authenticator: Any) -> Authenticator:
     if is_async(authenticator) and not isinstance(authenticator, type) and takes(authenticator, 1):
         return CallableAuthenticator(authenticator)
     raise RouteSetupError(
-        f"{authenticator!r} is no authenticator. Accepted are `async def who(credentials)`, which returns a user or "
-        "None, SessionKeyAuthentication(), and an authentication class of Django REST framework."
+        f"{authenticator!r} is not an authenticator. Use `async def authenticate(credentials)` that returns a user or "
+        "None, SessionKeyAuthentication(), or an authentication class of Django REST framework."
     )
 
 
 def as_authenticators(authenticators: Iterable[Any]) -> tuple[Authenticator, ...]:
-    """Each of ``authenticators`` resolved. :class:`RouteSetupError` for none at all: nobody would get in."""
+    """Return an :class:`Authenticator` for each of ``authenticators``. Raises ``RouteSetupError`` if there is none."""
     if isinstance(authenticators, str | bytes) or not isinstance(authenticators, Iterable):
-        raise RouteSetupError(f"authenticators= is a list of authenticators; got {authenticators!r}.")
+        raise RouteSetupError(f"authenticators= must be a list of authenticators; got {authenticators!r}.")
     resolved = tuple(as_authenticator(authenticator) for authenticator in authenticators)
     if not resolved:
-        raise RouteSetupError("authenticators= is empty, so that nobody could be authenticated.")
+        raise RouteSetupError("authenticators= is empty. List at least one authenticator.")
     return resolved
 
 
 async def authenticate(authenticators: Iterable[Authenticator], credentials: Credentials) -> Identity | None:
-    """Who the first authenticator that accepts ``credentials`` says it is; ``None`` if they are nobody's.
+    """Return the identity from the first authenticator that accepts ``credentials``.
 
-    Where all refuse, or the user may not sign in, or the time is over, it raises
-    :class:`~routesock.exceptions.NotAuthenticated`. Whatever else an authenticator raises comes through.
+    The result is ``None`` if no authenticator recognises them.
+
+    Raises:
+        NotAuthenticated: If authenticators refuse the credentials and none accepts them, the user is not active, or the
+            identity has expired. Other exceptions of authenticators are not caught.
     """
     refusal: NotAuthenticated | None = None
     for authenticator in authenticators:
         try:
             identity = await authenticator(credentials)
             if identity is not None:
-                return await checked(identity)
-        except NotAuthenticated as exc:  # a token without a scheme may be that of another
+                return await verify(identity)
+        except NotAuthenticated as exc:  # a token without a scheme may belong to another authenticator
             refusal = exc
     if refusal is not None:
         raise refusal
     return None
 
 
-async def checked(identity: Identity) -> Identity:
-    """``identity`` with a real user in it, if that is one who is signed in.
+async def verify(identity: Identity) -> Identity:
+    """Return ``identity`` with its user unwrapped. Raises ``NotAuthenticated`` for inactive users and expired logins.
 
-    ``is_authenticated`` has to be ``True`` itself: on the class ``AnonymousUser`` it is a property, which is truthy.
+    ``is_authenticated`` must be ``True`` and not only truthy: on the class ``AnonymousUser`` it is a property object.
     """
     user = identity.user
     if isinstance(user, LazyObject):
-        user = await database.in_thread(unwrapped, user)
+        user = await database.in_thread(unwrap_lazy_user, user)
     if getattr(user, "is_authenticated", False) is not True or getattr(user, "is_active", True) is not True:
-        raise NotAuthenticated(REFUSED)
+        raise NotAuthenticated(INVALID_TOKEN)
     if identity.expires is not None and not (isfinite(identity.expires) and identity.expires > time.time()):
-        raise NotAuthenticated(REFUSED)
+        raise NotAuthenticated(INVALID_TOKEN)
     return identity._replace(user=user)
 
 
-def unwrapped(user: Any) -> Any:
-    """The user inside a lazy one: others may put another user into that, as Channels' AuthMiddleware does."""
-    if user._wrapped is empty:
-        user._setup()
-    return user._wrapped
-
-
-def fill(scope: Scope, identity: Identity) -> None:
-    """Write into ``scope`` who it is: ``user``, ``auth``, the identity itself, and the session that was its token."""
+def update_scope(scope: Scope, identity: Identity) -> None:
+    """Set ``user``, ``auth`` and the identity in ``scope``, and ``session`` if the token was a session key."""
     scope["user"] = identity.user
     scope["auth"] = identity.auth
     scope[IDENTITY] = identity
@@ -201,9 +212,10 @@ def _is_session(auth: Any) -> bool:
 
 
 class SessionKeyAuthentication:
-    """The key of a Django session as a token. Who is signed in there is for ``django.contrib.auth`` to say.
+    """An authenticator whose tokens are keys of Django sessions.
 
-    So a session that was flushed, whose user may not sign in any more, or has changed the password since, is refused.
+    ``django.contrib.auth`` loads the user of the session. So it refuses a session that was flushed, whose user is no
+    longer active, or whose user has changed the password since.
     """
 
     schemes: tuple[str, ...] = ("Session",)
@@ -221,9 +233,9 @@ class SessionKeyAuthentication:
 
 
 def _identity_of(key: str) -> Identity | None:
-    from django.contrib.auth import get_user  # models, which need the app registry
+    from django.contrib.auth import get_user  # it imports models, which need the app registry
 
-    if not key.isascii() or not key.isalnum():  # stores do not expect a NUL or a path
+    if not key.isascii() or not key.isalnum():  # session stores do not expect a NUL character or a path
         return None
     store: Any = import_module(settings.SESSION_ENGINE).SessionStore
     request = HttpRequest()

@@ -1,4 +1,4 @@
-"""RequestMiddleware: runs Django's request middleware over the handshake, as the HTTP request that it is."""
+"""RequestMiddleware: runs Django middleware on the HTTP request of a WebSocket handshake."""
 
 from __future__ import annotations
 
@@ -15,21 +15,25 @@ from django.utils import translation
 from django.utils.functional import LazyObject
 from django.utils.module_loading import import_string
 
+from .._compat import unwrap_lazy_user
 from .._runtime import database
 from .._runtime.instrumentation import internal_error
 from .._wire import problems
 from .._wire.messages import Scope
 from ..dialects import Dialect
 from ..exceptions import RouteSetupError
-from .authenticators import unwrapped
 from .refusals import REFUSALS, Application, Handshake, Receive, Send, deny, enter, has_odd_origin, reject
 
 
-def request_of(scope: Scope, authorization: str | None = None) -> ASGIRequest:
-    """The GET request that opened the socket of ``scope``: ``META`` with address, query and headers, and cookies.
+def build_request(scope: Scope, authorization: str | None = None) -> ASGIRequest:
+    """Return the GET request of the handshake as a Django request.
 
-    ``user`` and ``session`` are those of the scope, where it has any. ``authorization`` stands in the place of the
-    header of that name. What a client wrote is decoded whatever it is.
+    It has ``META`` with address, query and headers, the cookies, and ``user`` and ``session`` of the scope if present.
+    Invalid UTF-8 in the query string is replaced.
+
+    Args:
+        scope: The ASGI scope of the socket.
+        authorization: Replaces the header ``Authorization``.
     """
     query: Any = scope.get("query_string", b"")
     if isinstance(query, bytes):
@@ -52,30 +56,34 @@ def request_of(scope: Scope, authorization: str | None = None) -> ASGIRequest:
 
 
 REQUEST: Final = "routesock.request"
-"""The key of the scope that holds the handshake as a Django request."""
+"""The key of the ASGI scope for the Django request of the handshake."""
 
-_PASSED: Final = "_routesock_passed"
+_REACHED_VIEW: Final = "_routesock_reached_view"
+"""The attribute of a request that no middleware has answered itself."""
 
 Respond = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 
 class RequestMiddleware:
-    """ASGI middleware: runs Django middleware over the handshake's request, and fills the scope with what comes of it.
+    """ASGI middleware that runs Django middleware on the HTTP request of the handshake.
 
-    ``scope["user"]`` and ``scope["session"]`` are those that a middleware has put on the request, and
-    ``scope["routesock.request"]`` is the request itself, with everything else that was put there. The language that one
-    has set in ``request.LANGUAGE_CODE`` is active for as long as the socket lives. All of a middleware runs before the
-    consumer does, its response phase too: the response is empty, and its cookies go into the handshake's answer. There
-    is no view, so ``process_view`` is not called.
+    ``scope["user"]`` and ``scope["session"]`` are those that the middleware has set on the request.
+    ``scope["routesock.request"]`` is the request itself, with all other attributes. A language in
+    ``request.LANGUAGE_CODE`` is active as long as the socket is open.
 
-    :param app: The ASGI application inside, such as a URLRouter.
-    :param middleware: Dotted paths, in the order of ``settings.MIDDLEWARE``: classes or functions, sync or async.
-    :param refuse: What becomes of a socket for which a middleware answers itself: ``"close"`` accepts it and closes it
-        with 4000 + the response's status, so that a browser can tell; ``"http"`` passes the response on, where the
-        server can.
-    :param dialect: How the CLOSE notice is spelt.
+    The whole middleware runs before the consumer, including its response phase. The response is empty; its cookies are
+    sent with the answer to the handshake. There is no view, so ``process_view`` is not called.
 
-    Raises :class:`~routesock.exceptions.RouteSetupError` for an option that cannot work, and what importing raises.
+    Args:
+        app: The inner ASGI application, such as a ``URLRouter``.
+        middleware: Dotted paths in the order of ``settings.MIDDLEWARE``, of classes or functions, sync or async.
+        refuse: What happens when a middleware returns its own response. ``"close"`` accepts the socket and closes it
+            with 4000 plus the status of the response, so that browsers can read the reason. ``"http"`` sends the
+            response, if the server supports it.
+        dialect: The dialect of the CLOSE notice.
+
+    Raises:
+        RouteSetupError: If an argument is not valid. Exceptions from importing the middleware are not caught.
     """
 
     def __init__(
@@ -87,13 +95,13 @@ class RequestMiddleware:
         dialect: Dialect | None = None,
     ) -> None:
         if isinstance(middleware, str) or not all(isinstance(path, str) for path in middleware):
-            raise RouteSetupError(f"middleware= is a list of dotted paths; got {middleware!r}.")
+            raise RouteSetupError(f"middleware= must be a list of dotted paths; got {middleware!r}.")
         if refuse not in REFUSALS:
-            raise RouteSetupError(f'refuse= is "close" or "http"; got {refuse!r}.')
+            raise RouteSetupError(f'refuse= must be "close" or "http"; got {refuse!r}.')
         self.inner = app
         self._refuse = refuse
         self._dialect = dialect
-        self._respond = _chained(middleware)
+        self._respond = _load_middleware(middleware)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":
@@ -102,20 +110,20 @@ class RequestMiddleware:
         if has_odd_origin(scope):
             await deny(403)(scope, receive, send)
             return
-        request: Any = request_of(scope)
+        request: Any = build_request(scope)
         database.refresh()
         try:
             response = await self._respond(request)
-            if not getattr(request, _PASSED, False) or response.status_code >= 300:
+            if not getattr(request, _REACHED_VIEW, False) or response.status_code >= 300:
                 await (await self._refusal(response))(scope, receive, send)
                 return
-            filled = {**scope, **await _found(request)}
+            new_scope = {**scope, **await _scope_values(request)}
         except Exception as exc:
             await self._failure(exc, scope)(scope, receive, send)
             return
         language = getattr(request, "LANGUAGE_CODE", None)
         with nullcontext() if language is None else translation.override(language):
-            await enter(self.inner, filled, receive, _with_cookies(response, send))
+            await enter(self.inner, new_scope, receive, _with_cookies(response, send))
 
     async def _refusal(self, response: Any) -> Application:
         if self._refuse == "close":
@@ -137,10 +145,10 @@ class RequestMiddleware:
         return reject(status, dialect=self._dialect) if self._refuse == "close" else deny(status)
 
 
-def _chained(paths: Sequence[str]) -> Respond:
-    """The middleware of these paths around a view that does nothing, put together as Django does."""
+def _load_middleware(paths: Sequence[str]) -> Respond:
+    """Return the middleware around an empty view, as Django's ``BaseHandler.load_middleware`` does."""
     adapt: Any = BaseHandler().adapt_method_mode
-    handler: Any = _arrive
+    handler: Any = _empty_view
     is_async = True
     for path in reversed(paths):
         middleware: Any = import_string(path)
@@ -149,32 +157,32 @@ def _chained(paths: Sequence[str]) -> Respond:
         becomes_async = False if stays_sync else can_be_async
         try:
             adapted = adapt(becomes_async, handler, is_async, name=f"middleware {path}")
-            made = middleware(adapted)
+            instance = middleware(adapted)
         except MiddlewareNotUsed:
             continue
-        if made is None:
-            raise RouteSetupError(f"The middleware {path} gave None in place of a function of the request.")
-        handler, is_async = made, becomes_async
+        if instance is None:
+            raise RouteSetupError(f"The middleware {path} returned None instead of a callable that takes a request.")
+        handler, is_async = instance, becomes_async
     respond: Respond = adapt(True, handler, is_async)
     return respond
 
 
-async def _arrive(request: HttpRequest) -> HttpResponse:
-    setattr(request, _PASSED, True)
+async def _empty_view(request: HttpRequest) -> HttpResponse:
+    setattr(request, _REACHED_VIEW, True)
     return HttpResponse()
 
 
-async def _found(request: Any) -> dict[str, Any]:
-    """What the middleware has put on ``request``, as keys of a scope."""
-    found: dict[str, Any] = {REQUEST: request}
+async def _scope_values(request: Any) -> dict[str, Any]:
+    """Return the keys of the scope for what the middleware has set on ``request``."""
+    values: dict[str, Any] = {REQUEST: request}
     if hasattr(request, "session"):
-        found["session"] = request.session
+        values["session"] = request.session
     user = vars(request).get("user")
     if isinstance(user, LazyObject):
-        user = await database.in_thread(unwrapped, user)
+        user = await database.in_thread(unwrap_lazy_user, user)
     if user is not None:
-        found["user"] = user
-    return found
+        values["user"] = user
+    return values
 
 
 def _cookies_of(response: Any) -> list[tuple[bytes, bytes]]:
@@ -186,9 +194,9 @@ def _with_cookies(response: Any, send: Send) -> Send:
     if not cookies:
         return send
 
-    async def sending(message: Any) -> None:
+    async def send_with_cookies(message: Any) -> None:
         if message["type"] == "websocket.accept":
             message = {**message, "headers": [*(message.get("headers") or ()), *cookies]}
         await send(message)
 
-    return sending
+    return send_with_cookies

@@ -1,4 +1,4 @@
-"""Django REST framework's authentication classes as authenticators."""
+"""The authenticator that adapts authentication classes of Django REST framework."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from rest_framework.request import Request  # type: ignore[import-untyped, unuse
 
 from .._runtime import database
 from ..exceptions import NotAuthenticated
-from .authenticators import REFUSED, Authenticator, Credentials, CredentialSource, Identity
-from .request_middleware import request_of
+from .authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, Identity
+from .request_middleware import build_request
 
 _SCHEME: Final = "Bearer"
-"""In front of the token for a class that does not say what stands there (RFC 6750)."""
+"""The scheme for authentication classes that do not return one from ``authenticate_header()`` (RFC 6750)."""
 
 
 class RestFrameworkAuthenticator:
-    """An authentication class of DRF, which reads the handshake as a request with the token where it looks for it.
+    """Calls ``authenticate()`` of a DRF authentication class with the request of the handshake.
 
-    ``authenticate`` runs in Django's database thread. One with ``handshake_compatible = True`` is for the handshake
-    alone.
+    The token is in the ``Authorization`` header of that request. A sync ``authenticate()`` runs in the database thread.
+    A class with ``handshake_compatible = True`` is used for AUTH frames only.
     """
 
     def __init__(self, authentication: Any) -> None:
@@ -39,7 +39,7 @@ class RestFrameworkAuthenticator:
     @property
     def schemes(self) -> tuple[str, ...]:
         if self._known_schemes is None:
-            challenge = self._authentication.authenticate_header(Request(request_of({"path": "/"}))) or _SCHEME
+            challenge = self._authentication.authenticate_header(Request(build_request({"path": "/"}))) or _SCHEME
             self._known_schemes = (challenge.split()[0],)
         return self._known_schemes
 
@@ -47,21 +47,22 @@ class RestFrameworkAuthenticator:
         authorization = None
         if credentials.source is not CredentialSource.REQUEST:
             authorization = f"{credentials.scheme or self.schemes[0]} {credentials.token}"
-        request = Request(request_of(credentials.scope, authorization), authenticators=[self._authentication])
+        request = Request(build_request(credentials.scope, authorization), authenticators=[self._authentication])
         authenticate = self._authentication.authenticate
         try:
-            found = await (authenticate(request) if self._is_async else database.in_thread(authenticate, request))
+            result = await (authenticate(request) if self._is_async else database.in_thread(authenticate, request))
         except APIException as exc:
             if exc.status_code >= 500:
                 raise
-            raise NotAuthenticated(REFUSED) from exc
-        if found is None:
+            raise NotAuthenticated(INVALID_TOKEN) from exc
+        if result is None:
             return None
-        user, auth = found
+        user, auth = result
         return Identity(user, _expiry_of(auth), auth)
 
 
 def adapter_for(authentication: Any) -> Authenticator | None:
+    """Return an authenticator for a DRF authentication class or an instance of one, otherwise ``None``."""
     if isinstance(authentication, type) and issubclass(authentication, BaseAuthentication):
         return RestFrameworkAuthenticator(authentication())
     if isinstance(authentication, BaseAuthentication):
@@ -70,7 +71,7 @@ def adapter_for(authentication: Any) -> Authenticator | None:
 
 
 def _expiry_of(auth: Any) -> float | None:
-    """The claim ``exp`` (RFC 7519, section 4.1.4) of a token that has claims: a mapping, or one in its ``payload``."""
+    """Return the claim ``exp`` (RFC 7519, section 4.1.4), if ``auth`` or its ``payload`` is a mapping of claims."""
     claims = auth if isinstance(auth, Mapping) else getattr(auth, "payload", None)
     expires = claims.get("exp") if isinstance(claims, Mapping) else None
     return float(expires) if isinstance(expires, int | float) and not isinstance(expires, bool) else None

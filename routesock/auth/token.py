@@ -1,4 +1,4 @@
-"""A token that comes with the HTTP request of the handshake."""
+"""TokenMiddleware: authenticates a WebSocket handshake by a token in its HTTP request."""
 
 from __future__ import annotations
 
@@ -14,44 +14,48 @@ from ..dialects import Dialect
 from ..exceptions import NotAuthenticated, RouteSetupError
 from .authenticators import (
     AUTHENTICATORS,
-    REFUSED,
+    INVALID_TOKEN,
     Authenticator,
     Credentials,
     CredentialSource,
     Identity,
     as_authenticators,
     authenticate,
-    fill,
+    update_scope,
 )
 from .refusals import REFUSALS, Application, Handshake, Receive, Send, deny, enter, has_odd_origin, reject
 
-_ENCODED: Final = "base64url."
-"""In front of the prefix: what follows is the token in base64url (RFC 4648, section 5), since a subprotocol has only
-the characters of an HTTP token (RFC 9110, section 5.6.2)."""
+_BASE64URL: Final = "base64url."
+"""In front of the prefix of a subprotocol whose token is encoded in base64url (RFC 4648, section 5). A subprotocol may
+have the characters of an HTTP token only (RFC 9110, section 5.6.2)."""
 
 
 class TokenMiddleware:
-    """ASGI middleware: signs in whoever brings a token with the handshake, and refuses a token that is not good.
+    """ASGI middleware that authenticates sockets by a token in the HTTP request, and refuses invalid tokens.
 
-    It looks for one in ``Sec-WebSocket-Protocol``, then in the ``Authorization`` header, then in the query string. The
-    first token that is there counts. The application finds ``scope["user"]``, ``scope["auth"]`` and
-    ``scope["routesock.identity"]``, and the token nowhere but in the ``Authorization`` header. Without any token the
-    scope stays as it is.
+    It uses the first token that it finds in ``Sec-WebSocket-Protocol``, the ``Authorization`` header, or the query
+    string, in this order. The inner application gets ``scope["user"]``, ``scope["auth"]`` and
+    ``scope["routesock.identity"]``. The token is removed from the subprotocols and the query string, but not from the
+    ``Authorization`` header. Without a token the scope does not change.
 
-    :param app: The ASGI application inside, such as a URLRouter.
-    :param authenticators: Each an authentication class of DRF or an instance of one, an ``async def who(credentials)``,
-        or a :class:`~routesock.auth.SessionKeyAuthentication`. DRF classes are asked without a token too, since they
-        may look for something else in the request. Those marked ``handshake_compatible = True`` are left out.
-    :param subprotocol_prefix: A page offers its real subprotocol and, beside it, this prefix with the token behind it;
-        ``"base64url."`` in front of the prefix says that the token is encoded. ``None``: a subprotocol is no token.
-    :param header: Whether the ``Authorization`` header is read.
-    :param query: The name of a parameter of the query string; ``None``: a query string has no token. Query strings
-        end up in logs of proxies and servers.
-    :param refuse: ``"close"`` accepts a socket whose token is not good and closes it with 4401, so that a browser can
-        tell why; ``"http"`` answers the handshake 401.
-    :param dialect: How the CLOSE notice is spelt.
+    Args:
+        app: The inner ASGI application, such as a ``URLRouter``.
+        authenticators: A list of DRF authentication classes or their instances, functions
+            ``async def authenticate(credentials)``, and :class:`~routesock.auth.SessionKeyAuthentication`. DRF classes
+            are called without a token too, since they may read other parts of the request. Classes with
+            ``handshake_compatible = True`` are not used here.
+        subprotocol_prefix: The prefix of a subprotocol that is a token. A client offers its real subprotocol, and a
+            second one with this prefix and the token. ``"base64url."`` in front of the prefix means that the token is
+            encoded. ``None``: subprotocols have no token.
+        header: Whether to read the ``Authorization`` header.
+        query: The parameter of the query string with the token. ``None``: the query string has no token. Proxies and
+            servers write query strings to their logs.
+        refuse: What happens for an invalid token. ``"close"`` accepts the socket and closes it with 4401, so that
+            browsers can read the reason. ``"http"`` answers the handshake with 401.
+        dialect: The dialect of the CLOSE notice.
 
-    Raises :class:`~routesock.exceptions.RouteSetupError` for an option that cannot work.
+    Raises:
+        RouteSetupError: If an argument is not valid.
     """
 
     def __init__(
@@ -66,16 +70,16 @@ class TokenMiddleware:
         dialect: Dialect | None = None,
     ) -> None:
         if refuse not in REFUSALS:
-            raise RouteSetupError(f'refuse= is "close" or "http"; got {refuse!r}.')
+            raise RouteSetupError(f'refuse= must be "close" or "http"; got {refuse!r}.')
         if subprotocol_prefix is not None and not (isinstance(subprotocol_prefix, str) and subprotocol_prefix):
             raise RouteSetupError(
-                f'subprotocol_prefix= is a text such as "bearer.", or None; got {subprotocol_prefix!r}.'
+                f'subprotocol_prefix= must be a string such as "bearer.", or None; got {subprotocol_prefix!r}.'
             )
         if query is not None and not (isinstance(query, str) and query):
-            raise RouteSetupError(f'query= is the name of a parameter such as "token", or None; got {query!r}.')
+            raise RouteSetupError(f'query= must be the name of a parameter such as "token", or None; got {query!r}.')
         self.inner = app
-        self._all = as_authenticators(authenticators)
-        self._authenticators = [each for each in self._all if not each.handshake_only]
+        self._all_authenticators = as_authenticators(authenticators)
+        self._authenticators = [each for each in self._all_authenticators if not each.handshake_only]
         self._prefix = subprotocol_prefix
         self._header = header
         self._query = query
@@ -89,8 +93,8 @@ class TokenMiddleware:
         if has_odd_origin(scope):
             await deny(403)(scope, receive, send)
             return
-        tokens = self._taken_from(scope)
-        chosen = scope.get("subprotocols") or ()
+        tokens = self._pop_tokens(scope)
+        offered = scope.get("subprotocols") or ()
         try:
             identity = await self._identity(scope, tokens)
         except NotAuthenticated as exc:
@@ -102,42 +106,43 @@ class TokenMiddleware:
             )
             return
         if identity is not None:
-            scope = {**scope, AUTHENTICATORS: self._all}
-            fill(scope, identity)
+            scope = {**scope, AUTHENTICATORS: self._all_authenticators}
+            update_scope(scope, identity)
 
-        async def choosing(message: Any) -> None:
-            # Browsers take no connection with none of the subprotocols that they offer, and this one has to offer one.
-            if message["type"] == "websocket.accept" and not message.get("subprotocol") and chosen:
-                message = {**message, "subprotocol": chosen[0]}
+        async def send_with_subprotocol(message: Any) -> None:
+            # A browser that offers subprotocols closes a connection that accepts none of them, and a client with a
+            # token in a subprotocol has to offer at least one other.
+            if message["type"] == "websocket.accept" and not message.get("subprotocol") and offered:
+                message = {**message, "subprotocol": offered[0]}
             await send(message)
 
         in_subprotocol = any(source is CredentialSource.SUBPROTOCOL for source, _ in tokens)
-        await enter(self.inner, scope, receive, choosing if in_subprotocol else send)
+        await enter(self.inner, scope, receive, send_with_subprotocol if in_subprotocol else send)
 
-    def _taken_from(self, scope: Scope) -> list[tuple[CredentialSource, str]]:
-        """The tokens of the subprotocols and the query, which are removed from ``scope``.
+    def _pop_tokens(self, scope: Scope) -> list[tuple[CredentialSource, str]]:
+        """Remove the tokens from the subprotocols and the query string of ``scope``, and return them.
 
-        From that of the server itself, so that its access log has none either.
+        It changes the server's own scope, so that the access log does not show them either.
         """
         tokens: list[tuple[CredentialSource, str]] = []
         if self._prefix is not None:
-            tokens += _taken_from_subprotocols(scope, self._prefix)
+            tokens += _pop_subprotocol_tokens(scope, self._prefix)
         if self._query is not None:
-            tokens += _taken_from_query(scope, self._query)
+            tokens += _pop_query_tokens(scope, self._query)
         return tokens
 
     async def _identity(self, scope: Scope, tokens: list[tuple[CredentialSource, str]]) -> Identity | None:
         credentials = [Credentials(token, source, scope) for source, token in tokens]
         if credentials and credentials[0].source is CredentialSource.SUBPROTOCOL:
-            return await _verified(self._authenticators, credentials[0])
+            return await _authenticate_token(self._authenticators, credentials[0])
         identity = await self._from_header(scope) if self._header else None
         if identity is not None or not credentials:
             return identity
-        return await _verified(self._authenticators, credentials[0])
+        return await _authenticate_token(self._authenticators, credentials[0])
 
     async def _from_header(self, scope: Scope) -> Identity | None:
-        """Who the request itself says it is; ``None`` for one with no token, or with a scheme that nobody knows."""
-        scheme, token = _authorization(scope)
+        """Authenticate by the request itself; ``None`` if it has no token, or an unknown scheme."""
+        scheme, token = _read_authorization(scope)
         others = [each for each in self._authenticators if not each.reads_request and _is_known(scheme, each)]
         try:
             readers = [each for each in self._authenticators if each.reads_request]
@@ -148,7 +153,7 @@ class TokenMiddleware:
             identity = None
         if identity is not None or not others:
             return identity
-        return await _verified(others, Credentials(token, CredentialSource.HEADER, scope, scheme))
+        return await _authenticate_token(others, Credentials(token, CredentialSource.HEADER, scope, scheme))
 
     def _refusal(self, status: int, reason: str) -> Application:
         if self._refuse == "close":
@@ -156,15 +161,15 @@ class TokenMiddleware:
         return deny(status, reason, headers=[(b"www-authenticate", self._challenge())] if status == 401 else ())
 
     def _challenge(self) -> bytes:
-        """The schemes that are known: a 401 has to say them (RFC 9110, section 15.5.2)."""
+        """Return the header ``WWW-Authenticate`` with all known schemes, which a 401 must have (RFC 9110, 15.5.2)."""
         schemes = dict.fromkeys(scheme for each in self._authenticators for scheme in each.schemes)
         return ", ".join(schemes).encode("latin-1", "replace")
 
 
-async def _verified(authenticators: Iterable[Authenticator], credentials: Credentials) -> Identity:
+async def _authenticate_token(authenticators: Iterable[Authenticator], credentials: Credentials) -> Identity:
     identity = await authenticate(authenticators, credentials) if credentials.token else None
     if identity is None:
-        raise NotAuthenticated(REFUSED)
+        raise NotAuthenticated(INVALID_TOKEN)
     return identity
 
 
@@ -172,50 +177,51 @@ def _is_known(scheme: str, authenticator: Authenticator) -> bool:
     return scheme.lower() in map(str.lower, authenticator.schemes)
 
 
-def _taken_from_subprotocols(scope: Scope, prefix: str) -> Iterator[tuple[CredentialSource, str]]:
+def _pop_subprotocol_tokens(scope: Scope, prefix: str) -> Iterator[tuple[CredentialSource, str]]:
     offered = [*(scope.get("subprotocols") or ())]
-    real = [name for name in offered if not name.startswith((prefix, _ENCODED + prefix))]
+    real = [name for name in offered if not name.startswith((prefix, _BASE64URL + prefix))]
     if real == offered:
         return
     scope["subprotocols"] = real
-    kept = [(name, value) for name, value in scope.get("headers", ()) if name.lower() != b"sec-websocket-protocol"]
+    headers = [(name, value) for name, value in scope.get("headers", ()) if name.lower() != b"sec-websocket-protocol"]
     if real:
-        kept.append((b"sec-websocket-protocol", ", ".join(real).encode("latin-1", "replace")))
-    scope["headers"] = kept
+        headers.append((b"sec-websocket-protocol", ", ".join(real).encode("latin-1", "replace")))
+    scope["headers"] = headers
     for name in offered:
         if name.startswith(prefix):
             yield CredentialSource.SUBPROTOCOL, name.removeprefix(prefix)
-        elif name.startswith(_ENCODED + prefix):
-            yield CredentialSource.SUBPROTOCOL, _decoded(name.removeprefix(_ENCODED + prefix))
+        elif name.startswith(_BASE64URL + prefix):
+            yield CredentialSource.SUBPROTOCOL, _decode_base64url(name.removeprefix(_BASE64URL + prefix))
 
 
-def _decoded(text: str) -> str:
-    """``text`` out of base64url, padded or not; empty, which is no token, for what is none."""
+def _decode_base64url(text: str) -> str:
+    """Decode base64url with or without padding. If it is invalid, return "", which no authenticator accepts."""
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         return ""
 
 
-def _taken_from_query(scope: Scope, parameter: str) -> Iterator[tuple[CredentialSource, str]]:
+def _pop_query_tokens(scope: Scope, parameter: str) -> Iterator[tuple[CredentialSource, str]]:
     query: Any = scope.get("query_string", b"")
     text = query if isinstance(query, str) else query.decode("latin-1")
-    kept = []
-    found = []
+    others = []
+    tokens = []
     for part in text.split("&"):
         name, _, value = part.partition("=")
         if unquote_plus(name) == parameter:
-            found.append(unquote_plus(value))
+            tokens.append(unquote_plus(value))
         else:
-            kept.append(part)
-    if found:
-        rest = "&".join(kept)
+            others.append(part)
+    if tokens:
+        rest = "&".join(others)
         scope["query_string"] = rest if isinstance(query, str) else rest.encode("latin-1")
-    for token in found:
+    for token in tokens:
         yield CredentialSource.QUERY, token
 
 
-def _authorization(scope: Scope) -> tuple[str, str]:
+def _read_authorization(scope: Scope) -> tuple[str, str]:
+    """Return the scheme and the token of the header ``Authorization``; empty strings unless there is exactly one."""
     values = [value for name, value in scope.get("headers", ()) if name.lower() == b"authorization"]
     scheme, _, token = values[0].decode("latin-1").strip().partition(" ") if len(values) == 1 else ("", "", "")
     return scheme, token.strip()

@@ -1,4 +1,4 @@
-"""System checks of the settings, of the consumers with routes, and of what they run on."""
+"""Django system checks: settings, consumers, channel layers, the throttle cache, and daphne."""
 
 from __future__ import annotations
 

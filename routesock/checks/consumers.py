@@ -1,4 +1,4 @@
-"""Checks of consumer classes, found through the ASGI application: handlers, permissions, as_asgi()."""
+"""System checks of consumers and of the ASGI application: handlers, permissions and ``as_asgi()``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.utils.module_loading import import_string
 
-from .._pipeline.permission_steps import functions_asked, object_permissions
+from .._pipeline.permission_steps import object_permissions, permission_functions
 from .._routing.route import Route
 from .._runtime.asgi_tree import Endpoint, endpoints
 from .._runtime.callables import is_async
@@ -25,40 +25,40 @@ from .settings import Id, setting_if_valid, text_of
 
 
 def consumers() -> dict[type[RouteMixin], None]:
-    """The consumers with routes, a base before what derives from it.
+    """Return the consumer classes with routes, base classes before their subclasses.
 
-    Django runs checks in any order, so each that asks imports the application where they are.
+    It imports the ASGI application, so that the classes exist. Django may run the checks in any order.
     """
-    with suppress(Exception):  # which check_consumers() tells
+    with suppress(Exception):  # check_consumers() reports it
         import_string(getattr(settings, "ASGI_APPLICATION", ""))
-    return _below(RouteMixin)
+    return _subclasses(RouteMixin)
 
 
-def _below(cls: type[RouteMixin]) -> dict[type[RouteMixin], None]:
-    """The subclasses of ``cls`` that are consumers.
+def _subclasses(cls: type[RouteMixin]) -> dict[type[RouteMixin], None]:
+    """Return all subclasses of ``cls``, except those whose creation raised.
 
-    One whose declaration raised stays among the subclasses until garbage is collected, and has nothing to look at.
+    Python keeps such a class in ``__subclasses__()`` until it is garbage collected.
     """
     found: dict[type[RouteMixin], None] = {}
     for subclass in cls.__subclasses__():
         if "_routesock" in vars(subclass):
             found[subclass] = None
-        found |= _below(subclass)
+        found |= _subclasses(subclass)
     return found
 
 
 def check_handlers() -> Iterator[CheckMessage]:
-    """What answers the routes, topics and events of a sync consumer is sync."""
+    """Check that the handlers and hooks of sync consumers are sync."""
     seen: set[int] = set()
     for cls in consumers():
         for attr in _methods(cls) if cls._routesock.sync else ():
             definition = id(inspect.getattr_static(cls, attr))
             if _is_on_loop(getattr(cls, attr)) and definition not in seen:
-                seen.add(definition)  # said once, of the class that has it, and not of each subclass
+                seen.add(definition)  # reported once, for the class that defines it and not for its subclasses
                 yield Warning(
-                    f"{cls.__name__}.{attr} is async on a sync consumer: it runs on the event loop, where self.send(), "
-                    "self.close() and the ORM refuse to.",
-                    hint=f"Write `def {attr}`, or derive the class from AsyncJsonWebsocketConsumer.",
+                    f"{cls.__name__}.{attr} is async on a sync consumer. It runs on the event loop, where self.send(), "
+                    "self.close() and the ORM cannot be used.",
+                    hint=f"Use `def {attr}`, or derive the class from AsyncJsonWebsocketConsumer.",
                     obj=cls,
                     id=Id.ASYNC_ON_SYNC,
                 )
@@ -69,68 +69,71 @@ def _is_on_loop(function: Any) -> bool:
 
 
 def _methods(cls: type[RouteMixin]) -> dict[str, None]:
-    """The names of what answers routes, topics and events: handlers, and the hooks that are methods.
+    """Return the names of the methods that are handlers or hooks.
 
-    A hook that is a function is left out: it gets a request and not the consumer, and may serve either kind.
+    Hooks that are functions are not included. They get a request and not the consumer, so they may be async.
     """
     compiled = cls._routesock
     routes = [route for plan in compiled.plans.values() for route in plan.declared]
-    names = [name for route in routes for name in (route.attr, *functions_asked(route), route.hydrate, route.dehydrate)]
+    names = [
+        name for route in routes for name in (route.attr, *permission_functions(route), route.hydrate, route.dehydrate)
+    ]
     names += [topic.unsubscribe for topic in compiled.topics]
-    names += (telling.attr for telling in compiled.events.values())
+    names += (event.attr for event in compiled.events.values())
     return dict.fromkeys(name for name in names if isinstance(name, str))
 
 
 def check_permissions() -> Iterator[CheckMessage]:
-    """``PERMISSIONS`` leads to permissions, no route is open by oversight, and those for objects have an object."""
+    """Check that ``PERMISSIONS`` is valid, routes are not open by mistake, and object permissions have an object."""
     names = setting_if_valid("PERMISSIONS")
     if names is None:
         return
-    told: set[tuple[str, int]] = set()
+    reported: set[tuple[str, int]] = set()
     try:
         for name in names:
             from_settings(name)
         for cls in consumers():
             for message, routes in (_open_routes(cls), _routes_without_objects(cls)):
                 keys = {(message.id or "", id(inspect.getattr_static(cls, route.attr))) for route in routes}
-                if keys - told:
-                    told |= keys  # said once, of the class that has them, and not of each subclass
+                if keys - reported:
+                    reported |= keys  # reported once, for the class that defines them and not for its subclasses
                     yield message
     except RouteSetupError as exc:
         yield Error(
             f"ROUTESOCK['PERMISSIONS']: {exc} Every connection fails.",
-            hint='Write dotted paths, such as "routesock.permissions.IsAuthenticated", or "app_label.codename".',
+            hint='Use dotted paths such as "routesock.permissions.IsAuthenticated", or "app_label.codename".',
             id=Id.NO_PERMISSION,
         )
 
 
 def _open_routes(cls: type[RouteMixin]) -> tuple[CheckMessage, list[Route]]:
-    """The routes about which nobody says who may call them, where others of the class do say so."""
-    routes = _routes_now(cls)
-    unsaid = [route for route in routes if route.permissions is UNSET]
+    """Return the routes without ``permissions=``, if other routes of the class have them, and the warning."""
+    routes = _current_routes(cls)
+    open_routes = [route for route in routes if route.permissions is UNSET]
     message = Warning(
-        f"{cls.__name__} says who may call some of its routes, but everybody may call {_names_of(unsaid)}.",
-        hint="Give the class route_permissions, or write permissions=() on the routes that are open on purpose.",
+        f"{cls.__name__} has routes with permissions, but everyone may call {_names_of(open_routes)}.",
+        hint="Set route_permissions on the class, or permissions=() on the routes that are open on purpose.",
         obj=cls,
         id=Id.OPEN_ROUTES,
     )
-    return message, unsaid if len(unsaid) < len(routes) else []
+    return message, open_routes if len(open_routes) < len(routes) else []
 
 
 def _routes_without_objects(cls: type[RouteMixin]) -> tuple[CheckMessage, list[Route]]:
-    """The routes that have permissions for objects, but no object."""
-    routes = [route for route in _routes_now(cls) if route.hydrate is None and any(object_permissions(route))]
+    """Return the routes that have object permissions but no ``hydrate=``, and the warning."""
+    routes = [route for route in _current_routes(cls) if route.hydrate is None and any(object_permissions(route))]
     names = dict.fromkeys(leaf.name for route in routes for leaf in object_permissions(route))
     message = Warning(
-        f"{cls.__name__}: {', '.join(names)} would look at objects, but {_names_of(routes)} without hydrate= has none.",
-        hint="Write hydrate=, or permissions= without them for these routes.",
+        f"{cls.__name__}: the object permissions of {', '.join(names)} are never checked. "
+        f"Routes without hydrate=: {_names_of(routes)}.",
+        hint="Add hydrate= to these routes, or remove the permissions from them.",
         obj=cls,
         id=Id.NO_OBJECTS,
     )
     return message, routes
 
 
-def _routes_now(cls: type[RouteMixin]) -> list[Route]:
+def _current_routes(cls: type[RouteMixin]) -> list[Route]:
     return [route for plan in cls._routesock.plans_now().values() for route in plan.declared]
 
 
@@ -142,10 +145,10 @@ _AS_ASGI: Final[Any] = vars(AsyncConsumer)["as_asgi"].__func__
 
 
 def check_consumers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """``ASGI_APPLICATION`` can be imported and serves its consumers right, and so do their handlers and permissions.
+    """Check that ``ASGI_APPLICATION`` can be imported and serves its consumers with ``as_asgi()``; check the consumers.
 
-    One check and not four: consumers are known once the application is imported. What makes a declaration impossible
-    is no check: it raises when the class is created, so it is found here as an application that cannot be imported.
+    This is one check, since the consumers are known only after the application was imported. A wrong declaration raises
+    when its class is created, so it is reported as an application that cannot be imported.
     """
     messages = list(_check_application())
     messages += check_handlers()
@@ -162,7 +165,7 @@ def _check_application() -> Iterator[CheckMessage]:
     except Exception as exc:
         yield Error(
             f"ASGI_APPLICATION: {path!r} cannot be imported ({text_of(exc)}).",
-            hint='Write the dotted path of the ASGI application, such as "config.asgi.application".',
+            hint='Use the dotted path of the ASGI application, such as "config.asgi.application".',
             id=Id.APPLICATION_NOT_FOUND,
         )
         return
@@ -174,17 +177,17 @@ def _check_endpoint(endpoint: Endpoint) -> Iterator[CheckMessage]:
     application = endpoint.application
     cls: Any = application
     if isinstance(application, RouteMixin):
-        cls, wrong = type(application), "one instance for all sockets: replies go to the wrong client"
+        cls, problem = type(application), "an instance, which all sockets share. Replies go to the wrong client"
     elif isinstance(application, type):
-        wrong = "a class, which is no ASGI application: every connection fails"
+        problem = "a class, which is not an ASGI application. Every connection fails"
     elif inspect.ismethod(application) and application.__func__ is _AS_ASGI:
-        cls, wrong = application.__self__, "a method that was not called: every connection fails"
+        cls, problem = application.__self__, "the method as_asgi without a call. Every connection fails"
     else:
         return
     if issubclass(cls, RouteMixin):
         yield Error(
-            f"What serves the path {endpoint.path!r} is {wrong}.",
-            hint=f"Write {cls.__name__}.as_asgi().",
+            f"The application for the path {endpoint.path!r} is {problem}.",
+            hint=f"Use {cls.__name__}.as_asgi().",
             obj=cls,
             id=Id.WITHOUT_AS_ASGI,
         )

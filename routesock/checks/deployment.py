@@ -1,4 +1,4 @@
-"""Checks of what consumers run on: channel layers, throttle stores, and daphne's limits."""
+"""System checks of the deployment: channel layers, the throttle cache, and the limits of daphne."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from .settings import Id, setting_if_valid, text_of
 
 
 def check_layers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Each ``channel_layer_alias`` leads to a layer that has groups, and that may be idle."""
+    """Check that the channel layer of each consumer exists, has groups, and does not fail when it is idle."""
     if not channel_layers.configs:
         return []
-    return [message for alias, names in _used().items() for message in _check_layer(alias, names)]
+    return [message for alias, names in _aliases().items() for message in _check_layer(alias, names)]
 
 
 def check_processes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """What is deployed uses no layer that reaches one process alone."""
-    return [message for alias, names in _used().items() for message in _check_process(alias, names)]
+    """Check that the channel layers reach other processes; with ``check --deploy`` only."""
+    return [message for alias, names in _aliases().items() for message in _check_process(alias, names)]
 
 
-def _used() -> dict[str, str]:
-    """The aliases of layers, and by each the names of the consumers that have it.
+def _aliases() -> dict[str, str]:
+    """Return the aliases of channel layers, and for each the names of the consumers that use it.
 
-    One that others derive from is left out: it may be there for them alone. So is one whose alias is ``None``, which
-    gets no layer from Channels either.
+    Base classes of other consumers are left out, since projects may not serve them. Consumers with the alias ``None``
+    are left out too, since Channels gives them no layer.
     """
     classes = consumers()
     bases = {base for cls in classes for base in cls.__mro__[1:]}
-    used: dict[str, list[str]] = {}
+    aliases: dict[str, list[str]] = {}
     for cls in classes:
         alias = getattr(cls, "channel_layer_alias", None)
         if alias is not None and cls not in bases:
-            used.setdefault(alias, []).append(cls.__name__)
-    return {alias: ", ".join(names) for alias, names in used.items()}
+            aliases.setdefault(alias, []).append(cls.__name__)
+    return {alias: ", ".join(names) for alias, names in aliases.items()}
 
 
 def _check_layer(alias: str, names: str) -> Iterator[CheckMessage]:
@@ -50,98 +50,98 @@ def _check_layer(alias: str, names: str) -> Iterator[CheckMessage]:
     layers: Mapping[str, Any] = channel_layers.configs
     if alias not in layers:
         yield Error(
-            f"{which} is not in CHANNEL_LAYERS: what is sent in other processes does not arrive, and what uses "
+            f"{which} is not in CHANNEL_LAYERS. Broadcasts from other processes do not arrive, and code that uses "
             "self.channel_layer fails.",
-            hint=f"Write channel_layer_alias = {next(iter(layers))!r}, or None for no layer; or add {alias!r}.",
+            hint=f"Set channel_layer_alias to {next(iter(layers))!r}, or to None for no layer, or add {alias!r}.",
             id=Id.NO_SUCH_LAYER,
         )
         return
     try:
-        layer = _made(alias)
-    except RuntimeError:  # perhaps it can be made where an event loop runs
+        layer = _create_layer(alias)
+    except RuntimeError:  # some layers can be created only while an event loop runs
         return
     except Exception as exc:
         yield Error(
-            f"{which} cannot be made ({text_of(exc)}).",
-            hint='Write its dotted path as "BACKEND" in CHANNEL_LAYERS, and what it takes as "CONFIG".',
+            f"{which} cannot be created ({text_of(exc)}).",
+            hint='Check its dotted path in "BACKEND" and its arguments in "CONFIG", in the setting CHANNEL_LAYERS.',
             id=Id.NO_SUCH_LAYER,
         )
         return
-    yield from _check_made(which, layer)
+    yield from _check_created(which, layer)
 
 
-def _check_made(which: str, layer: Any) -> Iterator[CheckMessage]:
+def _check_created(which: str, layer: Any) -> Iterator[CheckMessage]:
     if not _has_groups(layer):
         yield Warning(
-            f"{which} has no groups: broadcasts, events, pushes to users and logouts do not leave their process.",
-            hint="Use one that has, such as channels_redis.core.RedisChannelLayer.",
+            f"{which} has no groups. Broadcasts, events, pushes to users and logouts do not reach other processes.",
+            hint="Use a layer with groups, such as channels_redis.core.RedisChannelLayer.",
             id=Id.NO_GROUPS,
         )
-    if limits := _early_end(layer):
+    if timeouts := _short_timeouts(layer):
         yield Warning(
-            f"{which} waits {limits.waits} s at a time for messages, but its connections to Redis give up after "
-            f"{limits.gives_up} s: it fails whenever nothing comes.",
-            hint=f'Write "hosts": [{{"address": ..., "socket_timeout": {2 * limits.waits}}}] in its "CONFIG".',
+            f"{which} waits {timeouts.read} s at a time for messages, but its connections to Redis time out after "
+            f"{timeouts.socket} s. It fails whenever there are no messages.",
+            hint=f'Set "hosts": [{{"address": ..., "socket_timeout": {2 * timeouts.read}}}] in its "CONFIG".',
             id=Id.SHORT_TIMEOUT,
         )
 
 
 def _check_process(alias: str, names: str) -> Iterator[CheckMessage]:
     if not channel_layers.configs:
-        which = f"There is no channel layer for {names}"
+        problem = f"There is no channel layer for {names}"
     elif _is_in_memory(alias):
-        which = f"The channel layer {alias!r} of {names} reaches no other process"
+        problem = f"The channel layer {alias!r} of {names} does not reach other processes"
     else:
         return
     yield Warning(
-        f"{which}: broadcasts, events, pushes to users and logouts do not leave theirs.",
-        hint='Write "BACKEND": "channels_redis.core.RedisChannelLayer" in CHANNEL_LAYERS, unless there is one process.',
+        f"{problem}. Broadcasts, events, pushes to users and logouts stay in their process.",
+        hint='Use "channels_redis.core.RedisChannelLayer" in CHANNEL_LAYERS, unless one process serves all sockets.',
         id=Id.ONE_PROCESS,
     )
 
 
-def _made(alias: str) -> Any:
-    """The layer, but none that is kept: what forks later would share it, and take its parent's messages."""
+def _create_layer(alias: str) -> Any:
+    """Return a new layer, not that of the process, since forked processes would share it and its messages."""
     return channel_layers.make_backend(alias)
 
 
 def _is_in_memory(alias: str) -> bool:
     try:
-        return type(_made(alias)) is InMemoryChannelLayer
-    except Exception:  # which check_layers() tells
+        return type(_create_layer(alias)) is InMemoryChannelLayer
+    except Exception:  # check_layers() reports it
         return False
 
 
 def _has_groups(layer: Any) -> bool:
     try:
         return "groups" in getattr(layer, "extensions", ())
-    except Exception:  # the pub/sub layer of Redis says it where an event loop runs, and has them
+    except Exception:  # the pub/sub layer of Redis has groups, but needs a running event loop to say so
         return True
 
 
-class _Limits(NamedTuple):
-    """Seconds."""
+class _Timeouts(NamedTuple):
+    """Seconds after which the socket times out, and for which the layer waits for a message."""
 
-    gives_up: float
-    waits: float
+    socket: float
+    read: float
 
 
-def _early_end(layer: Any) -> _Limits | None:
-    """How soon the connections of Redis' core layer give up on an answer, if that is no later than the layer does.
+def _short_timeouts(layer: Any) -> _Timeouts | None:
+    """Return the timeouts of channels_redis' core layer if its connections time out before it stops to wait.
 
-    Connections are made for that, but not opened: what is not configured depends on the version of redis-py.
+    It creates connections but does not open them, since the default timeout depends on the version of redis-py.
     """
     try:
         connections = [layer.create_pool(index).make_connection() for index in range(len(layer.hosts))]
-        limits = [each.socket_timeout for each in connections if each.socket_timeout is not None]
-        found = _Limits(min(limits), layer.brpop_timeout)
-        return found if found.gives_up <= found.waits else None
-    except Exception:  # of another layer, or of another client
+        timeouts = [each.socket_timeout for each in connections if each.socket_timeout is not None]
+        found = _Timeouts(min(timeouts), layer.brpop_timeout)
+        return found if found.socket <= found.read else None
+    except Exception:  # another layer, or another client
         return None
 
 
 def check_throttles(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Where anything is throttled, ``THROTTLE_CACHE`` names a cache that can count."""
+    """Check that ``THROTTLE_CACHE`` is a cache with atomic counters, if a consumer has throttles."""
     alias = setting_if_valid("THROTTLE_CACHE")
     throttled = [cls.__name__ for cls in consumers() if cls._routesock.throttled]
     if alias is None or not throttled:
@@ -151,9 +151,9 @@ def check_throttles(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     except Exception as exc:
         return [
             Error(
-                f"ROUTESOCK['THROTTLE_CACHE']: there is no cache {alias!r} ({text_of(exc)}). "
-                f"Every call of a throttled route fails: {', '.join(throttled)}.",
-                hint="Write the name of one in CACHES that works.",
+                f"ROUTESOCK['THROTTLE_CACHE']: the cache {alias!r} cannot be used ({text_of(exc)}). "
+                f"Every call of a throttled route fails, in {', '.join(throttled)}.",
+                hint="Use the name of a cache in CACHES.",
                 id=Id.NO_SUCH_CACHE,
             )
         ]
@@ -161,9 +161,9 @@ def check_throttles(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
         return []
     return [
         Warning(
-            f"The cache {alias!r}, by which {', '.join(throttled)} is throttled, has no atomic incr() "
-            f"({backend.__qualname__}): more calls may be let through than the rates say.",
-            hint="Use django-redis, local memory, or memcached; ROUTESOCK['THROTTLE_CACHE'] names the cache.",
+            f"The cache {alias!r} ({backend.__qualname__}) has no atomic incr(). The throttles of "
+            f"{', '.join(throttled)} may allow more calls than their rates.",
+            hint="Set ROUTESOCK['THROTTLE_CACHE'] to a cache of django-redis, local memory or memcached.",
             id=Id.NOT_ATOMIC,
         )
     ]
@@ -173,7 +173,7 @@ _MIB: Final = 1024 * 1024
 
 
 def check_daphne(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """daphne, if it is the project's server, bounds frames, and not below what routesock allows."""
+    """Check that daphne, if it is installed as an app, limits frames, and that its limits are not below routesock's."""
     daphne = next((config.module for config in apps.get_app_configs() if config.name == "daphne"), None)
     version = getattr(daphne, "__version__", None)
     if version is None:
@@ -181,14 +181,15 @@ def check_daphne(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
     if get_version_tuple(version) < (4, 2, 2):
         return [
             Warning(
-                f"daphne {version} takes frames of any size into memory before MAX_FRAME is asked (CVE-2026-44545).",
+                f"daphne {version} reads frames of any size into memory before routesock checks MAX_FRAME "
+                "(CVE-2026-44545).",
                 hint="Install daphne>=4.2.2.",
                 id=Id.UNBOUNDED_DAPHNE,
             )
         ]
     return [
-        *_check_limit("MAX_FRAME", "and closes the socket at a larger frame", "MESSAGE", "FRAME"),
-        *_check_limit("MAX_REPLY", "and refuses to send a larger reply", "MESSAGE"),
+        *_check_limit("MAX_FRAME", "closes the socket for frames", "MESSAGE", "FRAME"),
+        *_check_limit("MAX_REPLY", "does not send replies", "MESSAGE"),
     ]
 
 
@@ -199,7 +200,7 @@ def _check_limit(key: str, consequence: str, *kinds: str) -> Iterator[CheckMessa
     value = setting_if_valid(key)
     if name is not None and value is not None and value > limits[name]:
         yield Warning(
-            f"ROUTESOCK[{key!r}] is {value}, but daphne stops at {limits[name]} bytes {consequence}.",
+            f"ROUTESOCK[{key!r}] is {value}, but daphne {consequence} of more than {limits[name]} bytes.",
             hint=f"Lower it, or raise {name} (runserver) and {options[name]} (the daphne command).",
             id=Id.OVER_DAPHNES_LIMIT,
         )

@@ -1,4 +1,4 @@
-"""Check ids and messages, and the checks of the settings and of middleware."""
+"""Ids of all system checks, and the checks of the ``ROUTESOCK`` settings and its middleware."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TAG: Final = "routesock"
 
 @unique
 class Id(StrEnum):
-    """The id of every message, for ``SILENCED_SYSTEM_CHECKS``; a number is used once, whatever the letter."""
+    """The ids of all messages, for ``SILENCED_SYSTEM_CHECKS``. Errors and warnings do not share numbers."""
 
     NOT_A_DICT = "routesock.E001"
     UNKNOWN_KEY = "routesock.E002"
@@ -44,19 +44,19 @@ class Id(StrEnum):
 
 
 def text_of(exc: Exception) -> str:
-    """As the last line of a traceback has it."""
+    """Return the type and the text of an exception, as in the last line of a traceback."""
     return f"{type(exc).__name__}: {exc}"
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """``ROUTESOCK`` is a dict of known keys and fitting values."""
+    """Check that ``ROUTESOCK`` is a dict with known keys and valid values."""
     value = getattr(settings, "ROUTESOCK", {})
     if isinstance(value, dict):
         return [message for key in value for message in _check_setting(key, value[key])]
     return [
         Error(
-            f"The setting ROUTESOCK is {value!r}, so routesock runs with its defaults.",
-            hint='Write a dict, such as ROUTESOCK = {"TIMEOUT": 10}, or leave it out.',
+            f"The setting ROUTESOCK must be a dict, not {value!r}. routesock uses its defaults.",
+            hint='Set it to a dict such as {"TIMEOUT": 10}, or remove it.',
             id=Id.NOT_A_DICT,
         )
     ]
@@ -65,15 +65,15 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 def _check_setting(key: Any, value: Any) -> Iterator[CheckMessage]:
     if key not in conf.SETTINGS:
         similar = get_close_matches(str(key).upper(), conf.SETTINGS, n=1)
-        hint = f"Did you mean {similar[0]!r}?" if similar else f"The keys are {', '.join(conf.SETTINGS)}."
-        yield Error(f"ROUTESOCK[{key!r}] is no setting of routesock.", hint=hint, id=Id.UNKNOWN_KEY)
+        hint = f"Did you mean {similar[0]!r}?" if similar else f"Valid keys are {', '.join(conf.SETTINGS)}."
+        yield Error(f"ROUTESOCK[{key!r}] is not a setting of routesock.", hint=hint, id=Id.UNKNOWN_KEY)
     elif not conf.SETTINGS[key].accepts(value):
-        hint = f"Write {conf.SETTINGS[key].expected}."
-        yield Error(f"ROUTESOCK[{key!r}] is {value!r}.", hint=hint, id=Id.WRONG_VALUE)
+        hint = f"Use {conf.SETTINGS[key].expected}."
+        yield Error(f"ROUTESOCK[{key!r}] has the invalid value {value!r}.", hint=hint, id=Id.WRONG_VALUE)
 
 
 def check_middleware(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Each path in ``MIDDLEWARE`` leads to an ``async def m(request, call_next)``."""
+    """Check that each path in ``MIDDLEWARE`` is that of an ``async def middleware(request, call_next)``."""
     paths = setting_if_valid("MIDDLEWARE") or ()
     return [message for path in paths for message in _check_middleware(path)]
 
@@ -85,21 +85,21 @@ def _check_middleware(path: str) -> Iterator[CheckMessage]:
     except Exception as exc:
         yield Error(
             f"{name} cannot be imported ({text_of(exc)}). Every connection fails.",
-            hint='Write the dotted path of a function, such as "shop.middleware.timing".',
+            hint='Use the dotted path of a function, such as "shop.middleware.timing".',
             id=Id.MIDDLEWARE_NOT_FOUND,
         )
         return
     if not is_middleware(function):
         yield Error(
-            f"{name} is no middleware. Every request fails.",
-            hint="Write it as `async def m(request, call_next)`.",
+            f"{name} is not a middleware function. Every request fails.",
+            hint="Define it as `async def middleware(request, call_next)`.",
             obj=function,
             id=Id.MIDDLEWARE_NOT_ASYNC,
         )
 
 
 def setting_if_valid(key: str) -> Any:
-    """The setting, or ``None`` if it is of a wrong type, which :func:`check_settings` says."""
+    """Return the setting, or ``None`` if it is invalid, which :func:`check_settings` reports."""
     setting = conf.SETTINGS[key]
-    value = conf.configured().get(key, setting.default)
+    value = conf.project_settings().get(key, setting.default)
     return value if setting.accepts(value) else None

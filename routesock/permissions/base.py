@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import LazyObject
 from django.utils.module_loading import import_string
 
+from .._compat import forget_permissions
 from .._wire.messages import Request
 from ..exceptions import RouteSetupError
 
@@ -187,8 +188,7 @@ def without_cached_permissions(user: Any) -> Any:
     if not hasattr(user, "_meta"):
         return user
     user = copy(user)
-    for name in [name for name in vars(user) if name.endswith("_perm_cache")]:
-        delattr(user, name)
+    forget_permissions(user)
     return user
 
 

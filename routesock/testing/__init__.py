@@ -1,11 +1,11 @@
-"""A client for tests of consumers, without a server: ``async with RouteClient(...)`` or ``with RouteClient(...)``."""
+"""The test client for consumers, without a server: ``async with RouteClient(...)`` or ``with RouteClient(...)``."""
 
 from __future__ import annotations
 
 from ..throttling.stores import forget_throttles
+from .async_client import ReplyStream
 from .blocking import BlockingRouteClient
 from .client import RouteClient
-from .conversation import ReplyStream
 from .frames import ClientReply, ClientTimeout, Close, ConnectionClosed, ConnectionRefused, NoReply, Push
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Runs an ASGI application as a server would: its scope, its messages, its database connections."""
+"""Runs an ASGI application in a test as a server would: scope, messages and database connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.utils.functional import LazyObject, empty
 
 from .._wire.messages import Scope
 from .frames import ClientTimeout, Close, ConnectionClosed, ConnectionRefused
@@ -19,16 +18,21 @@ from .frames import ClientTimeout, Close, ConnectionClosed, ConnectionRefused
 HeaderValue = str | bytes
 
 Headers = Mapping[str, HeaderValue | None] | Iterable[tuple[HeaderValue, HeaderValue | None]]
-"""Handshake headers by name, or as pairs where a name comes twice; ``None`` removes a default."""
+"""Handshake headers: a mapping, or pairs if a name occurs twice. ``None`` removes a default header."""
 
-HOST = "testserver"  # the one that Django's test runner adds to ALLOWED_HOSTS
+HOST = "testserver"  # Django's test runner adds it to ALLOWED_HOSTS
 
 
 def websocket_scope(path: str, headers: Headers, subprotocols: Iterable[str]) -> Scope:
-    """The scope of a handshake for ``path`` (with its query string, if any).
+    """Return the ASGI scope of a handshake.
 
-    The headers ``host`` and ``origin`` are those of a browser that has a page of ``http://testserver`` open, unless
-    they are given: without an origin, Channels' origin validators refuse.
+    The default headers ``host`` and ``origin`` are those of a page of ``http://testserver``, since Channels' origin
+    validators refuse a handshake without an origin.
+
+    Args:
+        path: The path, with a query string if needed.
+        headers: The headers of the handshake.
+        subprotocols: The subprotocols that the client offers.
     """
     parts = urlsplit(path)
     return {
@@ -49,19 +53,6 @@ def websocket_scope(path: str, headers: Headers, subprotocols: Iterable[str]) ->
     }
 
 
-def signed_in(user: Any) -> Any:
-    """``user`` in the form that stays in ``scope["user"]`` under Channels' ``AuthMiddleware``.
-
-    That middleware assigns the session's user to the ``_wrapped`` of what it finds: no harm to a model instance, but it
-    would replace the user inside a lazy object such as ``request.user``.
-    """
-    if not isinstance(user, LazyObject):
-        return user
-    if user._wrapped is empty:
-        user._setup()
-    return user._wrapped
-
-
 def _pairs(headers: Headers) -> list[tuple[bytes, bytes]]:
     pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
     given: list[tuple[bytes, HeaderValue | None]] = [(_bytes(name).lower(), value) for name, value in pairs]
@@ -80,63 +71,63 @@ def _bytes(text: HeaderValue) -> bytes:
 
 _lock = threading.Lock()
 
-_users = 0
+_open_contexts = 0
 
-_close_if_due = BaseDatabaseWrapper.close_if_unusable_or_obsolete
+_close_if_unusable_or_obsolete = BaseDatabaseWrapper.close_if_unusable_or_obsolete
 
 
 @contextmanager
-def kept_connections() -> Iterator[None]:
-    """Inside, ``close_old_connections()`` leaves two kinds of connections alone.
+def keep_test_connections() -> Iterator[None]:
+    """Keep ``close_old_connections()`` from closing the database connections of the test.
 
-    Channels calls it around every event. It takes a connection with an open transaction, which is what a ``TestCase``
-    runs in, for one that was left in a wrong state; and where a test may not use the database it would raise.
+    Channels calls it around every event. It would close a connection with an open transaction, which every ``TestCase``
+    has, and it would raise in a test that may not use the database.
     """
-    global _users
+    global _open_contexts
     with _lock:
-        _users += 1
-        BaseDatabaseWrapper.close_if_unusable_or_obsolete = _close_if_not_the_tests  # type: ignore[method-assign, assignment]
+        _open_contexts += 1
+        BaseDatabaseWrapper.close_if_unusable_or_obsolete = _close_unless_in_use  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
         with _lock:
-            _users -= 1
-            if not _users:
-                BaseDatabaseWrapper.close_if_unusable_or_obsolete = _close_if_due  # type: ignore[method-assign]
+            _open_contexts -= 1
+            if not _open_contexts:
+                BaseDatabaseWrapper.close_if_unusable_or_obsolete = _close_if_unusable_or_obsolete  # type: ignore[method-assign]
 
 
-def _close_if_not_the_tests(connection: Any) -> None:
+def _close_unless_in_use(connection: Any) -> None:
     if connection.connection is None or connection.in_atomic_block:
         return
     try:
-        connection.ensure_connection()  # it exists, so this does nothing but ask whether it may be used
+        connection.ensure_connection()  # it is connected, so this only raises if the test may not use the database
     except Exception:
         return
-    _close_if_due(connection)
+    _close_if_unusable_or_obsolete(connection)
 
 
 Message = Mapping[str, Any]
 
 ASGIApplication = Callable[..., Any]
 
-TURNS = 50
+LOOP_ITERATIONS = 50
 
 
-async def let_run() -> None:
-    """Lets everything in the loop run until it waits for time to pass, for a thread or for a socket.
+async def run_until_idle() -> None:
+    """Run the event loop until all its tasks wait for a timer, a thread or a socket.
 
-    No public interface tells that a loop has nothing left to do. The longest chain of wake-ups between a frame and its
-    reply is some fifteen turns of the loop.
+    asyncio has no public way to ask whether a loop is idle, so this runs a fixed number of iterations. From a frame to
+    its reply there are about fifteen.
     """
-    for _ in range(TURNS):
+    for _ in range(LOOP_ITERATIONS):
         await asyncio.sleep(0)
 
 
 class Application:
-    """One run of an application: what is fed to it, what it sent, how it ended.
+    """Runs one instance of an ASGI application: sends it events, receives its messages, and records its end.
 
-    As a server does, it answers a close by the application with a ``websocket.disconnect``, and drops what is sent
-    after the client left. Nothing here ends the application but :meth:`leave`.
+    Like a server, it answers a close by the application with ``websocket.disconnect``, and drops messages that the
+    application sends after the client has disconnected. Only :meth:`disconnect` ends the application.
     """
 
     def __init__(self, application: ASGIApplication, scope: Scope, deliver: Callable[[str | bytes], None]) -> None:
@@ -144,85 +135,99 @@ class Application:
         self._scope = scope
         self._deliver = deliver
         self._input: asyncio.Queue[Message] = asyncio.Queue()
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._task: asyncio.Task[None]
         self._accepted: Message | None = None
-        self._left = False
-        self._error_raised = False
+        self._is_disconnected = False
+        self._has_raised = False
         self.closed: Close | None = None
 
     async def connect(self, seconds: float) -> Message:
-        """Starts the application and returns its ``websocket.accept``.
+        """Start the application and return its ``websocket.accept``.
 
-        Raises :class:`ConnectionRefused`, :class:`ClientTimeout`, or what the application raised; it has ended then.
+        The application has ended if this raises.
+
+        Args:
+            seconds: The time to wait.
+
+        Raises:
+            ConnectionRefused: If the application closes the socket instead.
+            ClientTimeout: If it does neither in time. Exceptions of the application are raised as well.
         """
-        # A server's tasks do not begin with the context of a test either.
+        # In an empty context, as on a server: context variables of the test are not set.
         self._task = asyncio.create_task(self._run(), context=contextvars.Context())
         self._task.add_done_callback(lambda _: self.notify())
         self.feed({"type": "websocket.connect"})
         try:
             return await self._acceptance(seconds)
         except BaseException:
-            await self.leave(1006, 0, quietly=True)
+            await self.disconnect(1006, 0, suppress_errors=True)
             raise
 
     def feed(self, message: Message) -> None:
-        """Hands the application one event."""
+        """Send one event to the application."""
         self._input.put_nowait(message)
 
     def notify(self) -> None:
-        """Wakes everyone who waits for :meth:`news`."""
-        self._news.set()
-        self._news.clear()
+        """Wake all that wait in :meth:`wait_for_change`."""
+        self._changed.set()
+        self._changed.clear()
 
-    async def news(self, deadline: float) -> bool:
-        """Waits until something changed; ``False`` once the loop's clock has passed ``deadline``."""
+    async def wait_for_change(self, deadline: float) -> bool:
+        """Wait for a message or the end of the application. Return ``False`` after ``deadline`` on the loop's clock."""
         loop = asyncio.get_running_loop()
         timer = loop.call_at(deadline, self.notify)
         try:
-            await self._news.wait()
+            await self._changed.wait()
         finally:
             timer.cancel()
         return loop.time() < deadline
 
-    def raise_if_over(self) -> None:
-        """Raises what the application raised, or :class:`ConnectionClosed` once it closed the socket or ended."""
+    def raise_if_closed(self) -> None:
+        """Raise the exception of the application, or ``ConnectionClosed`` if it has closed the socket or ended."""
         self.raise_error()
         if self.closed is not None:
             raise ConnectionClosed("The application closed the socket", *self.closed)
         if self._task.done():
             raise ConnectionClosed("The application ended without closing the socket", 1006)
 
-    async def leave(self, code: int, seconds: float, *, quietly: bool = False) -> None:
-        """Disconnects and waits for the application to end; one that does not within ``seconds`` is cancelled.
+    async def disconnect(self, code: int, seconds: float, *, suppress_errors: bool = False) -> None:
+        """Disconnect, wait for the application to end, and cancel it if it does not end in time.
 
-        Raises what the application raised unless that was raised before, and :class:`ClientTimeout` if it had to be
-        cancelled; nothing if ``quietly``.
+        An exception of the application is raised unless it was raised before.
+
+        Args:
+            code: The close code.
+            seconds: The time to wait.
+            suppress_errors: Whether to raise nothing.
+
+        Raises:
+            ClientTimeout: If the application had to be cancelled.
         """
-        if not self._left and self.closed is None:
+        if not self._is_disconnected and self.closed is None:
             self.feed({"type": "websocket.disconnect", "code": code, "reason": ""})
-        self._left = True
+        self._is_disconnected = True
         try:
             ended, _ = await asyncio.wait([self._task], timeout=seconds)
         finally:
             if not self._task.done():
                 self._task.cancel()
                 await asyncio.wait([self._task], timeout=max(seconds, 1.0))
-        if quietly:
+        if suppress_errors:
             return
-        if not self._error_raised:
+        if not self._has_raised:
             self.raise_error()
         if not ended:
             raise ClientTimeout(
-                f"The application did not end within {seconds:g} s of the disconnect and was cancelled: "
-                "a handler, a task or its disconnect() still ran. RouteClient(timeout=...) allows more time."
+                f"The application did not end within {seconds:g} s of the disconnect and was cancelled. "
+                "A handler, a task or disconnect() was still running. Give it more time with RouteClient(timeout=...)."
             )
 
     def raise_error(self) -> None:
-        """Raises what the application raised, if it has."""
+        """Raise the exception of the application, if there is one."""
         task = self._task
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-            self._error_raised = True
+            self._has_raised = True
             raise error
 
     async def _acceptance(self, seconds: float) -> Message:
@@ -230,23 +235,23 @@ class Application:
         in_time = True
         while self._accepted is None:
             if self.closed is not None:
-                await self.leave(self.closed.code, seconds)
+                await self.disconnect(self.closed.code, seconds)
                 raise ConnectionRefused("The application refused the connection", *self.closed)
-            self.raise_if_over()
+            self.raise_if_closed()
             if not in_time:
                 raise ClientTimeout(f"The application did not accept the connection within {seconds:g} s.")
-            in_time = await self.news(deadline)
+            in_time = await self.wait_for_change(deadline)
         return self._accepted
 
     async def _run(self) -> None:
         await self._application(self._scope, self._input.get, self._send)
 
     async def _send(self, message: Message) -> None:
-        if self._left:
+        if self._is_disconnected:
             return
         kind = message["type"]
         if self.closed is not None:
-            raise RuntimeError(f"The application sent {kind!r} after its websocket.close; servers refuse that.")
+            raise RuntimeError(f"The application sent {kind!r} after its websocket.close. Servers refuse that.")
         if kind == "websocket.close":
             self.closed = Close(message.get("code") or 1000, message.get("reason") or "")
             self.feed({"type": "websocket.disconnect", "code": self.closed.code, "reason": self.closed.reason})
@@ -255,7 +260,7 @@ class Application:
         elif kind == "websocket.send" and self._accepted is not None:
             self._deliver(_data_of(message))
         else:
-            raise RuntimeError(f"The application sent {kind!r} where a server does not expect it.")
+            raise RuntimeError(f"The application sent {kind!r}, which a server does not expect at this point.")
         self.notify()
 
 
@@ -265,4 +270,4 @@ def _data_of(message: Message) -> str | bytes:
         return text
     if isinstance(data, bytes) and text is None:
         return data
-    raise TypeError("A websocket.send holds either a str as 'text' or bytes as 'bytes'.")
+    raise TypeError("A websocket.send must have either a str as 'text' or bytes as 'bytes'.")

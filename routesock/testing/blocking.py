@@ -1,4 +1,4 @@
-"""The test client for sync tests, on an event loop in a thread."""
+"""BlockingRouteClient: the test client for sync tests, which runs an event loop in a thread."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, cast
+from typing import Any, ParamSpec, Self, TypeVar
 
-from asgiref.sync import AsyncToSync, SyncToAsync
-
+from .. import _compat
 from .._wire.messages import RequestId
 from ..typing import UNSET, Unset
-from .application import let_run
-from .conversation import Conversation, ReplyStream
+from .application import run_until_idle
+from .async_client import AsyncClient, ReplyStream
 from .frames import ClientReply, Close, Push
 
 P = ParamSpec("P")
@@ -26,17 +25,17 @@ T = TypeVar("T")
 
 
 class WaitingThread(Executor):
-    """Runs work in the thread that calls :meth:`work_until`, one item after the other.
+    """An executor that runs its work in the thread that calls :meth:`work_until`, one item after the other.
 
-    While that thread is elsewhere, work waits for the next call of :meth:`work_until`; it is never lost.
+    Work that is submitted between two calls of :meth:`work_until` waits for the next one.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._items: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
-        self._running = False
+        self._is_running = False
         self._finished = 0
-        self._open = False
+        self._is_open = False
         self.item_done: Callable[[], object] = lambda: None
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -48,33 +47,33 @@ class WaitingThread(Executor):
 
     @property
     def finished(self) -> int:
-        """How many items have ended."""
+        """The number of items that have ended."""
         with self._changed:
             return self._finished
 
-    def idle_since(self, finished: int) -> bool:
-        """Whether nothing runs, nothing waits, and nothing has ended since that many had."""
+    def is_idle_since(self, finished: int) -> bool:
+        """Whether no item runs or waits, and none has ended since :attr:`finished` had this value."""
         with self._changed:
-            return not self._running and not self._items and self._finished == finished
+            return not self._is_running and not self._items and self._finished == finished
 
     def open(self) -> None:
-        """Lets items start again after :meth:`try_close`."""
+        """Allow items to start, also after :meth:`try_close`."""
         with self._changed:
-            self._open = True
+            self._is_open = True
             self._changed.notify_all()
 
     def try_close(self) -> bool:
-        """Keeps further items from starting; ``False``, and nothing done, while one runs.
+        """Prevent further items from starting, unless an item runs. Return whether this succeeded.
 
-        An item may itself wait for the loop (``async_to_sync``), so the loop must not stop under it.
+        The event loop must not stop while an item runs, since the item may wait for it with ``async_to_sync``.
         """
         with self._changed:
-            if not self._running:
-                self._open = False
-            return not self._running
+            if not self._is_running:
+                self._is_open = False
+            return not self._is_running
 
     def work_until(self, done: Future[Any]) -> None:
-        """Works until ``done`` is."""
+        """Run items until ``done`` has a result."""
         done.add_done_callback(self._wake)
         while (item := self._next(done)) is not None:
             try:
@@ -82,7 +81,7 @@ class WaitingThread(Executor):
             finally:
                 del item
                 with self._changed:
-                    self._running = False
+                    self._is_running = False
                     self._finished += 1
                 self.item_done()
 
@@ -92,50 +91,49 @@ class WaitingThread(Executor):
 
     def _next(self, done: Future[Any]) -> tuple[Future[Any], Callable[[], Any]] | None:
         with self._changed:
-            self._changed.wait_for(lambda: done.done() or (self._open and self._items))
+            self._changed.wait_for(lambda: done.done() or (self._is_open and self._items))
             if done.done():
                 return None
-            self._running = True
+            self._is_running = True
             return self._items.popleft()
 
 
 class LoopThread:
-    """An event loop that runs only while :meth:`run` is called; between two calls the application stands still."""
+    """An event loop in a thread. It runs only during :meth:`run`, so the application is paused between two calls."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="routesock-client")
         self._runner = asyncio.Runner()
         self._loop = self._pool.submit(self._runner.get_loop).result()
         self._work = WaitingThread()
-        self._quiet = asyncio.Event()
-        self._work.item_done = partial(self._loop.call_soon_threadsafe, self._quiet.set)
+        self._item_done = asyncio.Event()
+        self._work.item_done = partial(self._loop.call_soon_threadsafe, self._item_done.set)
         self._task: asyncio.Task[Any] | None = None
-        # Where asgiref looks for the thread that waits for a loop. It only ever submits to what it finds.
-        AsyncToSync.loop_thread_executors[self._loop] = cast(Any, self._work)
+        _compat.add_waiting_thread(self._loop, self._work)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """The coroutine's result; this thread does the loop's sync work meanwhile."""
+        """Run a coroutine and return its result. This thread runs the sync work of the application meanwhile."""
         self._task = None
         done = self._pool.submit(self._runner.run, self._until_closed(coroutine))
         return self._wait_for(done, lambda: self._loop.call_soon_threadsafe(self._cancel, done))
 
     async def settle(self) -> None:
-        """Lets the application run as far as it goes without time passing, its sync work included."""
+        """Run the application, including its sync work, until it waits for a timer or a frame."""
         while True:
-            self._quiet.clear()
+            self._item_done.clear()
             finished = self._work.finished
-            await let_run()
-            if self._work.idle_since(finished):
+            await run_until_idle()
+            if self._work.is_idle_since(finished):
                 return
-            await self._quiet.wait()
+            await self._item_done.wait()
 
     def close(self) -> None:
-        """Cancels the tasks that are left, closes the loop and ends its thread."""
+        """Cancel the remaining tasks, close the loop and end its thread."""
         try:
             self._work.open()
             self._wait_for(self._pool.submit(self._runner.close), lambda: None)
         finally:
-            del AsyncToSync.loop_thread_executors[self._loop]
+            _compat.remove_waiting_thread(self._loop)
             self._pool.shutdown()
 
     async def _until_closed(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -145,32 +143,33 @@ class LoopThread:
             return await coroutine
         finally:
             while True:
-                self._quiet.clear()
+                self._item_done.clear()
                 if self._work.try_close():
                     break
-                await self._quiet.wait()
+                await self._item_done.wait()
 
     def _cancel(self, done: Future[Any]) -> None:
         if done.done():
             return
         if self._task is not None:
             self._task.cancel()
-        else:  # the call has not begun
+        else:  # the coroutine has not started
             self._loop.call_soon(self._cancel, done)
 
     def _wait_for(self, done: Future[T], interrupt: Callable[[], object]) -> T:
-        # Work that asgiref ran here leaves a note of its loop, and async_to_sync in the test would wait for that loop.
-        notes = vars(SyncToAsync.threadlocal)
-        before = dict(notes)
+        # Sync work that asgiref runs in this thread sets thread-local variables to its loop. Later calls of
+        # async_to_sync() in the test would wait for that loop, so they are restored.
+        variables = _compat.thread_notes()
+        saved = dict(variables)
         try:
             self._work.work_until(done)
-        except BaseException:  # Ctrl-C, or a time limit of the test runner
+        except BaseException:  # Ctrl-C, or a timeout of the test runner
             interrupt()
             self._work.work_until(done)
             raise
         finally:
-            notes.clear()
-            notes.update(before)
+            variables.clear()
+            variables.update(saved)
         return done.result()
 
 
@@ -186,36 +185,36 @@ def _run(future: Future[T], work: Callable[[], T]) -> None:
 
 
 class BlockingRouteClient:
-    """A :class:`Conversation` whose methods block.
+    """The test client for sync tests: the methods of :class:`~routesock.testing.RouteClient`, but blocking.
 
-    The application runs only during a call, and each call lets it run as far as it goes without time passing, so a
-    notification's handler is through when ``send`` returns. Sync work of the application, ORM work included, runs in
-    the calling thread.
+    The application runs only during a call. Each call runs it until it waits for a timer or a frame, so the handler of
+    a notification has finished when ``send()`` returns. Sync work of the application, such as queries, runs in the
+    thread of the test.
     """
 
-    def __init__(self, conversation: Conversation, timeout: float) -> None:
-        self._conversation = conversation
+    def __init__(self, client: AsyncClient, timeout: float) -> None:
+        self._client = client
         self._timeout = timeout
         self._thread: LoopThread | None = None
 
     def connect(self) -> None:
-        """As :meth:`Conversation.connect`."""
+        """As :meth:`RouteClient.connect`."""
         if self._thread is not None:
-            raise RuntimeError("The client is connected already.")
+            raise RuntimeError("The client is already connected.")
         self._thread = thread = LoopThread()
-        self._conversation.settle = thread.settle
+        self._client.settle = thread.settle
         try:
-            self._run(self._conversation.connect())
+            self._run(self._client.connect())
         except BaseException:
             self._close(thread)
             raise
 
     def disconnect(self, code: int = 1000) -> None:
-        """As :meth:`Conversation.disconnect`."""
+        """As :meth:`RouteClient.disconnect`."""
         if self._thread is None:
             return
         try:
-            self._run(self._conversation.disconnect(code))
+            self._run(self._client.disconnect(code))
         finally:
             self._close(self._thread)
 
@@ -227,30 +226,30 @@ class BlockingRouteClient:
     ) -> None:
         try:
             self.disconnect()
-        except Exception as late:
+        except Exception as exc:
             if error is None:
                 raise
-            error.add_note(f"The application failed as well: {late!r}")
+            error.add_note(f"The application failed as well: {exc!r}")
 
     @property
     def subprotocol(self) -> str | None:
-        """The subprotocol that the application chose."""
-        return self._conversation.subprotocol
+        """As :attr:`RouteClient.subprotocol`."""
+        return self._client.subprotocol
 
     @property
     def accept_headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers of the application's accept."""
-        return self._conversation.accept_headers
+        """As :attr:`RouteClient.accept_headers`."""
+        return self._client.accept_headers
 
     @property
     def connected(self) -> bool:
-        """As :attr:`Conversation.connected`."""
-        return self._conversation.connected
+        """As :attr:`RouteClient.connected`."""
+        return self._client.connected
 
     @property
     def closed(self) -> Close | None:
-        """As :attr:`Conversation.closed`."""
-        return self._conversation.closed
+        """As :attr:`RouteClient.closed`."""
+        return self._client.closed
 
     def call(
         self,
@@ -261,8 +260,8 @@ class BlockingRouteClient:
         id: str | int | Unset = UNSET,
         timeout: float | None = None,
     ) -> ClientReply:
-        """As :meth:`Conversation.call`."""
-        return self._run(self._conversation.call(route, payload, headers=headers, id=id, timeout=timeout))
+        """As :meth:`RouteClient.call`."""
+        return self._run(self._client.call(route, payload, headers=headers, id=id, timeout=timeout))
 
     def stream(
         self,
@@ -273,56 +272,56 @@ class BlockingRouteClient:
         id: str | int | Unset = UNSET,
         timeout: float | None = None,
     ) -> Generator[ClientReply, None, None]:
-        """As :meth:`Conversation.stream`: ``for reply in client.stream(...)``. A time-out leaves the stream."""
-        return self._each(self._conversation.stream(route, payload, headers=headers, id=id, timeout=timeout))
+        """As :meth:`RouteClient.stream`: ``for reply in client.stream(...)``. A timeout cancels the request."""
+        return self._iterate(self._client.stream(route, payload, headers=headers, id=id, timeout=timeout))
 
     def send(
         self, route: str, payload: Any = None, *, headers: Mapping[str, Any] | None = None, id: RequestId = None
     ) -> None:
-        """As :meth:`Conversation.send`."""
-        self._run(self._conversation.send(route, payload, headers=headers, id=id))
+        """As :meth:`RouteClient.send`."""
+        self._run(self._client.send(route, payload, headers=headers, id=id))
 
     def send_json(self, value: Any) -> None:
-        """As :meth:`Conversation.send_json`."""
-        self._run(self._conversation.send_json(value))
+        """As :meth:`RouteClient.send_json`."""
+        self._run(self._client.send_json(value))
 
     def send_text(self, text: str) -> None:
-        """As :meth:`Conversation.send_text`."""
-        self._run(self._conversation.send_text(text))
+        """As :meth:`RouteClient.send_text`."""
+        self._run(self._client.send_text(text))
 
     def send_bytes(self, data: bytes) -> None:
-        """As :meth:`Conversation.send_bytes`."""
-        self._run(self._conversation.send_bytes(data))
+        """As :meth:`RouteClient.send_bytes`."""
+        self._run(self._client.send_bytes(data))
 
     def cancel(self, id: str | int) -> None:
-        """As :meth:`Conversation.cancel`."""
-        self._run(self._conversation.cancel(id))
+        """As :meth:`RouteClient.cancel`."""
+        self._run(self._client.cancel(id))
 
     def ping(self, payload: Any = None, *, timeout: float | None = None) -> Any:
-        """As :meth:`Conversation.ping`."""
-        return self._run(self._conversation.ping(payload, timeout=timeout))
+        """As :meth:`RouteClient.ping`."""
+        return self._run(self._client.ping(payload, timeout=timeout))
 
     def expect_reply(self, id: str | int, *, timeout: float | None = None) -> ClientReply:
-        """As :meth:`Conversation.expect_reply`."""
-        return self._run(self._conversation.expect_reply(id, timeout=timeout))
+        """As :meth:`RouteClient.expect_reply`."""
+        return self._run(self._client.expect_reply(id, timeout=timeout))
 
     def expect_push(self, route: str | None = None, *, timeout: float | None = None, **match: Any) -> Push:
-        """As :meth:`Conversation.expect_push`."""
-        return self._run(self._conversation.expect_push(route, timeout=timeout, **match))
+        """As :meth:`RouteClient.expect_push`."""
+        return self._run(self._client.expect_push(route, timeout=timeout, **match))
 
     def refute_push(self, route: str | None = None, *, within: float = 0.05, **match: Any) -> None:
-        """As :meth:`Conversation.refute_push`."""
-        self._run(self._conversation.refute_push(route, within=within, **match))
+        """As :meth:`RouteClient.refute_push`."""
+        self._run(self._client.refute_push(route, within=within, **match))
 
     def receive(self, *, timeout: float | None = None) -> Any:
-        """As :meth:`Conversation.receive`."""
-        return self._run(self._conversation.receive(timeout=timeout))
+        """As :meth:`RouteClient.receive`."""
+        return self._run(self._client.receive(timeout=timeout))
 
     def expect_close(self, *, timeout: float | None = None) -> Close:
-        """As :meth:`Conversation.expect_close`."""
-        return self._run(self._conversation.expect_close(timeout=timeout))
+        """As :meth:`RouteClient.expect_close`."""
+        return self._run(self._client.expect_close(timeout=timeout))
 
-    def _each(self, replies: ReplyStream) -> Generator[ClientReply, None, None]:
+    def _iterate(self, replies: ReplyStream) -> Generator[ClientReply, None, None]:
         try:
             while True:
                 try:
@@ -330,31 +329,31 @@ class BlockingRouteClient:
                 except StopAsyncIteration:
                     return
         finally:
-            if replies.open and self._thread is not None:
+            if replies.is_open and self._thread is not None:
                 self._thread.run(self._leave(replies))
 
     async def _leave(self, replies: ReplyStream) -> None:
         replies.leave()
-        await self._settle()  # without the failures: nobody would see what is raised where a generator is let go
+        await self._settle()  # failures are not raised, since Python ignores exceptions while it finalises a generator
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if self._thread is None:
             coroutine.close()
-            raise RuntimeError("The client is not connected: use `with RouteClient(...)`.")
+            raise RuntimeError("The client is not connected. Use `with RouteClient(...)`.")
         return self._thread.run(self._settled(coroutine))
 
     async def _settled(self, coroutine: Coroutine[Any, Any, T]) -> T:
         result = await coroutine
         await self._settle()
-        self._conversation.raise_failures()
+        self._client.raise_failures()
         return result
 
     async def _settle(self) -> None:
-        with suppress(TimeoutError):  # an application that never stands still goes on in the next call
+        with suppress(TimeoutError):  # an application that is never idle goes on in the next call
             async with asyncio.timeout(self._timeout):
-                await self._conversation.settle()
+                await self._client.settle()
 
     def _close(self, thread: LoopThread) -> None:
         self._thread = None
-        self._conversation.settle = let_run
+        self._client.settle = run_until_idle
         thread.close()

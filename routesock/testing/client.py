@@ -1,4 +1,4 @@
-"""The client that tests open."""
+"""RouteClient: the test client for consumers, in async and in sync tests."""
 
 from __future__ import annotations
 
@@ -7,37 +7,34 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from django.utils.functional import LazyObject
+
+from .._compat import unwrap_lazy_user
 from ..dialects import Dialect
-from .application import ASGIApplication, Headers, signed_in, websocket_scope
+from .application import ASGIApplication, Headers, websocket_scope
+from .async_client import AsyncClient
 from .blocking import BlockingRouteClient
-from .conversation import Conversation
 
 
-class RouteClient(Conversation):
-    """A websocket client for tests, without a server.
+class RouteClient(AsyncClient):
+    """A WebSocket client for tests, which calls the application without a server.
 
-    ``app``
-        A consumer class or any ASGI application.
-    ``path``
-        With the query string, if any.
-    ``as_user``
-        Becomes ``scope["user"]``, also under ``AuthMiddlewareStack``; without it, ``scope`` has no user.
-    ``headers``
-        Of the handshake: a mapping, or pairs where a name comes twice. ``host`` and ``origin`` are those of a page of
-        ``http://testserver`` unless they are given; ``None`` removes one.
-    ``scope``
-        More keys of the ASGI scope (``url_route``, ``session``...); they replace those made here.
-    ``dialect``
-        The default is the consumer class's ``route_dialect``, so it has to be given where the class is wrapped.
-    ``timeout``
-        Seconds that each wait may take.
-    ``raise_exceptions``
-        Whether a handler's unexpected exception is raised in the test; otherwise its 500 is returned.
-    ``subprotocols``
-        What the client offers in the handshake.
+    ``async with RouteClient(...) as client`` returns the client itself. ``with RouteClient(...) as client`` returns a
+    :class:`~routesock.testing.BlockingRouteClient` with the same methods.
 
-    ``async with`` gives the client itself, ``with`` a :class:`~routesock.testing.BlockingRouteClient` with the same
-    methods.
+    Args:
+        app: A consumer class or any ASGI application.
+        path: The path, with a query string if needed.
+        as_user: The user in ``scope["user"]``, also behind ``AuthMiddlewareStack``. By default the scope has no user.
+        headers: The headers of the handshake: a mapping, or pairs if a name occurs twice. The default ``host`` and
+            ``origin`` are those of a page of ``http://testserver``; ``None`` as the value removes one.
+        scope: Further keys of the ASGI scope, such as ``url_route`` or ``session``. They replace the default ones.
+        dialect: The dialect of the consumer. The default is ``route_dialect`` of the consumer class; pass it if ``app``
+            is not a consumer class.
+        timeout: Seconds that each wait may take.
+        raise_exceptions: Whether an unexpected exception of a handler is raised in the test. If false, the reply with
+            the status 500 is returned.
+        subprotocols: The subprotocols that the client offers.
     """
 
     def __init__(
@@ -54,12 +51,13 @@ class RouteClient(Conversation):
         subprotocols: Iterable[str] = (),
     ) -> None:
         consumer_class = app if isinstance(app, type) else getattr(app, "consumer_class", None)
-        made = websocket_scope(path, headers, subprotocols)
+        default_scope = websocket_scope(path, headers, subprotocols)
         if as_user is not None:
-            made["user"] = signed_in(as_user)
+            # A lazy object such as request.user would not keep its user behind Channels' AuthMiddleware.
+            default_scope["user"] = unwrap_lazy_user(as_user) if isinstance(as_user, LazyObject) else as_user
         super().__init__(
             app.as_asgi() if isinstance(app, type) and hasattr(app, "as_asgi") else app,
-            {**made, **(scope or {})},
+            {**default_scope, **(scope or {})},
             dialect=dialect if dialect is not None else getattr(consumer_class, "route_dialect", None),
             timeout=timeout,
             raise_exceptions=raise_exceptions,
@@ -75,10 +73,10 @@ class RouteClient(Conversation):
     ) -> None:
         try:
             await self.disconnect()
-        except Exception as late:
+        except Exception as exc:
             if error is None:
                 raise
-            error.add_note(f"The application failed as well: {late!r}")
+            error.add_note(f"The application failed as well: {exc!r}")
 
     def __enter__(self) -> BlockingRouteClient:
         try:
@@ -86,7 +84,7 @@ class RouteClient(Conversation):
         except RuntimeError:
             pass
         else:
-            raise RuntimeError("This is async code: use `async with RouteClient(...)`, and await its methods.")
+            raise RuntimeError("An event loop is running. Use `async with RouteClient(...)` and await its methods.")
         blocking = BlockingRouteClient(self, self._timeout)
         blocking.connect()
         self._blocking = blocking

@@ -1,4 +1,4 @@
-"""Frames as a test sees them, the inbox that holds them, and the errors of the test client."""
+"""Frames, replies, the inbox and the exceptions of the test client."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..dialects import Dialect, Incoming
 
 
 class ClientTimeout(AssertionError, TimeoutError):
-    """What the client waited for did not happen in time; the message lists what arrived instead.
+    """The client waited in vain. The message lists the frames that arrived instead.
 
-    An ``AssertionError``, so that test runners count a failure and not an error. The application goes on running.
+    It is an ``AssertionError``, so that test runners report a failure and not an error. The application runs on.
     """
 
 
@@ -24,9 +24,11 @@ class NoReply(ClientTimeout):
 
 
 class ConnectionClosed(ConnectionError):
-    """The application closed the socket, so what the client waited for cannot come any more.
+    """The application closed the socket while the client was waiting.
 
-    ``code`` is 1006 where the application ended without a close.
+    Attributes:
+        code: The close code; 1006 if the application ended without closing the socket.
+        reason: The reason of the close.
     """
 
     def __init__(self, message: str, code: int, reason: str = "") -> None:
@@ -36,14 +38,14 @@ class ConnectionClosed(ConnectionError):
 
 
 class ConnectionRefused(ConnectionClosed):
-    """The application closed the socket instead of accepting it. A real server answers HTTP 403 then."""
+    """The application closed the socket instead of accepting it. A server would answer the handshake with HTTP 403."""
 
 
 RawFrame = dict[str, Any] | str | bytes
-"""A frame as it came: a JSON object as a dict, any other text as it is, and bytes."""
+"""A received frame: a dict for a JSON object, a str for any other text, or bytes."""
 
 ITEM: Final = 206
-"""The status of a stream's items; any other is that of the reply with which it ends."""
+"""The status of the items of a stream. The reply that ends the stream has another status."""
 
 
 class Close(NamedTuple):
@@ -55,7 +57,10 @@ class Close(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClientReply:
-    """The reply to one request, or an item of its stream (206); ``status`` is ``None`` where the dialect sends none."""
+    """The reply to a request, or an item of its stream, which has the status 206.
+
+    ``status`` is ``None`` if the dialect has no status.
+    """
 
     status: int | None
     payload: Any
@@ -65,13 +70,13 @@ class ClientReply:
 
     @property
     def ok(self) -> bool:
-        """Whether the status is 2xx; ``False`` where there is no status."""
+        """Whether the status is 2xx. ``False`` if there is no status."""
         return self.status is not None and 200 <= self.status <= 299
 
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A frame that the server sent on its own."""
+    """A push: an unsolicited frame from the server."""
 
     route: str
     payload: Any
@@ -80,14 +85,14 @@ class Push:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A frame that arrived: as it came, and as the dialect reads it (``None`` for what is no JSON object)."""
+    """A received frame, raw and decoded. ``decoded`` is ``None`` if it is not a JSON object."""
 
     raw: RawFrame
-    read: Incoming | None
+    decoded: Incoming | None
 
     @classmethod
-    def of(cls, data: str | bytes, dialect: Dialect) -> Frame:
-        """Reads a text or binary frame; nothing is refused, since a test may want to see what is wrong with it."""
+    def parse(cls, data: str | bytes, dialect: Dialect) -> Frame:
+        """Parse a text or binary frame. Invalid frames are accepted, since a test may expect them."""
         if isinstance(data, str):
             try:
                 value = json.loads(data)
@@ -100,70 +105,78 @@ class Frame:
     @property
     def id(self) -> RequestId:
         """The id of the request that the frame answers, ``None`` if it answers none."""
-        id = None if self.read is None else self.read.id
-        return id if type(id) in (str, int) else None  # True is no answer to request 1
+        id = None if self.decoded is None else self.decoded.id
+        return id if type(id) in (str, int) else None  # not isinstance(): True == 1
 
     @property
     def is_item(self) -> bool:
         """Whether more frames follow for the same request."""
-        return self.read is not None and self.read.status == ITEM
+        return self.decoded is not None and self.decoded.status == ITEM
 
     def reply(self) -> ClientReply:
-        """The frame as a reply; only for one with an ``id``."""
-        assert self.read is not None
-        return ClientReply(self.read.status, self.read.payload, self.read.headers, self.read.route, self.read.id)
+        """Return the frame as a reply. It must have an ``id``."""
+        frame = self.decoded
+        assert frame is not None
+        return ClientReply(frame.status, frame.payload, frame.headers, frame.route, frame.id)
 
     def push(self) -> Push | None:
-        """The frame as a push, ``None`` if it is none: a push has a route, and neither id nor status."""
-        read = self.read
-        if read is None or not isinstance(read.route, str) or read.id is not None or read.status is not None:
+        """Return the frame as a push; ``None`` if it has no route, or has an id or a status."""
+        frame = self.decoded
+        if frame is None or not isinstance(frame.route, str) or frame.id is not None or frame.status is not None:
             return None
-        return Push(read.route, read.payload, read.headers)
+        return Push(frame.route, frame.payload, frame.headers)
 
 
-def tells_items(dialect: Dialect) -> bool:
-    """Whether a client of that dialect can tell an item of a stream from the reply that ends it."""
+def has_item_status(dialect: Dialect) -> bool:
+    """Whether frames of ``dialect`` show which of them are items of a stream."""
     item = dialect.reply("stream", 1, ITEM, None, NO_HEADERS)
     return dialect.incoming(item).status == ITEM
 
 
 class Inbox:
-    """Frames in the order of their arrival, each until somebody takes it; replies that are waited for are claimed."""
+    """The received frames and the exceptions of handlers that no call has taken yet, in the order of their arrival.
+
+    A call that waits for a reply claims its id, so that no other call takes the reply.
+    """
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._frames: list[Frame] = []
         self._failures: list[tuple[RequestId, BaseException]] = []
         self._claimed: set[RequestId] = set()
-        self._dropped: set[RequestId] = set()
+        self._dropping: set[RequestId] = set()
 
     def deliver(self, data: str | bytes) -> None:
-        """A frame arrived."""
-        frame = Frame.of(data, self._dialect)
-        if frame.id not in self._dropped:
+        """Add a received frame."""
+        frame = Frame.parse(data, self._dialect)
+        if frame.id not in self._dropping:
             self._frames.append(frame)
         elif not frame.is_item:
-            self._dropped.discard(frame.id)
+            self._dropping.discard(frame.id)
 
-    def fail(self, id: RequestId, error: BaseException) -> None:
-        """The handler of that request failed (``None``: there is no such request)."""
+    def add_failure(self, id: RequestId, error: BaseException) -> None:
+        """Add the exception of a handler; ``id`` is ``None`` if it does not belong to a request."""
         self._failures.append((id, error))
 
     def claim(self, id: str | int) -> None:
-        """Keeps what answers that request, and its failure, until :meth:`release`. ``ValueError`` for the second."""
+        """Reserve the frames and the failure of a request until :meth:`release`.
+
+        Raises:
+            ValueError: If another call has claimed the id, or a stream with the id has not ended yet.
+        """
         if id in self._claimed:
-            raise ValueError(f"Another call waits for the reply to id {id!r}; send the second one with send().")
-        if id in self._dropped:
-            raise ValueError(f"The stream of id {id!r} was left and has not ended yet; use another id.")
+            raise ValueError(f"Another call waits for the reply to id {id!r}. Send the second request with send().")
+        if id in self._dropping:
+            raise ValueError(f"The stream with the id {id!r} was left and has not ended yet. Use another id.")
         self._claimed.add(id)
 
     def release(self, id: str | int) -> None:
-        """Ends :meth:`claim`."""
+        """End :meth:`claim`."""
         self._claimed.discard(id)
 
     @contextmanager
     def claimed(self, id: str | int) -> Iterator[None]:
-        """:meth:`claim` for whoever is inside."""
+        """:meth:`claim` the id inside a ``with`` block."""
         self.claim(id)
         try:
             yield
@@ -171,68 +184,68 @@ class Inbox:
             self.release(id)
 
     def take_next(self, id: str | int) -> Frame | None:
-        """The next frame that answers that request: an item of its stream, or its reply."""
+        """Take the next frame that answers a request: an item of its stream, or its reply."""
         return self._take(lambda frame: frame.id == id)
 
     def take_reply(self, id: str | int) -> Frame | None:
-        """The reply to that request, with which its stream ends; the items before it are dropped then."""
+        """Take the reply to a request, and drop the items of its stream before it."""
         for index, frame in enumerate(self._frames):
             if frame.id == id and not frame.is_item:
-                before = self._frames[:index]
-                self._frames[: index + 1] = [frame for frame in before if frame.id != id]
+                earlier = self._frames[:index]
+                self._frames[: index + 1] = [frame for frame in earlier if frame.id != id]
                 return frame
         return None
 
     def drop(self, id: str | int) -> bool:
-        """Drops the rest of that stream, come or yet to come; ``False`` if its end was there already."""
+        """Drop all frames of a stream until it ends. Return ``False`` if the end has already been received."""
         if self.take_reply(id) is not None:
             return False
         self._frames = [frame for frame in self._frames if frame.id != id]
-        self._dropped.add(id)
+        self._dropping.add(id)
         return True
 
-    def drops(self, id: str | int) -> bool:
-        """Whether :meth:`drop` still waits for the end of that stream."""
-        return id in self._dropped
+    def is_dropping(self, id: str | int) -> bool:
+        """Whether :meth:`drop` still waits for the end of a stream."""
+        return id in self._dropping
 
     def take_push(self, route: str | None, members: Mapping[str, Any]) -> Push | None:
-        """The first push of that route (of any, for ``None``) whose payload has these members."""
+        """Take the first push of a route (``None``: of any route) whose payload has these members."""
 
-        def fits(frame: Frame) -> bool:
+        def matches(frame: Frame) -> bool:
             push = frame.push()
-            return push is not None and route in (None, push.route) and _has(push.payload, members)
+            return push is not None and route in (None, push.route) and _has_members(push.payload, members)
 
-        frame = self._take(fits)
+        frame = self._take(matches)
         return None if frame is None else frame.push()
 
     def take_any(self) -> Frame | None:
-        """The first frame that is not claimed."""
+        """Take the first frame that is not claimed."""
         return self._take(lambda frame: frame.id not in self._claimed)
 
     def raise_failure(self, id: RequestId = None) -> None:
-        """Raises the failure of that request; for ``None``, the first failure that is not claimed."""
+        """Raise the failure of a request; for ``None``, the first failure that is not claimed."""
         for index, (failed, error) in enumerate(self._failures):
             if failed == id if id is not None else failed not in self._claimed:
                 del self._failures[index]
                 raise error
 
     def summary(self) -> str:
-        """What is there, for the message of an error."""
+        """Return a list of the frames for the message of an exception."""
         if not self._frames:
             return "Nothing else arrived."
         shown = [f"  {frame.raw!r}"[:500] for frame in self._frames[:20]]
         if len(self._frames) > len(shown):
             shown.append(f"  and {len(self._frames) - len(shown)} more")
-        return "\n".join(["Waiting to be read:", *shown])
+        return "\n".join(["Other frames that arrived:", *shown])
 
-    def _take(self, fits: Callable[[Frame], bool]) -> Frame | None:
+    def _take(self, matches: Callable[[Frame], bool]) -> Frame | None:
         for index, frame in enumerate(self._frames):
-            if fits(frame):
+            if matches(frame):
                 return self._frames.pop(index)
         return None
 
 
-def _has(payload: Any, members: Mapping[str, Any]) -> bool:
+def _has_members(payload: Any, members: Mapping[str, Any]) -> bool:
     if not members:
         return True
     return isinstance(payload, dict) and all(

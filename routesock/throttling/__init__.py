@@ -1,4 +1,4 @@
-"""How often something may be called: what routes declare, and the stores that count."""
+"""Throttling: rate limits for routes and sockets, and the stores that count calls."""
 
 from __future__ import annotations
 

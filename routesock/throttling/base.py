@@ -1,4 +1,4 @@
-"""Throttles and rates, quotas and decisions, the store interface, and the RateLimit headers."""
+"""Throttles, rates, the interface of stores, the timeout of stores, and the RateLimit headers."""
 
 from __future__ import annotations
 
@@ -18,67 +18,69 @@ UNITS: Final = {
     **dict.fromkeys(("h", "hour"), 3600),
     **dict.fromkeys(("d", "day"), 86_400),
 }
-"""The seconds of each unit."""
+"""Unit to seconds."""
 
 MAX_LIMIT: Final = 1_000_000_000
+"""The largest number of calls in a rate."""
 
 MAX_PERIOD: Final = 366 * 86_400
+"""The longest period of a rate, in seconds."""
 
 _RATE: Final = re.compile(r"([1-9][0-9]{0,9})/([1-9][0-9]{0,7})?([a-z]+)", re.ASCII)
 
 
 class Rate(NamedTuple):
-    """At most ``limit`` in any ``period`` seconds."""
+    """At most ``limit`` calls in any ``period`` seconds."""
 
     limit: int
     period: float
 
 
 def parse_rate(text: Any) -> Rate:
-    """The rate that ``text`` says: a number, a slash, and a period of one or more units.
+    """Parse a rate such as ``"30/min"``: a number, a slash, and a period of one or more units.
 
-    :class:`~routesock.exceptions.RouteSetupError` for anything else.
+    Raises:
+        RouteSetupError: If ``text`` is not a rate, or exceeds :data:`MAX_LIMIT` or :data:`MAX_PERIOD`.
     """
     found = _RATE.fullmatch(text) if isinstance(text, str) else None
     if found is None or found[3] not in UNITS:
         raise RouteSetupError(
-            f"{text!r} is no rate. Write a number, a slash and a period, such as "
+            f"{text!r} is not a rate. Write a number, a slash and a period, such as "
             '"5/s", "30/min", "100/15m" or "2/day"; the units are s, m (or min), h and d.'
         )
     rate = Rate(int(found[1]), int(found[2] or 1) * UNITS[found[3]])
     if rate.limit > MAX_LIMIT or rate.period > MAX_PERIOD:
         raise RouteSetupError(
-            f"The rate {text!r} is too large. Write at most {MAX_LIMIT} in a period of at most 366 days."
+            f"The rate {text!r} is too large. Write at most {MAX_LIMIT} calls in a period of at most 366 days."
         )
     return rate
 
 
 SCOPES: Final = ("user", "ip", "socket")
 
-GRAINS: Final = 100
-"""A log of calls has at most one entry more: a rate of more calls keeps them in so many parts of its period."""
+MAX_TIMES: Final = 100
+"""The number of different times in a period that a log of calls keeps. Rates with a higher limit round their times."""
 
 MICROSECONDS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
-    """How often something may be called: at most N times in *any* period of that length.
+    """A rate limit: at most N calls in *any* period of the given length.
 
-    ``rate``
-        ``N/[K]unit``: ``"5/s"``, ``"30/min"``, ``"100/15m"``, ``"2/day"``. The units are ``s`` (``sec``, ``second``),
-        ``m`` (``min``, ``minute``), ``h`` (``hour``) and ``d`` (``day``).
-    ``scope``
-        Whose calls count together. ``"user"``: a user's, by primary key; of those who are not signed in, an address's.
-        ``"ip"``: an address's. ``"socket"``: a socket's. Or a function of the :class:`~routesock.Request`, sync or
-        async, that returns a string or an integer.
-    ``burst``
-        How many of the N may come at once; the others are let through evenly over the period. Without it all may.
-    ``cost``
-        How many calls one counts for: an integer, or a function of the request that returns one; 0 is always let
-        through.
+    Args:
+        rate: ``N/[K]unit``, such as ``"5/s"``, ``"30/min"``, ``"100/15m"`` or ``"2/day"``. The units are ``s``
+            (``sec``, ``second``), ``m`` (``min``, ``minute``), ``h`` (``hour``) and ``d`` (``day``).
+        scope: Which calls count together. ``"user"``: those of a user, by primary key; calls of anonymous users count
+            by address. ``"ip"``: those of an address. ``"socket"``: those of a socket. A function, sync or async, gets
+            the :class:`~routesock.Request` and returns a string or an integer; calls with equal values count together.
+        burst: The maximum number of calls at once, from 1 to N. The others are allowed evenly over the period. By
+            default all N may come at once.
+        cost: The number of calls that one call counts for. A function, sync or async, gets the request and returns an
+            integer; a call that costs 0 is always allowed.
 
-    Raises :class:`~routesock.exceptions.RouteSetupError` for what makes no sense.
+    Raises:
+        RouteSetupError: If an argument is not valid.
     """
 
     rate: str
@@ -90,119 +92,139 @@ class Throttle:
     def __post_init__(self) -> None:
         limit = parse_rate(self.rate).limit
         if not callable(self.scope) and self.scope not in SCOPES:
-            raise RouteSetupError(f'scope= is "user", "ip", "socket" or a function of the request; got {self.scope!r}.')
+            raise RouteSetupError(
+                f'scope= must be "user", "ip", "socket" or a function that takes the request; got {self.scope!r}.'
+            )
         if self.burst is not None and not (type(self.burst) is int and 1 <= self.burst <= limit):
             raise RouteSetupError(
-                f"burst= is how many of the {limit} of {self.rate!r} may come at once, 1 to {limit}; "
-                f"got {self.burst!r}. Write a list of two rates for more."
+                f"burst= must be an integer from 1 to {limit}, the limit of {self.rate!r}; got {self.burst!r}. "
+                "To allow more at once, use a list of two rates instead."
             )
-        most = limit if self.burst is None else self.burst
-        if not callable(self.cost) and not (type(self.cost) is int and 1 <= self.cost <= most):
+        max_cost = limit if self.burst is None else self.burst
+        if not callable(self.cost) and not (type(self.cost) is int and 1 <= self.cost <= max_cost):
             raise RouteSetupError(
-                f"cost= is an integer from 1 to {most}, since nothing that costs more would ever be let through, "
-                f"or a function of the request; got {self.cost!r}."
+                f"cost= must be an integer from 1 to {max_cost} or a function that takes the request; "
+                f"got {self.cost!r}. A call with a higher cost would never be allowed."
             )
 
     def rates(self) -> Iterator[tuple[str, Rate]]:
-        """The rates that hold at the same time, each with a name: that of ``rate``, and that of ``burst``."""
+        """Yield the rates that apply together, each with a name: the rate itself, and one for ``burst`` if needed."""
         rate = parse_rate(self.rate)
         scope = self.scope if isinstance(self.scope, str) else "own"
         name = self.rate if scope == "user" else f"{self.rate} {scope}"
         yield name, rate
         if self.burst is not None and self.burst < rate.limit:
-            # As many in their part of the period: even enough, and one kind of log does for both.
+            # The same average rate over a shorter period, so that stores need no second algorithm.
             yield f"{name} burst", Rate(self.burst, rate.period * self.burst / rate.limit)
 
 
 class Window:
-    """One rate of one route or class: at most ``limit`` in any ``period`` microseconds, for each caller.
+    """A sliding window, one rate of one route or class: at most ``limit`` calls in any ``period``, for each caller.
 
-    ``name`` says it to clients. ``key`` stands for it in stores, and what has the same ``tag`` lies together there;
-    where that is empty, what belongs to one caller. A log keeps times rounded up to ``grain`` microseconds: 1, unless
-    it could have more than :data:`GRAINS` entries.
+    Attributes:
+        name: Its name in the RateLimit headers.
+        key: Its key in stores.
+        tag: Stores keep windows with the same tag on one server; those with an empty tag by their caller.
+        limit: The number of calls.
+        period: The length in microseconds.
+        resolution: Stores round the times of calls up to a multiple of this many microseconds: 1, or a hundredth of the
+            period if the limit is above :data:`MAX_TIMES`, so that a log stays small.
     """
 
-    __slots__ = ("grain", "key", "limit", "name", "period", "tag")
+    __slots__ = ("key", "limit", "name", "period", "resolution", "tag")
 
     def __init__(self, owner: str, name: str, rate: Rate, tag: str = "") -> None:
-        self.name: str = name
-        self.key: str = digest(f"{owner}|{name}")
-        self.tag: str = tag
-        self.limit: int = rate.limit
-        self.period: int = round(rate.period * MICROSECONDS)
-        self.grain: int = max(self.period // GRAINS, 1) if rate.limit > GRAINS else 1
+        self.name = name
+        self.key = digest(f"{owner}|{name}")
+        self.tag = tag
+        self.limit = rate.limit
+        self.period = round(rate.period * MICROSECONDS)
+        self.resolution = max(self.period // MAX_TIMES, 1) if rate.limit > MAX_TIMES else 1
 
 
 Bucket = tuple[Window, str, int]
-"""What one call takes: of what the window gives a caller, so much."""
+"""What one call takes from one window: the window, the caller and the cost."""
 
 
 class Quota(NamedTuple):
-    """What a caller has left of a window, and the microseconds after which there is more."""
+    """The calls that a caller has left in a window, and the microseconds until there are more."""
 
     remaining: int
     reset: int
 
 
 class Decision(NamedTuple):
-    """``wait``: seconds after which the call may be let through; 0: it is. ``quotas``: of each bucket, if known."""
+    """The answer of a store.
+
+    ``wait`` is 0 if the call is allowed, otherwise the seconds until it may be. ``quotas`` has a quota for each bucket,
+    or nothing if the store does not know them.
+    """
 
     wait: float
     quotas: Sequence[Quota] = ()
 
 
-PASSED: Final = Decision(0)
+ALLOWED: Final = Decision(0)
 
 
 class StoreError(Exception):
-    """A store cannot decide: it is down, slow, full, or answers an error."""
+    """A store cannot decide, since it is down, slow or full, or answers with an error."""
 
 
 class Store(Protocol):
-    """Keeps who has called when."""
+    """A store counts the calls of each caller."""
 
     async def take(self, buckets: Sequence[Bucket], timeout: float, *, quotas: bool) -> Decision:
-        """Take from all of ``buckets``, or from none if one of them has not enough: one atomic operation.
+        """Take from all of ``buckets``, or from none if one of them has not enough, in one atomic operation.
 
-        ``quotas`` asks for those of the buckets, too. :class:`StoreError` where nothing can be decided within
-        ``timeout`` seconds.
+        Args:
+            buckets: What the call takes from each window.
+            timeout: Seconds that the store may take.
+            quotas: Whether the decision should include the quotas.
+
+        Raises:
+            StoreError: If the store cannot decide within ``timeout``.
         """
         ...
 
     def close(self) -> None:
-        """Let go of connections: another store is used from now on."""
+        """Close the connections, when another store replaces this one."""
 
 
 def digest(text: str) -> str:
-    """``text`` as 32 characters of which nothing can be read: what a client chose stays out of keys."""
+    """Return a hash of ``text`` with 32 characters, so that text from clients does not get into keys."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-PARTS: Final = 5
-"""Into so many the time is divided."""
+SLICES: Final = 5
+"""The number of slices into which :class:`FairTimeout` divides its time."""
 
-LATE_PARTS: Final = 20
-"""So many more pass uncounted, since this process was late itself."""
+MAX_LATE_SLICES: Final = 20
+"""The number of slices that :class:`FairTimeout` does not count because the event loop was late."""
 
 
 class FairTimeout:
-    """``async with Patience(seconds)``: a ``TimeoutError`` if the block takes longer, as from ``asyncio.timeout()``.
+    """A timeout that does not count the time for which the event loop is blocked: ``async with FairTimeout(seconds)``.
 
-    While the event loop is busy, nobody's answer is seen, and behind a stall the time would be over before the first
-    one is read. So parts of the time are counted, and not those whose end the loop was late to see.
+    It raises ``TimeoutError``, as ``asyncio.timeout()`` does. While the event loop is blocked, it cannot read an answer
+    that has arrived, and ``asyncio.timeout()`` would expire before the first answer is read. So the time is divided
+    into slices, and a slice does not count if the event loop notices its end too late.
+
+    Args:
+        seconds: The time that the block may take.
     """
 
-    __slots__ = ("_handle", "_late", "_left", "_part", "_timeout")
+    __slots__ = ("_handle", "_late_left", "_left", "_slice", "_timeout")
 
     def __init__(self, seconds: float) -> None:
-        self._part = seconds / PARTS
-        self._left = PARTS
-        self._late = LATE_PARTS
+        self._slice = seconds / SLICES
+        self._left = SLICES
+        self._late_left = MAX_LATE_SLICES
         self._timeout = asyncio.timeout(None)
 
     async def __aenter__(self) -> None:
         await self._timeout.__aenter__()
-        self._handle = asyncio.get_running_loop().call_later(self._part, self._look)
+        self._handle = asyncio.get_running_loop().call_later(self._slice, self._end_slice)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -210,38 +232,41 @@ class FairTimeout:
         self._handle.cancel()
         return await self._timeout.__aexit__(kind, exc, traceback)  # type: ignore[func-returns-value]
 
-    def _look(self) -> None:
+    def _end_slice(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if self._late and now - self._handle.when() > self._part / 2:
-            self._late -= 1
+        if self._late_left and now - self._handle.when() > self._slice / 2:
+            self._late_left -= 1
         else:
             self._left -= 1
         if self._left:
-            self._handle = loop.call_at(now + self._part, self._look)
+            self._handle = loop.call_at(now + self._slice, self._end_slice)
         else:
             self._timeout.reschedule(now)
 
 
-class Fields:
-    """The two headers for the windows of one route. Names that come twice are numbered."""
+class RateLimitHeaders:
+    """The headers ``RateLimit-Policy`` and ``RateLimit`` of one route (draft-ietf-httpapi-ratelimit-headers).
+
+    Windows with the same name get a number after it.
+    """
 
     def __init__(self, windows: Iterable[Window]) -> None:
         named: dict[str, Window] = {}
         for window in windows:
-            again = 2
+            number = 2
             name = window.name
             while name in named:
-                name = f"{window.name} {again}"
-                again += 1
+                name = f"{window.name} {number}"
+                number += 1
             named[name] = window
         self._names = tuple(named)
-        # The period as if it were whole seconds, since that is all that the header can say.
+        # The header has whole seconds only.
         pairs = [f'"{name}";q={window.limit};w={_seconds(window.period)}' for name, window in named.items()]
         self._policy = ", ".join(pairs)
 
-    def of(self, quotas: Sequence[Quota]) -> Mapping[str, str]:
-        """Both headers; only the policy where it is not known what is left."""
+    def build(self, quotas: Sequence[Quota]) -> Mapping[str, str]:
+        """Return both headers; only the policy if ``quotas`` is empty because the store does not know them."""
         if not quotas:
             return {"RateLimit-Policy": self._policy}
         pairs = zip(self._names, quotas, strict=True)

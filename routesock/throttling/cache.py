@@ -1,4 +1,4 @@
-"""Counts in any other cache of Django's, through ``add()`` and ``incr()``."""
+"""The throttle store for Django caches without a store of their own; it uses ``add()`` and ``incr()``."""
 
 from __future__ import annotations
 
@@ -14,96 +14,97 @@ from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.redis import RedisCache
 
-from .base import MICROSECONDS, PASSED, Bucket, Decision, FairTimeout, StoreError, Window, digest
+from .base import ALLOWED, MICROSECONDS, Bucket, Decision, FairTimeout, StoreError, Window, digest
 
-CURSOR_LASTS: Final = 28 * 86_400
-"""Seconds; memcached takes more than 30 days for a date."""
+CURSOR_TIMEOUT: Final = 28 * 86_400
+"""Seconds until a cursor expires. memcached takes more than 30 days for a date."""
 
 _threads: Final = ThreadPoolExecutor(8, "routesock-throttle")
 
 
 def is_atomic(backend: type) -> bool:
-    """Whether ``incr()`` is one operation of this backend's own, and not a ``get()`` and a ``set()``."""
+    """Whether ``incr()`` of this cache backend is atomic, and not Django's default ``get()`` and ``set()``."""
     return getattr(backend, "incr", None) is not BaseCache.incr
 
 
 class CacheStore:
-    """Places in the cache ``alias``: a key for each call that a window allows, which ``add()`` gives to one call only.
+    """Counts calls in the cache ``alias``, with one slot for each call that a window allows.
 
-    A place is free again when its key has expired, by the clock of the cache; so never are more calls let through than
-    there are places. ``incr()`` moves a cursor around them, to the place that was taken longest ago.
+    A slot is a key. ``add()`` gives it to one call only, and it is free again when the key has expired, by the clock of
+    the cache. So there are never more calls than slots. ``incr()`` moves a cursor around the slots, to the one that was
+    taken first.
 
-    A cache may block: it is asked in threads that do nothing else.
+    Caches may block, so they are called in separate threads.
     """
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
 
     async def take(self, buckets: Sequence[Bucket], timeout: float, *, quotas: bool) -> Decision:
-        """As :meth:`Store.take <routesock.throttling.base.Store.take>`, in two or three round trips for each bucket.
+        """Take from the buckets, in two or three round trips each. The decision has no quotas.
 
-        What is left is not known. A call that is refused has its places for a moment, in which others may be refused.
+        A refused call holds its slots for a moment, in which other calls may be refused.
         """
         try:
             async with FairTimeout(timeout):
                 wait = await asyncio.get_running_loop().run_in_executor(_threads, self._take, buckets)
         except TimeoutError:
-            raise StoreError(f"the cache did not answer within {timeout} s") from None
+            raise StoreError(f"The cache did not answer within {timeout} s.") from None
         except Exception as exc:
             raise StoreError(f"{type(exc).__name__}: {exc}") from exc
-        return Decision(wait) if wait else PASSED
+        return Decision(wait) if wait else ALLOWED
 
     def close(self) -> None:
-        """Caches look after their connections themselves."""
+        """Do nothing: Django closes the connections of caches."""
 
     def _take(self, buckets: Sequence[Bucket]) -> float:
-        taking = _Taking(caches[self._alias])
+        transaction = _Transaction(caches[self._alias])
         wait = 0.0
         for bucket in buckets:
-            wait = max(wait, taking.take(*bucket))
+            wait = max(wait, transaction.take(*bucket))
         if wait:
-            taking.undo()
+            transaction.roll_back()
         return wait
 
 
-class _Taking:
-    """What one call takes, until it is refused."""
+class _Transaction:
+    """The slots that one call takes, so that they can be given back if it is refused."""
 
     def __init__(self, cache: BaseCache) -> None:
         self._cache = cache
-        self._moved: list[tuple[str, int]] = []
-        self._taken: list[str] = []
+        self._cursor_moves: list[tuple[str, int]] = []
+        self._slots: list[str] = []
 
     def take(self, window: Window, caller: str, cost: int) -> float:
-        """Take ``cost`` places. Seconds until they may be free, if they are not."""
+        """Take ``cost`` slots. Return 0, or the seconds until they may be free."""
         name = f"routesock.throttle:{window.key}:{digest(caller)}"
         end = self._move(f"{name}:cursor", cost) if cost else 0
         period = window.period / MICROSECONDS
-        # Caches keep time in whole seconds, and not all of them from the very moment.
-        lasts = math.ceil(period) + (not isinstance(self._cache, RedisCache))
+        # Caches take whole seconds. All but Redis may count from the start of the current second.
+        timeout = math.ceil(period) + (not isinstance(self._cache, RedisCache))
         for position in range(end - cost, end):
-            place = f"{name}:{position % window.limit}"
-            if not self._cache.add(place, time.time(), lasts):
-                since = self._cache.get(place)
-                return max(since + lasts - time.time(), 0.001) if since else 0.001
-            self._taken.append(place)
+            slot = f"{name}:{position % window.limit}"
+            if not self._cache.add(slot, time.time(), timeout):
+                since = self._cache.get(slot)
+                return max(since + timeout - time.time(), 0.001) if since else 0.001
+            self._slots.append(slot)
         return 0
 
-    def undo(self) -> None:
-        """Give everything back."""
-        self._cache.delete_many(self._taken)
-        for cursor, count in self._moved:
-            with suppress(ValueError):  # it has expired meanwhile
+    def roll_back(self) -> None:
+        """Give all slots back."""
+        self._cache.delete_many(self._slots)
+        for cursor, count in self._cursor_moves:
+            with suppress(ValueError):  # the cursor has expired
                 self._cache.decr(cursor, count)
 
     def _move(self, cursor: str, count: int) -> int:
-        position = self._moved_by(cursor, count)
-        self._moved.append((cursor, count))
+        position = self._increment(cursor, count)
+        self._cursor_moves.append((cursor, count))
         return position
 
-    def _moved_by(self, cursor: str, count: int) -> int:
-        with suppress(ValueError):  # there is none yet
+    def _increment(self, cursor: str, count: int) -> int:
+        with suppress(ValueError):  # there is no cursor yet
             return self._cache.incr(cursor, count)
-        if self._cache.add(cursor, count, CURSOR_LASTS):
+        if self._cache.add(cursor, count, CURSOR_TIMEOUT):
             return count
         return self._cache.incr(cursor, count)

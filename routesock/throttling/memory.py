@@ -1,4 +1,4 @@
-"""Counts in this process, for caches in local memory."""
+"""The throttle store in the memory of this process, for Django's local-memory cache."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from .base import MICROSECONDS, PASSED, Bucket, Decision, Quota, StoreError, Window
+from .base import ALLOWED, MICROSECONDS, Bucket, Decision, Quota, StoreError, Window
 
 MAX_LOGS: Final = 50_000
-"""Logs in a store: one for each caller in each window. A log has up to 2 KB, and a few hundred bytes as a rule."""
+"""The maximum number of logs in a store: one per caller and window, of a few hundred bytes up to 2 KB each."""
 
-TIDIED: Final = 2
-"""Logs that say nothing any more and go when another one comes, so that they never pile up."""
+EXPIRED_PER_CALL: Final = 2
+"""How many expired logs of a window a new log replaces, so that expired logs do not accumulate."""
 
 
 class Log:
-    """When a caller has called: pairs of a time and a number of calls, at least one, and the sum of the numbers."""
+    """The calls of one caller in one window: pairs of a time and a number of calls, and the sum of the numbers.
+
+    A log is never empty.
+    """
 
     __slots__ = ("entries", "used")
 
@@ -27,8 +30,8 @@ class Log:
         self.entries: array[int] = array("q", (when, cost))
         self.used: int = cost
 
-    def forget(self, until: int) -> None:
-        """Drop what was called at ``until`` or before, which is not all."""
+    def drop_until(self, until: int) -> None:
+        """Drop the calls at ``until`` and before. At least one call must be later."""
         position = 0
         while self.entries[position] <= until:
             self.used -= self.entries[position + 1]
@@ -36,7 +39,7 @@ class Log:
         del self.entries[:position]
 
     def time_of(self, number: int) -> int:
-        """When the ``number``-th call was, the oldest first."""
+        """Return the time of the ``number``-th call; 1 is the oldest."""
         position = 0
         while number > self.entries[position + 1]:
             number -= self.entries[position + 1]
@@ -45,16 +48,16 @@ class Log:
 
 
 class _Logs(OrderedDict[str, Log]):
-    """The logs of a window by caller, in the order of their last calls: the first is the first to say nothing more."""
+    """The logs of a window by caller, in the order of their last calls, so that the first log expires first."""
 
     def __init__(self, window: Window) -> None:
         super().__init__()
         self.period = window.period
-        self.grain = window.grain
+        self.resolution = window.resolution
 
     def add(self, caller: str, cost: int, now: int) -> None:
-        """Write down that ``caller`` calls."""
-        when = now if self.grain == 1 else -(-now // self.grain) * self.grain
+        """Record a call of ``caller``."""
+        when = now if self.resolution == 1 else -(-now // self.resolution) * self.resolution
         log = self.get(caller)
         if log is None:
             self[caller] = Log(when, cost)
@@ -68,33 +71,35 @@ class _Logs(OrderedDict[str, Log]):
         log.used += cost
         self.move_to_end(caller)
 
-    def drop_old(self, now: int, most: int) -> int:
-        """Drop at most ``most`` logs that say nothing any more; how many."""
+    def drop_expired(self, now: int, limit: int) -> int:
+        """Drop at most ``limit`` expired logs. Return how many were dropped."""
         dropped = 0
-        while dropped < most and self and next(iter(self.values())).entries[-2] <= now - self.period:
+        while dropped < limit and self and next(iter(self.values())).entries[-2] <= now - self.period:
             self.popitem(last=False)
             dropped += 1
         return dropped
 
 
 class MemoryStore:
-    """The logs of the calls in this process, at most ``most``.
+    """Counts the calls in this process.
 
-    One that still says something is never dropped, since its caller would begin anew. Where there is no room, the calls
-    of a caller without a log cannot be decided.
+    A log that has not expired is never dropped, since its caller could start anew. If the store is full, the calls of a
+    caller without a log fail with :class:`~routesock.throttling.base.StoreError`.
 
-    ``clock`` gives nanoseconds that never go back.
+    Args:
+        clock: Returns monotonic nanoseconds.
+        max_logs: The maximum number of logs.
     """
 
-    def __init__(self, clock: Callable[[], int] = time.monotonic_ns, most: int = MAX_LOGS) -> None:
+    def __init__(self, clock: Callable[[], int] = time.monotonic_ns, max_logs: int = MAX_LOGS) -> None:
         self._clock = clock
-        self._most = most
+        self._max_logs = max_logs
         self._windows: dict[str, _Logs] = {}
         self._count = 0
         self._lock = threading.Lock()  # event loops in several threads share one store
 
     def __len__(self) -> int:
-        """How many logs it has."""
+        """Return the number of logs."""
         return self._count
 
     def clear(self) -> None:
@@ -104,14 +109,14 @@ class MemoryStore:
             self._count = 0
 
     def close(self) -> None:
-        """It has nothing to let go of."""
+        """Do nothing: there are no connections."""
 
     async def take(self, buckets: Sequence[Bucket], timeout: float, *, quotas: bool) -> Decision:
-        """As :meth:`Store.take <routesock.throttling.base.Store.take>`; see :meth:`decide`."""
+        """Take from the buckets, as :meth:`decide` does."""
         return self.decide(buckets, quotas)
 
     def decide(self, buckets: Sequence[Bucket], quotas: bool) -> Decision:
-        """The same at once: nobody has to wait for this process."""
+        """Take from the buckets without awaiting anything."""
         with self._lock:
             now = self._clock() // 1000
             wait = self._take(buckets, now)
@@ -119,7 +124,7 @@ class MemoryStore:
                 return Decision(
                     wait / MICROSECONDS, [self._quota(window, caller, now) for window, caller, _ in buckets]
                 )
-        return PASSED
+        return ALLOWED
 
     def _take(self, buckets: Sequence[Bucket], now: int) -> int:
         wait = new = 0
@@ -129,7 +134,7 @@ class MemoryStore:
                 logs = self._windows[window.key] = _Logs(window)
             log = logs.get(caller)
             if log is not None and log.entries[0] <= now - window.period:
-                log = self._aged(logs, caller, log, now)
+                log = self._without_expired(logs, caller, log, now)
             if log is None:
                 new += cost > 0
             elif (excess := log.used + cost - window.limit) > 0:
@@ -137,31 +142,32 @@ class MemoryStore:
         if wait:
             return wait
         if new:
-            self._make_room(buckets, new, now)
+            self._reserve(buckets, new, now)
         for window, caller, cost in buckets:
             if cost:
                 self._windows[window.key].add(caller, cost, now)
         return 0
 
-    def _aged(self, logs: _Logs, caller: str, log: Log, now: int) -> Log | None:
-        """``log`` without what counts no more; ``None`` if nothing is left."""
+    def _without_expired(self, logs: _Logs, caller: str, log: Log, now: int) -> Log | None:
+        """Drop expired calls from ``log``. Return ``None`` if there are no others; the log is deleted then."""
         if log.entries[-2] > now - logs.period:
-            log.forget(now - logs.period)
+            log.drop_until(now - logs.period)
             return log
         del logs[caller]
         self._count -= 1
         return None
 
-    def _make_room(self, buckets: Sequence[Bucket], new: int, now: int) -> None:
+    def _reserve(self, buckets: Sequence[Bucket], new: int, now: int) -> None:
+        """Make room for ``new`` logs, or raise ``StoreError``."""
         for window, _, _ in buckets:
-            self._count -= self._windows[window.key].drop_old(now, TIDIED)
+            self._count -= self._windows[window.key].drop_expired(now, EXPIRED_PER_CALL)
         for logs in self._windows.values():
-            if self._count + new <= self._most:
+            if self._count + new <= self._max_logs:
                 break
-            self._count -= logs.drop_old(now, new)
+            self._count -= logs.drop_expired(now, new)
         else:
-            if self._count + new > self._most:
-                raise StoreError(f"{self._most} callers are counted in this process, and there is no room for another.")
+            if self._count + new > self._max_logs:
+                raise StoreError(f"The memory store is full: it already counts the calls of {self._max_logs} callers.")
         self._count += new
 
     def _quota(self, window: Window, caller: str, now: int) -> Quota:

@@ -1,9 +1,8 @@
-"""The Redis store: one script per decision, pipelined over one connection per event loop."""
+"""The throttle store in Redis: one Lua script per decision, pipelined over one connection per event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import hashlib
 import inspect
 from collections import deque
@@ -34,121 +33,124 @@ from redis.connection import UnixDomainSocketConnection as BlockingUnixDomainSoc
 from redis.exceptions import ConnectionError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.sentinel import SentinelConnectionPool as BlockingSentinelConnectionPool
 
+from .._runtime.supervision import plain_task
 from .base import MICROSECONDS, Bucket, Decision, FairTimeout, Quota, StoreError, digest
 
-OPEN_WITHIN: Final = 5.0
-"""Seconds for a connection to be made. Who asks may have less patience, but the next one finds it ready."""
+CONNECT_TIMEOUT: Final = 5.0
+"""Seconds to connect. A caller may give up earlier; the connection is then ready for the next one."""
 
-Open = Callable[[], Awaitable[AbstractConnection]]
+Connect = Callable[[], Awaitable[AbstractConnection]]
 
 
-class Link:
-    """Asks a Redis through one connection at a time; ``open`` gives a connected one.
+class PipelinedClient:
+    """Sends commands to one Redis server over one connection, without waiting for the replies to earlier commands.
 
-    A command is written at once, whatever is not answered yet. A connection that breaks is replaced when somebody asks
-    next, and so is one that was given up.
+    A connection that breaks, or that :meth:`disconnect` closed, is replaced by the next command.
+
+    Args:
+        connect: Returns a connected connection.
     """
 
-    def __init__(self, open: Open) -> None:
-        self._open = open
-        self._line: _Line | None = None
-        self._opening: asyncio.Task[_Line] | None = None
-        self.answers: int = 0
-        """How many there were so far."""
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._connection: _PipelinedConnection | None = None
+        self._connecting: asyncio.Task[_PipelinedConnection] | None = None
+        self.reply_count = 0
+        """The number of replies so far."""
 
-    async def ask(self, *command: Any) -> Any:
-        """The reply to ``command``. Raises what redis-py raises. Who has no more patience cancels it."""
-        line = self._line
-        if line is None or not line.is_open:
-            line = await self._opened()
+    async def execute(self, *command: Any) -> Any:
+        """Send a command and return its reply. Raises what redis-py raises. May be cancelled at any time."""
+        connection = self._connection
+        if connection is None or not connection.is_open:
+            connection = await self._connected()
         try:
-            answer = await line.ask(*command)
-        except ReadOnlyError:  # it is a replica by now: its name may lead to another server
-            line.give_up()
+            reply = await connection.execute(*command)
+        except ReadOnlyError:  # the server has become a replica; a new connection may reach the primary
+            connection.close()
             raise
-        self.answers += 1
-        return answer
+        self.reply_count += 1
+        return reply
 
-    def give_up(self) -> None:
-        """Use the connection no more, since it may never say anything again."""
-        if self._line is not None:
-            self._line.give_up()
-            self._line = None
+    def disconnect(self) -> None:
+        """Close the connection. Commands without a reply fail."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
-    async def _opened(self) -> _Line:
-        if self._opening is None:
-            # A task: who asked first may leave, and others wait for the same.
-            self._opening = _apart(self._open_line())
-            self._opening.add_done_callback(self._opening_ended)
-        return await asyncio.shield(self._opening)
+    async def _connected(self) -> _PipelinedConnection:
+        if self._connecting is None:
+            # In a task of its own: several callers may wait for it, and the first of them may be cancelled.
+            self._connecting = _create_detached_task(self._new_connection())
+            self._connecting.add_done_callback(self._connecting_done)
+        return await asyncio.shield(self._connecting)
 
-    async def _open_line(self) -> _Line:
-        async with asyncio.timeout(OPEN_WITHIN):
-            self._line = _Line(await self._open())
-        return self._line
+    async def _new_connection(self) -> _PipelinedConnection:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            self._connection = _PipelinedConnection(await self._connect())
+        return self._connection
 
-    def _opening_ended(self, task: asyncio.Task[_Line]) -> None:
-        self._opening = None
+    def _connecting_done(self, task: asyncio.Task[_PipelinedConnection]) -> None:
+        self._connecting = None
         if not task.cancelled():
-            task.exception()  # or it would be logged where everybody has left
+            task.exception()  # or asyncio would log it as never retrieved if all callers were cancelled
 
 
-class _Line:
-    """A connection, and who waits for an answer on it."""
+class _PipelinedConnection:
+    """A connection, and the commands on it that wait for a reply."""
 
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
-        self._unanswered: deque[asyncio.Future[Any]] = deque()
-        self._reading = _apart(self._read())
+        self._pending: deque[asyncio.Future[Any]] = deque()
+        self._reader = _create_detached_task(self._read())
 
     @property
     def is_open(self) -> bool:
-        return self._connection.is_connected and not self._reading.done()
+        return self._connection.is_connected and not self._reader.done()
 
-    async def ask(self, *command: Any) -> Any:
+    async def execute(self, *command: Any) -> Any:
         if not self.is_open:
             raise ConnectionError("The connection is closed.")
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._unanswered.append(answer)
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._pending.append(reply)
         try:
-            # Written before it may wait, so in the order of the line.
+            # send_command() writes before it awaits anything, so commands are sent in the order of self._pending.
             await self._connection.send_command(*command, check_health=False)
-            return await answer
+            return await reply
         finally:
-            answer.cancel()
+            reply.cancel()
 
-    def give_up(self) -> None:
-        self._reading.cancel()
+    def close(self) -> None:
+        self._reader.cancel()
 
     async def _read(self) -> None:
-        why: Exception = ConnectionError("The connection was given up.")
+        error: Exception = ConnectionError("The connection was closed.")
         try:
             while True:
                 try:
-                    answer = await self._connection.read_response()
+                    reply = await self._connection.read_response()
                 except ResponseError as exc:
-                    answer = exc
-                self._settle(answer)
+                    reply = exc
+                self._resolve_first(reply)
         except Exception as exc:
-            why = exc
+            error = exc
         finally:
-            while self._unanswered:
-                self._settle(why)
+            while self._pending:
+                self._resolve_first(error)
             await self._connection.disconnect(nowait=True)
 
-    def _settle(self, answer: Any) -> None:
-        waiting = self._unanswered.popleft()
-        if waiting.done():  # nobody waits any more
+    def _resolve_first(self, reply: Any) -> None:
+        future = self._pending.popleft()
+        if future.done():  # the caller was cancelled
             return
-        if isinstance(answer, Exception):
-            waiting.set_exception(answer)
+        if isinstance(reply, Exception):
+            future.set_exception(reply)
         else:
-            waiting.set_result(answer)
+            future.set_result(reply)
 
 
-def _apart(coroutine: Any) -> asyncio.Task[Any]:
-    """A task in an empty context: it lives longer than the socket that happens to begin it."""
-    return asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
+def _create_detached_task(coroutine: Any) -> asyncio.Task[Any]:
+    """Create a task that outlives the socket that starts it."""
+    return plain_task(coroutine, asyncio.get_running_loop())
 
 
 SCRIPT: Final = Path(__file__).with_name("take.lua").read_text(encoding="utf-8")
@@ -157,116 +159,126 @@ SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
 class RedisStore:
-    """Logs in Redis: one script takes from them, by the clock of the server.
+    """Counts calls in Redis with the script ``take.lua``, by the clock of the server.
 
-    ``prefix`` stands in front of its keys. ``links`` are its servers by name, and ``name_for`` gives that of a key.
+    Args:
+        prefix: The prefix of all keys.
+        clients: Server name to client.
+        server_for: Returns the name of the server that has a key.
     """
 
-    def __init__(self, prefix: str, links: Mapping[str, Link], name_for: Callable[[str], str]) -> None:
+    def __init__(self, prefix: str, clients: Mapping[str, PipelinedClient], server_for: Callable[[str], str]) -> None:
         self._prefix = prefix
-        self._links = links
-        self._name_for = name_for
+        self._clients = clients
+        self._server_for = server_for
 
     def close(self) -> None:
-        """Close the connections; who still asks has others opened."""
-        for link in self._links.values():
-            link.give_up()
+        """Close the connections. A later command opens new ones."""
+        for client in self._clients.values():
+            client.disconnect()
 
     async def take(self, buckets: Sequence[Bucket], timeout: float, *, quotas: bool) -> Decision:
-        """As :meth:`Store.take <routesock.throttling.base.Store.take>`, in one round trip."""
+        """Take from the buckets in one round trip."""
         keys: list[str] = []
         arguments: list[int] = []
         for window, caller, cost in buckets:
             keys.append(self._key(window.tag, window.key, digest(caller)))
-            arguments += (window.limit, window.period, window.grain, cost)
-        link = self._links[self._name_for(keys[0])]
-        before = link.answers
+            arguments += (window.limit, window.period, window.resolution, cost)
+        client = self._clients[self._server_for(keys[0])]
+        replies_before = client.reply_count
         try:
             async with FairTimeout(timeout):
-                wait, *pairs = await _run(link, len(keys), *keys, *arguments)
+                wait, *pairs = await _run_script(client, len(keys), *keys, *arguments)
         except TimeoutError:
-            if link.answers == before:
-                link.give_up()
-            raise StoreError(f"Redis did not answer within {timeout} s") from None
+            if client.reply_count == replies_before:  # the connection may be dead
+                client.disconnect()
+            raise StoreError(f"Redis did not answer within {timeout} s.") from None
         except (RedisError, OSError) as exc:
             raise StoreError(f"{type(exc).__name__}: {exc}") from exc
         return Decision(wait / MICROSECONDS, [Quota(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True)])
 
     def _key(self, tag: str, window: str, caller: str) -> str:
-        """What stands in braces decides where a key lies: those of one call lie together."""
+        """Return a key. The part in braces decides on which server it is, so that all keys of a call are on one."""
         return f"{self._prefix}:{{{tag}}}:{window}:{caller}" if tag else f"{self._prefix}:{{{caller}}}:{window}"
 
 
-async def _run(link: Link, *arguments: Any) -> list[int]:
+async def _run_script(client: PipelinedClient, *arguments: Any) -> list[int]:
     try:
-        return await _evaluate(link, *arguments)
-    except ConnectionError:  # perhaps one that was idle while the server restarted
-        return await _evaluate(link, *arguments)
+        return await _evaluate(client, *arguments)
+    except ConnectionError:  # the server may have restarted while the connection was idle
+        return await _evaluate(client, *arguments)
 
 
-async def _evaluate(link: Link, *arguments: Any) -> list[int]:
+async def _evaluate(client: PipelinedClient, *arguments: Any) -> list[int]:
     try:
-        reply: list[int] = await link.ask("EVALSHA", SHA, *arguments)
+        reply: list[int] = await client.execute("EVALSHA", SHA, *arguments)
     except NoScriptError:
-        reply = await link.ask("EVAL", SCRIPT, *arguments)
+        reply = await client.execute("EVAL", SCRIPT, *arguments)
     return reply
 
 
-SENTINEL_WITHIN: Final = 0.5
-"""Seconds for a sentinel to answer; then the next one is asked."""
+SENTINEL_TIMEOUT: Final = 0.5
+"""Seconds to wait for a sentinel before asking the next one."""
 
-_SAME: Final = (
+_SHARED_OPTIONS: Final = (
     "client_name", "credential_provider", "db", "host", "password", "path", "port", "socket_keepalive",
     "socket_keepalive_options", "socket_type", "username",
 )  # fmt: skip
-"""Options that both kinds of connections have. Timeouts and retries are ours: who asks has patience, or has not."""
+"""Options of blocking connections that asynchronous ones have too. Timeouts and retries are not taken from the cache,
+since ``THROTTLE_TIMEOUT`` limits each call."""
 
-_SSL: Final = frozenset(name for name in inspect.signature(SSLConnection).parameters if name.startswith("ssl_"))
+_SSL_OPTIONS: Final = frozenset(name for name in inspect.signature(SSLConnection).parameters if name.startswith("ssl_"))
 
 
 def open_store(cache: Any) -> RedisStore:
-    """A store where ``cache`` has its data. Its client is django-redis' default, herd, sentinel or sharded one.
+    """Return a store on the servers of a django-redis cache, with its default, herd, sentinel or sharded client.
 
-    ``ImproperlyConfigured`` for options that redis-py has for blocking connections only.
+    Raises:
+        ImproperlyConfigured: If the cache has an option that redis-py supports for blocking connections only.
     """
     client = cache.client
     prefix = str(client.make_key("routesock.throttle"))
     if hasattr(client, "get_server_name"):
-        links = {name: link_to(server.connection_pool) for name, server in client.connect().items()}
-        return RedisStore(prefix, links, client.get_server_name)
-    return RedisStore(prefix, {"": link_to(client.connect(0).connection_pool)}, lambda key: "")
+        clients = {name: client_for(server.connection_pool) for name, server in client.connect().items()}
+        return RedisStore(prefix, clients, client.get_server_name)
+    return RedisStore(prefix, {"": client_for(client.connect(0).connection_pool)}, lambda key: "")
 
 
-def link_to(blocking: Any) -> Link:
-    """A link to the server of a pool of blocking connections."""
+def client_for(blocking: Any) -> PipelinedClient:
+    """Return a client for the server of a pool of blocking connections."""
     options = _options(blocking)
     if isinstance(blocking, BlockingSentinelConnectionPool):
-        return Link(partial(_open_managed, _sentinel_pool(blocking, options)))
-    return Link(partial(_open, ConnectionPool(connection_class=_kind(blocking.connection_class), **options)))
+        return PipelinedClient(partial(_connect_by_sentinel, _sentinel_pool(blocking, options)))
+    pool = ConnectionPool(connection_class=_async_class(blocking.connection_class), **options)
+    return PipelinedClient(partial(_connect, pool))
 
 
 def _sentinel_pool(blocking: Any, options: dict[str, Any]) -> SentinelConnectionPool:
     manager = blocking.sentinel_manager
     sentinel = Sentinel([], min_other_sentinels=manager.min_other_sentinels)  # type: ignore[no-untyped-call]
     sentinel._force_master_ip = getattr(manager, "_force_master_ip", None)
-    within: dict[str, Any] = {"socket_timeout": SENTINEL_WITHIN, "socket_connect_timeout": SENTINEL_WITHIN}
-    for one in manager.sentinels:
-        pool = one.connection_pool
-        kind = _kind(pool.connection_class)
+    timeouts = {"socket_timeout": SENTINEL_TIMEOUT, "socket_connect_timeout": SENTINEL_TIMEOUT}
+    for blocking_sentinel in manager.sentinels:
+        pool = blocking_sentinel.connection_pool
+        options_with_timeouts = {**_options(pool), **timeouts}
         sentinel.sentinels.append(
-            Redis(connection_pool=ConnectionPool(connection_class=kind, **{**_options(pool), **within}))
+            Redis(
+                connection_pool=ConnectionPool(
+                    connection_class=_async_class(pool.connection_class), **options_with_timeouts
+                )
+            )
         )
-    secure = issubclass(blocking.connection_class, BlockingSSLConnection)
+    is_tls = issubclass(blocking.connection_class, BlockingSSLConnection)
     return SentinelConnectionPool(  # type: ignore[no-untyped-call]
         blocking.service_name,
         sentinel,
         is_master=blocking.is_master,
-        connection_class=SentinelManagedSSLConnection if secure else SentinelManagedConnection,
+        connection_class=SentinelManagedSSLConnection if is_tls else SentinelManagedConnection,
         **options,
     )
 
 
-def _kind(blocking: type) -> type[AbstractConnection]:
+def _async_class(blocking: type) -> type[AbstractConnection]:
     if issubclass(blocking, BlockingUnixDomainSocketConnection):
         return UnixDomainSocketConnection
     return SSLConnection if issubclass(blocking, BlockingSSLConnection) else Connection
@@ -274,20 +286,20 @@ def _kind(blocking: type) -> type[AbstractConnection]:
 
 def _options(blocking: Any) -> dict[str, Any]:
     given = blocking.connection_kwargs
-    options = {name: given[name] for name in _SAME if name in given}
+    options = {name: given[name] for name in _SHARED_OPTIONS if name in given}
     for name, value in given.items():
-        if name in _SSL:
+        if name in _SSL_OPTIONS:
             options[name] = value
         elif name.startswith("ssl_") and value:
             raise ImproperlyConfigured(
-                f"redis-py has no {name} for connections that do not block, so throttles cannot use this cache. "
-                'Name another one: ROUTESOCK = {"THROTTLE_CACHE": ...}.'
+                f"Throttles cannot use this cache: redis-py does not support {name} for asynchronous connections. "
+                'Use another cache: ROUTESOCK = {"THROTTLE_CACHE": ...}.'
             )
-    never = Retry(NoBackoff(), 0)  # redis-py's own would try for seconds
-    return {**options, "protocol": 2, "retry": never, "socket_timeout": None, "socket_connect_timeout": None}
+    no_retries = Retry(NoBackoff(), 0)  # redis-py would retry for seconds
+    return {**options, "protocol": 2, "retry": no_retries, "socket_timeout": None, "socket_connect_timeout": None}
 
 
-async def _open(pool: ConnectionPool) -> AbstractConnection:
+async def _connect(pool: ConnectionPool) -> AbstractConnection:
     connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
     try:
         await connection.connect()  # type: ignore[no-untyped-call]
@@ -297,9 +309,9 @@ async def _open(pool: ConnectionPool) -> AbstractConnection:
     return connection
 
 
-async def _open_managed(pool: SentinelConnectionPool) -> AbstractConnection:
+async def _connect_by_sentinel(pool: SentinelConnectionPool) -> AbstractConnection:
     try:
-        return await _open(pool)
+        return await _connect(pool)
     finally:
         for sentinel in pool.sentinel_manager.sentinels:
             await sentinel.connection_pool.disconnect()

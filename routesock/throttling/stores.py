@@ -1,121 +1,131 @@
-"""The store behind the cache that the setting ``THROTTLE_CACHE`` names."""
+"""Chooses and opens the throttle store for a cache, and logs its outages."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import logging
 import time
 from typing import Any, Final
 
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 
+from .._runtime.supervision import plain_task, safe_logger
 from .base import Store, StoreError
 from .cache import CacheStore
 from .memory import MemoryStore
 
-logger: Final = logging.getLogger("routesock.throttle")
+logger: Final = safe_logger("routesock.throttle")
 
-SAID_AGAIN: Final = 60.0
-"""Seconds after which a store that still fails is logged once more."""
+LOG_INTERVAL: Final = 60.0
+"""Seconds between two log records of the same outage."""
 
-CALM: Final = 1.0
-"""Seconds without a failure after which an outage is over: a store may fail some callers only, again and again."""
+RECOVERY_TIME: Final = 1.0
+"""Seconds without a failure after which an outage is over. One of several servers may fail while the others answer."""
 
 _LOCAL: Final = "django.core.cache.backends.locmem.LocMemCache"
 
 _DJANGO_REDIS: Final = "django_redis.cache.RedisCache"
 
 
-class Counter:
-    """A store, and what is said about its outages."""
+class MonitoredStore:
+    """A store, and the state of its outage, for the log.
 
-    __slots__ = ("_failed", "_said", "failing", "memory", "store")
+    Attributes:
+        store: The store.
+        memory: The store if it is a :class:`~routesock.throttling.memory.MemoryStore`, else ``None``.
+        is_failing: Whether there is an outage.
+    """
+
+    __slots__ = ("_last_failure", "_last_logged", "is_failing", "memory", "store")
 
     def __init__(self, store: Store) -> None:
-        self.store: Store = store
-        self.memory: MemoryStore | None = store if isinstance(store, MemoryStore) else None
-        self.failing: bool = False
-        self._failed = self._said = 0.0
+        self.store = store
+        self.memory = store if isinstance(store, MemoryStore) else None
+        self.is_failing = False
+        self._last_failure = self._last_logged = 0.0
 
-    def failed(self, why: StoreError, *, closed: bool) -> None:
-        """The store cannot decide. Logged at the beginning of an outage, and now and then while it lasts."""
-        self._failed = time.monotonic()
-        if not self.failing or self._failed - self._said >= SAID_AGAIN:
-            self._said = self._failed
-            logger.warning("Throttles cannot be checked, so calls %s: %s", "are refused" if closed else "pass", why)
-        self.failing = True
+    def record_failure(self, error: StoreError, *, fail_closed: bool) -> None:
+        """Record that the store could not decide. Log it when an outage begins and every :data:`LOG_INTERVAL`."""
+        self._last_failure = time.monotonic()
+        if not self.is_failing or self._last_failure - self._last_logged >= LOG_INTERVAL:
+            self._last_logged = self._last_failure
+            outcome = "refused" if fail_closed else "allowed"
+            logger.warning("Throttles cannot be checked, so calls are %s: %s", outcome, error)
+        self.is_failing = True
 
-    def answered(self) -> None:
-        """The store has decided again; perhaps the outage is over."""
-        if time.monotonic() - self._failed >= CALM:
-            self.failing = False
+    def record_success(self) -> None:
+        """Record that the store decided. The outage ends :data:`RECOVERY_TIME` after its last failure."""
+        if time.monotonic() - self._last_failure >= RECOVERY_TIME:
+            self.is_failing = False
             logger.info("Throttles can be checked again.")
 
 
-class _Opened:
-    """The counter of a cache with this configuration, and the task that opens it."""
+class _Opening:
+    """The task that opens the store of a cache, and the configuration that it uses."""
 
-    def __init__(self, config: Any, counter: asyncio.Task[Counter]) -> None:
+    def __init__(self, config: Any, task: asyncio.Task[MonitoredStore]) -> None:
         self._config = config
-        self.counter = counter
+        self.task = task
 
-    def is_for(self, config: Any) -> bool:
-        """Whether it may be used, or waited for."""
-        failed = self.counter.done() and (self.counter.cancelled() or self.counter.exception() is not None)
+    def is_usable(self, config: Any) -> bool:
+        """Whether the task runs or has succeeded, with the same configuration."""
+        failed = self.task.done() and (self.task.cancelled() or self.task.exception() is not None)
         return not failed and self._config == config
 
     def close(self) -> None:
-        """It is used no more."""
-        if self.counter.done() and not self.counter.cancelled() and self.counter.exception() is None:
-            self.counter.result().store.close()
+        """Close the store if it is open."""
+        if self.task.done() and not self.task.cancelled() and self.task.exception() is None:
+            self.task.result().store.close()
 
 
-_local: Final[dict[str, MemoryStore]] = {}
-"""By ``LOCATION``: as the caches, they belong to the process."""
+_memory_stores: Final[dict[str, MemoryStore]] = {}
+"""``LOCATION`` to store. Like the local-memory caches, they are shared by all threads of the process."""
 
-_opened: Final[dict[asyncio.AbstractEventLoop, dict[str, _Opened]]] = {}
+_openings: Final[dict[asyncio.AbstractEventLoop, dict[str, _Opening]]] = {}
 
 
-async def counter_of(alias: str) -> Counter:
-    """The counter of the running event loop for the cache ``alias``. Raises what Django raises for a wrong one."""
+async def get_store(alias: str) -> MonitoredStore:
+    """Return the store of the running event loop for the cache ``alias``.
+
+    Raises:
+        InvalidCacheBackendError: If there is no such cache. What the cache raises when it is created is raised as well.
+    """
     loop = asyncio.get_running_loop()
-    if loop not in _opened:
-        for other in [other for other in list(_opened) if other.is_closed()]:
-            del _opened[other]
-    stores = _opened.setdefault(loop, {})
+    if loop not in _openings:
+        for other in [other for other in list(_openings) if other.is_closed()]:
+            del _openings[other]
+    by_alias = _openings.setdefault(loop, {})
     config = caches.settings.get(alias)
-    opened = stores.get(alias)
-    if opened is None or not opened.is_for(config):
-        if opened is not None:
-            opened.close()
-        # A task: the socket that asks first may leave, and others wait for the same.
-        opened = _Opened(config, loop.create_task(_open(alias, config), context=contextvars.Context()))
-        stores[alias] = opened
-    return await asyncio.shield(opened.counter)
+    opening = by_alias.get(alias)
+    if opening is None or not opening.is_usable(config):
+        if opening is not None:
+            opening.close()
+        # Opened in a task of its own: several sockets may wait for it, and the first of them may leave.
+        opening = _Opening(config, plain_task(_open(alias, config), loop))
+        by_alias[alias] = opening
+    return await asyncio.shield(opening.task)
 
 
 def forget_throttles() -> None:
-    """Forget all calls that throttles have counted in this process, as a test does that is not the first.
+    """Forget all calls that throttles have counted in this process. Call it between tests.
 
-    What is counted in a cache outside the process is left alone: ``cache.clear()``.
+    It does not clear caches outside the process, such as Redis. Use ``cache.clear()`` for those.
     """
-    for store in list(_local.values()):
+    for store in list(_memory_stores.values()):
         store.clear()
 
 
-async def _open(alias: str, config: Any) -> Counter:
+async def _open(alias: str, config: Any) -> MonitoredStore:
     if config is not None and config.get("BACKEND") == _LOCAL:
-        return Counter(_make(alias))
-    # Importing a client library takes longer than an event loop may stand still.
-    return Counter(await asyncio.get_running_loop().run_in_executor(None, _make, alias))
+        return MonitoredStore(_make_store(alias))
+    # In a thread, since importing a client library would block the event loop for too long.
+    return MonitoredStore(await asyncio.get_running_loop().run_in_executor(None, _make_store, alias))
 
 
-def _make(alias: str) -> Store:
+def _make_store(alias: str) -> Store:
     cache = caches[alias]
     if isinstance(cache, LocMemCache):
-        return _local.setdefault(caches.settings[alias].get("LOCATION", ""), MemoryStore())
+        return _memory_stores.setdefault(caches.settings[alias].get("LOCATION", ""), MemoryStore())
     if is_of_django_redis(type(cache)):
         from .redis import open_store  # redis-py is optional
 
@@ -124,5 +134,5 @@ def _make(alias: str) -> Store:
 
 
 def is_of_django_redis(backend: type) -> bool:
-    """Whether a cache's class is django-redis', or derives from it; by name, so that nothing is imported to compare."""
+    """Whether a cache class is django-redis' or a subclass of it. Compares names, so that nothing is imported."""
     return any(f"{cls.__module__}.{cls.__qualname__}" == _DJANGO_REDIS for cls in backend.__mro__)

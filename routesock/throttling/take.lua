@@ -1,8 +1,9 @@
--- Takes from all of the logs at KEYS, or from none if one of them has no room: see MemoryStore, which does the same.
+-- Takes from all of the logs at KEYS, or from none if one of them has not enough left. MemoryStore does the same.
 --
--- A log is a string: how many calls it counts (u32), then for each time its microseconds (double) and calls (u32),
--- oldest first. ARGV has, for each key, the window's limit, period and grain, and the cost; times in microseconds.
--- The reply: microseconds to wait, 0 if taken; then for each key what is left, and the microseconds until there is more.
+-- A log is a string: the number of its calls (u32), then for each time the microseconds (double) and the number of calls
+-- (u32), oldest first. ARGV has for each key the limit, period and resolution of the window, and the cost. All times are
+-- in microseconds. The reply: the time to wait, 0 if taken; then for each key the calls left and the time until there
+-- are more.
 
 local HEAD, ENTRY = '<I4', '<dI4'
 local HEAD_SIZE, ENTRY_SIZE = 4, 12
@@ -12,33 +13,33 @@ local now = clock[1] * 1000000 + clock[2]
 local wait = 0
 local logs = {}
 
--- The calls that a clock which was set back has put into the future count as of now.
-local function set_back(entries, latest)
-  local kept, ahead, position = {}, 0, 1
+-- If the clock was set back, calls are in the future. They count as calls of now.
+local function move_future_calls(entries, latest)
+  local moved, future_calls, position = {}, 0, 1
   while position <= #entries do
     local time, calls
     time, calls, position = struct.unpack(ENTRY, entries, position)
     if time > latest then
-      ahead = ahead + calls
+      future_calls = future_calls + calls
     else
-      kept[#kept + 1] = struct.pack(ENTRY, time, calls)
+      moved[#moved + 1] = struct.pack(ENTRY, time, calls)
     end
   end
-  kept[#kept + 1] = struct.pack(ENTRY, latest, ahead)
-  return table.concat(kept)
+  moved[#moved + 1] = struct.pack(ENTRY, latest, future_calls)
+  return table.concat(moved)
 end
 
 for i, key in ipairs(KEYS) do
   local limit, period = tonumber(ARGV[4 * i - 3]), tonumber(ARGV[4 * i - 2])
-  local grain, cost = tonumber(ARGV[4 * i - 1]), tonumber(ARGV[4 * i])
-  local when = math.ceil(now / grain) * grain
+  local resolution, cost = tonumber(ARGV[4 * i - 1]), tonumber(ARGV[4 * i])
+  local when = math.ceil(now / resolution) * resolution
   local used, entries = 0, ''
   local packed = redis.call('GET', key)
   if packed then
     used = struct.unpack(HEAD, packed)
     entries = string.sub(packed, HEAD_SIZE + 1)
     if struct.unpack(ENTRY, entries, #entries - ENTRY_SIZE + 1) > when then
-      entries = set_back(entries, when)
+      entries = move_future_calls(entries, when)
     end
   end
 
@@ -79,8 +80,8 @@ for i, key in ipairs(KEYS) do
     else
       log.entries = log.entries .. struct.pack(ENTRY, log.when, log.cost)
     end
-    local lasts = math.ceil((log.when + log.period - now) / 1000) + 1
-    redis.call('SET', key, struct.pack(HEAD, log.used) .. log.entries, 'PX', string.format('%d', lasts))
+    local expiry = math.ceil((log.when + log.period - now) / 1000) + 1
+    redis.call('SET', key, struct.pack(HEAD, log.used) .. log.entries, 'PX', string.format('%d', expiry))
   end
   reply[#reply + 1] = log.limit - log.used
   reply[#reply + 1] = #log.entries > 0 and struct.unpack(ENTRY, log.entries) + log.period - now or 0

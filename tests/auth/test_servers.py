@@ -172,7 +172,11 @@ async def test_too_late(server: Server, consumer: str) -> None:
         assert hello["payload"]["timeout"] == 0.5
         frames, code = await frames_of(connection)
         assert code == 4401
-        assert frames[0]["payload"] == {"code": 4401, "reason": "Nobody has signed in.", "reconnect": False}
+        assert frames[0]["payload"] == {
+            "code": 4401,
+            "reason": "The client did not authenticate in time.",
+            "reconnect": False,
+        }
         assert loop.time() - began > 0.4
 
 

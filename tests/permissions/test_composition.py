@@ -271,7 +271,11 @@ class FromFunction(BasePermission):
         return may(request)
 
 
-@pytest.mark.parametrize("kind", [IsStaff(), IsStaff | IsAuthenticated, ~IsStaff, RestFramework(IsAdminUser)], ids=repr)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(IsStaff(), id="IsStaff()"), IsStaff | IsAuthenticated, ~IsStaff, RestFramework(IsAdminUser)],
+    ids=repr,
+)
 def test_pythons_own_words_are_refused(kind: Any) -> None:
     """``IsStaff() and IsOwner()`` would be ``IsOwner()``, and ``not IsStaff()`` nothing at all."""
     for wrong in (lambda: kind and may, lambda: kind or may, lambda: not kind):

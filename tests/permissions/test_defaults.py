@@ -174,7 +174,7 @@ class TestSettings:
             ("", "cannot be imported"),
             (".add_user", "app_label.codename"),
             (here("OPEN"), "is no permission"),
-            (here("two"), "cannot be asked"),
+            (here("two"), "cannot be called as a permission"),
         ],
     )
     async def test_name_that_cannot_work_opens_no_socket(self, name: str, message: str) -> None:

@@ -66,7 +66,7 @@ class Refusing:
         type("Refuse", (BasePermission,), {"has_permission": lambda self, request: refuse(request)}),
         type("Refuse", (drf.BasePermission,), {"has_permission": refuse}),
     ],
-    ids=repr,
+    ids=["function", "lambda", "instance", "partial", "partial-lambda", "name", "class", "class-lambda", "drf"],
 )
 async def test_coroutine_of_a_check_is_never_taken_for_its_answer(permission: Any, base: type) -> None:
     """Elsewhere a coroutine was true, on sync consumers always, on async ones where a lambda or an object gave it."""

@@ -46,7 +46,9 @@ def refuse(exc: Exception) -> Any:
     return check
 
 
-@pytest.mark.parametrize("schema", [note, partial(note), Checker(), Checker().__call__], ids=repr)
+@pytest.mark.parametrize(
+    "schema", [note, partial(note), Checker(), Checker().__call__], ids=["function", "partial", "instance", "method"]
+)
 def test_every_callable_but_a_class_is_a_function(schema: Any) -> None:
     """Functions, partials, bound methods and objects with ``__call__`` are called with the payload."""
     assert as_schema(schema).load({"title": "a"}) == {"title": "a", "tags": []}
@@ -83,7 +85,9 @@ def test_msgspec_inside_a_function_is_a_refusal() -> None:
 
 
 @pytest.mark.parametrize(
-    "schema", [checked_later, partial(checked_later), LateChecker(), generated_later, generated], ids=repr
+    "schema",
+    [checked_later, partial(checked_later), LateChecker(), generated_later, generated],
+    ids=["async function", "partial", "instance", "async generator", "generator"],
 )
 def test_what_does_not_run_when_called_is_refused(schema: Any) -> None:
     """An async function or a generator would let every payload through: refused at class creation, with a remedy."""

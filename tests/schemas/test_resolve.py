@@ -40,7 +40,11 @@ def test_own_adapter_is_taken_as_it_is() -> None:
     assert (adapter.load("a"), adapter.dump("A"), adapter.runs_in_thread) == ("A", "a", False)
 
 
-@pytest.mark.parametrize("schema", [None, 5, "NoteSchema", ["title"], object(), list[int], Annotated[int, 1]], ids=repr)
+@pytest.mark.parametrize(
+    "schema",
+    [None, 5, "NoteSchema", ["title"], pytest.param(object(), id="object()"), list[int], Annotated[int, 1]],
+    ids=repr,
+)
 def test_anything_else_is_refused(schema: Any) -> None:
     """What is no schema is an error when the class is created, which names it and what is accepted."""
     with pytest.raises(RouteSetupError, match="is no schema") as caught:

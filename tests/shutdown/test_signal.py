@@ -66,7 +66,7 @@ class TestWhoGetsTheSignal:
     async def test_socket_that_does_not_end_at_all_is_given_up(
         self, calls: Calls, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(shutdown, "LAST_WORDS", 0.01)
+        monkeypatch.setattr(shutdown, "CLOSE_LIMIT", 0.01)
         Member(grace=0.0, stuck=True)
         sigterm()
         await until(lambda: calls)
@@ -151,10 +151,64 @@ class TestWhoGetsTheSignal:
         server = signal.getsignal(signal.SIGTERM)
         members = [asyncio.run(serve()) for _ in range(3)]
         handler = signal.getsignal(signal.SIGTERM)
-        assert isinstance(handler, shutdown.StandIn)
+        assert isinstance(handler, shutdown.DrainingHandler)
         assert handler.server is server
         assert len(calls) == 3
         assert all(member.retry_after for member in members)
+
+
+class Failing(Member):
+    """A socket that raises where it is asked ``at``."""
+
+    def __init__(self, at: str, exc: BaseException, **options: Any) -> None:
+        self._at = at
+        self._exc = exc
+        super().__init__(**options)
+
+    def _raise(self, name: str) -> None:
+        if name == self._at:
+            raise self._exc
+
+    @property
+    def grace(self) -> float:
+        self._raise("grace")
+        return 0.02
+
+    @grace.setter
+    def grace(self, seconds: float) -> None:
+        pass
+
+    def drain(self, retry_after: float) -> None:
+        self._raise("drain")
+        super().drain(retry_after)
+
+    def hurry(self) -> None:
+        self._raise("hurry")
+        super().hurry()
+
+
+class TestSocketsThatFail:
+    @pytest.mark.parametrize("exc", [ValueError("x"), SystemExit(3), asyncio.CancelledError()], ids=type)
+    @pytest.mark.parametrize("at", ["grace", "drain", "hurry"])
+    async def test_all_others_are_drained_and_the_server_is_called(
+        self,
+        at: str,
+        exc: BaseException,
+        calls: Calls,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(shutdown, "CLOSE_LIMIT", 0.02)
+        failing = Failing(at, exc, ends=False)
+        others = [Member(grace=0.02, ends=False) for _ in range(20)]
+        sigterm()
+        await until(lambda: calls)
+        assert all(other.retry_after is not None and other.hurried for other in others)
+        failing.leave()
+        (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert record.getMessage() == "The shutdown of a socket failed."
+        assert record.exc_info is not None
+        assert record.exc_info[1] is exc
 
 
 class TestWhenClientsComeBack:

@@ -6,7 +6,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from routesock.throttling.base import GRAINS, Rate, Window
+from routesock.throttling.base import MAX_TIMES, Rate, Window
 
 PERIOD: Final = 1000
 """Seconds. A script that has a clock of a test's own still lets keys expire by the server's."""
@@ -35,10 +35,10 @@ def window(limit: int, *, period: float = PERIOD, name: str = "window", tag: str
     return Window("tests", name, Rate(limit, period), tag)
 
 
-few: Final = st.integers(1, GRAINS)
+few: Final = st.integers(1, MAX_TIMES)
 """Limits of windows that keep single times."""
 
-many: Final = st.integers(GRAINS + 1, 10 * GRAINS)
+many: Final = st.integers(MAX_TIMES + 1, 10 * MAX_TIMES)
 """Limits of windows that keep parts of their period."""
 
 pauses: Final = st.integers(0, 3) | st.integers(0, PERIOD * 300_000) | st.integers(0, PERIOD * 2_500_000)

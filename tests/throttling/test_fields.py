@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routesock.throttling import Throttle
-from routesock.throttling.base import Fields, Quota, Window
+from routesock.throttling.base import Quota, RateLimitHeaders, Window
 from tests.throttling.model import window
 
 POLICY = re.compile(r'"[ -!#-\[\]-~]+";q=[0-9]{1,15};w=[1-9][0-9]{0,14}')
@@ -22,8 +22,8 @@ def windows_of(*throttles: Throttle) -> list[Window]:
 
 def test_fields_are_those_of_the_draft() -> None:
     """Quota and window of each policy; what remains of it, and the seconds until there is more."""
-    fields = Fields(windows_of(Throttle("30/min"), Throttle("100/15m", scope="ip")))
-    assert fields.of([Quota(29, 60_000_000), Quota(0, 1)]) == {
+    headers = RateLimitHeaders(windows_of(Throttle("30/min"), Throttle("100/15m", scope="ip")))
+    assert headers.build([Quota(29, 60_000_000), Quota(0, 1)]) == {
         "RateLimit-Policy": '"30/min";q=30;w=60, "100/15m ip";q=100;w=900',
         "RateLimit": '"30/min";r=29;t=60, "100/15m ip";r=0;t=1',
     }
@@ -31,21 +31,21 @@ def test_fields_are_those_of_the_draft() -> None:
 
 def test_what_is_not_known_is_not_told() -> None:
     """Not every store can say what is left."""
-    assert Fields(windows_of(Throttle("5/s"))).of(()) == {"RateLimit-Policy": '"5/s";q=5;w=1'}
+    assert RateLimitHeaders(windows_of(Throttle("5/s"))).build(()) == {"RateLimit-Policy": '"5/s";q=5;w=1'}
 
 
 def test_names_that_come_twice_are_numbered() -> None:
     """A client tells policies apart by their names."""
     throttles = (Throttle("5/s"), Throttle("5/s", cost=2), Throttle("5/s", burst=1))
-    assert Fields(windows_of(*throttles)).of(()) == {
+    assert RateLimitHeaders(windows_of(*throttles)).build(()) == {
         "RateLimit-Policy": '"5/s";q=5;w=1, "5/s 2";q=5;w=1, "5/s 3";q=5;w=1, "5/s burst";q=1;w=1'
     }
 
 
 def test_seconds_are_rounded_up() -> None:
     """Nothing is promised too early, and no window is of no length (the draft's section 2.3)."""
-    fields = Fields([window(1, period=0.2), window(1, period=1.2, name="other")])
-    assert fields.of([Quota(0, 1_000_001), Quota(1, 0)]) == {
+    headers = RateLimitHeaders([window(1, period=0.2), window(1, period=1.2, name="other")])
+    assert headers.build([Quota(0, 1_000_001), Quota(1, 0)]) == {
         "RateLimit-Policy": '"window";q=1;w=1, "other";q=1;w=2',
         "RateLimit": '"window";r=0;t=2, "other";r=1;t=0',
     }
@@ -65,6 +65,6 @@ def test_every_member_is_a_structured_field(
     burst = data.draw(st.none() | st.integers(1, limit))
     windows = windows_of(Throttle(f"{limit}/{count}{unit}", scope=scope, burst=burst))  # type: ignore[arg-type]
     quotas = [Quota(data.draw(st.integers(0, one.limit)), data.draw(st.integers(0, one.period))) for one in windows]
-    told = Fields(windows).of(quotas)
+    told = RateLimitHeaders(windows).build(quotas)
     assert all(POLICY.fullmatch(member) for member in told["RateLimit-Policy"].split(", "))
     assert all(LIMIT.fullmatch(member) for member in told["RateLimit"].split(", "))

@@ -16,7 +16,7 @@ from redis.exceptions import ConnectionError, ResponseError
 
 from routesock.throttling import redis
 from routesock.throttling.base import StoreError
-from routesock.throttling.redis import Link, RedisStore
+from routesock.throttling.redis import PipelinedClient, RedisStore
 from tests.servers import HOST
 from tests.takeover.driver import until
 from tests.throttling.model import window
@@ -57,7 +57,7 @@ class FakeRedis:
 
 
 @asynccontextmanager
-async def fake(behaves: Behaviour) -> AsyncIterator[tuple[FakeRedis, Link]]:
+async def fake(behaves: Behaviour) -> AsyncIterator[tuple[FakeRedis, PipelinedClient]]:
     redis = FakeRedis(behaves)
     async with await asyncio.start_server(redis.serve, HOST, 0) as server:
         redis.port = server.sockets[0].getsockname()[1]
@@ -74,9 +74,9 @@ async def fake(behaves: Behaviour) -> AsyncIterator[tuple[FakeRedis, Link]]:
             await connection.connect()
             return connection
 
-        link = Link(open)
-        yield redis, link
-        link.give_up()
+        client = PipelinedClient(open)
+        yield redis, client
+        client.disconnect()
         await asyncio.sleep(0.01)  # for the server to see it
 
 
@@ -110,21 +110,21 @@ async def talkative(redis: FakeRedis, reader: asyncio.StreamReader, writer: asyn
 class TestAnswers:
     async def test_each_caller_has_its_own(self) -> None:
         """In whatever order they ask."""
-        async with fake(echo) as (redis, link):
-            answers = await asyncio.gather(*(link.ask("ECHO", number) for number in range(100)))
+        async with fake(echo) as (redis, client):
+            answers = await asyncio.gather(*(client.execute("ECHO", number) for number in range(100)))
         assert answers == [b"%d" % number for number in range(100)]
         assert redis.connections == 1
 
     async def test_caller_that_leaves_disturbs_nobody(self) -> None:
         """Its answer is read, and thrown away."""
-        async with fake(echo) as (redis, link):
-            tasks = [asyncio.create_task(link.ask("ECHO", number)) for number in range(10)]
+        async with fake(echo) as (redis, client):
+            tasks = [asyncio.create_task(client.execute("ECHO", number)) for number in range(10)]
             await asyncio.sleep(0)
             tasks[0].cancel()  # which had the connection opened
             tasks[5].cancel()
             answers = await asyncio.gather(*tasks, return_exceptions=True)
             assert [answers[number] for number in (1, 4, 6, 9)] == [b"1", b"4", b"6", b"9"]
-            assert await link.ask("ECHO", "later") == b"later"
+            assert await client.execute("ECHO", "later") == b"later"
         assert redis.connections == 1
 
     async def test_error_is_its_callers_alone(self) -> None:
@@ -135,8 +135,8 @@ class TestAnswers:
                 words = await redis.command(reader, writer)
                 writer.write(b"-ERR no\r\n" if words[-1] == b"bad" else b"+yes\r\n")
 
-        async with fake(sometimes) as (redis, link):
-            answers = await asyncio.gather(*map(link.ask, ("good", "bad", "good")), return_exceptions=True)
+        async with fake(sometimes) as (redis, client):
+            answers = await asyncio.gather(*map(client.execute, ("good", "bad", "good")), return_exceptions=True)
         assert [answers[0], answers[2]] == [b"yes", b"yes"]
         assert isinstance(answers[1], ResponseError)
         assert redis.connections == 1
@@ -146,32 +146,32 @@ class TestBreaks:
     @pytest.mark.parametrize("behaves", [leaving, babbling])
     async def test_connection_that_breaks_is_replaced(self, behaves: Behaviour) -> None:
         """Everybody who waited is told, and who asks next has another one."""
-        async with fake(behaves) as (redis, link):
-            first = await asyncio.gather(link.ask("a"), link.ask("b"), return_exceptions=True)
+        async with fake(behaves) as (redis, client):
+            first = await asyncio.gather(client.execute("a"), client.execute("b"), return_exceptions=True)
             assert all(isinstance(answer, Exception) for answer in first)
             redis.behaves = echo
-            assert await link.ask("ECHO", "again") == b"again"
+            assert await client.execute("ECHO", "again") == b"again"
         assert redis.connections == 2
 
     async def test_answer_that_nobody_asked_for_ends_the_connection(self) -> None:
         """Or the next caller would take it for its own."""
-        async with fake(talkative) as (redis, link):
-            assert await link.ask("a") == 1
+        async with fake(talkative) as (redis, client):
+            assert await client.execute("a") == 1
             await asyncio.sleep(0.05)
             redis.behaves = echo
-            assert await link.ask("ECHO", "own") == b"own"
+            assert await client.execute("ECHO", "own") == b"own"
         assert redis.connections == 2
 
     async def test_given_up_connection_is_not_used_again(self) -> None:
         """Who still waits is told at once."""
-        async with fake(silent) as (redis, link):
-            waiting = asyncio.create_task(link.ask("a"))
+        async with fake(silent) as (redis, client):
+            waiting = asyncio.create_task(client.execute("a"))
             await until(lambda: bool(redis.asked))
-            link.give_up()
+            client.disconnect()
             with pytest.raises(ConnectionError):
                 await waiting
             redis.behaves = echo
-            assert await link.ask("ECHO", "again") == b"again"
+            assert await client.execute("ECHO", "again") == b"again"
 
     async def test_connection_that_cannot_be_made_says_so_to_all(self) -> None:
         """And is tried again by who asks next, not in the background."""
@@ -183,12 +183,12 @@ class TestBreaks:
             await asyncio.sleep(0)
             raise ConnectionError("refused")
 
-        link = Link(refuse)
-        answers = await asyncio.gather(link.ask("a"), link.ask("b"), return_exceptions=True)
+        client = PipelinedClient(refuse)
+        answers = await asyncio.gather(client.execute("a"), client.execute("b"), return_exceptions=True)
         assert [str(answer) for answer in answers] == ["refused"] * 2
         assert tries == 1
         with pytest.raises(ConnectionError):
-            await link.ask("c")
+            await client.execute("c")
         assert tries == 2
 
     async def test_failure_that_nobody_waits_for_is_not_logged(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -198,7 +198,7 @@ class TestBreaks:
             await asyncio.sleep(0.01)
             raise ConnectionError("refused")
 
-        task = asyncio.create_task(Link(refuse).ask("a"))
+        task = asyncio.create_task(PipelinedClient(refuse).execute("a"))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.sleep(0.05)
@@ -228,23 +228,23 @@ class TestBreaks:
             return Broken()
 
         with pytest.raises(ConnectionError):
-            await Link(open).ask("a")
+            await PipelinedClient(open).execute("a")
         await asyncio.sleep(0.01)
         gc.collect()
         assert caplog.records == []
 
     async def test_connecting_has_a_time_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Longer than who asks waits, and not for ever."""
-        monkeypatch.setattr(redis, "OPEN_WITHIN", 0.01)
+        monkeypatch.setattr(redis, "CONNECT_TIMEOUT", 0.01)
         with pytest.raises(TimeoutError):
-            await Link(asyncio.Event().wait).ask("a")  # type: ignore[arg-type]
+            await PipelinedClient(asyncio.Event().wait).execute("a")  # type: ignore[arg-type]
 
 
 class TestStore:
-    """How a store uses its link."""
+    """How a store uses its client."""
 
-    def store(self, link: Link) -> RedisStore:
-        return RedisStore("shop", {"": link}, lambda key: "")
+    def store(self, client: PipelinedClient) -> RedisStore:
+        return RedisStore("shop", {"": client}, lambda key: "")
 
     @pytest.fixture
     def buckets(self) -> list[Any]:
@@ -252,18 +252,18 @@ class TestStore:
 
     async def test_failure_is_one_attempt_and_one_more(self, buckets: list[Any]) -> None:
         """The connection may have been idle while the server restarted; redis-py itself would try ten times."""
-        async with fake(leaving) as (redis, link):
+        async with fake(leaving) as (redis, client):
             with pytest.raises(StoreError, match="ConnectionError"):
-                await self.store(link).take(buckets, 5, quotas=False)
+                await self.store(client).take(buckets, 5, quotas=False)
         assert (redis.connections, len(redis.asked)) == (2, 2)
 
     async def test_silent_connection_is_given_up(self, buckets: list[Any]) -> None:
         """It may be one of which the other end knows nothing any more."""
-        async with fake(silent) as (redis, link):
+        async with fake(silent) as (redis, client):
             with pytest.raises(StoreError, match=r"0\.05 s"):
-                await self.store(link).take(buckets, 0.05, quotas=False)
+                await self.store(client).take(buckets, 0.05, quotas=False)
             redis.behaves = echo
-            assert await link.ask("ECHO", "again") == b"again"
+            assert await client.execute("ECHO", "again") == b"again"
         assert redis.connections == 2
 
     async def test_connection_that_is_merely_slow_is_kept(self, buckets: list[Any]) -> None:
@@ -277,13 +277,13 @@ class TestStore:
                     await hold.wait()
                 writer.write(b"+yes\r\n")
 
-        async with fake(slow) as (redis, link):
-            first = asyncio.create_task(link.ask("ECHO"))
-            late = asyncio.create_task(self.store(link).take(buckets, 0.2, quotas=False))
+        async with fake(slow) as (redis, client):
+            first = asyncio.create_task(client.execute("ECHO"))
+            late = asyncio.create_task(self.store(client).take(buckets, 0.2, quotas=False))
             assert await first == b"yes"
             with pytest.raises(StoreError):
                 await late
-            following = asyncio.create_task(link.ask("ECHO", "next"))
+            following = asyncio.create_task(client.execute("ECHO", "next"))
             hold.set()
             assert await following == b"yes"
         assert redis.connections == 1

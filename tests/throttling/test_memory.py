@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routesock.throttling.base import GRAINS, PASSED, Bucket, Decision, Quota, StoreError, Window
+from routesock.throttling.base import ALLOWED, MAX_TIMES, Bucket, Decision, Quota, StoreError, Window
 from routesock.throttling.memory import MAX_LOGS, MemoryStore
 from tests.throttling.model import PERIOD, Model, few, many, pauses, window
 
@@ -30,9 +30,9 @@ class Clock:
 
 
 class Store(MemoryStore):
-    def __init__(self, most: int = MAX_LOGS) -> None:
+    def __init__(self, max_logs: int = MAX_LOGS) -> None:
         self.clock = Clock()
-        super().__init__(self.clock, most)
+        super().__init__(self.clock, max_logs)
 
     def call(self, *buckets: Bucket, quotas: bool = False) -> Decision:
         return self.decide(buckets, quotas)
@@ -58,7 +58,7 @@ def test_a_call_passes_if_and_only_if_there_is_room(limit: int, calls: Sequence[
                 model.add(now, cost)
 
 
-@given(many, st.lists(st.tuples(pauses, st.integers(1, GRAINS)), max_size=300))
+@given(many, st.lists(st.tuples(pauses, st.integers(1, MAX_TIMES)), max_size=300))
 def test_large_windows_let_never_more_through_and_places_return_a_little_later(
     limit: int, calls: Sequence[tuple[int, int]]
 ) -> None:
@@ -71,9 +71,9 @@ def test_large_windows_let_never_more_through_and_places_return_a_little_later(
         if store.passes(one, cost=cost):
             model.add(now, cost)
         else:
-            assert not model.has_room(now, cost, late=one.grain)
+            assert not model.has_room(now, cost, late=one.resolution)
     logs = store._windows[one.key] if calls else {}
-    assert all(len(log.entries) <= 2 * (GRAINS + 2) for log in logs.values())
+    assert all(len(log.entries) <= 2 * (MAX_TIMES + 2) for log in logs.values())
 
 
 @given(few | many, calls)
@@ -90,7 +90,7 @@ def test_wait_is_the_time_after_which_the_same_call_passes(limit: int, calls: Se
             assert not store.passes(one, caller, cost)
             store.clock.now += 1
             assert store.passes(one, caller, cost)
-            assert 0 < wait <= PERIOD * (1 + 1 / GRAINS)
+            assert 0 < wait <= PERIOD * (1 + 1 / MAX_TIMES)
 
 
 @pytest.mark.parametrize("limit", [2, 200])
@@ -128,7 +128,7 @@ def test_what_is_left_is_told_where_it_is_asked_for_or_refused() -> None:
     """Remaining calls, and the microseconds until there is one more."""
     one, other = window(3), window(500, name="other")
     store = Store()
-    assert store.call((one, "a", 2)) is PASSED
+    assert store.call((one, "a", 2)) is ALLOWED
     store.clock.now += 10 * SECOND
     decision = store.call((one, "a", 1), (other, "a", 1), quotas=True)
     assert decision.wait == 0
@@ -161,7 +161,7 @@ class TestBound:
     def test_one_that_says_something_is_never_dropped(self) -> None:
         """Not for a newcomer either, who has to be decided otherwise."""
         one = window(1)
-        store = Store(most=3)
+        store = Store(max_logs=3)
         assert all(store.passes(one, caller) for caller in "abc")
         with pytest.raises(StoreError, match="3 callers"):
             store.passes(one, "d")
@@ -171,8 +171,8 @@ class TestBound:
     def test_call_for_which_there_is_no_room_takes_nothing(self) -> None:
         """Of no window."""
         one, other = window(5), window(5, name="other")
-        store = Store(most=2)
-        assert store.call((one, "a", 1), (other, "a", 1)) is PASSED
+        store = Store(max_logs=2)
+        assert store.call((one, "a", 1), (other, "a", 1)) is ALLOWED
         with pytest.raises(StoreError):
             store.call((one, "a", 1), (other, "b", 1))
         assert store.call((one, "a", 0), quotas=True).quotas[0].remaining == 4
@@ -180,7 +180,7 @@ class TestBound:
     def test_the_first_that_says_nothing_any_more_makes_room(self) -> None:
         """At the very moment, and in whichever window."""
         short, long = window(1, period=10, name="short"), window(1, period=1000, name="long")
-        store = Store(most=2)
+        store = Store(max_logs=2)
         assert store.passes(long)
         assert store.passes(short)
         store.clock.now += 10 * SECOND - 1
@@ -194,7 +194,7 @@ class TestBound:
     def test_call_that_was_let_through_moves_its_caller_back(self) -> None:
         """Who called last is the last to be forgotten, whoever came first."""
         one = window(5)
-        store = Store(most=2)
+        store = Store(max_logs=2)
         for caller in "aba":
             assert store.passes(one, caller)
             store.clock.now += 100 * SECOND
@@ -208,7 +208,7 @@ class TestBound:
     ) -> None:
         """Whatever comes and goes."""
         windows = window(2, name="short", period=PERIOD / 4), window(3)
-        store = Store(most=6)
+        store = Store(max_logs=6)
         models = {(one.key, caller): Model(one) for one in windows for caller in range(10)}
         for pause, caller, which in calls:
             store.clock.now += pause

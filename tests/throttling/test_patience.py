@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from routesock.throttling.base import LATE_PARTS, PARTS, FairTimeout
+from routesock.throttling.base import MAX_LATE_SLICES, SLICES, FairTimeout
 
 
 async def test_block_that_ends_in_time_is_left_alone() -> None:
@@ -51,12 +51,12 @@ async def busy(turns: int) -> int:
 
 async def test_time_does_not_pass_while_the_loop_is_busy() -> None:
     """So somebody who answers within some turns of the loop is heard, however long each turn is."""
-    assert await busy(LATE_PARTS) == LATE_PARTS
+    assert await busy(MAX_LATE_SLICES) == MAX_LATE_SLICES
 
 
 async def test_patience_ends_in_a_loop_that_is_always_busy() -> None:
     """What waits there must be decided, too."""
-    assert LATE_PARTS < await busy(10_000) <= 2 * (LATE_PARTS + PARTS)
+    assert MAX_LATE_SLICES < await busy(10_000) <= 2 * (MAX_LATE_SLICES + SLICES)
 
 
 async def test_cancellation_is_not_taken_for_the_end_of_the_time() -> None:

@@ -1,4 +1,4 @@
-"""From django-redis to links: every way to reach a Redis that its options know."""
+"""From django-redis to clients: every way to reach a Redis that its options know."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedSSLCon
 
 from routesock import Request, RouteMixin, Throttle, route, run_on_loop
 from routesock.testing import RouteClient
-from routesock.throttling.redis import link_to, open_store
+from routesock.throttling.redis import client_for, open_store
 from tests.servers import HOST, free_port
 from tests.takeover.driver import until
 from tests.throttling.model import window
@@ -51,9 +51,9 @@ async def counts(client: RouteClient, bucket: str = "a") -> bool:
 
 
 def pool_of(location: Any, **options: Any) -> Any:
-    """That of the link which a cache leads to."""
+    """That of the client which a cache leads to."""
     with override_settings(CACHES=cache_at(location, **options)):
-        return link_to(caches["default"].client.connect(0).connection_pool)._open.args[0]  # type: ignore[attr-defined]
+        return client_for(caches["default"].client.connect(0).connection_pool)._connect.args[0]  # type: ignore[attr-defined]
 
 
 class TestOptions:

@@ -42,7 +42,7 @@ class Script:
 
     def take(self, *buckets: Bucket) -> Decision:
         keys = [f"{one.key}:{caller}" for one, caller, _ in buckets]
-        numbers = [number for one, _, cost in buckets for number in (one.limit, one.period, one.grain, cost)]
+        numbers = [number for one, _, cost in buckets for number in (one.limit, one.period, one.resolution, cost)]
         wait, *pairs = self.run(keys, [*numbers, self.now // MICROSECONDS, self.now % MICROSECONDS])
         quotas = [Quota(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True)]
         return Decision(wait / MICROSECONDS, quotas)
@@ -89,7 +89,7 @@ def test_clock_that_is_set_back_lets_nobody_through_twice(
         passed += max(step, 0)
         wait = script.take((one, "a", min(cost, limit))).wait
         if wait:
-            assert wait * MICROSECONDS <= one.period + one.grain
+            assert wait * MICROSECONDS <= one.period + one.resolution
         else:
             model.add(passed, min(cost, limit))
 

@@ -18,7 +18,7 @@ from routesock.throttling import stores
 from routesock.throttling.base import Bucket, Decision, StoreError
 from routesock.throttling.cache import CacheStore
 from routesock.throttling.memory import MemoryStore
-from routesock.throttling.stores import CALM, SAID_AGAIN, Counter, counter_of
+from routesock.throttling.stores import LOG_INTERVAL, RECOVERY_TIME, MonitoredStore, get_store
 from tests.throttling.model import window
 
 LOCAL = "django.core.cache.backends.locmem.LocMemCache"
@@ -40,7 +40,7 @@ def caches(backend: str = LOCAL, location: str = "") -> override_settings:
 
 
 async def store() -> Any:
-    return (await counter_of("default")).store
+    return (await get_store("default")).store
 
 
 class TestChoice:
@@ -57,7 +57,7 @@ class TestChoice:
     async def test_store_is_kept(self) -> None:
         """One for all sockets of a loop."""
         with caches():
-            assert await counter_of("default") is await counter_of("default")
+            assert await get_store("default") is await get_store("default")
 
     async def test_caches_of_one_place_are_one(self) -> None:
         """As their data is."""
@@ -78,13 +78,13 @@ class TestChoice:
         with caches():
             for _ in range(5):
                 asyncio.run(store())
-        assert sum(loop.is_closed() for loop in stores._opened) <= 1
+        assert sum(loop.is_closed() for loop in stores._openings) <= 1
 
     async def test_cache_that_does_not_exist(self) -> None:
         """An error for who asks, each time."""
         for _ in range(2):
             with pytest.raises(InvalidCacheBackendError):
-                await counter_of("nowhere")
+                await get_store("nowhere")
 
     async def test_cache_that_cannot_be_opened_is_tried_again(self) -> None:
         """By who asks next."""
@@ -98,7 +98,7 @@ class TestChoice:
     async def test_sockets_that_ask_at_once_get_the_same(self) -> None:
         """Although the first of them leaves."""
         with caches(f"{__name__}.Derived", "slow"):
-            tasks = [asyncio.create_task(counter_of("default")) for _ in range(3)]
+            tasks = [asyncio.create_task(get_store("default")) for _ in range(3)]
             await asyncio.sleep(0)
             tasks[0].cancel()
             assert await tasks[1] is await tasks[2]
@@ -140,27 +140,27 @@ class TestOutage:
         self, clock: list[float], caplog: pytest.LogCaptureFixture
     ) -> None:
         """Not at each of ten thousand calls."""
-        counter = Counter(Never())
-        warning = (logging.WARNING, "Throttles cannot be checked, so calls pass: down")
+        monitored = MonitoredStore(Never())
+        warning = (logging.WARNING, "Throttles cannot be checked, so calls are allowed: down")
         for _ in range(3):
-            counter.failed(StoreError("down"), closed=False)
+            monitored.record_failure(StoreError("down"), fail_closed=False)
         assert self.texts(caplog) == [warning]
-        clock[0] += SAID_AGAIN - 1
-        counter.failed(StoreError("down"), closed=False)
+        clock[0] += LOG_INTERVAL - 1
+        monitored.record_failure(StoreError("down"), fail_closed=False)
         assert self.texts(caplog) == [warning]
         clock[0] += 1
-        counter.failed(StoreError("down"), closed=False)
+        monitored.record_failure(StoreError("down"), fail_closed=False)
         assert self.texts(caplog) == [warning] * 2
 
     def test_end_is_logged_and_the_next_one_too(self, clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
         """Each burst by itself."""
         caplog.set_level(logging.INFO, "routesock.throttle")
-        counter = Counter(Never())
-        counter.failed(StoreError("down"), closed=True)
-        clock[0] += CALM
-        counter.answered()
-        assert not counter.failing
-        counter.failed(StoreError("slow"), closed=True)
+        monitored = MonitoredStore(Never())
+        monitored.record_failure(StoreError("down"), fail_closed=True)
+        clock[0] += RECOVERY_TIME
+        monitored.record_success()
+        assert not monitored.is_failing
+        monitored.record_failure(StoreError("slow"), fail_closed=True)
         assert self.texts(caplog) == [
             (logging.WARNING, "Throttles cannot be checked, so calls are refused: down"),
             (logging.INFO, "Throttles can be checked again."),
@@ -171,9 +171,9 @@ class TestOutage:
         self, clock: list[float], caplog: pytest.LogCaptureFixture
     ) -> None:
         """One of several servers may be down: not every second call is worth a line."""
-        counter = Counter(Never())
+        monitored = MonitoredStore(Never())
         for _ in range(50):
-            counter.failed(StoreError("down"), closed=True)
-            clock[0] += CALM * 0.9
-            counter.answered()
+            monitored.record_failure(StoreError("down"), fail_closed=True)
+            clock[0] += RECOVERY_TIME * 0.9
+            monitored.record_success()
         assert len(caplog.records) == 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from routesock import RouteSetupError, Throttle
-from routesock.throttling.base import GRAINS, Rate, Window, digest
+from routesock.throttling.base import MAX_TIMES, Rate, Window, digest
 
 
 def whoever(request: Any) -> str:
@@ -78,9 +78,9 @@ def test_rates_that_hold(throttle: Throttle, rates: list[Any]) -> None:
 
 def test_window_keeps_single_times_as_long_as_they_are_few() -> None:
     """Then parts of the period, of which there are never more than so many."""
-    assert Window("a", "x", Rate(GRAINS, 60)).grain == 1
-    assert Window("a", "x", Rate(GRAINS + 1, 60)).grain == 60_000_000 // GRAINS
-    assert Window("a", "x", Rate(10**9, 1)).grain == 1_000_000 // GRAINS
+    assert Window("a", "x", Rate(MAX_TIMES, 60)).resolution == 1
+    assert Window("a", "x", Rate(MAX_TIMES + 1, 60)).resolution == 60_000_000 // MAX_TIMES
+    assert Window("a", "x", Rate(10**9, 1)).resolution == 1_000_000 // MAX_TIMES
 
 
 def test_windows_of_different_owners_and_names_have_different_keys() -> None:

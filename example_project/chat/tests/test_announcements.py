@@ -77,5 +77,5 @@ class AnnouncementTests(TestCase):
         self.assertContains(self.client.get("/rooms/lobby/"), 'action="/announcements/"')
 
     def test_the_command_says_that_it_reaches_nobody_without_redis(self):
-        with self.assertRaisesMessage(CommandError, "reaches no other process"):
+        with self.assertRaisesMessage(CommandError, "does not reach other processes"):
             call_command("routesock_broadcast", "room:lobby", "announcement", '{"text": "We restart at noon."}')

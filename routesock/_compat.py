@@ -1,0 +1,198 @@
+"""Private parts of asyncio, asgiref, Channels, Django and ``json`` that routesock uses: here and nowhere else.
+
+Each of them may change in any release of its owner. ``tests/test_compat.py`` has a test for each, which says what
+stops working then. ``setup.cfg`` has the upper bounds. Adapters of optional libraries keep theirs to themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future
+from json import JSONEncoder
+from json import encoder as json_encoder
+from typing import Any, Final, cast
+
+from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext
+from channels.auth import get_user
+from channels.consumer import SyncConsumer
+from channels.layers import InMemoryChannelLayer
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.dispatch import Signal
+from django.utils.functional import LazyObject, empty
+
+# asyncio
+
+enter_task: Final[Any] = asyncio._enter_task
+"""Makes a task the current one of a loop. "Extending", in asyncio's documentation, names it for those who step
+coroutines themselves."""
+
+leave_task: Final[Any] = asyncio._leave_task
+"""Undoes :data:`enter_task`."""
+
+# asgiref: which thread runs the sync work of a context
+
+
+def submit_to_shared_thread(work: Callable[[], None]) -> Future[None]:
+    """Run ``work`` in the thread that ``sync_to_async`` uses for contexts without a thread of their own."""
+    return SyncToAsync.single_thread_executor.submit(work)
+
+
+def clear_deadlock_mark() -> None:
+    """Remove the mark that this context waits for its thread.
+
+    The tasks of a socket share one context. To asgiref, a call of one task while another waits looks like a call from
+    inside the other one, which would deadlock, so it refuses it.
+    """
+    SyncToAsync.deadlock_context.set(False)
+
+
+def assign_thread(key: ThreadSensitiveContext, executor: Executor) -> None:
+    """Use ``executor`` for the sync work of contexts that have ``key``."""
+    SyncToAsync.context_to_thread_executor[key] = cast(Any, executor)
+
+
+def release_thread(key: ThreadSensitiveContext) -> None:
+    """Forget the executor of ``key``."""
+    SyncToAsync.context_to_thread_executor.pop(key, None)
+
+
+def thread_key(context: contextvars.Context | None = None) -> Any:
+    """The key of ``context``, by default the current one; ``None`` if it has none."""
+    if context is None:
+        return SyncToAsync.thread_sensitive_context.get(None)
+    return context.get(SyncToAsync.thread_sensitive_context)
+
+
+def set_thread_key(context: contextvars.Context, key: ThreadSensitiveContext) -> None:
+    """Give ``context`` the key of its thread."""
+    context.run(SyncToAsync.thread_sensitive_context.set, key)
+
+
+def has_waiting_thread(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a thread waits for ``loop`` in ``async_to_sync`` and runs the loop's sync work meanwhile."""
+    return loop in AsyncToSync.loop_thread_executors
+
+
+def add_waiting_thread(loop: asyncio.AbstractEventLoop, executor: Executor) -> None:
+    """Let ``executor`` run the sync work of ``loop``; asgiref only ever submits to it."""
+    AsyncToSync.loop_thread_executors[loop] = cast(Any, executor)
+
+
+def remove_waiting_thread(loop: asyncio.AbstractEventLoop) -> None:
+    """Undo :func:`add_waiting_thread`."""
+    del AsyncToSync.loop_thread_executors[loop]
+
+
+def thread_notes() -> dict[str, Any]:
+    """What asgiref notes for the current thread: among it the loop whose sync work the thread runs."""
+    return vars(SyncToAsync.threadlocal)
+
+
+# Channels
+
+dispatch_in_thread: Final[Callable[[Any, dict[str, Any]], None]] = cast(Any, vars(SyncConsumer)["dispatch"]).func
+"""``SyncConsumer.dispatch`` without its decorator, to be called in a thread."""
+
+get_user_in_thread: Final[Callable[[dict[str, Any]], Any]] = vars(get_user)["func"]
+"""``channels.auth.get_user`` without its decorator, to be called in a thread."""
+
+MIN_CAPACITY: Final = 1000
+"""Messages. Channels' default of 100 is meant for one socket; a process that is busy for 0.1 s exceeds it."""
+
+_SUFFIX: Final = ".routesock"
+
+_HUBS: Final = re.compile(r"[^!]+![^!]*\.routesock\Z")
+
+
+def hub_channel(layer: Any, channel: str) -> str:
+    """``channel``, a new one of ``layer``, with a suffix by which :func:`ensure_capacity` knows a hub's channel."""
+    return channel + _SUFFIX if _capacities(layer) is not None and "!" in channel else channel
+
+
+def ensure_capacity(layer: Any) -> None:
+    """Let ``layer`` keep at least :data:`MIN_CAPACITY` messages for each hub. The senders decide on that.
+
+    A ``channel_capacity`` in the project's settings that matches such a channel takes precedence.
+    """
+    capacities = _capacities(layer)
+    if capacities is not None and not any(pattern is _HUBS for pattern, _ in capacities):
+        capacities.append((_HUBS, max(MIN_CAPACITY, layer.capacity)))
+
+
+def _capacities(layer: Any) -> list[tuple[re.Pattern[str], int]] | None:
+    """The capacities by channel name of a layer that inherits them from Channels' base class."""
+    capacities = getattr(layer, "channel_capacity", None)
+    return capacities if isinstance(capacities, list) and isinstance(getattr(layer, "capacity", None), int) else None
+
+
+def keeps_channel(layer: Any, channel: str) -> bool:
+    """Whether ``layer`` keeps ``channel`` in this process, as channels_redis' pub/sub layer does from its creation."""
+    channels = getattr(layer, "channels", None)
+    return isinstance(channels, dict) and channel in channels
+
+
+def reaches_other_processes(layer: Any) -> bool:
+    """Whether ``layer`` has groups that reach other processes."""
+    return layer.__class__ is not InMemoryChannelLayer and "groups" in getattr(layer, "extensions", ())
+
+
+# Django
+
+
+def thread_of(connection: BaseDatabaseWrapper) -> int | None:
+    """The ``ident`` of the thread that has opened ``connection``; ``None`` if Django no longer says."""
+    return getattr(connection, "_thread_ident", None)
+
+
+def is_test_case_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the outermost transaction that is open on ``connection`` is that of a ``TestCase``."""
+    blocks: list[Any] = connection.atomic_blocks
+    return bool(blocks and blocks[0]._from_testcase)
+
+
+def live_receivers(signal: Signal, sender: type) -> list[Callable[..., Any]]:
+    """The sync receivers of ``signal`` for ``sender``."""
+    receivers: Any = signal._live_receivers(sender)
+    # Since Django 5.0 a tuple: sync receivers, async ones.
+    return list(receivers[0] if isinstance(receivers, tuple) else receivers)
+
+
+def unwrap_lazy_user(user: LazyObject[Any]) -> Any:
+    """The object inside a lazy ``user``. Channels' ``AuthMiddleware`` replaces the one inside, but not this one."""
+    if user._wrapped is empty:
+        user._setup()
+    return user._wrapped
+
+
+def forget_permissions(user: Any) -> None:
+    """Remove from ``user`` the permissions that Django's authentication backends cache on it."""
+    for name in [name for name in vars(user) if name.endswith("_perm_cache")]:
+        delattr(user, name)
+
+
+# json
+
+
+def c_encoder(encoder: JSONEncoder) -> Callable[[Any, int], Iterable[str]] | None:
+    """The C function that ``encoder.encode`` sets up anew for each value; ``None`` without the C accelerator.
+
+    It keeps no markers: these are a dict that would have to be emptied after every failure. A circular value is a
+    ``RecursionError`` then, instead of a ``ValueError``.
+    """
+    make: Callable[..., Callable[[Any, int], Iterable[str]]] | None = getattr(json_encoder, "c_make_encoder", None)
+    if make is None:
+        return None
+    return make(
+        None,
+        encoder.default,
+        json_encoder.encode_basestring_ascii,
+        None,
+        encoder.key_separator,
+        encoder.item_separator,
+        False,
+        False,
+        False,
+    )
