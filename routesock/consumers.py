@@ -46,6 +46,23 @@ class ChannelName:
         return name
 
 
+class ChannelLayer:
+    """The attribute ``channel_layer`` of a consumer, which remembers the groups of the consumer's own channel.
+
+    It is made when it is first used, as most sockets use no groups of Channels' own.
+    """
+
+    def __get__(self, consumer: Any, owner: type) -> Any:
+        if consumer is None:
+            return self
+        connection = vars(consumer).get("_routesock_connection")
+        membership = None if connection is None else connection.membership
+        if membership is None:
+            raise AttributeError(f"{owner.__name__!r} object has no attribute 'channel_layer'")
+        consumer.channel_layer = RememberingLayer(membership)
+        return consumer.channel_layer
+
+
 class RouteMixin:
     """Routes frames to the methods of a WebSocket consumer that are decorated with :func:`~routesock.route`.
 
@@ -86,8 +103,8 @@ class RouteMixin:
     setting ``CONCURRENCY``."""
 
     route_overflow: ClassVar[str | Unset] = UNSET
-    """``"close"`` or ``"drop"``, for a socket with too many frames that its client does not read. The first closes it,
-    the second drops the oldest push. The default is the setting ``OVERFLOW``."""
+    """What happens when too many frames wait for a slow client. ``"close"`` closes the socket, ``"drop"`` drops the
+    oldest push. The default is the setting ``OVERFLOW``."""
 
     route_dedicated_threads: ClassVar[bool] = False
     """Whether the sync work of each socket, queries above all, runs in one of ``DB_THREADS`` dedicated threads instead
@@ -127,8 +144,10 @@ class RouteMixin:
     :class:`~routesock.socket.SyncSocket`, whose methods block."""
 
     if TYPE_CHECKING:
+        channel_layer: Any
         channel_name: str
     else:
+        channel_layer = ChannelLayer()
         channel_name = ChannelName()
 
     _routesock: ClassVar[ConsumerPlan]
@@ -163,12 +182,13 @@ async def _serve(consumer: Any, compiled: ConsumerPlan, receive: Any, send: Any,
     gate: Gate | None = consumer.scope.get(GATE)
     if gate is not None:
         gate.enter(consumer.scope)
+    consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
     ending = await _refused(consumer, compiled, gate, stack)
-    membership = await _join_channel_layer(consumer, listens=ending is None)
+    membership = None if layer is None or ending is not None else Membership(layer, await layer.new_channel())
     connection = Connection(consumer, compiled, receive, membership, send, context, gate)
     consumer._routesock_connection = connection
-    if membership is not None and not isinstance(type(consumer).channel_name, ChannelName):
-        consumer.channel_name = connection.listen()  # over the class's own, as under Channels
+    if membership is not None:
+        _set_channel(consumer, membership, connection)
     consumer.base_send = async_to_sync(connection.send) if compiled.sync else connection.send
     if ending is None and sockets.draining:
         ending = restart_ending(sockets.retry_after())
@@ -199,19 +219,20 @@ async def _refused(consumer: Any, compiled: ConsumerPlan, gate: Gate | None, sta
     slot = take_slot(consumer.scope)
     if slot is None:
         return TOO_MANY
-    stack.callback(slot.give_back)
+    if slot.is_counted or gate is not None:
+        stack.callback(slot.give_back)
     if gate is None:
         return await compiled.door.ending(consumer)
     gate.keep(slot)  # the socket is counted for its user, and throttled, once the client has passed
     return None
 
 
-async def _join_channel_layer(consumer: Any, *, listens: bool) -> Membership | None:
-    """Give ``consumer`` its channel layer, as Channels does, and a channel if it ``listens``."""
-    consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
-    if layer is None or not listens:
-        return None
-    membership = Membership(layer, await layer.new_channel())
-    consumer.channel_layer = RememberingLayer(membership)
-    consumer.channel_receive = partial(layer.receive, membership.channel)
-    return membership
+def _set_channel(consumer: Any, membership: Membership, connection: Connection) -> None:
+    """Give ``consumer`` what Channels gives it for its channel, over attributes of its class as under Channels."""
+    consumer.channel_receive = partial(membership.layer.receive, membership.channel)
+    if isinstance(type(consumer).channel_layer, ChannelLayer):
+        del consumer.channel_layer
+    else:
+        consumer.channel_layer = RememberingLayer(membership)
+    if not isinstance(type(consumer).channel_name, ChannelName):
+        consumer.channel_name = connection.listen()

@@ -342,7 +342,7 @@ async def test_a_name_has_at_most_128_characters(name: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=140) | st.sampled_from(["raw.\x00.x-\ud800", "raw.1.x-"]))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_name_is_answered_and_joins_no_other_group(name: str) -> None:
     async def run() -> None:
         async with socket(Rooms) as client:

@@ -53,8 +53,8 @@ class Connection:
 
     __slots__ = (
         "__weakref__", "_cause", "_compiled", "_consumer", "_dispatcher", "_end_task", "_layer_reader", "_liveness",
-        "_member", "_membership", "_message", "_queue", "_reader", "_receive", "_send", "_send_queue", "_state",
-        "_subscriptions", "_tasks", "_watcher", "_writer", "grace",
+        "_member", "_message", "_queue", "_reader", "_receive", "_send", "_send_queue", "_state",
+        "_subscriptions", "_tasks", "_watcher", "_writer", "grace", "membership",
     )  # fmt: skip
 
     def __init__(
@@ -72,7 +72,7 @@ class Connection:
         self._compiled = compiled
         self._receive = receive
         self._send = send
-        self._membership = membership
+        self.membership = membership
         self._member: Member | None = None
         self._subscriptions: Subscriptions | None = None
         self._layer_reader: LayerReader | None = None
@@ -190,8 +190,8 @@ class Connection:
 
     async def _end(self) -> None:
         state, tasks, dispatcher = self._state, self._tasks, self._dispatcher
-        if self._membership is not None:
-            self._membership.leaving()
+        if self.membership is not None:
+            self.membership.leaving()
         # A client that sends and leaves must not lose its message: what runs has a grace period, all else is cancelled.
         graced = {job.task for job in self._queue.running() if not dispatcher.drop_at_disconnect(job)}
         if self._subscriptions is not None:
@@ -213,8 +213,8 @@ class Connection:
             state.advance(Phase.ENDED)
             if self._member is not None:
                 await self._member.leave_all()
-            if self._membership is not None:
-                await self._membership.leave_all()
+            if self.membership is not None:
+                await self.membership.leave_all()
             if state.opened_at is not None:
                 instrumentation.socket_has_ended(self._consumer, self._message.get("code", 1005), state.opened_at)
             self._forget_login()
@@ -301,10 +301,10 @@ class Connection:
 
         May be called in any thread.
         """
-        if self._membership is None:
+        if self.membership is None:
             return None
-        self._cause.get_loop().call_soon_threadsafe(self._listen, self._membership)
-        return self._membership.channel
+        self._cause.get_loop().call_soon_threadsafe(self._listen, self.membership)
+        return self.membership.channel
 
     def _listen(self, membership: Membership) -> None:
         if self._layer_reader is None and self._state.phase < Phase.GONE:
@@ -314,7 +314,7 @@ class Connection:
 
     @property
     def _layer(self) -> Any:
-        return None if self._membership is None else self._membership.layer
+        return None if self.membership is None else self.membership.layer
 
     def _open_member(self) -> Member:
         if self._member is None:

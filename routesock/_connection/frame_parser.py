@@ -12,9 +12,9 @@ from .. import conf
 from .._pipeline.compiler import ConsumerPlan
 from .._wire import codec
 from .._wire.frames import Auth, Cancel, Decision, Of, Ping, Refusal
-from .._wire.messages import Request, RequestId
+from .._wire.messages import NO_HEADERS, Request, RequestId
 from ..auth.authenticators import AUTHENTICATORS
-from ..dialects import MAX_ROUTE_CHARS, Frame
+from ..dialects import MAX_ID_CHARS, MAX_ROUTE_CHARS, Frame, plain_keys
 from ..exceptions import DuplicateRequest, InvalidEnvelope, ParseError, TooLarge, UnknownRoute
 
 _CONTROL: Final = ("PING", "CANCEL")
@@ -38,13 +38,14 @@ class FrameParser:
 
     __slots__ = (
         "_compiled", "_consumer", "_control_names", "_decoder_waits", "_dialect", "_has_own_code", "_in_flight",
-        "_max_depth", "_max_frame", "_plans",
+        "_keys", "_max_depth", "_max_frame", "_plans",
     )  # fmt: skip
 
     def __init__(self, consumer: Any, compiled: ConsumerPlan, in_flight: Container[RequestId]) -> None:
         self._consumer = consumer
         self._compiled = compiled
         self._dialect = compiled.dialect
+        self._keys = plain_keys(compiled.dialect)
         self._plans = compiled.plans
         self._in_flight = in_flight
         self._max_frame: int = conf.get("MAX_FRAME")
@@ -75,6 +76,10 @@ class FrameParser:
 
     def content(self, content: Any, *, too_large: bool = False) -> Decision:
         """Decide about a frame with this decoded ``content``."""
+        if self._keys is not None and type(content) is dict and not too_large:
+            request = self._plain_request(content, *self._keys)
+            if request is not None:
+                return request
         if not isinstance(content, dict):
             return self._foreign_or(Refusal(InvalidEnvelope("A request is a JSON object.")))
         name = self._dialect.route(content)
@@ -98,6 +103,25 @@ class FrameParser:
         if id is None and self._plans[name].streams:
             return Refusal(InvalidEnvelope("A stream is asked for with an id, to which its items belong."), name)
         return request
+
+    def _plain_request(self, frame: Frame, route: str, id: str, payload: str, headers: str) -> Request | None:
+        """Return the request in ``frame`` if it is like most requests, else ``None``; then :meth:`content` decides.
+
+        That is a request of a registered route, with a text as its id, and without headers. The arguments are the
+        dialect's keys: looking them up here is several times as fast as four calls of its methods.
+        """
+        name = frame.get(route)
+        key = frame.get(id)
+        if (
+            type(name) is str
+            and type(key) is str
+            and len(key) <= MAX_ID_CHARS
+            and frame.get(headers) is None
+            and name in self._plans
+            and key not in self._in_flight
+        ):
+            return Request(name, key, frame.get(payload), NO_HEADERS, self._consumer)
+        return None
 
     def _decoded(self, text: str, *, too_large: bool) -> Decision:
         """Decide with the consumer's own ``decode_json``, here and now unless it waits."""

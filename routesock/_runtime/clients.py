@@ -86,6 +86,11 @@ class ConnectionSlot:
         """Count for ``key`` too."""
         self._keys = (*self._keys, key)
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether there is anything to give back."""
+        return bool(self._keys)
+
     def give_back(self) -> None:
         """Stop counting the socket. Does nothing the second time."""
         keys, self._keys = self._keys, ()

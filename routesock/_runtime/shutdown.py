@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, Final, Protocol
 
 from .. import conf
-from .supervision import Guard, safe_logger
+from .supervision import Guard, plain_task, safe_logger
 
 logger: Final = safe_logger("routesock.socket")
 
@@ -135,7 +135,7 @@ class DrainingHandler:
             self._loop.call_soon_threadsafe(self._sockets.hurry)
 
     def _begin(self, signum: int) -> None:
-        self._task = self._loop.create_task(self._drain(signum))
+        self._task = plain_task(self._drain(signum), self._loop)
 
     async def _drain(self, signum: int) -> None:
         try:
