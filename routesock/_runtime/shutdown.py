@@ -43,6 +43,7 @@ class Drainable(Protocol):
     @property
     def grace(self) -> float:
         """Seconds that running handlers have to end."""
+        ...
 
     def drain(self, retry_after: float) -> None:
         """Begin to end: accept no requests, let running ones end, then send ``retry_after`` and close."""
