@@ -98,7 +98,7 @@ class Connection:
             stop=self.stop,
         )  # fmt: skip
         concurrency = conf.get("CONCURRENCY") if compiled.concurrency is UNSET else compiled.concurrency
-        self._queue = JobQueue(self._dispatcher, state, tasks, compiled.beside, concurrency)
+        self._queue = JobQueue(self._dispatcher, state, tasks, concurrency)
         self._liveness = watch(
             compiled.limits,
             ping=self._ping_soon,
@@ -106,7 +106,9 @@ class Connection:
             is_busy=lambda: bool(self._queue.running()),
             is_signed_in=lambda: is_signed_in(consumer.scope),
         )
-        self._reader = ClientReader(receive, consumer, self._dispatcher, self._queue, state, self._liveness, self.stop)
+        self._reader = ClientReader(
+            receive, consumer, self._dispatcher, self._queue, state, self._liveness, compiled.beside, self.stop
+        )
 
     # The life of the socket
 
@@ -251,7 +253,7 @@ class Connection:
         that saves, acknowledges and notifies others must get to its end.
         """
         state = self._state
-        if not state.may_send:
+        if state.is_gone:
             return
         kind = FrameKind.OWN
         if message["type"] != "websocket.send":

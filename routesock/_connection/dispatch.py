@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 from .. import conf
 from .._compat import dispatch_in_thread
 from .._pipeline.compiler import ConsumerPlan
+from .._pipeline.plan import RequestPlan
 from .._runtime import database, instrumentation
 from .._runtime.callables import runs
 from .._wire.frames import OURS, Auth, Cancel, Decision, Of, Ping, Refusal
@@ -24,7 +25,7 @@ from ..exceptions import Cancelled, DeadlineExceeded, RoutesockError
 from ..signals import request_started
 from ..typing import UNSET
 from .frame_parser import FrameParser
-from .queue.jobs import DONE, PENDING, RUNNING, WAITING, EventJob, Job, ReplyStatus
+from .queue.jobs import DONE, PENDING, QUEUED, RUNNING, WAITING, EventJob, Job, ReplyStatus
 from .receive_hook import ReceiveHook, current_job
 from .sending.frame_writer import FrameWriter
 from .sending.send_queue import ANSWER, REPLY
@@ -93,22 +94,25 @@ class Dispatcher:
 
     async def run(self, job: Job) -> None:
         """Run ``job`` and answer it. Raises only the cancellation at the end of the socket."""
-        if job.stage is not WAITING:  # as one does that runs in parallel
+        if job.stage is QUEUED:  # else it runs in parallel, and waits from the beginning
             job.stage = RUNNING
+        request = job.decision
         try:
-            if job.decision is _DECODER:
-                await self.decode(job)
-            if self._guarded or type(job.decision) not in OURS:
-                await self._run_consumer_code(job)
+            if type(request) is Request and not self._guarded:  # as result_of() does, without another coroutine
+                plan = self._prepare(job, request)
+                try:
+                    job.result = await plan.run(request, self._middleware)
+                except BaseException as exc:
+                    job.result = self._handler_failure(job, request, exc)
             else:
-                job.result = await self.result_of(job)
+                await self._run_other(job)
             cancelled = job.reply is not PENDING
             job.stage = DONE
             if not cancelled and job.task.cancelling() and not self._state.ends_jobs:
                 await _absorb_cancellation(job.task)
             if self.in_flight or job.timer is not None:
                 self.forget(job)
-            if job.result is not None and not cancelled:
+            if job.result is not None and job.reply is PENDING:
                 await self.answer(job)
         except asyncio.CancelledError:
             # Its request was cancelled, or the handler had its own task cancelled a little later.
@@ -119,6 +123,14 @@ class Dispatcher:
         else:
             if cancelled:  # and the handler ignored that
                 uncancel(job.task)
+
+    async def _run_other(self, job: Job) -> None:
+        if job.decision is _DECODER:
+            await self.decode(job)
+        if self._guarded or type(job.decision) not in OURS:
+            await self._run_consumer_code(job)
+        else:
+            job.result = await self.result_of(job)
 
     def add(self, job: Job) -> None:
         """Let a CANCEL find ``job``. Its id is taken from now on."""
@@ -145,6 +157,13 @@ class Dispatcher:
         if type(request) is Refusal:
             return request
         assert type(request) is Request
+        plan = self._prepare(job, request)
+        try:
+            return await plan.run(request, self._middleware)
+        except BaseException as exc:
+            return self._handler_failure(job, request, exc)
+
+    def _prepare(self, job: Job, request: Request) -> RequestPlan:
         if job.stage is WAITING and job.timer is None and job.reply is PENDING:  # what the frame asks for is known now
             self.started_waiting(job)
         plan = self._plans[request.route]
@@ -154,12 +173,13 @@ class Dispatcher:
             request._began = perf_counter()
             if request_started.receivers:
                 instrumentation.announce(request)
-        try:
-            return await plan.run(request, self._middleware)
-        except BaseException as exc:  # a handler may raise SystemExit or a CancelledError itself: that is a 500 as well
-            if self._is_from_outside(job, exc):
-                raise
-            return self._failure(request, exc)
+        return plan
+
+    def _handler_failure(self, job: Job, request: Request, exc: BaseException) -> Refusal:
+        """Return the answer to ``exc``, which is being handled; re-raise what does not come from the handler."""
+        if self._is_from_outside(job, exc):  # a handler may raise SystemExit or a CancelledError itself: a 500 as well
+            raise exc
+        return self._failure(request, exc)
 
     async def _emit(self, job: Job, item: Any) -> None:
         """Send one item of a stream. While the client does not read, its generator and its deadline stand still."""
@@ -171,16 +191,16 @@ class Dispatcher:
         job.decision.started = None
         job.restart_timer(self._expired)
 
-    async def answer(self, job: Job) -> None:
-        """Send the result of ``job``, once."""
-        if job.reply is not PENDING or job.result is None:
-            return
+    def answer(self, job: Job) -> Awaitable[None]:
+        """Send the result of ``job``, whose reply must be pending."""
         job.reply = _SENT
+        request = job.decision if type(job.decision) is Request else None
         kind = ANSWER if job.task is self._state.current_task else REPLY
         if isinstance(job.result, Refusal):
-            await self.writer.refuse(job.result, job.decision if type(job.decision) is Request else None, kind)
-        elif type(job.decision) is Request:
-            await self.writer.reply(job.decision, job.result, kind)
+            return self.writer.refuse(job.result, request, kind)
+        if request is None or job.result is None:
+            return _nothing()
+        return self.writer.reply(request, job.result, kind)
 
     def forget(self, job: Job) -> None:
         """Stop the deadline of ``job``. Its id may be used again."""
@@ -328,6 +348,10 @@ class Dispatcher:
         elif isinstance(decision, Auth):
             assert self._refresh is not None
             _ = self._tasks.start_apart(self._refresh.answer(decision))
+
+
+async def _nothing() -> None:
+    """Do nothing."""
 
 
 async def _absorb_cancellation(task: asyncio.Task[Any]) -> None:

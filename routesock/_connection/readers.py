@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from enum import Enum
 from itertools import count
 from typing import Any, Final
@@ -53,7 +53,7 @@ def _raise_if_ended(state: SocketState, task: asyncio.Task[Any]) -> None:
 
     Otherwise it comes from a handler that had its own task cancelled, and reading goes on.
     """
-    if state.ends_tasks:
+    if state.is_gone:
         raise
     uncancel(task)
 
@@ -71,7 +71,7 @@ class ClientReader(JobSource):
     """
 
     __slots__ = (
-        "_consumer", "_dispatcher", "_liveness", "_queue", "_receive", "_stop",
+        "_consumer", "_dispatcher", "_liveness", "_parallel_routes", "_parse", "_queue", "_receive", "_stop",
     )  # fmt: skip
 
     def __init__(
@@ -82,12 +82,15 @@ class ClientReader(JobSource):
         queue: JobQueue,
         state: SocketState,
         liveness: Liveness | None,
+        parallel_routes: Container[str],
         stop: Callable[[dict[str, Any]], None],
     ) -> None:
         super().__init__(conf.get("MAX_QUEUED"), state)
         self._receive = receive
         self._consumer = consumer
         self._dispatcher = dispatcher
+        self._parallel_routes = parallel_routes
+        self._parse = dispatcher.parser.frame
         self._queue = queue
         self._liveness = liveness
         self._stop = stop
@@ -108,13 +111,13 @@ class ClientReader(JobSource):
             action, decision = self._classify(message)
             if action is _SUBMIT:
                 job = Job(self, message, decision, task)
-                if type(decision) is Request:
-                    submitted = await self._queue.submit_request(job, decision.route)
+                if type(decision) is Request and decision.route in self._parallel_routes:
+                    submitted = await self._queue.submit_parallel(job)
                 else:
                     submitted = await self._queue.submit(job)
                 if submitted is NO_SLOT:
                     await self._refuse(decision)
-                if submitted is HANDED_OVER or self._state.ends_tasks:  # which may wait for this task
+                if submitted is HANDED_OVER or self._state.is_gone:  # which may wait for this task
                     return
             elif action is _ACT:
                 assert decision is not None
@@ -129,18 +132,17 @@ class ClientReader(JobSource):
             return _STOP, None
         if self._state.is_closing:
             return _IGNORED
-        decision = self._decide(message) if kind == "websocket.receive" else None
+        decision: Decision | None = None
+        if kind == "websocket.receive":
+            try:
+                decision = self._parse(message)
+            except Exception as exc:  # of a dialect that did not expect such a frame
+                decision = Refusal(instrumentation.internal_error(exc, "Reading a frame", self._consumer))
         if self._liveness is not None:
             self._liveness.heard(heartbeat=type(decision) is Ping or decision is Of.PONG)
         if decision is None or type(decision) is Request or not self._dispatcher.acts_at_once(decision):
             return _SUBMIT, decision
         return _ACT, decision
-
-    def _decide(self, message: dict[str, Any]) -> Decision:
-        try:
-            return self._dispatcher.parser.frame(message)
-        except Exception as exc:  # of a dialect that did not expect such a frame
-            return Refusal(instrumentation.internal_error(exc, "Reading a frame", self._consumer))
 
     async def _refuse(self, decision: Decision | None) -> None:
         if isinstance(decision, OURS):
@@ -175,7 +177,7 @@ class LayerReader(JobSource):
                 if await self._queue.submit(job) is HANDED_OVER:
                     return
                 del job
-            if self._state.ends_tasks:
+            if self._state.is_gone:
                 return
 
     def weight_of(self, message: dict[str, Any]) -> int:
@@ -228,7 +230,7 @@ class EventReader(JobSource):
                 if number % FAIR_SHARE == 0:
                     await asyncio.sleep(0)
             except asyncio.CancelledError:  # from a handler that had its own task cancelled a little later
-                if self._state.ends_tasks:
+                if self._state.is_gone:
                     raise
                 uncancel(task)
         self._reading = False

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Container, Coroutine, Generator
+from collections.abc import Awaitable, Generator
 from enum import Enum
+from itertools import count
 from types import coroutine
 from typing import Any, Final
 
@@ -39,28 +40,17 @@ NO_SLOT: Final = Submitted.NO_SLOT
 class JobQueue:
     """Runs the jobs of one socket: in order, at most one at a time, and requests of parallel routes beside that.
 
-    Args:
-        parallel_routes: The names of the parallel routes.
-        concurrency: How many of their requests may run at a time.
+    ``concurrency`` is how many of the latter may run at a time.
     """
 
     __slots__ = (
-        "_busy", "_concurrency", "_dispatcher", "_parallel", "_parallel_routes", "_queue", "_reader", "_state",
-        "_tasks", "current",
+        "_busy", "_concurrency", "_dispatcher", "_parallel", "_queue", "_reader", "_state", "_tasks", "current",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        state: SocketState,
-        tasks: Tasks,
-        parallel_routes: Container[str],
-        concurrency: int,
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, state: SocketState, tasks: Tasks, concurrency: int) -> None:
         self._dispatcher = dispatcher
         self._state = state
         self._tasks = tasks
-        self._parallel_routes = parallel_routes
         self._concurrency = concurrency
         self._parallel: ParallelQueue | None = None  # most sockets never need one
         self._queue: deque[Job] | None = None
@@ -69,19 +59,22 @@ class JobQueue:
         self.current: Job | None = None
         """The job that runs in the order."""
 
-    async def submit_request(self, job: Job, route: str) -> Submitted:
-        """Submit a request to the queue that its route belongs to."""
-        if route not in self._parallel_routes:
-            return await self.submit(job)
+    def submit_parallel(self, job: Job) -> Awaitable[Submitted]:
+        """Run or queue a request of a parallel route."""
         if self._parallel is None:
             self._parallel = ParallelQueue(self._dispatcher, self._state, self._tasks, self._concurrency)
-        return await self._parallel.submit(job)
+        return self._parallel.submit(job)
 
-    async def submit(self, job: Job) -> Submitted:
+    def submit(self, job: Job) -> Awaitable[Submitted]:
         """Run ``job`` in this task if no other runs, else queue it.
 
         A request or refusal that finds no slot in time is not queued.
         """
+        if self._busy or not self._state.may_dispatch:
+            return self._submit_later(job)
+        return self._run(job)
+
+    async def _submit_later(self, job: Job) -> Submitted:
         state = self._state
         while self._busy and state.may_dispatch:
             if job.enqueue(self):
@@ -94,19 +87,7 @@ class JobQueue:
                 return NO_SLOT
         if not state.may_dispatch:  # before the job came, or while it waited for a slot
             return NO_SLOT
-        self._reader = job.source
-        self.current = job
-        state.current_task = job.task
-        await _stepped(self._dispatcher.run(job), self._suspended)
-        state.current_task = self.current = None
-        if not self._busy:
-            self._reader = None
-            return READ_ON
-        state.job_done()
-        await self._run_queued(job.task)
-        self._busy = False
-        reader, self._reader = self._reader, None
-        return READ_ON if reader is not None else HANDED_OVER
+        return await self._run(job)
 
     def remove(self, job: Job) -> None:
         """Take a queued job out."""
@@ -151,22 +132,48 @@ class JobQueue:
 
     # Running them in order
 
-    async def _run_queued(self, task: asyncio.Task[Any]) -> None:
-        # The queue stays busy when others have a turn: a frame that is read meanwhile is queued behind.
-        state = self._state
-        done = 0
-        while self._queue:
+    @coroutine
+    def _run(self, job: Job) -> Generator[Any, Any, Submitted]:
+        """Run ``job``, and then what was queued behind it if it has waited.
+
+        Each runs from its first step to its last in the current task, so ``asyncio.timeout``, task groups and
+        cancellation work inside it as they do everywhere.
+        """
+        state, task = self._state, job.task
+        self._reader = job.source
+        for number in count():
+            self.current = job
+            state.current_task = task
+            steps = self._dispatcher.run(job)
+            watching = True
+            try:
+                future = steps.send(None)
+                while True:
+                    if watching and self._suspended():
+                        watching = False
+                    try:
+                        yield future
+                    except BaseException as exc:  # a cancellation, or the generator's close: both belong to the job
+                        future = steps.throw(exc)
+                    else:
+                        future = steps.send(None)
+            except StopIteration:
+                state.current_task = self.current = None
+            if not self._busy:
+                self._reader = None
+                return READ_ON
+            state.job_done()
+            # The queue stays busy when others have a turn: a frame that is read meanwhile is queued behind.
+            if number and number % FAIR_SHARE == 0:
+                yield from self._let_others_run(task).__await__()
+            if not self._queue:
+                break
             job = self._queue.popleft()
             job.dequeue()
             job.task = task
-            self.current = job
-            state.current_task = task
-            await _stepped(self._dispatcher.run(job), self._suspended)
-            state.current_task = self.current = None
-            state.job_done()
-            done += 1
-            if done % FAIR_SHARE == 0:
-                await self._let_others_run(task)
+        self._busy = False
+        reader, self._reader = self._reader, None
+        return READ_ON if reader is not None else HANDED_OVER
 
     def _suspended(self) -> bool:
         """Called when the current job suspends. Returns ``True`` if it need not be called again for this job."""
@@ -190,29 +197,6 @@ class JobQueue:
             if not self._state.may_dispatch:
                 raise
             uncancel(task)
-
-
-@coroutine
-def _stepped(job: Coroutine[Any, Any, None], suspended: Callable[[], bool]) -> Generator[Any, Any, None]:
-    """Await ``job``, and call ``suspended`` each time it suspends, until that returns ``True``.
-
-    The job runs in the current task from its first step to its last: ``asyncio.timeout``, task groups and cancellation
-    work inside it as they do everywhere.
-    """
-    watching = True
-    try:
-        future = job.send(None)
-        while True:
-            if watching and suspended():
-                watching = False
-            try:
-                yield future
-            except BaseException as exc:  # a cancellation, or the generator's close: both belong to the job
-                future = job.throw(exc)
-            else:
-                future = job.send(None)
-    except StopIteration:
-        return
 
 
 class ParallelQueue:

@@ -40,7 +40,8 @@ def is_plain(compiled: ConsumerPlan) -> bool:
 
 def encoded(frame: Frame, max_bytes: int) -> str:
     """Return ``frame`` as JSON. Raises what encoding raises, and ``FrameTooLarge`` for more than ``max_bytes``."""
-    return _checked(serialise(frame), max_bytes)
+    text = serialise(frame)
+    return text if len(text) <= max_bytes else _checked(text, max_bytes)  # it is ASCII
 
 
 def _checked(text: str, max_bytes: int) -> str:
@@ -74,12 +75,9 @@ class FrameWriter:
             return self.write_text(encoded(frame, self._max_bytes), kind)
         return self._write_as_consumer(frame, kind)
 
-    async def write_text(self, text: str, kind: FrameKind) -> None:
+    def write_text(self, text: str, kind: FrameKind) -> Coroutine[Any, Any, None]:
         """Send a frame that is encoded already, past the consumer's own methods. Never raises."""
-        try:
-            await self._queue.write({"type": "websocket.send", "text": text}, kind)
-        except Exception as exc:
-            self._log_not_sent(exc)
+        return self._queue.write({"type": "websocket.send", "text": text}, kind, self._log_not_sent)
 
     def may_drop_push(self) -> bool:
         """As :meth:`SendQueue.may_drop_push`."""
@@ -91,7 +89,12 @@ class FrameWriter:
         try:
             if request.id is not None or status >= 400:
                 payload = None if status == 204 else reply.payload
-                await self.write(self._dialect.reply(request.route, request.id, status, payload, reply.headers), kind)
+                frame = self._dialect.reply(request.route, request.id, status, payload, reply.headers)
+                if self.is_plain:
+                    text = encoded(frame, self._max_bytes)
+                    await self._queue.write({"type": "websocket.send", "text": text}, kind, self._log_not_sent)
+                else:
+                    await self._write_as_consumer(frame, kind)
         except Exception as exc:
             status = 500
             if hasattr(request, "_undo"):  # for the client it has failed
