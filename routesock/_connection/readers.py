@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Container
 from enum import Enum
@@ -15,6 +14,7 @@ from .._groups import losses
 from .._groups.envelopes import EventMessage
 from .._groups.layer_membership import Membership
 from .._runtime import instrumentation
+from .._runtime.supervision import safe_logger
 from .._wire.frames import OURS, Decision, Of, Ping, Refusal
 from .._wire.messages import Request
 from ..exceptions import TooManyInFlight
@@ -25,7 +25,7 @@ from .queue.jobs import MAX_QUEUED_EVENTS, EventJob, Job, JobSource
 from .state import SocketState
 from .tasks import Tasks, uncancel
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
 Receive = Callable[[], Awaitable[Any]]
 

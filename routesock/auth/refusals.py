@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
@@ -12,11 +11,12 @@ from django.urls.exceptions import Resolver404
 
 from .._runtime.closing import Send as Send
 from .._runtime.closing import accept_message, cut_reason, send_close, send_notice_and_close
+from .._runtime.supervision import safe_logger
 from .._wire.messages import Scope
 from ..dialects import Dialect, Keys
 from ..status import Ending, ending_for, title_of
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
 Receive = Callable[[], Awaitable[Any]]
 
