@@ -68,7 +68,7 @@ class Connection:
         gate: Gate | None = None,
     ) -> None:
         self.grace: float = conf.get("DISCONNECT_GRACE") if compiled.grace is UNSET else compiled.grace
-        self._consumer = consumer
+        self._consumer: Any = consumer
         self._compiled = compiled
         self._receive = receive
         self._send = send

@@ -34,7 +34,7 @@ def cut_reason(reason: str) -> str:
 
 def close_notice(ending: Ending) -> dict[str, Any]:
     """Return the payload of the CLOSE notice. Its reason is that of the close frame."""
-    notice = {"code": ending.code, "reason": cut_reason(ending.reason), "reconnect": ending.reconnect}
+    notice: dict[str, Any] = {"code": ending.code, "reason": cut_reason(ending.reason), "reconnect": ending.reconnect}
     if ending.retry_after is not None:
         notice["retry_after"] = ending.retry_after
     return notice
