@@ -174,8 +174,6 @@ class Connection:
         if self._state.phase is not Phase.ENDED:
             self._tasks.end_grace()
 
-    hurry = end_grace
-
     def _begin_close(self) -> bool:
         """From now on nothing is dispatched and no reply is sent. Returns ``False`` if a close has begun already."""
         if self._state.is_closing:

@@ -41,7 +41,7 @@ class Subscription:
         self.established = False
         """The handler has succeeded."""
         self.ending: asyncio.Task[None] | None = None
-        """The task that ends it, where the client did not ask for that."""
+        """The task that ends it without an UNSUBSCRIBE of the client."""
         self.recheck = None if plan.check is None else PushRecheck(plan.check, self)
 
     def keep(self, request: Request) -> None:

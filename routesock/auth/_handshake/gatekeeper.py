@@ -114,7 +114,7 @@ class Gatekeeper:
             self._restarting = restart_ending(retry_after)
             self._deadline.end()
 
-    def hurry(self) -> None:
+    def end_grace(self) -> None:
         """Do nothing. There is no grace period."""
 
     # Until the client has authenticated
