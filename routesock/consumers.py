@@ -1,11 +1,13 @@
-"""The mixin: the only class that overrides something of Channels."""
+"""RouteMixin: the class that takes over reading frames from a Channels consumer."""
 
 from __future__ import annotations
 
 import contextvars
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
@@ -20,15 +22,17 @@ from ._runtime.clients import TOO_MANY, take_slot
 from .auth._handshake.inner_application import GATE, Gate
 from .dialects import Dialect, Keys
 from .socket import SocketAttribute, keep_inherited_socket
-from .status import restart_ending
+from .status import Ending, restart_ending
 from .throttling import Throttle
 from .typing import UNSET, Unset
 
+logger: Final = logging.getLogger("routesock.socket")
+
 
 class ChannelName:
-    """The attribute ``channel_name`` of a consumer, whose channel is read once somebody has asked for its name.
+    """The descriptor ``channel_name`` of a consumer. Its first access starts the task that reads the channel.
 
-    Nobody can send to it before. A socket that uses no group of Channels' own need not wait for what never comes.
+    Nothing can be sent to a channel whose name was never read, so a socket without it needs no such task.
     """
 
     def __get__(self, consumer: Any, owner: type) -> Any:
@@ -42,63 +46,91 @@ class ChannelName:
         return name
 
 
-class RouteMixin:
-    """Put it in front of a WebSocket consumer, async or sync, and frames that name a route go to the marked methods.
+class ChannelLayer:
+    """The attribute ``channel_layer`` of a consumer, which remembers the groups of the consumer's own channel.
 
-    Everything else stays with the consumer: ``connect``, ``disconnect``, groups, channel-layer handlers, and each frame
-    that names no route. A wrong declaration raises :class:`~routesock.exceptions.RouteSetupError` when the class is
-    created.
+    It is made when it is first used, as most sockets use no groups of Channels' own.
+    """
+
+    def __get__(self, consumer: Any, owner: type) -> Any:
+        if consumer is None:
+            return self
+        connection = vars(consumer).get("_routesock_connection")
+        membership = None if connection is None else connection.membership
+        if membership is None:
+            raise AttributeError(f"{owner.__name__!r} object has no attribute 'channel_layer'")
+        consumer.channel_layer = RememberingLayer(membership)
+        return consumer.channel_layer
+
+
+class RouteMixin:
+    """Routes frames to the methods of a WebSocket consumer that are decorated with :func:`~routesock.route`.
+
+    Write it in front of the consumer class, async or sync::
+
+        class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
+            @route("chat.send", schema=SendSchema)
+            async def send_message(self, request): ...
+
+    Everything else stays with the consumer: ``connect``, ``disconnect``, groups, channel-layer handlers, and every
+    frame that names no route. The attributes ``route_*`` below are options; set them on your class.
+
+    Raises:
+        RouteSetupError: When the class is created, for an option or a declaration that cannot work.
     """
 
     route_prefix: ClassVar[str] = ""
-    """Stands in front of the name of every route."""
+    """A prefix for the name of every route."""
 
     route_dialect: ClassVar[Dialect] = Keys()
-    """How frames are spelt."""
+    """The format of frames, a :class:`~routesock.Dialect`."""
 
     route_permissions: ClassVar[Sequence[Any] | Unset] = UNSET
-    """Who may ask a route that does not say so itself; ``()``: everybody. Without it ``PERMISSIONS`` holds."""
+    """Permissions for routes that declare none. ``()`` allows everyone. The default is the setting ``PERMISSIONS``."""
 
     route_timeout: ClassVar[float | Unset | None] = UNSET
-    """Seconds that a handler may take; ``None``: no limit. Without it the setting ``TIMEOUT`` holds."""
+    """The deadline of handlers in seconds, ``None`` for none. The default is the setting ``TIMEOUT``."""
 
     route_middleware: ClassVar[Sequence[Callable[..., Any]]] = ()
-    """``async def m(request, call_next)``, around every handler."""
+    """Functions ``async def m(request, call_next)`` that run around every handler."""
 
     route_disconnect_grace: ClassVar[float | Unset] = UNSET
-    """Seconds that a running handler has to end once the client is gone. Without it ``DISCONNECT_GRACE`` holds."""
+    """The time in seconds that a running handler may go on after its client has left. The default is the setting
+    ``DISCONNECT_GRACE``."""
 
     route_concurrency: ClassVar[int | Unset] = UNSET
-    """How many requests of ``parallel=True`` routes and streams one socket may run at a time. Without it
-    ``CONCURRENCY`` holds."""
+    """How many requests of ``parallel=True`` routes and streams one socket may run at the same time. The default is the
+    setting ``CONCURRENCY``."""
 
     route_overflow: ClassVar[str | Unset] = UNSET
     """What happens when too many frames wait for a slow client. ``"close"`` closes the socket, ``"drop"`` drops the
     oldest push. The default is the setting ``OVERFLOW``."""
 
     route_dedicated_threads: ClassVar[bool] = False
-    """Whether sync work, that of the ORM above all, of each socket runs in one of ``DB_THREADS`` threads of its own."""
+    """Whether the sync work of each socket, queries above all, runs in one of ``DB_THREADS`` dedicated threads instead
+    of the database thread that all sockets share."""
+
     route_heartbeat: ClassVar[Heartbeat | None] = None
-    """When the server sends a PING, and how long it waits for an answer; ``None``: it sends none."""
+    """When the server sends a PING and how long it waits for a sign of life, ``None`` for never."""
 
     route_idle_timeout: ClassVar[float | Unset | None] = UNSET
-    """Seconds for which a client may send nothing but PING and PONG; ``None``: no limit. Without it ``IDLE_TIMEOUT``
-    holds."""
+    """The time in seconds after which a socket is closed whose client sends nothing but PING and PONG, ``None`` for
+    never. The default is the setting ``IDLE_TIMEOUT``."""
 
     route_anonymous_timeout: ClassVar[float | Unset | None] = UNSET
-    """Seconds that a client has to sign in; ``None``: no limit. Without it ``ANONYMOUS_TIMEOUT`` holds."""
+    """The time in seconds that a client has to sign in, ``None`` for no limit. The default is the setting
+    ``ANONYMOUS_TIMEOUT``."""
 
     route_ends_with_session: ClassVar[bool | Unset] = UNSET
-    """Whether a socket ends when its user logs out, or may not sign in any more. Without it ``END_WITH_SESSION``
-    holds."""
+    """Whether a socket is closed when its user logs out or is no longer allowed to sign in. The default is the setting
+    ``END_WITH_SESSION``."""
 
     route_revalidate_interval: ClassVar[float | None] = None
-    """Seconds after which it is looked up, again and again, whether the user may still be signed in; ``None``: never.
-    """
+    """The time in seconds between two look-ups of the user and the session of a socket, ``None`` for no look-ups."""
 
     route_throttle: ClassVar[str | Throttle | Sequence[str | Throttle]] = ()
-    """How often all routes of the class together may be called, such as ``"100/min"``: a rate, a
-    :class:`~routesock.Throttle`, or a list of them. Each route's own ``throttle=`` holds beside it."""
+    """How often all routes of the class together may be called, such as ``"100/min"``. It is a rate, a
+    :class:`~routesock.Throttle`, or a list of them, and applies in addition to ``throttle=`` of each route."""
 
     route_connection_throttle: ClassVar[str | Throttle | Sequence[str | Throttle]] = ()
     """How often a client may open a socket; the same values as ``route_throttle``."""
@@ -107,13 +139,15 @@ class RouteMixin:
     """The pushes that the consumer sends. ``self.socket.push`` and ``self.socket.broadcast`` look names up in it. A
     class adds to the pushes of its bases, and overrides them by name."""
 
-    socket = SocketAttribute()
-    """The socket of the client: a :class:`~routesock.socket.Socket` on an async consumer, a
-    :class:`~routesock.socket.SyncSocket`, whose methods block, on a sync one."""
+    socket: SocketAttribute = SocketAttribute()
+    """The :class:`~routesock.socket.Socket` on an async consumer. On a sync consumer it is a
+    :class:`~routesock.socket.SyncSocket`, whose methods block."""
 
     if TYPE_CHECKING:
+        channel_layer: Any
         channel_name: str
     else:
+        channel_layer = ChannelLayer()
         channel_name = ChannelName()
 
     _routesock: ClassVar[ConsumerPlan]
@@ -126,9 +160,9 @@ class RouteMixin:
 
     # The parameters are Any for type checkers' sake: a user's class has Channels' own signature beside this one.
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one socket: what ``AsyncConsumer.__call__`` sets up, with our own way of reading frames."""
+        """Serve one socket, as ``AsyncConsumer.__call__`` does, but with routesock's way of reading frames."""
         consumer: Any = self
-        if scope["type"] != "websocket":  # Channels says what it thinks of it, which servers rely on for "lifespan"
+        if scope["type"] != "websocket":  # Channels raises, which servers rely on for "lifespan"
             await super().__call__(scope, receive, send)  # type: ignore[misc]
             return
         if "scope" in vars(self):
@@ -137,43 +171,68 @@ class RouteMixin:
                 f"Route to {type(self).__name__}.as_asgi(), which makes one for each."
             )
         consumer.scope = scope
-        gate: Gate | None = scope.get(GATE)
-        if gate is not None:
-            gate.enter(scope)
-        consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
-        context = contextvars.copy_context()
-        sockets = shutdown.sockets()
-        place = take_slot(scope)
-        if gate is not None and place is not None:
-            gate.keep(place)
-        connection = thread = None
-        try:
-            compiled = type(self)._routesock
-            ending = TOO_MANY if place is None else None
-            if ending is None and gate is None:  # who comes through a gate is counted then
-                ending = await compiled.door.ending(consumer)
-            membership = None
-            if layer is not None and ending is None:
-                membership = Membership(layer, await layer.new_channel())
-                consumer.channel_layer = RememberingLayer(membership)
-                consumer.channel_receive = partial(layer.receive, membership.channel)
-            connection = Connection(consumer, compiled, receive, membership, send, context, gate)
-            consumer._routesock_connection = connection
-            if membership is not None and not isinstance(type(self).channel_name, ChannelName):
-                consumer.channel_name = connection.listen()  # over the class's own, as under Channels
-            consumer.base_send = async_to_sync(connection.send) if consumer._sync else connection.send
-            if ending is None and sockets.draining:
-                ending = restart_ending(sockets.retry_after())
-            if ending is not None:
-                await connection.turn_away(ending)
-                return
-            thread = database.take_dedicated_thread(context) if compiled.isolated else None
-            sockets.add(connection)
-            await connection.serve()
-        finally:
-            if connection is not None:
-                sockets.discard(connection)
-            if thread is not None:
-                database.release_dedicated_thread(thread)
-            if place is not None:
-                place.give_back()
+        with ExitStack() as stack:
+            await _serve(consumer, type(self)._routesock, receive, send, stack)
+
+
+async def _serve(consumer: Any, compiled: ConsumerPlan, receive: Any, send: Any, stack: ExitStack) -> None:
+    """Serve the socket of ``consumer``. What has to be given back at its end is pushed on ``stack``."""
+    context = contextvars.copy_context()
+    sockets = shutdown.sockets()
+    gate: Gate | None = consumer.scope.get(GATE)
+    if gate is not None:
+        gate.enter(consumer.scope)
+    consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
+    ending = await _refused(consumer, compiled, gate, stack)
+    membership = None if layer is None or ending is not None else Membership(layer, await layer.new_channel())
+    connection = Connection(consumer, compiled, receive, membership, send, context, gate)
+    consumer._routesock_connection = connection
+    if membership is not None:
+        _set_channel(consumer, membership, connection)
+    consumer.base_send = async_to_sync(connection.send) if compiled.sync else connection.send
+    if ending is None and sockets.draining:
+        ending = restart_ending(sockets.retry_after())
+    if ending is not None:
+        await _turn_away(connection, receive, ending)
+        return
+    thread = database.take_dedicated_thread(context) if compiled.isolated else None
+    if thread is not None:
+        stack.callback(database.release_dedicated_thread, thread)
+    sockets.add(connection)
+    stack.callback(sockets.discard, connection)
+    await connection.serve()
+
+
+async def _turn_away(connection: Connection, receive: Any, ending: Ending) -> None:
+    """Accept a socket only to close it, so that browsers can read the reason."""
+    logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
+    try:
+        await receive()
+        await connection.reject(ending)
+    finally:
+        connection.stop(None)
+    await connection.end()
+
+
+async def _refused(consumer: Any, compiled: ConsumerPlan, gate: Gate | None, stack: ExitStack) -> Ending | None:
+    """Take a slot for the socket of ``consumer``; returns how to close it if that is not possible."""
+    slot = take_slot(consumer.scope)
+    if slot is None:
+        return TOO_MANY
+    if slot.is_counted or gate is not None:
+        stack.callback(slot.give_back)
+    if gate is None:
+        return await compiled.door.ending(consumer)
+    gate.keep(slot)  # the socket is counted for its user, and throttled, once the client has passed
+    return None
+
+
+def _set_channel(consumer: Any, membership: Membership, connection: Connection) -> None:
+    """Give ``consumer`` what Channels gives it for its channel, over attributes of its class as under Channels."""
+    consumer.channel_receive = partial(membership.layer.receive, membership.channel)
+    if isinstance(type(consumer).channel_layer, ChannelLayer):
+        del consumer.channel_layer
+    else:
+        consumer.channel_layer = RememberingLayer(membership)
+    if not isinstance(type(consumer).channel_name, ChannelName):
+        consumer.channel_name = connection.listen()

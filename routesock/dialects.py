@@ -213,3 +213,13 @@ class Keys(Dialect):
         else:
             frame.update(payload)
         return frame
+
+
+def plain_keys(dialect: Dialect) -> tuple[str, str, str, str] | None:
+    """Return the keys of route, id, payload and headers of a ``Keys`` dialect that has all of them.
+
+    ``None`` for every other dialect. One of a subclass may override the methods that read a frame.
+    """
+    if type(dialect) is not Keys or dialect._payload is None or dialect._headers is None:
+        return None
+    return dialect._route, dialect._id, dialect._payload, dialect._headers

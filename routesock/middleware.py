@@ -1,4 +1,4 @@
-"""Django middleware: keeps a socket open when its HTTP session gets another key."""
+"""Django middleware that keeps sockets open when the key of their session changes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _IN_COOKIES: Final = "django.contrib.sessions.backends.signed_cookies"
 
 
 class KeepSocketsMiddleware:
-    """Django middleware: keeps the sockets of a session open when its key changes.
+    """Django middleware that keeps the sockets of a session open when its key changes.
 
-    ``update_session_auth_hash`` gives the session in which a password was changed a new key. Without this middleware
-    its sockets are closed together with those of the user's other sessions. Put it into ``MIDDLEWARE`` above or below
-    Django's ``SessionMiddleware``. It works under WSGI and ASGI.
+    When users change their password, ``update_session_auth_hash()`` gives the current session a new key. Without this
+    middleware routesock closes the sockets of that session too, and not only those of the user's other sessions. Add it
+    to ``MIDDLEWARE``, above or below Django's ``SessionMiddleware``. It works under WSGI and ASGI.
     """
 
     sync_capable = True
@@ -71,7 +71,7 @@ def _session_followed(request: HttpRequest) -> Iterator[None]:
 def _publish_changes(before: revocation.SessionRequest, session: Any) -> None:
     """Notify the sockets of a new key, and those of users that were saved and whose session did not get one."""
     now = None if session is None else revocation.digest_of(session)
-    if now is not None and now != before.session and SESSION_KEY in session:
+    if session is not None and now is not None and now != before.session and SESSION_KEY in session:
         user = revocation.name_in(session)
         moved = {"event": "moved", "session": before.session, "to": now, "stamp": revocation.stamp_in(session)}
         revocation.publish(user, moved)

@@ -10,7 +10,7 @@ from channels.consumer import AsyncConsumer, SyncConsumer
 
 from ._routing.push import NO_PUSHES, Push, Pushes, aprepare, is_undeclared
 from ._wire.messages import NO_HEADERS
-from .status import is_temporary
+from .status import Ending, ending_for
 
 
 class Groups(Protocol):
@@ -35,9 +35,9 @@ class Peer(Protocol):
 
     def member(self) -> Groups: ...
 
-    async def close(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None: ...
+    async def close(self, ending: Ending) -> None: ...
 
-    async def reject(self, code: int, reason: str, *, reconnect: bool, retry_after: float | None = None) -> None: ...
+    async def reject(self, ending: Ending) -> None: ...
 
 
 class Socket:
@@ -144,8 +144,7 @@ class Socket:
         Raises:
             ValueError: ``status`` is no HTTP status.
         """
-        code, reconnect = _checked(status, reconnect)
-        await self._peer.close(code, reason, reconnect=reconnect, retry_after=retry_after)
+        await self._peer.close(ending_for(status, reason, reconnect, retry_after))
 
     async def reject(
         self, status: int, reason: str = "", *, reconnect: bool | None = None, retry_after: float | None = None
@@ -164,14 +163,7 @@ class Socket:
         Raises:
             ValueError: ``status`` is no HTTP status.
         """
-        code, reconnect = _checked(status, reconnect)
-        await self._peer.reject(code, reason, reconnect=reconnect, retry_after=retry_after)
-
-
-def _checked(status: int, reconnect: bool | None) -> tuple[int, bool]:
-    if not isinstance(status, int) or not 100 <= status <= 599:
-        raise ValueError(f"A socket is closed with an HTTP status, such as 403; got {status!r}.")
-    return 4000 + status, is_temporary(status) if reconnect is None else reconnect
+        await self._peer.reject(ending_for(status, reason, reconnect, retry_after))
 
 
 class SyncSocket:
@@ -227,6 +219,12 @@ class SyncSocket:
         async_to_sync(self._socket.reject)(status, reason, reconnect=reconnect, retry_after=retry_after)
 
 
+class _Untyped(Protocol):
+    """Matches only consumers whose base a type checker does not know, since Channels has no stubs in that project."""
+
+    def __routesock_untyped__(self) -> None: ...
+
+
 class SocketAttribute:
     """The descriptor ``socket`` of a consumer. It makes the socket at the first access and stores it on the consumer.
 
@@ -235,6 +233,8 @@ class SocketAttribute:
 
     @overload
     def __get__(self, consumer: None, owner: type) -> SocketAttribute: ...
+    @overload
+    def __get__(self, consumer: _Untyped, owner: type) -> Any: ...
     @overload
     def __get__(self, consumer: SyncConsumer, owner: type) -> SyncSocket: ...
     @overload

@@ -104,4 +104,18 @@ def is_temporary(status: int) -> bool:
     return status >= 500 or status in (408, 429)
 
 
+def ending_for(
+    status: int, reason: str = "", reconnect: bool | None = None, retry_after: float | None = None
+) -> Ending:
+    """Return how a socket is closed with the HTTP status ``status``: with the code 4000 + ``status``.
+
+    ``reconnect`` is true by default for a temporary status. Raises ``ValueError`` for what is no HTTP status.
+    """
+    if not isinstance(status, int) or not 100 <= status <= 599:
+        raise ValueError(f"A socket is closed with an HTTP status, such as 403; got {status!r}.")
+    if reconnect is None:
+        reconnect = is_temporary(status)
+    return Ending(4000 + status, reason, reconnect=reconnect, retry_after=retry_after)
+
+
 ANONYMOUS: Final = Ending(4401, "The client did not authenticate in time.", reconnect=False)

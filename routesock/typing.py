@@ -1,4 +1,4 @@
-"""Types that the layers share."""
+"""Shared types: the marker ``UNSET`` for options that were not given."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Unset(Enum):
-    """The type of :data:`UNSET`; an ``Enum`` member, so that type checkers can tell it from ``None``."""
+    """The type of :data:`UNSET`. It is an ``Enum``, so that type checkers distinguish its member from ``None``."""
 
     UNSET = "UNSET"
 
@@ -16,4 +16,4 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
-"""An option that was not given, where ``None`` means something."""
+"""The default of options for which ``None`` is a valid value."""

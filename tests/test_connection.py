@@ -50,7 +50,7 @@ async def test_one_consumer_instance_does_not_serve_two_sockets() -> None:
 async def test_a_setting_that_cannot_be_meant_is_named_when_a_socket_opens(name: str) -> None:
     with (
         override_settings(ROUTESOCK={name: "30"}),
-        pytest.raises(ImproperlyConfigured, match=rf"ROUTESOCK\['{name}'\] is .*; got '30'"),
+        pytest.raises(ImproperlyConfigured, match=rf"ROUTESOCK\['{name}'\] must be .*; got '30'"),
     ):
         async with RouteClient(Echo):
             pass

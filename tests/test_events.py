@@ -34,7 +34,7 @@ from routesock import (
     run_on_loop,
     send_event,
 )
-from routesock._connection.membership import pending
+from routesock._connection import readers
 from routesock._groups import hub
 from routesock._groups.envelopes import EVENT, event_of, layer_group
 from routesock._routing.event import MAX_NAME_CHARS
@@ -252,7 +252,7 @@ class TestTelling:
             await ready(other)
             await asend_event("orders", "note", 1)
             await logged(other, 1)
-            assert client.scope["consumer"]._routesock_connection._responder.member._events is None
+            assert client.scope["consumer"]._routesock_connection.member()._events is None
         assert not caplog.records
 
     async def test_what_one_handler_changes_no_other_sees(self) -> None:
@@ -505,10 +505,11 @@ class TestBeforeConnect:
         async with socket() as client:
             await ready(client)
             member = client.scope["consumer"]._routesock_connection.member()
-            member._connected = False
+            member._state.connected = False
             await asend_event("orders", "note", 1)
             await turns()
             assert client.log == []
+            member._state.connected = True
             member.connected()
             await logged(client, 1)
 
@@ -673,7 +674,7 @@ class TestEnds:
 class TestBounds:
     @pytest.fixture(autouse=True)
     def few(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pending, "MAX_QUEUED_EVENTS", 3)
+        monkeypatch.setattr(readers, "MAX_QUEUED_EVENTS", 3)
 
     async def test_the_newest_are_dropped_and_told_once_per_burst(self, gate: Gate, caplog: Any) -> None:
         before = delivery_counts().dropped
@@ -765,7 +766,7 @@ class TestSending:
             await logged(client, "from a thread")
 
     async def test_the_sync_one_says_in_async_code_what_to_call(self) -> None:
-        with pytest.raises(RuntimeError, match=r"await asend_event\(\.\.\.\) instead"):
+        with pytest.raises(RuntimeError, match=r"`await asend_event\(\.\.\.\)` instead"):
             send_event("orders", "note")
 
     def test_without_any_socket(self) -> None:
@@ -869,12 +870,12 @@ class TestDeclaration:
         async def other(self: Any, event: Event) -> None: ...
 
         message = refusal(lambda: bare(one=event("paid")(handler), two=event("paid")(other)))
-        assert "Both Shop.one and Shop.two claim the event 'paid'." in message
+        assert "Both Shop.one and Shop.two handle the event 'paid'." in message
 
     def test_one_name_stands_once_on_a_method(self) -> None:
         async def handler(self: Any, event: Event) -> None: ...
 
-        assert "stands twice on" in refusal(lambda: event("paid")(event("paid")(handler)))
+        assert "twice. Remove one." in refusal(lambda: event("paid")(event("paid")(handler)))
 
     @pytest.mark.parametrize(("upper", "lower"), [(route, event), (event, route)])
     def test_a_method_is_not_both_route_and_event(self, upper: Any, lower: Any) -> None:

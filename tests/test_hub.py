@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,10 +13,15 @@ import pytest
 from asgiref.sync import async_to_sync
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 
-from routesock import Request, RouteMixin, abroadcast, route
+from routesock import Keys, Request, RouteMixin, abroadcast, route
+from routesock._connection.membership.member import Member
 from routesock._groups import hub
 from routesock._groups.envelopes import EVENT, PUSH, layer_group
 from routesock._groups.layer_recovery import _recoveries
+from routesock._runtime.supervision import FIRST_RESTART
+from routesock._wire import codec
+from routesock.auth._login import revocation
+from tests.clock import advance, shifted
 from tests.layers.flaky import FlakyLayer
 from tests.layers.in_memory import as_default
 from tests.takeover.driver import Socket, turns, until
@@ -136,7 +142,7 @@ async def test_a_socket_whose_user_changes_faster_than_the_layer_answers_leaves_
     async with socket() as client:
         connection = client.scope["consumer"]._routesock_connection
         for user in (two, one):
-            connection.start(connection.member().belong(user))
+            connection._start(connection.member().belong(user))
             await turns()
         layer.release(("group_add", two))
         await turns()
@@ -300,6 +306,204 @@ def test_a_loop_that_is_torn_down_ends_it(layer: Counting) -> None:
     asyncio.run(run())
     hub._hubs.clear()
     _recoveries.clear()
+
+
+EXCEPTIONS = [ValueError("x"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit()]
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.levelno == logging.ERROR]
+
+
+def task_of(name: str) -> asyncio.Task[Any]:
+    """The task in which the hub runs its method ``name``."""
+    (task,) = (task for task in asyncio.all_tasks() if any(f.f_code.co_name == name for f in frames_of(task)))
+    return task
+
+
+def frames_of(task: asyncio.Task[Any]) -> Iterator[Any]:
+    coroutine: Any = task.get_coro()
+    while coroutine is not None and hasattr(coroutine, "cr_frame"):
+        if coroutine.cr_frame is not None:
+            yield coroutine.cr_frame
+        coroutine = coroutine.cr_await
+
+
+@pytest.mark.parametrize("crossing", [False, True])
+@pytest.mark.parametrize("exc", EXCEPTIONS, ids=type)
+async def test_a_member_that_raises_keeps_nothing_from_the_others(
+    crossing: bool,
+    exc: BaseException,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    request: pytest.FixtureRequest,
+) -> None:
+    if crossing:
+        request.getfixturevalue("layer")
+    deliver = Member.deliver
+    failing: list[Any] = []
+
+    def delivering(self: Any, broadcast: Any) -> None:
+        if self in failing:
+            raise exc
+        deliver(self, broadcast)
+
+    monkeypatch.setattr(Member, "deliver", delivering)
+    async with socket() as one, socket() as two, socket() as three:
+        for client in (one, two, three):
+            await client.call("join", 1, "room")
+        failing.append(two.scope["consumer"]._routesock_connection.member())
+        await abroadcast("room", "told", 1)
+        await until(lambda: told(one) == told(three) == [1])
+        failing.clear()
+        await abroadcast("room", "told", 2)
+        await until(lambda: told(one) == told(three) == [1, 2])
+        assert told(two) == [2]
+    (record,) = errors(caplog)
+    assert record.exc_info is not None
+    assert record.exc_info[1] is exc
+
+
+@pytest.mark.parametrize("exc", EXCEPTIONS, ids=type)
+async def test_a_message_that_cannot_be_handled_ends_no_more_than_its_own_delivery(
+    exc: BaseException, layer: Counting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(message: Any) -> None:
+        raise exc
+
+    monkeypatch.setattr(hub, "received", fail)
+    async with socket() as client:
+        await client.call("join", 1, "room")
+        await layer.group_send(ROOM, {"type": revocation.TYPE})
+        await abroadcast("room", "told", "news")
+        await until(lambda: told(client) == ["news"])
+    (record,) = errors(caplog)
+    assert record.getMessage() == "The handling of a channel-layer message failed."
+
+
+@pytest.mark.parametrize("message", [None, [], "text", 7])
+async def test_what_is_no_message_at_all_does_no_harm(
+    message: Any, layer: Counting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    receive = layer.receive
+
+    async def receiving(channel: str) -> Any:
+        received = await receive(channel)
+        return message if received["type"] == "odd" else received
+
+    monkeypatch.setattr(layer, "receive", receiving)
+    async with socket() as client:
+        await client.call("join", 1, "room")
+        await layer.group_send(ROOM, {"type": "odd"})
+        await abroadcast("room", "told", "news")
+        await until(lambda: told(client) == ["news"])
+    assert len(errors(caplog)) == 1
+
+
+async def test_a_layer_that_returns_at_once_lets_others_run(layer: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def receive(channel: str) -> Any:
+        return {"type": "odd"}
+
+    monkeypatch.setattr(layer, "receive", receive)
+    async with socket() as client:
+        await client.call("join", 1, "room")
+        assert (await client.call("leave", 2, "room"))["status"] == 204
+
+
+@shifted
+async def test_a_reader_that_dies_is_started_again(layer: Counting, caplog: pytest.LogCaptureFixture) -> None:
+    async with socket() as client:
+        await client.call("join", 1, "room")
+        await turns()
+        layer.fail(SystemExit(3))  # type: ignore[arg-type]
+        await turns()
+        await advance(FIRST_RESTART)
+        await abroadcast("room", "told", 1)
+        await until(lambda: told(client) == [1])
+        task_of("_read").cancel()
+        await turns()
+        await advance(2 * FIRST_RESTART)
+        await abroadcast("room", "told", 2)
+        await until(lambda: told(client) == [1, 2])
+    first, second = [record.getMessage() for record in errors(caplog)]
+    assert first.startswith("The reader of a channel layer failed. It is started again in ")
+    assert second == "The reader of a channel layer was cancelled by other code. It is started again."
+    before = asyncio.all_tasks()
+    await advance(60)
+    assert asyncio.all_tasks() == before  # nothing is started behind the end
+
+
+@shifted
+async def test_a_writer_that_is_cancelled_goes_on_where_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    """Each member gets each message once."""
+
+    class Kept:
+        id = None
+
+        def __init__(self) -> None:
+            self.got: list[Any] = []
+
+        def deliver(self, broadcast: Any) -> None:
+            self.got.append(broadcast.text(Keys()))
+
+    members = [Kept() for _ in range(2 * hub.FAIR_SHARE)]
+    one = hub.Hub(None, asyncio.get_running_loop(), lambda ended: None)
+    for member in members:
+        await one.join(ROOM, member)
+    for number in (1, 2):
+        one.take({"type": PUSH, "group": ROOM, "data": f'["told", {number}, {{}}]'})
+    await asyncio.sleep(0)
+    assert [len(member.got) for member in members] == [1] * hub.FAIR_SHARE + [0] * hub.FAIR_SHARE
+    task_of("_write").cancel()
+    await turns()
+    await advance(FIRST_RESTART)
+    await turns()
+    texts = [codec.encode(Keys().push("told", number, {})) for number in (1, 2)]
+    assert all(member.got == texts for member in members)
+    assert [record.getMessage() for record in errors(caplog)] == [
+        "The writer of broadcasts was cancelled by other code. It is started again."
+    ]
+
+
+async def test_a_sender_that_waits_for_room_goes_on_when_the_hub_ends() -> None:
+    class Slow:
+        id = None
+
+        def deliver(self, broadcast: Any) -> None: ...
+
+    one, member = hub.Hub(None, asyncio.get_running_loop(), lambda ended: None), Slow()
+    await one.join(ROOM, member)
+    message = {"type": PUSH, "group": ROOM, "data": '["told", 1, {}]'}
+    for _ in range(hub.MAX_PENDING):
+        one.take(message)
+    waiting = asyncio.ensure_future(one.accept(message))
+    await one.leave(ROOM, member)
+    await asyncio.wait_for(waiting, 5)
+
+
+def test_a_task_factory_of_the_project_does_not_matter(layer: Counting) -> None:
+    """One that starts tasks at once, and one that does not know the argument ``context``, which Python 3.11 added."""
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        one = hub.Hub(layer, loop, lambda ended: None)
+        got: list[Any] = []
+
+        class Kept:
+            id = None
+
+            def deliver(self, broadcast: Any) -> None:
+                got.append(broadcast)
+
+        loop.set_task_factory(lambda loop, coroutine: asyncio.Task(coroutine, loop=loop))  # type: ignore[arg-type]
+        member = Kept()
+        await one.join(ROOM, member)
+        for number in range(1, 4):
+            await layer.group_send(ROOM, {"type": PUSH, "group": ROOM, "data": '["told", 1, {}]'})
+            await until(lambda: len(got) == number)  # noqa: B023
+        await one.leave(ROOM, member)
+
+    asyncio.run(test())
 
 
 async def test_who_is_sent_more_than_is_written_is_made_to_wait(layer: Counting) -> None:

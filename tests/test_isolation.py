@@ -310,7 +310,7 @@ async def test_a_lower_setting_holds_for_the_sockets_that_open_from_then_on() ->
 
 async def test_a_number_of_threads_that_cannot_be_meant_is_named_when_a_socket_opens() -> None:
     with override_settings(ROUTESOCK={"DB_THREADS": 0}):
-        with pytest.raises(ImproperlyConfigured, match=r"ROUTESOCK\['DB_THREADS'\] is .*; got 0"):
+        with pytest.raises(ImproperlyConfigured, match=r"ROUTESOCK\['DB_THREADS'\] must be .*; got 0"):
             async with RouteClient(Isolated):
                 pass
         async with RouteClient(Shared) as client:

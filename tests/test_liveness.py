@@ -37,7 +37,16 @@ class Talk:
         self.busy = False
         self.signed_in = False
         self.takes_pings = True
-        self.liveness = Liveness(self, 0, heartbeat, idle, anonymous)
+        self.liveness = Liveness(
+            0,
+            heartbeat,
+            idle,
+            anonymous,
+            ping=self.ping,
+            close=self.end,
+            is_busy=lambda: self.busy,
+            is_signed_in=lambda: self.signed_in,
+        )
         self.liveness.begin(Timer(loop), 0)
 
     # What the rules ask
@@ -50,24 +59,18 @@ class Talk:
     def end(self, ending: Ending) -> None:
         self.endings.append((self.hours.now, ending))
 
-    def is_busy(self) -> bool:
-        return self.busy
-
-    def is_signed_in(self) -> bool:
-        return self.signed_in
-
     # What the test does
 
     def open(self) -> Talk:
         self.liveness.accepted(self.hours.now)
-        self.liveness.listens(self.hours.now)
+        self.liveness.reading(self.hours.now)
         return self
 
     def frame(self, *, heartbeat: bool = False, held: float = 0) -> None:
         """A frame arrives; the socket is read again ``held`` seconds later."""
         self.liveness.heard(heartbeat=heartbeat)
         self.advance(held)
-        self.liveness.listens(self.hours.now)
+        self.liveness.reading(self.hours.now)
 
     def advance(self, seconds: float) -> None:
         self.hours.advance(seconds)
@@ -128,7 +131,7 @@ class TestHeartbeat:
     def test_a_socket_that_is_not_accepted_is_not_pinged(self) -> None:
         """Nor is its client silent: it cannot send anything yet."""
         talk = Talk(BEAT)
-        talk.liveness.listens(0)  # connect() has returned and left that to a later event
+        talk.liveness.reading(0)  # connect() has returned and left that to a later event
         talk.advance(90)
         assert talk.pings == []
         talk.liveness.accepted(90)
@@ -315,7 +318,7 @@ def test_a_socket_without_limits_is_never_looked_at() -> None:
 
 def test_a_socket_that_is_closing_is_not_looked_at() -> None:
     talk = Talk(BEAT).open()
-    talk.liveness.end()
+    talk.liveness.stop()
     talk.advance(1000)
     assert (talk.pings, talk.endings) == ([], [])
     assert talk.hours.pending() == []

@@ -11,8 +11,8 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.test import override_settings
 
 from routesock import Request, RouteMixin, RouteSetupError, route
-from routesock._connection.queue.jobs import Progress
 from routesock._connection.sending.send_queue import FrameKind, SendQueue
+from routesock._connection.state import SocketState
 from tests.takeover.driver import Socket, turns, until
 
 
@@ -35,8 +35,10 @@ class Writers:
         self.server = Server()
         self.overflows = 0
         self.drops: list[int] = []
-        self.progress = Progress()
-        self.outbox = SendQueue(self.server.send, self.progress, drops, self)
+        self.state = SocketState()
+        self.outbox = SendQueue(
+            self.server.send, self.state, drops=drops, overflow=self.overflow, report_dropped=self.dropped
+        )
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     def overflow(self) -> None:
@@ -68,7 +70,7 @@ async def test_frames_leave_one_at_a_time_and_in_their_order() -> None:
         await writers.write(text)
     assert writers.done() == []
     assert await writers.drain() == [*"abcde"]
-    assert not writers.progress.sending
+    assert not writers.state.sending
 
 
 @override_settings(ROUTESOCK=SMALL)
@@ -160,7 +162,7 @@ async def test_one_cancelled_when_its_turn_has_come_passes_it_on() -> None:
     writers.tasks["b"].cancel()
     await turns()
     assert "c" in writers.server.sent
-    assert not writers.progress.sending
+    assert not writers.state.sending
 
 
 async def test_what_the_server_raises_reaches_its_writer_and_no_other() -> None:
@@ -180,7 +182,7 @@ async def test_closing_lets_go_of_all_that_wait() -> None:
     writers = Writers()
     for text in "abc":
         await writers.write(text)
-    writers.outbox.close()
+    writers.outbox.drop_all()
     await turns()
     assert writers.done() == ["b", "c"]
     assert await writers.drain() == ["a"]
@@ -227,7 +229,7 @@ async def test_a_client_that_does_not_read_is_closed(name: str) -> None:
 
 @override_settings(ROUTESOCK={"MAX_OUTGOING": 10})
 async def test_a_client_that_never_reads_is_closed_without_a_word_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routesock._connection.closing.CLOSE_WAIT", 0.02)
+    monkeypatch.setattr("routesock._runtime.closing.CLOSE_WAIT", 0.02)
 
     class Hasty(Pushing):
         route_disconnect_grace = 0

@@ -305,6 +305,79 @@ def test_the_waits_grow_to_two_seconds_and_are_not_the_same_everywhere() -> None
         assert all(1 <= seconds <= 2 for seconds in wait[5:])
 
 
+@pytest.mark.parametrize("exc", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()], ids=type)
+async def test_a_group_for_which_the_layer_raises_what_no_layer_should_keeps_nobody_else_out(
+    exc: BaseException, sockets: Sockets, layer: FlakyLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = await sockets.add("bad"), await sockets.add("own")
+    group_add = layer.group_add
+    failing = True
+
+    async def adding(group: str, channel: str) -> None:
+        if group == "bad" and failing:
+            raise exc
+        await group_add(group, channel)
+
+    layer.group_add = adding  # type: ignore[method-assign]
+    layer.groups.clear()
+    layer.fail()
+    await until(lambda: layer.members("all") == 2)
+    await hears(layer, "all", first, second)
+    await hears(layer, "own", second)
+    failing = False
+    await until(lambda: layer.members("bad") == 1)
+    assert levels(caplog)[0] == "ERROR"
+
+
+async def test_a_recovery_that_is_cancelled_by_other_code_is_started_again(
+    sockets: Sockets, layer: FlakyLayer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("routesock._runtime.supervision.FIRST_RESTART", 0.005)
+    first, second = await sockets.add("own"), await sockets.add("own")
+    (recovery,) = _recoveries.values()
+    layer.held.add(("group_add", "own"))
+    layer.stop()
+    layer.calls.clear()
+    before = asyncio.all_tasks()
+    layer.start()
+    await until(lambda: ("group_add", "own") in layer.calls)
+    for task in asyncio.all_tasks() - before:
+        task.cancel()
+    layer.release(("group_add", "own"))
+    await until(lambda: (layer.members("all"), layer.members("own")) == (2, 2))
+    await hears(layer, "own", first, second)
+    assert sum("recovery" in record.getMessage() for record in caplog.records) == 1
+    await until(lambda: not recovery.is_running)
+
+
+class BrokenHandler(logging.Handler):
+    def handle(self, record: logging.LogRecord) -> bool:
+        raise ConnectionError("The log server is down.")
+
+
+async def test_a_log_handler_that_raises_changes_nothing(
+    sockets: Sockets, layer: FlakyLayer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It must not make a socket's reader run for ever without a turn for anything else."""
+    handler = BrokenHandler()
+    logging.getLogger("routesock.socket").addHandler(handler)
+    try:
+        first, second = await sockets.add("own"), await sockets.add("own")
+        layer.stop()
+        await turns()
+        assert (await first.call("echo", 1))["payload"] == 1
+        layer.start()
+        await hears_again(layer, first, second)
+    finally:
+        logging.getLogger("routesock.socket").removeHandler(handler)
+    assert "The log server is down." in capsys.readouterr().err
+
+
+async def hears_again(layer: FlakyLayer, *members: Socket) -> None:
+    await until(lambda: layer.members("own") == len(members))
+    await hears(layer, "own", *members)
+
+
 in_connect: ContextVar[str] = ContextVar("in_connect", default="nothing")
 
 

@@ -22,10 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routesock import Reply, Request, RouteMixin, route, signals
-from routesock._runtime import instrumentation
 from routesock.exceptions import Conflict, Unavailable
 from routesock.testing import ConnectionRefused, RouteClient
-from tests.takeover.driver import until
+from tests.takeover.driver import Socket, until
 
 SIGNALS: Final = {name: getattr(signals, name) for name in signals.__all__ if name.startswith(("request_", "socket_"))}
 
@@ -620,12 +619,17 @@ class TestSockets:
             await until(lambda: heard.named("socket_opened"))
             assert [name for name, _ in heard.all] == ["accepted", "socket_opened"]
 
-    def test_a_second_accept_opens_nothing(self, heard: Heard) -> None:
+    async def test_a_second_accept_opens_nothing(self, heard: Heard) -> None:
         """Not every server refuses it."""
-        life = instrumentation.Life(SimpleNamespace(scope={}))
-        for event in (life.accepted, life.connected, life.accepted):
-            event()
-        assert len(heard.named("socket_opened")) == 1
+
+        class Twice(Desk):
+            async def connect(self) -> None:
+                await self.accept()
+                await self.accept()
+
+        async with Socket(Twice.as_asgi()):  # type: ignore[no-untyped-call]
+            await until(lambda: heard.named("socket_opened"))
+        assert len(heard.named("socket_opened")) == len(heard.named("socket_closed")) == 1
 
     async def test_one_that_was_refused_was_never_opened(self, heard: Heard) -> None:
         class Refusing(Desk):
@@ -744,6 +748,22 @@ class TestReceivers:
         heard.assert_paired()
         assert [record.name for record in caplog.records] == ["django.dispatch"] * 6
         assert all(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
+
+    @pytest.mark.parametrize(
+        "exc", [LookupError("x"), SystemExit(), KeyboardInterrupt(), asyncio.CancelledError()], ids=type
+    )
+    def test_one_that_raises_keeps_no_other_from_being_called(
+        self, exc: BaseException, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        signal, called = signals.LoopSignal(use_caching=True), []
+        first, fail, last = (lambda **arguments: called.append(1)), failing(exc), (lambda **arguments: called.append(2))
+        for receiver in (first, fail, last):
+            signal.connect(receiver)
+        signal.notify(Desk, number=7)
+        assert called == [1, 2]
+        (record,) = caplog.records
+        assert record.exc_info is not None
+        assert record.exc_info[1] is exc
 
     @pytest.mark.parametrize("consumer", [Desk, Sync])
     async def test_receivers_run_on_the_event_loop(self, consumer: Any) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routesock import Keys, Request, RouteMixin, route
-from routesock._connection.closing import fitted
+from routesock._runtime.closing import cut_reason
 from routesock.testing import RouteClient
 from tests.takeover.driver import Socket, turns, until
 
@@ -179,7 +179,7 @@ async def test_a_socket_that_ends_waits_for_its_handlers_and_not_for_its_client(
     name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A handler that waits in ``send()`` holds the reading, which must not begin again when that handler ends."""
-    monkeypatch.setattr("routesock._connection.closing.CLOSE_WAIT", 0.01)
+    monkeypatch.setattr("routesock._runtime.closing.CLOSE_WAIT", 0.01)
     consumers: list[Any] = []
     ending = type("Ending", (Sending,), {"route_disconnect_grace": 60})
     client = Socket(ending.as_asgi(), log=[], consumers=consumers)
@@ -284,7 +284,7 @@ async def test_an_accepted_socket_can_be_closed_in_connect() -> None:
 @given(reason=st.text())
 def test_a_reason_fits_into_a_close_frame(reason: str) -> None:
     """RFC 6455, section 5.5: 125 bytes, two of them the code's."""
-    cut = fitted(reason)
+    cut = cut_reason(reason)
     assert len(cut.encode()) <= 123
     if len(reason.encode("utf-8", "replace")) <= 123:
         assert cut.encode() == reason.encode("utf-8", "replace")

@@ -6,11 +6,12 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from channels.auth import AuthMiddlewareStack, login, logout
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from channels.layers import InMemoryChannelLayer, get_channel_layer
@@ -24,9 +25,10 @@ from django.core import signing
 from django.db import OperationalError, connections, transaction
 from django.db.models.signals import post_delete, post_save
 from django.http import HttpRequest, HttpResponse
-from django.test import Client, override_settings
+from django.test import AsyncClient, Client, override_settings
+from django.urls import path
 
-from routesock import Request, RouteMixin, RouteSetupError, middleware, route
+from routesock import Request, RouteMixin, RouteSetupError, apush_to_user, middleware, route
 from routesock._connection import connection
 from routesock.auth import Credentials, HandshakeMiddleware, Identity
 from routesock.auth._login import revocation, watcher
@@ -208,7 +210,7 @@ class TestLogout:
 
         async with browser.socket(Counted) as client:
             await sync_to_async(browser.client.logout)()
-            feed = client._connection().socket.feed
+            feed = client._connected().application.feed
             for _ in range(20):  # as a server does that had read them before the close
                 feed({"type": "websocket.receive", "text": '{"route": "count"}'})
                 feed({"type": "websocket.receive", "text": "{}"})
@@ -462,14 +464,18 @@ class TestChangedKeys:
     """``update_session_auth_hash`` gives the session in which a password was changed another key."""
 
     @staticmethod
+    def change_in(request: HttpRequest, *, keeps_session: bool = True) -> None:
+        user = User.objects.get(pk=request.session[SESSION_KEY])
+        request.user = user
+        user.set_password("second")
+        user.save()
+        if keeps_session:
+            update_session_auth_hash(request, user)
+
+    @staticmethod
     def change_password(browser: Browser, *, keeps_session: bool = True) -> None:
         def view(request: HttpRequest) -> HttpResponse:
-            user = User.objects.get(pk=request.session[SESSION_KEY])
-            request.user = user
-            user.set_password("second")
-            user.save()
-            if keeps_session:
-                update_session_auth_hash(request, user)
+            TestChangedKeys.change_in(request, keeps_session=keeps_session)
             return HttpResponse()
 
         request = HttpRequest()
@@ -551,6 +557,54 @@ class TestChangedKeys:
         async with browser.socket() as client:
             await middleware.KeepSocketsMiddleware(SessionMiddleware(view))(request)
             await stays(client)
+
+    @pytest.mark.parametrize("is_async", [False, True])
+    async def test_in_a_stack_of_sync_and_async_middleware(self, browser: Browser, user: User, is_async: bool) -> None:
+        """Django adapts no middleware that is both sync and async, so it has to say so."""
+
+        def change(request: HttpRequest) -> HttpResponse:
+            self.change_in(request)
+            return HttpResponse()
+
+        async def achange(request: HttpRequest) -> HttpResponse:
+            return await sync_to_async(change)(request)
+
+        made = middleware.KeepSocketsMiddleware(achange if is_async else change)
+        assert (type(made).sync_capable, type(made).async_capable) == (True, True)
+        assert iscoroutinefunction(made) is is_async
+        urls = (path("change/", achange if is_async else change),)
+        client: Any = AsyncClient() if is_async else Client()
+        client.cookies["sessionid"] = browser.key
+        with override_settings(
+            ROOT_URLCONF=urls,
+            MIDDLEWARE=[
+                "routesock.middleware.KeepSocketsMiddleware",
+                "django.contrib.sessions.middleware.SessionMiddleware",
+            ],
+        ):
+            async with browser.socket() as socket:
+                response = await (client.get("/change/") if is_async else sync_to_async(client.get)("/change/"))
+                assert response.status_code == 200
+                assert response.cookies["sessionid"].value != browser.key
+                await stays(socket)
+
+    async def test_a_view_that_raises_is_followed_too(self, browser: Browser) -> None:
+        def view(request: HttpRequest) -> HttpResponse:
+            self.change_in(request)
+            raise LookupError("after the change")
+
+        request = HttpRequest()
+        request.COOKIES["sessionid"] = browser.key
+
+        def call() -> None:
+            SessionMiddleware(lambda request: HttpResponse()).process_request(request)
+            middleware.KeepSocketsMiddleware(view)(request)
+
+        async with browser.socket() as client:
+            with pytest.raises(LookupError, match="after the change"):
+                await sync_to_async(call)()
+            await stays(client)
+        assert revocation.current_session_request.get() is None
 
     async def test_a_request_without_a_session_tells_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(revocation, "publish", pytest.fail)
@@ -860,6 +914,102 @@ class TestLayer:
         async with browser.socket() as client:
             await layer.group_send(revocation.group_of(name), {"type": revocation.TYPE, "event": signed})
             await stays(client)
+
+    async def test_a_socket_whose_session_was_deleted_from_its_scope_costs_only_itself(
+        self, layer: Any, browser: Browser, user: User, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The event comes from another process, so the hub's reader calls the listeners."""
+
+        class Careless(Talk):
+            @route("forget")
+            async def forget(self, request: Request) -> None:
+                del self.scope["session"]
+
+        name = revocation.name_of(user)
+        assert name is not None
+        event = {"event": "saved", "active": True, "stamp": "another", "except": None, "user": name}
+        message = {"type": revocation.TYPE, "event": signing.dumps(event, salt=revocation.TYPE)}
+        async with AsyncExitStack() as stack:
+            sockets = [await stack.enter_async_context(browser.socket()) for _ in range(2)]
+            careless = await stack.enter_async_context(browser.socket(Careless))
+            sockets += [await stack.enter_async_context(browser.socket()) for _ in range(2)]
+            assert (await careless.call("forget")).status == 204
+            await Session.objects.all().adelete()
+            await revocation._send(name, message)
+            for client in sockets:
+                await expect_end(client)
+            await apush_to_user(user, "news", 1)
+            assert (await careless.expect_push("news")).payload == 1
+        (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert record.getMessage() == "Notifying a socket that a login may have ended failed."
+        assert record.exc_info is not None
+        assert record.exc_info[0] is KeyError
+
+    @pytest.mark.parametrize("exc", [ValueError("x"), SystemExit(3), asyncio.CancelledError()], ids=type)
+    async def test_a_listener_that_raises_costs_only_itself(
+        self, exc: BaseException, layer: Any, browser: Browser, user: User, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Of a change in this process, where each listener is called on its loop."""
+
+        class Failing:
+            scope: Any = {}
+            session = None
+            logs_out = False
+            loop = asyncio.get_running_loop()
+
+            def notify(self, event: Any) -> None:
+                raise exc
+
+        name = revocation.name_of(user)
+        assert name is not None
+        failing = Failing()
+        async with browser.socket() as client, browser.socket() as other:
+            revocation.listen(name, failing)
+            try:
+                revocation.publish(name, {"event": "deleted"})
+                await expect_end(client)
+                await expect_end(other)
+            finally:
+                revocation.stop_listening(name, failing)
+        failures = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert {record.getMessage() for record in failures} == {
+            "Notifying a socket that a login may have ended failed."
+        }
+
+    async def test_a_socket_that_cannot_follow_a_login_costs_only_itself(
+        self, user: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """``signed_in`` is called on each socket of the process."""
+        signed_in, tried = connection.Connection.signed_in, []
+
+        def failing(self: Any, user: object) -> None:
+            tried.append(self)
+            if len(tried) == 1:
+                raise SystemExit
+            signed_in(self, user)
+
+        monkeypatch.setattr(connection.Connection, "signed_in", failing)
+        async with RouteClient(Talk), RouteClient(Talk), RouteClient(Talk):
+            await sync_to_async(user_logged_in.send)(User, request=None, user=user)
+        assert len({*tried}) == 3
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+    async def test_a_layer_that_fails_keeps_no_other_layer_from_being_used(
+        self, user: User, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        backend = {"BACKEND": f"{__name__}.Crossing"}
+        broken = {"BACKEND": f"{__name__}.Missing"}
+        with override_settings(CHANNEL_LAYERS={"first": broken, "default": broken, "last": backend}):
+            sent: list[str] = []
+            layer: Any = get_channel_layer("last")
+
+            async def group_send(group: str, message: Any) -> None:
+                sent.append(group)
+
+            layer.group_send = group_send
+            await revocation._send("auth.user:1", {"type": revocation.TYPE})
+        assert sent == [revocation.group_of("auth.user:1")]
+        assert ["'first'" in record.getMessage() for record in caplog.records] == [True, False]
 
     async def test_a_layer_that_is_down_does_not_keep_a_socket_from_opening(
         self, layer: Any, browser: Browser, user: User, caplog: pytest.LogCaptureFixture

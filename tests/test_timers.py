@@ -166,9 +166,12 @@ def test_a_watch_may_set_alarms_while_it_is_looked_at(timer: Timer, hours: Hours
     assert hours.pending() == []
 
 
-def test_a_watch_that_fails_silences_no_other(timer: Timer, hours: Hours, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("exc", [ZeroDivisionError, SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_a_watch_that_fails_silences_no_other(
+    exc: type[BaseException], timer: Timer, hours: Hours, caplog: pytest.LogCaptureFixture
+) -> None:
     def failing(now: float) -> None:
-        raise ZeroDivisionError
+        raise exc
 
     broken, sound = Looking(failing), Looking(lambda now: now + 1)
     timer.set(broken, 1)

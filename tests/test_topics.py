@@ -773,7 +773,7 @@ def test_two_topics_of_one_shape_are_refused() -> None:
         async def other(self, request: Any) -> None: ...
 
     message = refusal(lambda: type("Chat", (Twice, RouteMixin, AsyncJsonWebsocketConsumer), {}))
-    assert message.startswith("Both Chat.one and Chat.other claim the topic 'room.{b}'.")
+    assert message.startswith("Both Chat.one and Chat.other handle the topic 'room.{b}'.")
 
 
 def test_topics_are_inherited_overridden_and_removed() -> None:
@@ -795,7 +795,7 @@ def test_a_method_answers_a_route_or_a_topic() -> None:
         @topic("both")
         async def handler(self: Any, request: Any) -> None: ...
 
-    assert "is the handler of a topic, 'both'. Write a method for each." in refusal(both)
+    assert "handles a topic already, 'both'. Write a method for each." in refusal(both)
 
 
 def test_the_system_checks_know_topics() -> None:
@@ -812,7 +812,7 @@ def test_the_system_checks_know_topics() -> None:
     messages = [str(message.msg) for message in checks.check_consumers(None) if message.obj is OnSync]
     assert sum("OnSync.room is async on a sync consumer" in text for text in messages) == 1
     assert sum("OnSync.left is async on a sync consumer" in text for text in messages) == 1
-    assert sum("everybody may call 'SUBSCRIBE open'" in text for text in messages) == 1
+    assert sum("everyone may call 'SUBSCRIBE open'" in text for text in messages) == 1
 
 
 async def test_turns_leave_no_task_of_a_subscription() -> None:

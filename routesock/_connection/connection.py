@@ -1,4 +1,4 @@
-"""One socket from its first frame to its end: who reads, who works, and that nothing outlives it."""
+"""Serves one socket from its first message to its end."""
 
 from __future__ import annotations
 
@@ -12,34 +12,50 @@ from typing import Any, Final
 
 from channels.exceptions import StopConsumer
 
+from .. import conf
+from .._groups import losses
 from .._groups.layer_membership import Membership
 from .._pipeline.compiler import ConsumerPlan
 from .._pipeline.plan import ConnectionCheck
-from .._runtime import database
+from .._runtime import database, instrumentation
 from .._runtime.clients import TOO_MANY, is_signed_in
+from .._runtime.closing import accept_message, close_notice, cut_reason, means_gone, send_close, within_close_wait
 from ..auth._handshake.inner_application import Gate
 from ..auth._login.revocation import group_of, name_in_scope
-from ..auth._login.watcher import watch_login
+from ..auth._login.watcher import LoginWatcher, watch_login
 from ..auth.authenticators import AUTHENTICATORS
-from .closing import Closing, bearable
-from .dispatch import Responder
-from .liveness import watched
-from .membership.member import Member
+from ..auth.refusals import refuse
+from ..exceptions import NotAuthenticated, Unavailable
+from ..status import RESTART_REASON, Ending, restart_ending
+from ..typing import UNSET
+from .dispatch import Dispatcher
+from .liveness import watch
+from .membership.member import EndedMember, Member
 from .membership.subscriptions import Subscriptions
+from .queue.job_queue import JobQueue
 from .readers import ClientReader, LayerReader, Receive
-from .sending.frame_writer import FrameWriter
-from .token_refresh import TOO_MANY_REFUSED, TokenRefresh
+from .sending.frame_writer import FrameWriter, encoded, is_plain
+from .sending.send_queue import FrameKind, SendQueue
+from .state import Phase, SocketState
+from .tasks import Tasks
+from .token_refresh import TokenRefresh
 
 logger: Final = logging.getLogger("routesock.socket")
 
 JOIN_WAIT: Final = 1.0
 """Seconds for which ``connect()`` waits until the socket is in the group of its user."""
 
+TOO_SLOW: Final = Ending(1013, "too slow", reconnect=True)
 
-class Connection(Closing):
+
+class Connection:
     """Serves one socket of ``consumer``: reads from the client and the channel layer until either ends it."""
 
-    __slots__ = ("_membership", "_outgoing")
+    __slots__ = (
+        "__weakref__", "_cause", "_compiled", "_consumer", "_dispatcher", "_end_task", "_layer_reader", "_liveness",
+        "_member", "_message", "_queue", "_reader", "_receive", "_send", "_send_queue", "_state",
+        "_subscriptions", "_tasks", "_watcher", "_writer", "grace", "membership",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -51,177 +67,400 @@ class Connection(Closing):
         context: contextvars.Context,
         gate: Gate | None = None,
     ) -> None:
-        super().__init__(consumer, compiled, receive, send, context)
-        progress, tasks, end = self._progress, self._tasks, self._end
-        self._outgoing = outgoing = FrameWriter(consumer, compiled, self._outbox, progress)
-        self._responder = responder = Responder(consumer, compiled, outgoing, progress, tasks, end)
-        if gate is not None:  # the socket was accepted in our place
-            responder.lane.opening = False
-            responder.admit = partial(self._admit, gate, compiled.door)
+        self.grace: float = conf.get("DISCONNECT_GRACE") if compiled.grace is UNSET else compiled.grace
+        self._consumer: Any = consumer
+        self._compiled = compiled
+        self._receive = receive
+        self._send = send
+        self.membership = membership
+        self._member: Member | None = None
+        self._subscriptions: Subscriptions | None = None
+        self._layer_reader: LayerReader | None = None
+        self._watcher: LoginWatcher | None = None
+        self._message: dict[str, Any] = {"type": "websocket.disconnect", "code": 1006}
+        self._cause: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._end_task: asyncio.Task[None] | None = None
+        self._state = state = SocketState(handshake_done=gate is not None)  # a gate has accepted the socket already
+        self._tasks = tasks = Tasks(context, state, self.stop)
+        overflow = conf.get("OVERFLOW") if compiled.overflow is UNSET else compiled.overflow
+        self._send_queue = SendQueue(
+            send, state, drops=overflow == "drop", overflow=self._overflow, report_dropped=self._report_dropped
+        )
+        self._writer = FrameWriter(consumer, compiled, self._send_queue, state)
+        refresh = None
         if AUTHENTICATORS in consumer.scope:
-            responder.refreshing = TokenRefresh(consumer, responder.replies, self._signed_in, self._refused)
-        self._liveness = watched(self, compiled.limits)
-        self._reader = ClientReader(receive, responder, tasks, progress, consumer, self._liveness, end)
-        self._membership = membership
-        self._layer = None
+            refresh = TokenRefresh(consumer, self._writer, self._follow_login_soon, self.sign_out)
+        self._dispatcher = Dispatcher(
+            consumer, compiled, self._writer, state, tasks,
+            refresh=refresh,
+            admit=None if gate is None else partial(self._admit, gate, compiled.door),
+            connected=self._connected,
+            stop=self.stop,
+        )  # fmt: skip
+        concurrency = conf.get("CONCURRENCY") if compiled.concurrency is UNSET else compiled.concurrency
+        self._queue = JobQueue(self._dispatcher, state, tasks, concurrency)
+        self._liveness = watch(
+            compiled.limits,
+            ping=self._ping_soon,
+            close=self._close_soon,
+            is_busy=lambda: bool(self._queue.running()),
+            is_signed_in=lambda: is_signed_in(consumer.scope),
+        )
+        self._reader = ClientReader(
+            receive, consumer, self._dispatcher, self._queue, state, self._liveness, compiled.beside, self.stop
+        )
+
+    # The life of the socket
 
     async def serve(self) -> None:
-        """Read until the socket ends, then let ``disconnect()`` run, once, behind everything else."""
-        message = {"type": "websocket.disconnect", "code": 1006}
+        """Read until the socket ends. Then ``disconnect()`` runs, once, after everything else."""
         try:
             await self.follow_login()
             self._tasks.start(self._reader.read())
-            message = await self._ended or message
-        except GeneratorExit:  # thrown away with its loop: nothing can be awaited any more
+            await self._cause
+        except GeneratorExit:  # thrown away with its loop: nothing can be awaited
             raise
-        except BaseException:  # connect() raised, or the server has no patience
-            self._tasks.hurry()
-            await self._tasks.shielded(self._finish(message))
+        except BaseException:  # connect() raised, or the server does not wait
+            self.end_grace()
+            await self.end()
             raise
         else:
-            await self._tasks.shielded(self._finish(message))
+            await self.end()
         finally:
-            if self._responder.standing is not None:
-                self._responder.standing.forget()
+            self._forget_login()
+
+    def stop(self, cause: dict[str, Any] | BaseException | None) -> None:
+        """Treat the client as gone, and have :meth:`serve` end the socket.
+
+        ``cause`` is the client's disconnect, an exception for the server, or ``None`` for ``StopConsumer``. The first
+        cause counts.
+        """
+        self._begin_close()
+        if self._state.phase >= Phase.GONE:
+            if isinstance(cause, Exception):
+                logger.error("A socket that had ended failed once more.", exc_info=cause)
+            return
+        self._state.advance(Phase.GONE)
+        self._send_queue.drop_all()
+        if isinstance(cause, dict):
+            self._message = cause
+        if self._cause.done():  # the server has cancelled what waits for it
+            return
+        if isinstance(cause, BaseException):
+            self._cause.set_exception(_for_server(cause))
+        else:
+            self._cause.set_result(None)
+
+    async def end(self) -> None:
+        """End the socket: give what runs its grace period, cancel the rest, call ``disconnect()`` and leave all groups.
+
+        That is done once. Later callers wait until it is done. A cancellation ends the grace period.
+        """
+        if self._end_task is None:
+            if self._state.phase is Phase.ENDED:
+                return
+            self.stop(None)
+            self._end_task = self._tasks.start_untracked(self._end())
+        task = self._end_task
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self.end_grace()
+            await task
+            raise
+
+    def end_grace(self) -> None:
+        """End the grace period of what runs."""
+        if self._state.phase is not Phase.ENDED:
+            self._tasks.end_grace()
+
+    hurry = end_grace
+
+    def _begin_close(self) -> bool:
+        """From now on nothing is dispatched and no reply is sent. Returns ``False`` if a close has begun already."""
+        if self._state.is_closing:
+            return False
+        self._state.advance(Phase.CLOSING)
+        if self._liveness is not None:
+            self._liveness.stop()
+        for job in self._queue.clear():
+            self._dispatcher.drop(job)
+        self._reader.wake()
+        if self._layer_reader is not None:
+            self._layer_reader.wake()
+        return True
+
+    async def _end(self) -> None:
+        state, tasks, dispatcher = self._state, self._tasks, self._dispatcher
+        if self.membership is not None:
+            self.membership.leaving()
+        # A client that sends and leaves must not lose its message: what runs has a grace period, all else is cancelled.
+        graced = {job.task for job in self._queue.running() if not dispatcher.drop_at_disconnect(job)}
+        if self._subscriptions is not None:
+            graced |= self._subscriptions.endings()
+        await tasks.cancel(keep=graced)
+        await tasks.wait(graced, self.grace)
+        state.advance(Phase.DISCONNECTING)
+        left = self._queue.running()
+        await tasks.cancel()
+        for job in left:
+            dispatcher.drop(job)
+        try:
+            if self._subscriptions is not None:
+                await self._subscriptions.end()
+            if state.must_disconnect:
+                # In a separate context: a task that ignored its cancellation may go on in that of the socket.
+                await asyncio.get_running_loop().create_task(self._disconnect())
+        finally:
+            state.advance(Phase.ENDED)
+            if self._member is not None:
+                await self._member.leave_all()
+            if self.membership is not None:
+                await self.membership.leave_all()
+            if state.opened_at is not None:
+                instrumentation.socket_has_ended(self._consumer, self._message.get("code", 1005), state.opened_at)
+            self._forget_login()
+            self._release()
+
+    async def _disconnect(self) -> None:
+        database.forget_waiting()
+        try:
+            with suppress(StopConsumer):
+                await self._dispatcher.dispatch(self._message)
+        except (SystemExit, KeyboardInterrupt) as exc:
+            raise _for_server(exc) from exc
+
+    def _release(self) -> None:
+        """Drop what refers back to the consumer, so that no reference cycle is left for the garbage collector.
+
+        A task that ignored its cancellation may still need it.
+        """
+        if self._tasks:
+            return
+        self._dispatcher.close()
+        self._consumer = self._end_task = self._layer_reader = self._liveness = self._member = self._subscriptions = (
+            None
+        )
+        del self._dispatcher, self._queue, self._reader, self._receive, self._send, self._send_queue, self._tasks
+        del self._writer
+
+    # What the consumer's code sends
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """The consumer's ``base_send``: passes everything on, and notes when a close begins.
+
+        Once the client has left, nothing is sent and nothing raised: servers differ in what they do then, and a handler
+        that saves, acknowledges and notifies others must get to its end.
+        """
+        state = self._state
+        if state.is_gone:
+            return
+        kind = FrameKind.OWN
+        if message["type"] != "websocket.send":
+            kind = FrameKind.CONTROL
+            state.answer_handshake()
+            if message["type"] == "websocket.close":
+                self._begin_close()
+            elif self._liveness is not None:
+                self._liveness.accepted(asyncio.get_running_loop().time())
+        try:
+            await self._send_queue.write(message, kind)
+            if message["type"] == "websocket.accept":
+                state.accept_sent = True
+                self._announce_if_open()
+        except Exception as exc:
+            if not means_gone(exc):
+                raise
+            logger.debug("A frame could not be sent.", exc_info=True)
+
+    async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
+        """Send an unsolicited frame. Raises what encoding raises."""
+        if self._state.phase is not Phase.ENDED:
+            await self._writer.push(route, payload, headers)
+            return
+        frame = self._compiled.dialect.push(route, payload, headers)
+        if is_plain(self._compiled):  # it raises for the same payloads as before
+            encoded(frame, conf.get("MAX_REPLY"))
+
+    def member(self) -> Member | EndedMember:
+        """Return the groups of the socket."""
+        if self._state.phase is Phase.ENDED:
+            return EndedMember(self._layer)
+        return self._open_member()
+
+    def subscriptions(self) -> Subscriptions:
+        """Return the subscriptions of the socket."""
+        if self._subscriptions is None:
+            if self._state.phase is Phase.ENDED:
+                raise Unavailable
+            self._subscriptions = Subscriptions(
+                self._consumer, self._open_member(), self._state, self._tasks, self._writer, self.grace
+            )
+        return self._subscriptions
 
     def listen(self) -> str | None:
-        """The name of the socket's own channel, which is read from now on; ``None`` without a channel layer.
+        """Return the name of the socket's own channel, which is read from now on; ``None`` without a channel layer.
 
         May be called in any thread.
         """
-        if self._membership is None:
+        if self.membership is None:
             return None
-        self._ended.get_loop().call_soon_threadsafe(self._listen, self._membership)
-        return self._membership.channel
+        self._cause.get_loop().call_soon_threadsafe(self._listen, self.membership)
+        return self.membership.channel
 
     def _listen(self, membership: Membership) -> None:
-        if self._layer is None and not self._tasks.finishing:
+        if self._layer_reader is None and self._state.phase < Phase.GONE:
             receive = self._consumer.channel_receive
-            self._layer = LayerReader(receive, self._responder, self._tasks, self._progress, membership)
-            self._tasks.start(self._layer.read())
+            self._layer_reader = LayerReader(receive, membership, self._queue, self._state)
+            self._tasks.start(self._layer_reader.read())
 
-    async def _admit(self, gate: Gate, door: ConnectionCheck) -> None:
-        """The client has come through ``gate``, so ``connect()`` is next, unless its user has or opens too many."""
-        ending = await door.ending(self._consumer) if gate.admit(self._consumer.scope) else TOO_MANY
-        if ending is not None:
-            await self.close(ending.code, ending.reason, reconnect=ending.reconnect, retry_after=ending.retry_after)
-            raise StopConsumer
-        await self.follow_login()
+    @property
+    def _layer(self) -> Any:
+        return None if self.membership is None else self.membership.layer
 
-    async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
-        """Send a frame that nobody asked for. Raises what encoding raises."""
-        await self._responder.replies.push(route, payload, headers)
-
-    def member(self) -> Member:
-        """The groups of the socket, or the place for them."""
-        responder = self._responder
-        if responder.member is None:
-            responder.member = Member(
-                self._consumer,
-                None if self._membership is None else self._membership.layer,
-                type(self._consumer)._routesock.dialect,
-                self._outgoing,
-                self._progress,
-                self._tasks,
-                responder.lane,
-                connected=responder.connected,
+    def _open_member(self) -> Member:
+        if self._member is None:
+            self._member = Member(
+                self._consumer, self._compiled, self._layer, self._writer, self._state, self._tasks, self._queue
             )
-        return responder.member
+        return self._member
 
-    def subscriptions(self) -> Subscriptions:
-        """What the socket is subscribed to, or the place for it."""
-        member = self.member()
-        if member.subscriptions is None:
-            member.subscriptions = Subscriptions(
-                self._consumer, member, self._tasks, self._responder.replies, self.grace
-            )
-        subscriptions: Subscriptions = member.subscriptions
-        return subscriptions
+    def _connected(self) -> None:
+        self._state.connected = True
+        self._announce_if_open()
+        if self._member is not None:
+            self._member.connected()
 
-    # What its liveness asks
+    def _announce_if_open(self) -> None:
+        if self._state.note_opened():
+            instrumentation.socket_is_open(self._consumer)
 
-    def ping(self) -> None:
+    # Closing from the server
+
+    async def close(self, ending: Ending) -> None:
+        """Send a CLOSE notice and close the socket. All that follows a client's disconnect follows.
+
+        Does nothing on a socket that is closing already, never raises, and does not wait for a client that does not
+        read.
+        """
+        handshake_done = self._state.handshake_done
+        if not self._begin_close():
+            return
+        ending = ending._replace(reason=cut_reason(ending.reason))
+        try:
+            if handshake_done:
+                await within_close_wait(self._writer.close_notice(close_notice(ending)))
+                await within_close_wait(send_close(self._send, ending))
+            else:
+                await within_close_wait(refuse(self._consumer.scope, self._send, ending))
+        except Exception:
+            logger.debug("A socket could not be closed.", exc_info=True)
+        finally:
+            self.stop({"type": "websocket.disconnect", "code": ending.code, "reason": ending.reason})
+
+    async def reject(self, ending: Ending) -> None:
+        """As :meth:`close`, but a socket that is not accepted yet is accepted first."""
+        if not self._state.handshake_done and not self._state.is_closing:
+            await self.send(accept_message(self._consumer.scope))
+        await self.close(ending)
+
+    def _close_soon(self, ending: Ending) -> None:
+        logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
+        self._tasks.start(self.close(ending))
+
+    def drain(self, retry_after: float) -> None:
+        """Close the socket since the process stops: what runs may finish, and the client may return later."""
+        if not self._state.is_closing:
+            self._tasks.start(self._drain(restart_ending(retry_after)))
+
+    async def _drain(self, ending: Ending) -> None:
+        error = Unavailable(RESTART_REASON, wait=ending.retry_after)
+        await self._tasks.wait([self._tasks.start_apart(self._queue.finish_running(error))], self.grace)
+        await within_close_wait(self._queue.cancel_running(error))
+        await self.close(ending)
+
+    def sign_out(self, ending: Ending) -> None:
+        """Close the socket since its login has ended: what runs and waits is answered 401."""
+        if self._state.is_closing:  # what still runs has its grace period, as if only the client had left
+            return
+        logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
+        self._tasks.start(self._sign_out(ending))
+
+    async def _sign_out(self, ending: Ending) -> None:
+        await within_close_wait(self._queue.refuse_all(NotAuthenticated(ending.reason)))
+        await self.close(ending)
+
+    def _overflow(self) -> None:
+        logger.warning("A client does not read what is sent to it: its socket is closed (1013).")
+        self._tasks.start(self.close(TOO_SLOW))
+
+    def _report_dropped(self, number: int) -> None:
+        losses.dropped(type(self._consumer), number, "client")
+
+    # Its time limits
+
+    def _ping_soon(self) -> None:
         self._tasks.start(self._ping())
 
     async def _ping(self) -> None:
         assert self._liveness is not None
-        await self._responder.replies.ping()
+        await self._writer.ping()
         self._liveness.pinged(asyncio.get_running_loop().time())
 
-    def is_busy(self) -> bool:
-        return bool(self._responder.running())
+    # Its login
 
-    def is_signed_in(self) -> bool:
-        return is_signed_in(self._consumer.scope)
-
-    # What its login asks
-
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self._tasks.start_apart(coroutine)
+    async def _admit(self, gate: Gate, door: ConnectionCheck) -> None:
+        """Let ``connect()`` run for the client that has passed ``gate``, unless its user has too many sockets."""
+        ending = await door.ending(self._consumer) if gate.admit(self._consumer.scope) else TOO_MANY
+        if ending is not None:
+            await self.close(ending)
+            raise StopConsumer
+        await self.follow_login()
 
     def signed_in(self, user: object) -> None:
-        """Follow ``user`` from now on, if that is who the consumer has put into its scope. May be called anywhere."""
-        if self._consumer.scope.get("user") is user:
-            self._ended.get_loop().call_soon_threadsafe(self._signed_in)
+        """Follow ``user`` from now on, if the consumer has put it into its scope. May be called in any thread."""
+        consumer = self._consumer
+        if consumer is not None and consumer.scope.get("user") is user:
+            self._cause.get_loop().call_soon_threadsafe(self._follow_login_soon)
 
-    def _signed_in(self) -> None:
-        _ = self.start(self.follow_login())
+    def _follow_login_soon(self) -> None:
+        if not self._state.is_closing:
+            _ = self._start(self.follow_login())
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self._tasks.start_apart(coroutine)
 
     async def follow_login(self) -> None:
-        """The socket belongs to whoever is signed in by now. Returns when other processes can end it, too."""
-        responder = self._responder
-        if self._progress.closing:
+        """Follow the user who is signed in now. Returns when other processes can end the socket, too."""
+        if self._state.is_closing:
             return
-        if responder.standing is None:
-            plan = type(self._consumer)._routesock
-            scope = self._consumer.scope
-            responder.standing = watch_login(self, scope, plan.ends_with_session, plan.revalidate)
-        if responder.standing is not None:
-            responder.standing.begin()
-        name = name_in_scope(self._consumer.scope)
-        if name is not None or responder.member is not None:
+        scope = self._consumer.scope
+        if self._watcher is None:
+            self._watcher = watch_login(
+                scope,
+                self._compiled.ends_with_session,
+                self._compiled.revalidate,
+                sign_out=self.sign_out,
+                follow_login=self.follow_login,
+                start=self._start,
+            )
+        if self._watcher is not None:
+            self._watcher.begin()
+        name = name_in_scope(scope)
+        if name is not None or self._member is not None:
             group = None if name is None else group_of(name)
-            await asyncio.wait({self.start(self.member().belong(group))}, timeout=JOIN_WAIT)
+            await asyncio.wait({self._start(self._open_member().belong(group))}, timeout=JOIN_WAIT)
 
-    def _refused(self) -> None:
-        self.sign_out(TOO_MANY_REFUSED)
+    def _forget_login(self) -> None:
+        if self._watcher is not None:
+            self._watcher.forget()
+            self._watcher = None
 
-    async def _finish(self, message: dict[str, Any]) -> None:
-        self._close()
-        self._gone = True
-        tasks, responder = self._tasks, self._responder
-        if self._membership is not None:
-            self._membership.leaving()
-        # Who sends and leaves must not lose the message: what runs has a grace, all else ends.
-        graced = {job.task for job in responder.running() if not responder.give_up(job)}
-        subscriptions = None if responder.member is None else responder.member.subscriptions
-        if subscriptions is not None:
-            graced |= subscriptions.endings()
-        await tasks.cancel(keep=graced)
-        await tasks.wait(graced, self.grace)
-        responder.abandoned = True
-        left = responder.running()
-        await tasks.cancel()
-        for job in left:
-            responder.write_off(job)
-        try:
-            subscriptions = None if responder.member is None else responder.member.subscriptions
-            if subscriptions is not None:  # a handler that had a grace may have made it
-                await subscriptions.end()
-            if responder.connected:
-                # With a context of its own: a task that took no notice of its cancellation may go on in the socket's.
-                await asyncio.get_running_loop().create_task(self._disconnect(message))
-        finally:
-            if responder.member is not None:
-                await responder.member.leave_all()
-            if self._membership is not None:
-                await self._membership.leave_all()
-            responder.life.closed(message.get("code", 1005))
 
-    async def _disconnect(self, message: dict[str, Any]) -> None:
-        database.forget_waiting()
-        try:
-            with suppress(StopConsumer):
-                await self._responder.dispatch(message)
-        except (SystemExit, KeyboardInterrupt) as exc:
-            raise bearable(exc) from exc
+def _for_server(exc: BaseException) -> BaseException:
+    """Return ``exc``, or an error with ``exc`` as its cause in place of what would end the whole process."""
+    if isinstance(exc, Exception | asyncio.CancelledError):
+        return exc
+    error = RuntimeError(f"A consumer raised {exc!r}.")
+    error.__cause__ = exc
+    return error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -17,144 +16,282 @@ from django.utils.module_loading import import_string
 from .. import conf
 from .._compat import dispatch_in_thread
 from .._pipeline.compiler import ConsumerPlan
+from .._pipeline.plan import RequestPlan
 from .._runtime import database, instrumentation
 from .._runtime.callables import runs
 from .._wire.frames import OURS, Auth, Cancel, Decision, Of, Ping, Refusal
-from .._wire.messages import Reply, Request
-from ..auth._login.watcher import LoginWatcher
-from ..exceptions import Cancelled, RoutesockError
+from .._wire.messages import Reply, Request, RequestId
+from ..exceptions import Cancelled, DeadlineExceeded, RoutesockError
 from ..signals import request_started
 from ..typing import UNSET
 from .frame_parser import FrameParser
-from .membership.member import Member
-from .membership.pending import EventJob
-from .queue.jobs import InFlight, Job, Progress
-from .queue.ordered import OrderedQueue, ParallelQueue, uncancel
+from .queue.jobs import DONE, PENDING, QUEUED, RUNNING, WAITING, EventJob, Job, ReplyStatus
 from .receive_hook import ReceiveHook, current_job
-from .sending.frame_writer import FrameWriter, Replies
+from .sending.frame_writer import FrameWriter
 from .sending.send_queue import ANSWER, REPLY
-from .tasks import Tasks
+from .state import SocketState
+from .tasks import Tasks, uncancel
 from .token_refresh import TokenRefresh
 
+_DECODER: Final = Of.DECODER
 
-class Boundary(ABC):
-    """The half of a :class:`~.responder.Responder` that calls the code of ``consumer``."""
+_SENT: Final = ReplyStatus.SENT
+
+
+class Dispatcher:
+    """Runs jobs through the routes of a class and through the code of its ``consumer``.
+
+    Args:
+        refresh: Answers AUTH; ``None`` where no frame of that name is routesock's.
+        admit: Called before ``connect()``; raises ``StopConsumer`` where that is not to be called.
+        connected: Called when ``connect()`` has returned.
+        stop: Called to end the socket: with an exception for the server, or with ``None`` for ``StopConsumer``.
+    """
 
     __slots__ = (
-        "_compiled", "_consumer", "_end", "_guarded", "_middleware", "_plans", "abandoned", "admit", "connected",
-        "in_flight", "intake", "life", "member", "replies",
+        "_admit", "_compiled", "_connected", "_consumer", "_guarded", "_hook", "_middleware", "_plans", "_refresh",
+        "_state", "_stop", "_tasks", "_timeout", "in_flight", "parser", "writer",
     )  # fmt: skip
-    in_flight: InFlight
-    intake: FrameParser
-    replies: Replies
 
-    def __init__(self, consumer: Any, compiled: ConsumerPlan, end: Callable[[BaseException | None], None]) -> None:
+    def __init__(
+        self,
+        consumer: Any,
+        compiled: ConsumerPlan,
+        writer: FrameWriter,
+        state: SocketState,
+        tasks: Tasks,
+        *,
+        refresh: TokenRefresh | None,
+        admit: Callable[[], Awaitable[None]] | None,
+        connected: Callable[[], None],
+        stop: Callable[[BaseException | None], None],
+    ) -> None:
         self._consumer = consumer
         self._compiled = compiled
         self._guarded = compiled.guarded
         self._plans = compiled.plans_now()
-        self._end = end
         self._middleware = tuple(import_string(path) for path in conf.get("MIDDLEWARE"))
-        self.connected = False
-        """``connect()`` has returned."""
-        self.admit: Callable[[], Awaitable[None]] | None = None
-        """Called in front of ``connect()``; raises ``StopConsumer`` where there will be none."""
-        self.member: Member | None = None
-        """Its groups, once it has joined one."""
-        self.life = instrumentation.Life(consumer)
-        self.abandoned = False
-        """The socket is at its end: a cancellation is the connection's, no job's."""
+        self._timeout: float | None = conf.get("TIMEOUT")
+        self._state = state
+        self._tasks = tasks
+        self._refresh = refresh
+        self._admit = admit
+        self._connected = connected
+        self._stop = stop
+        self.writer = writer
+        self.in_flight: dict[RequestId, Job] = {}
+        """The requests that can be cancelled, by their ids."""
+        self.parser = FrameParser(consumer, compiled, self.in_flight)
+        self._hook = ReceiveHook(consumer, self, sync=compiled.sync) if compiled.guarded else None
 
-    @abstractmethod
-    def waits(self, job: Job) -> None:
-        """``job`` waits: from now on it can be cancelled, and its deadline runs."""
+    def close(self) -> None:
+        """Leave the consumer as it was, since nothing runs any longer."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
 
-    @abstractmethod
-    async def at_once(self, decision: Decision) -> bool:
-        """Act on a frame that has no place in the order; ``False`` for one that has."""
+    # Called by the queues
 
-    async def outcome(self, job: Job) -> Reply | Refusal:
-        """What the frame's decision leads to; only a cancellation of ours is raised."""
-        job.entered = True
-        if type(job.decision) is Refusal:
-            return job.decision
+    async def run(self, job: Job) -> None:
+        """Run ``job`` and answer it. Raises only the cancellation at the end of the socket."""
+        if job.stage is QUEUED:  # else it runs in parallel, and waits from the beginning
+            job.stage = RUNNING
         request = job.decision
+        try:
+            if type(request) is Request and not self._guarded:  # as result_of() does, without another coroutine
+                plan = self._prepare(job, request)
+                try:
+                    job.result = await plan.run(request, self._middleware)
+                except BaseException as exc:
+                    job.result = self._handler_failure(job, request, exc)
+            else:
+                await self._run_other(job)
+            cancelled = job.reply is not PENDING
+            job.stage = DONE
+            if not cancelled and job.task.cancelling() and not self._state.ends_jobs:
+                await _absorb_cancellation(job.task)
+            if self.in_flight or job.timer is not None:
+                self.forget(job)
+            if job.result is not None and job.reply is PENDING:
+                await self.answer(job)
+        except asyncio.CancelledError:
+            # Its request was cancelled, or the handler had its own task cancelled a little later.
+            self.forget(job)
+            if self._state.ends_jobs:
+                raise
+            uncancel(job.task)
+        else:
+            if cancelled:  # and the handler ignored that
+                uncancel(job.task)
+
+    async def _run_other(self, job: Job) -> None:
+        if job.decision is _DECODER:
+            await self.decode(job)
+        if self._guarded or type(job.decision) not in OURS:
+            await self._run_consumer_code(job)
+        else:
+            job.result = await self.result_of(job)
+
+    def add(self, job: Job) -> None:
+        """Let a CANCEL find ``job``. Its id is taken from now on."""
+        if type(job.decision) is Request and job.decision.id is not None:
+            self.in_flight[job.decision.id] = job
+
+    def started_waiting(self, job: Job) -> None:
+        """Let ``job`` be cancelled and start its deadline, before anything else can happen on the socket."""
+        if type(job.decision) is not Request:
+            return
+        timeout = self._plans[job.decision.route].timeout_of(job.decision)
+        if timeout is UNSET:
+            timeout = self._timeout
+        if job.decision.timeout is not None:  # a client may ask for a shorter deadline, but not for a longer one
+            timeout = job.decision.timeout if timeout is None else min(timeout, job.decision.timeout)
+        self.add(job)
+        job.start_timer(timeout, self._expired)
+
+    # Requests
+
+    async def result_of(self, job: Job) -> Reply | Refusal:
+        """Return what to answer to the frame of ``job``. Raises only a cancellation by routesock."""
+        request = job.decision
+        if type(request) is Refusal:
+            return request
         assert type(request) is Request
-        if job.waited and not job.watched:  # what it asks for was found out on the way
-            self.waits(job)
+        plan = self._prepare(job, request)
+        try:
+            return await plan.run(request, self._middleware)
+        except BaseException as exc:
+            return self._handler_failure(job, request, exc)
+
+    def _prepare(self, job: Job, request: Request) -> RequestPlan:
+        if job.stage is WAITING and job.timer is None and job.reply is PENDING:  # what the frame asks for is known now
+            self.started_waiting(job)
         plan = self._plans[request.route]
         if plan.streams:
             request.emit = partial(self._emit, job)
-        if not job.settled:
+        if job.reply is PENDING:
             request._began = perf_counter()
             if request_started.receivers:
                 instrumentation.announce(request)
-        try:
-            return await plan.run(request, self._middleware)
-        except BaseException as exc:  # a handler may raise SystemExit or a CancelledError of its own: 500 as well
-            if self._is_ours(job, exc):
-                raise
-            return self._failure(request, exc)
+        return plan
+
+    def _handler_failure(self, job: Job, request: Request, exc: BaseException) -> Refusal:
+        """Return the answer to ``exc``, which is being handled; re-raise what does not come from the handler."""
+        if self._is_from_outside(job, exc):  # a handler may raise SystemExit or a CancelledError itself: a 500 as well
+            raise exc
+        return self._failure(request, exc)
 
     async def _emit(self, job: Job, item: Any) -> None:
-        """Send one item of a stream. While the client does not read, its generator and its clock stand still."""
-        if job.settled:  # and the generator took no notice of its cancellation
+        """Send one item of a stream. While the client does not read, its generator and its deadline stand still."""
+        if job.reply is not PENDING:  # and the generator ignored its cancellation
             raise asyncio.CancelledError
         assert type(job.decision) is Request
-        self.in_flight.pause(job)
-        await self.replies.item(job.decision, item)
+        job.stop_timer()
+        await self.writer.item(job.decision, item)
         job.decision.started = None
-        self.in_flight.restart(job)
+        job.restart_timer(self._expired)
 
-    async def _consumer_code(self, job: Job) -> None:
-        """Hand the message to the consumer as Channels would; a frame of ours comes back through the gate."""
-        if job.entered or (job.decision is Of.NOBODY and not self._guarded):
+    def answer(self, job: Job) -> Awaitable[None]:
+        """Send the result of ``job``, whose reply must be pending."""
+        job.reply = _SENT
+        request = job.decision if type(job.decision) is Request else None
+        kind = ANSWER if job.task is self._state.current_task else REPLY
+        if isinstance(job.result, Refusal):
+            return self.writer.refuse(job.result, request, kind)
+        if request is None or job.result is None:
+            return _nothing()
+        return self.writer.reply(request, job.result, kind)
+
+    def forget(self, job: Job) -> None:
+        """Stop the deadline of ``job``. Its id may be used again."""
+        job.stop_timer()
+        if type(job.decision) is Request and self.in_flight.get(job.decision.id) is job:
+            del self.in_flight[job.decision.id]
+
+    async def cancel(self, job: Job | None, error: RoutesockError) -> None:
+        """Answer a queued or running request with ``error`` and cancel it. One that is done is left alone."""
+        if job is None or job.reply is not PENDING or job.stage is DONE or type(job.decision) is not Request:
+            return
+        if job.queue is not None:
+            job.queue.remove(job)
+        else:
+            job.decision._revoked = True
+            job.task.cancel()
+        await self.refuse(job, error)
+
+    async def refuse(self, job: Job, error: RoutesockError) -> None:
+        """Answer ``job``, which is in no queue, with ``error``, if it is a request."""
+        if type(job.decision) is Request:
+            job.decide(_SENT)
+            self.forget(job)
+            await self.writer.refuse(Refusal(error, job.decision.route, job.decision.id), job.decision)
+
+    def drop_at_disconnect(self, job: Job) -> bool:
+        """Drop the reply of a running ``job`` whose route ends with its client; ``False``: it has a grace period."""
+        if type(job.decision) is Request:
+            route = self._plans[job.decision.route].route
+            if route.streams or route.cancel_on_disconnect:
+                self.forget(job)
+                self.drop(job)
+                return True
+        return False
+
+    def drop(self, job: Job) -> None:
+        """Note that ``job`` gets no reply any longer, if it is a request without one."""
+        if job.reply is PENDING:
+            job.reply = ReplyStatus.DROPPED
+        if type(job.decision) is Request:
+            instrumentation.finished(job.decision, None)
+
+    def _expired(self, job: Job) -> None:
+        self._tasks.start(self.cancel(job, DeadlineExceeded()))
+
+    # The consumer's own code
+
+    async def _run_consumer_code(self, job: Job) -> None:
+        """Hand the message to the consumer as Channels would. A routed frame comes back through the receive hook."""
+        if job.handled or (job.decision is Of.NOBODY and not self._guarded):
             return
         token = current_job.set(job)
         try:
             if type(job) is EventJob:
-                await self._compiled.events[job.occurrence.name].run(job.occurrence.event(), self._consumer)
+                await self._compiled.events[job.event.name].run(job.event.event(), self._consumer)
             else:
                 # A copy for a guard: what it writes into the message must show beside what the client sent.
                 await self.dispatch({**job.message} if self._guarded else job.message)
         except StopConsumer:
-            self._end(None)
+            self._stop(None)
         except BaseException as exc:
-            if self._is_ours(job, exc):
+            if self._is_from_outside(job, exc):
                 raise
-            job.outcome = self._code_failed(job, exc)
+            job.result = self._consumer_failure(job, exc)
         else:
             if job.message["type"] == "websocket.connect":
-                self.connected = True
-                self.life.connected()
-                if self.member is not None:
-                    self.member.connected()
+                self._connected()
         finally:
             current_job.reset(token)
 
-    def _code_failed(self, job: Job, exc: BaseException) -> Refusal | None:
+    def _consumer_failure(self, job: Job, exc: BaseException) -> Refusal | None:
         kind = job.message.get("type")
         if kind == "websocket.connect":
-            self._end(exc)
+            self._stop(exc)
             return None
         if type(job.decision) is Request:
             return self._failure(job.decision, exc)
         what = f"The consumer's own code for {instrumentation.printable(kind)}"
         if type(job) is EventJob:
-            what = f"The handler of the event {instrumentation.printable(job.occurrence.name)}"
+            what = f"The handler of the event {instrumentation.printable(job.event.name)}"
         error = instrumentation.internal_error(exc, what, self._consumer)
         return Refusal(error) if kind == "websocket.receive" else None
 
     def _failure(self, request: Request, exc: BaseException) -> Refusal:
         return Refusal(instrumentation.error_for(exc, self._consumer, request), request.route, request.id)
 
-    def _is_ours(self, job: Job, exc: BaseException) -> bool:
-        """Whether ``exc`` comes from outside the handler: a cancellation of ours, or the end of the whole task."""
+    def _is_from_outside(self, job: Job, exc: BaseException) -> bool:
+        """Whether ``exc`` does not come from the handler: a cancellation by routesock, or the end of the whole task."""
         if isinstance(exc, GeneratorExit):
             return not runs(job.task)
-        return isinstance(exc, asyncio.CancelledError) and (job.revoked or self.abandoned)
-
-    # The consumer's own dispatch and decode_json
+        return isinstance(exc, asyncio.CancelledError) and (job.is_cancelled or self._state.ends_jobs)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Call the consumer's handler of an ASGI or channel-layer message, in the thread that it belongs to."""
@@ -164,194 +301,61 @@ class Boundary(ABC):
                 f"{kind!r} names the handler of a route or an event, which no channel-layer message may call."
             )
         if kind == "websocket.disconnect":
-            self.connected = False  # it runs once, whoever asks for it
-        elif kind == "websocket.connect" and self.admit is not None:
-            await self.admit()
+            self._state.disconnected = True
+        elif kind == "websocket.connect" and self._admit is not None:
+            await self._admit()
         if self._compiled.sync and not self._compiled.dispatch:
             await database.in_thread(dispatch_in_thread, self._consumer, message)
         else:
             await self._consumer.dispatch(message)
 
     async def decode(self, job: Job) -> None:
-        """Settle the decision about a frame that only the consumer's own ``decode_json`` can read."""
+        """Decide about a frame that only the consumer's own ``decode_json`` can read."""
         text = job.message["text"]
         try:
             decode = self._consumer.decode_json
             content = await (database.in_thread(decode, text) if self._compiled.sync else decode(text))
         except BaseException as exc:
-            if self._is_ours(job, exc):
+            if self._is_from_outside(job, exc):
                 raise
-            job.decision = self.intake.undecodable()
+            job.decision = self.parser.undecodable()
             return
-        decision = self.intake.content(content, too_large=self.intake.is_too_large(text))
-        if (type(decision) in (Ping, Cancel, Auth) or decision is Of.PONG) and await self.at_once(decision):
+        decision = self.parser.content(content, too_large=self.parser.is_too_large(text))
+        if type(decision) in (Ping, Cancel, Auth) or decision is Of.PONG:
+            await self.act(decision)
             decision = Of.NOBODY
-            job.entered = True
+            job.handled = True
         job.decision = decision
 
+    # Frames without a place in the order
 
-_DECODER: Final = Of.DECODER
+    def acts_at_once(self, decision: Decision) -> bool:
+        """Whether :meth:`act` handles ``decision`` ahead of the queues."""
+        if isinstance(decision, Refusal):
+            return not self._guarded
+        if decision is Of.NOBODY:
+            return not self._guarded
+        return isinstance(decision, Ping | Cancel | Auth) or decision is Of.PONG
 
-
-class Responder(Boundary):
-    """Does the jobs of one socket. ``end`` ends it: with an exception for the server, or without."""
-
-    __slots__ = ("_progress", "_timeout", "draining", "lane", "pool", "refreshing", "standing", "tasks")
-
-    def __init__(
-        self,
-        consumer: Any,
-        compiled: ConsumerPlan,
-        outgoing: FrameWriter,
-        progress: Progress,
-        tasks: Tasks,
-        end: Callable[[BaseException | None], None],
-    ) -> None:
-        super().__init__(consumer, compiled, end)
-        self._progress = progress
-        self.replies = Replies(consumer, compiled.dialect, outgoing, progress)
-        self._timeout: float | None = conf.get("TIMEOUT")
-        self.tasks = tasks
-        self.in_flight = InFlight(self)
-        self.intake = FrameParser(consumer, compiled, self.in_flight.ids)
-        self.lane = OrderedQueue(self, progress, tasks)
-        self.pool: ParallelQueue | None = None
-        if compiled.beside:
-            limit = conf.get("CONCURRENCY") if compiled.concurrency is UNSET else compiled.concurrency
-            self.pool = ParallelQueue(self, progress, tasks, compiled.beside, limit)
-        self.draining: RoutesockError | None = None
-        """What answers requests that come once :meth:`drain` has begun."""
-        self.standing: LoginWatcher | None = None
-        """The login behind the socket, where that is followed."""
-        self.refreshing: TokenRefresh | None = None
-        """What answers AUTH; ``None`` where no frame of that name is one of ours."""
-        if compiled.guarded:
-            ReceiveHook(consumer, self, sync=compiled.sync)
-
-    def close(self) -> list[Job]:
-        """Start nothing more, and give back what waits."""
-        dropped = self.lane.close()
-        return dropped if self.pool is None else dropped + self.pool.close()
-
-    async def drain(self, error: RoutesockError) -> None:
-        """Start nothing more, and wait for what runs; what waits, and what still comes, is answered ``error``."""
-        self.draining = error
-        for job in self.close():
-            await self.in_flight.refuse(job, error)
-        while self.running():
-            await self._progress.next()
-
-    async def revoke_all(self, error: RoutesockError) -> None:
-        """End every request that still runs with ``error``."""
-        for job in self.running() | {*self.in_flight.ids.values()}:
-            await self.in_flight.revoke(job, error)
-
-    async def expel(self, error: RoutesockError) -> None:
-        """End at once, with ``error``, what runs, what waits, and what still comes."""
-        self.draining = error
-        for job in self.close():
-            await self.in_flight.refuse(job, error)
-        await self.revoke_all(error)
-
-    def running(self) -> set[Job]:
-        """What runs, in the order and beside it."""
-        ordered = set() if self.lane.running is None else {self.lane.running}
-        return ordered if self.pool is None else ordered | self.pool.running
-
-    def give_up(self, job: Job) -> bool:
-        """Write ``job``, which runs, off if its route ends with its client; ``False``: it has a grace to end."""
-        if type(job.decision) is Request:
-            route = self._plans[job.decision.route].route
-            if route.streams or route.cancel_on_disconnect:
-                job.settled = job.revoked = True
-                self.in_flight.forget(job)
-                self.write_off(job)
-                return True
-        return False
-
-    def write_off(self, job: Job) -> None:
-        """There will be no reply to ``job`` any more, if it is a request that has none yet."""
-        if type(job.decision) is Request:
-            instrumentation.finished(job.decision, None)
-
-    # What the lane asks
-
-    async def run(self, job: Job) -> None:
-        try:
-            if job.decision is _DECODER:
-                await self.decode(job)
-            if self._guarded or type(job.decision) not in OURS:
-                await self._consumer_code(job)
-            else:
-                job.outcome = await self.outcome(job)
-            job.over = True
-            if job.task.cancelling() and not job.revoked and not self.abandoned:
-                await _absorb_cancellation(job.task)
-            if job.waited or self.in_flight.ids:
-                self.forget(job)
-            await self.answer(job)
-        except asyncio.CancelledError:
-            # Not ours to pass on: a job that was revoked, or a handler that had its own task cancelled a little later.
-            self.forget(job)
-            if self.abandoned:
-                raise
-            uncancel(job.task)
-        else:
-            if job.revoked:  # and the handler took no notice
-                uncancel(job.task)
-
-    async def answer(self, job: Job) -> None:
-        """Send the outcome of ``job``, once."""
-        if job.settled or job.outcome is None:
-            return
-        job.settled = True
-        kind = ANSWER if job.task is self._progress.task else REPLY
-        if isinstance(job.outcome, Refusal):
-            await self.replies.refuse(job.outcome, job.decision if type(job.decision) is Request else None, kind)
-        elif type(job.decision) is Request:
-            await self.replies.reply(job.decision, job.outcome, kind)
-
-    def queued(self, job: Job) -> None:
-        self.in_flight.add(job)
-
-    def waits(self, job: Job) -> None:
-        if type(job.decision) is not Request or job.over:
-            return
-        timeout = self._plans[job.decision.route].timeout_of(job.decision)
-        if timeout is UNSET:
-            timeout = self._timeout
-        if job.decision.timeout is not None:  # a client may have less patience, never more
-            timeout = job.decision.timeout if timeout is None else min(timeout, job.decision.timeout)
-        self.in_flight.watch(job, timeout)
-
-    # What a reader asks
-
-    async def at_once(self, decision: Decision) -> bool:
-        """Act on a frame that has no place in the order; ``False`` for one that has."""
-        if isinstance(decision, Refusal) and not self._guarded:
-            await self.replies.refuse(decision)
+    async def act(self, decision: Decision) -> None:
+        """Act on a control frame, a refused or an ignored one."""
+        if isinstance(decision, Refusal):
+            await self.writer.refuse(decision)
         elif isinstance(decision, Ping):
-            await self.replies.pong(decision)
+            await self.writer.pong(decision)
         elif isinstance(decision, Cancel):
-            await self.in_flight.revoke(self.in_flight.ids.get(decision.id), Cancelled())
-        elif isinstance(decision, Auth) and self.refreshing is not None:
-            _ = self.tasks.start_apart(self.refreshing.answer(decision))
-        else:
-            return decision is Of.PONG or (decision is Of.NOBODY and not self._guarded)
-        return True
+            await self.cancel(self.in_flight.get(decision.id), Cancelled())
+        elif isinstance(decision, Auth):
+            assert self._refresh is not None
+            _ = self._tasks.start_apart(self._refresh.answer(decision))
 
-    def forget(self, job: Job) -> None:
-        self.in_flight.forget(job)
 
-    async def refuse(self, refusal: Refusal, request: Request) -> None:
-        await self.replies.refuse(refusal, request)
-
-    def drop(self, job: Job) -> bool:
-        return self.lane.drop(job) or (self.pool is not None and self.pool.drop(job))
+async def _nothing() -> None:
+    """Do nothing."""
 
 
 async def _absorb_cancellation(task: asyncio.Task[Any]) -> None:
-    """A handler cancelled its own task and returned: the cancellation must not meet whatever the task does next."""
+    """Take back the cancellation of a handler that cancelled its own task and returned."""
     with suppress(asyncio.CancelledError):
         await asyncio.sleep(0)
     uncancel(task)

@@ -1,9 +1,10 @@
-"""How long a socket may be silent, idle or anonymous: the rules, without a clock or a socket of their own."""
+"""Heartbeat, idle and anonymous timeouts of a socket."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
 from .. import conf
 from .._routing.class_options import Heartbeat, Limits
@@ -16,85 +17,78 @@ SILENT: Final = Ending(4408, "The client was silent for too long.", reconnect=Tr
 IDLE: Final = Ending(4408, "The socket was idle for too long.", reconnect=False)
 
 
-class Socket(Protocol):
-    """What the rules ask of a socket, and what they tell it. Nothing waits: it starts what takes time."""
-
-    def ping(self) -> None:
-        """Send a PING, then call :meth:`Liveness.pinged`."""
-
-    def end(self, ending: Ending) -> None:
-        """Close it, or refuse it if it is not accepted yet."""
-
-    def is_busy(self) -> bool:
-        """Whether something runs for the client."""
-
-    def is_signed_in(self) -> bool:
-        """Whether its user is signed in."""
-
-
 class Liveness:
-    """What is known of one socket. Times are those of the loop.
+    """The time limits of one socket. Times are those of the loop.
 
-    The reading reports to it. A client can only be heard while its socket is read from, so whatever else the reading
-    waits for, it is no silence of the client's.
+    The reader reports to it. A client can only be heard while its socket is read, so a wait of the reader for anything
+    else is no silence of the client.
+
+    Args:
+        ping: Sends a PING and then calls :meth:`pinged`.
+        close: Closes the socket.
+        is_busy: Whether a request of the client runs.
+        is_signed_in: Whether its user is signed in.
     """
 
     __slots__ = (
-        "_accepted",
-        "_alarm",
-        "_anonymous",
-        "_heartbeat",
-        "_idle",
-        "_idle_since",
-        "_looks",
-        "_opened",
-        "_pinged",
-        "_silent_since",
-        "_socket",
-    )
+        "_accepted", "_alarm", "_anonymous", "_close", "_heartbeat", "_idle", "_idle_since", "_is_busy",
+        "_is_signed_in", "_looks", "_opened", "_ping", "_pinged", "_silent_since",
+    )  # fmt: skip
 
     def __init__(
-        self, socket: Socket, now: float, heartbeat: Heartbeat | None, idle: float | None, anonymous: float | None
+        self,
+        now: float,
+        heartbeat: Heartbeat | None,
+        idle: float | None,
+        anonymous: float | None,
+        *,
+        ping: Callable[[], None],
+        close: Callable[[Ending], None],
+        is_busy: Callable[[], bool],
+        is_signed_in: Callable[[], bool],
     ) -> None:
-        self._socket = socket
         self._heartbeat = heartbeat
         self._idle = idle
         self._anonymous = anonymous
+        self._ping = ping
+        self._close = close
+        self._is_busy = is_busy
+        self._is_signed_in = is_signed_in
         self._alarm: Alarm | None = None
         self._opened = now
         self._accepted: float | None = None
-        self._silent_since: float | None = None  # None: nobody listens
+        self._silent_since: float | None = None  # None: the socket is not being read
         self._idle_since: float | None = None
         self._pinged: float | None = None  # inf: on its way
         self._looks = 0
 
     def begin(self, timer: Timer, now: float) -> None:
-        """Be looked at by ``timer`` from now on, where there is anything to look for."""
+        """Let ``timer`` check the limits from now on, if there are any."""
         due = self.look(now)
         if due is not None:
             self._alarm = timer.set(self, due)
 
-    def end(self) -> None:
-        """Be looked at no more."""
+    def stop(self) -> None:
+        """Stop checking."""
         if self._alarm is not None:
             self._alarm.cancel()
 
-    # What the connection reports
+    # Reported by the connection
 
     def accepted(self, now: float) -> None:
-        """The socket was accepted: only now can its client send anything."""
+        """The socket was accepted. Its client can send from now on."""
         self._accepted = now
         if self._silent_since is not None:
             self._silent_since = self._idle_since = now
 
-    def listens(self, now: float) -> None:
-        """The reading begins to wait for a frame."""
+    def reading(self, now: float) -> None:
+        """The reader begins to wait for a frame."""
         self._silent_since = now
         if self._idle_since is None:
             self._idle_since = now
 
     def heard(self, *, heartbeat: bool) -> None:
-        """A frame arrived; ``heartbeat``: a PING or PONG, which says nothing but that the client is there."""
+        """A frame has arrived. A PING or PONG (``heartbeat``) does not end the idle time."""
         self._silent_since = None
         if not heartbeat:
             self._idle_since = None
@@ -103,10 +97,10 @@ class Liveness:
         """The PING was sent."""
         self._pinged = now
 
-    # What the timer asks
+    # Called by the timer
 
     def look(self, now: float) -> float | None:
-        """Ping or end the socket if it is time to; when to look again, ``None``: never."""
+        """Send a PING or close the socket if it is time to. Returns when to look again, ``None`` for never."""
         anonymous = self._anonymous_until(now)
         silent = self._silent_until(now)
         idle = self._idle_until(now)
@@ -117,14 +111,14 @@ class Liveness:
         self._looks += 1
         if self._looks <= SECOND_LOOKS:
             return now
-        self._socket.end(ANONYMOUS if anonymous <= now else SILENT if silent <= now else IDLE)
+        self._close(ANONYMOUS if anonymous <= now else SILENT if silent <= now else IDLE)
         return None
 
     def _anonymous_until(self, now: float) -> float:
         if self._anonymous is None:
             return inf
         until = (self._opened if self._accepted is None else self._accepted) + self._anonymous
-        if until <= now and self._socket.is_signed_in():
+        if until <= now and self._is_signed_in():
             self._anonymous = None
             return inf
         return until
@@ -140,9 +134,9 @@ class Liveness:
             return since + heartbeat.interval
         if self._pinged is None or self._pinged <= since:
             self._pinged = inf
-            self._socket.ping()
-        # While the PING waits for its turn behind other frames, the client cannot answer it. The interval: a frame that
-        # comes meanwhile begins a new silence, whose PING may be due first.
+            self._ping()
+        # While the PING waits behind other frames, the client cannot answer it. The interval counts as well: a frame
+        # that comes meanwhile begins a new silence, whose PING may be due first.
         return min(min(self._pinged, now) + heartbeat.timeout, now + heartbeat.interval)
 
     def _idle_until(self, now: float) -> float:
@@ -151,19 +145,28 @@ class Liveness:
         if self._accepted is None or self._silent_since is None or self._idle_since is None:
             self._idle_since = None
             return now + self._idle
-        if self._socket.is_busy():
+        if self._is_busy():
             self._idle_since = now
         return self._idle_since + self._idle
 
 
-def watched(socket: Socket, limits: Limits) -> Liveness | None:
-    """What looks after ``socket`` from now on; ``None`` where neither its class nor the settings limit anything."""
+def watch(
+    limits: Limits,
+    *,
+    ping: Callable[[], None],
+    close: Callable[[Ending], None],
+    is_busy: Callable[[], bool],
+    is_signed_in: Callable[[], bool],
+) -> Liveness | None:
+    """Watch the time limits of a socket from now on; ``None`` if neither its class nor the settings have any."""
     idle: float | None = conf.get("IDLE_TIMEOUT") if limits.idle is UNSET else limits.idle
     anonymous: float | None = conf.get("ANONYMOUS_TIMEOUT") if limits.anonymous is UNSET else limits.anonymous
     if limits.heartbeat is None and idle is None and anonymous is None:
         return None
     timer = running_timer()
     now = timer.now()
-    liveness = Liveness(socket, now, limits.heartbeat, idle, anonymous)
+    liveness = Liveness(
+        now, limits.heartbeat, idle, anonymous, ping=ping, close=close, is_busy=is_busy, is_signed_in=is_signed_in
+    )
     liveness.begin(timer, now)
     return liveness

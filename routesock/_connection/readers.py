@@ -1,161 +1,253 @@
-"""Who reads for a socket: frames from its client, and messages from the channel layer."""
+"""Reads the jobs of a socket: frames of its client, messages of its channel, and events."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Container
+from enum import Enum
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 from .. import conf
+from .._groups import losses
+from .._groups.envelopes import EventMessage
 from .._groups.layer_membership import Membership
 from .._runtime import instrumentation
 from .._wire.frames import OURS, Decision, Of, Ping, Refusal
 from .._wire.messages import Request
 from ..exceptions import TooManyInFlight
-from .dispatch import Responder
+from .dispatch import Dispatcher
 from .liveness import Liveness
-from .queue.jobs import HANDED_OVER, MAX_QUEUED_EVENTS, READ_ON, Job, JobSource, Progress, QueueSlots
-from .queue.ordered import FAIR_SHARE, OrderedQueue, ParallelQueue, uncancel
-from .tasks import Tasks
+from .queue.job_queue import FAIR_SHARE, HANDED_OVER, NO_SLOT, READ_ON, JobQueue
+from .queue.jobs import MAX_QUEUED_EVENTS, EventJob, Job, JobSource
+from .state import SocketState
+from .tasks import Tasks, uncancel
+
+logger: Final = logging.getLogger("routesock.socket")
 
 Receive = Callable[[], Awaitable[Any]]
 
 
-class Reader(JobSource):
-    """Reads in a task until the socket closes, or until it has handed the reading to another task.
+class Action(Enum):
+    """What to do with a message from the client."""
 
-    A cancellation that is not the socket's own is that of a handler which had its own task cancelled: the reading goes
-    on.
+    STOP = "the client has left"
+    IGNORE = "a close has begun"
+    ACT = "a control frame or an error: act at once"
+    SUBMIT = "submit it to a queue"
+
+
+_STOP: Final = Action.STOP
+
+_ACT: Final = Action.ACT
+
+_SUBMIT: Final = Action.SUBMIT
+
+_IGNORED: Final = (Action.IGNORE, None)
+
+
+def _raise_if_ended(state: SocketState, task: asyncio.Task[Any]) -> None:
+    """Re-raise the cancellation that is being handled, if it ends the socket.
+
+    Otherwise it comes from a handler that had its own task cancelled, and reading goes on.
+    """
+    if state.is_gone:
+        raise
+    uncancel(task)
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+class ClientReader(JobSource):
+    """Reads frames until the socket ends, or until it has handed the reading to another task.
+
+    ``stop`` is called with the client's disconnect.
     """
 
-    __slots__ = ("_progress", "_receive", "_responder", "_tasks", "room")
-
-    def __init__(
-        self, receive: Receive, responder: Responder, tasks: Tasks, progress: Progress, room: QueueSlots
-    ) -> None:
-        self._receive = receive
-        self._progress = progress
-        self._responder = responder
-        self._tasks = tasks
-        self.room = room
-
-    def _this_task(self) -> asyncio.Task[Any]:
-        task = asyncio.current_task()
-        assert task is not None
-        return task
-
-    def _raise_if_finishing(self, task: asyncio.Task[Any]) -> None:
-        """Re-raise the cancellation that is being handled if it ends the socket."""
-        if self._tasks.finishing:
-            raise
-        uncancel(task)
-
-
-class ClientReader(Reader):
-    """Reads frames. ``end`` is called with the client's disconnect."""
-
-    __slots__ = ("_consumer", "_end", "_liveness")
+    __slots__ = (
+        "_consumer", "_dispatcher", "_liveness", "_parallel_routes", "_parse", "_queue", "_receive", "_stop",
+    )  # fmt: skip
 
     def __init__(
         self,
         receive: Receive,
-        responder: Responder,
-        tasks: Tasks,
-        progress: Progress,
         consumer: Any,
+        dispatcher: Dispatcher,
+        queue: JobQueue,
+        state: SocketState,
         liveness: Liveness | None,
-        end: Callable[[dict[str, Any]], None],
+        parallel_routes: Container[str],
+        stop: Callable[[dict[str, Any]], None],
     ) -> None:
-        super().__init__(receive, responder, tasks, progress, QueueSlots(conf.get("MAX_QUEUED"), progress))
+        super().__init__(conf.get("MAX_QUEUED"), state)
+        self._receive = receive
         self._consumer = consumer
+        self._dispatcher = dispatcher
+        self._parallel_routes = parallel_routes
+        self._parse = dispatcher.parser.frame
+        self._queue = queue
         self._liveness = liveness
-        self._end = end
+        self._stop = stop
 
     async def read(self) -> None:
-        task = self._this_task()
-        responder = self._responder
-        beside = responder.pool
-        liveness = self._liveness
-        for taken in count(1):
+        task = _current_task()
+        for number in count(1):
+            message = decision = job = None  # an idle socket keeps nothing of its last frame
             try:
-                if taken % FAIR_SHARE == 0:
+                if number % FAIR_SHARE == 0:
                     await asyncio.sleep(0)
-                message = decision = job = None  # an idle socket keeps nothing of its last frame
-                if liveness is not None:
-                    liveness.listens(task.get_loop().time())
+                if self._liveness is not None:
+                    self._liveness.reading(task.get_loop().time())
                 message = await self._receive()
             except asyncio.CancelledError:
-                self._raise_if_finishing(task)
+                _raise_if_ended(self._state, task)
                 continue
-            if message["type"] == "websocket.disconnect":
-                self._end(message)
+            action, decision = self._classify(message)
+            if action is _SUBMIT:
+                job = Job(self, message, decision, task)
+                if type(decision) is Request and decision.route in self._parallel_routes:
+                    submitted = await self._queue.submit_parallel(job)
+                else:
+                    submitted = await self._queue.submit(job)
+                if submitted is NO_SLOT:
+                    await self._refuse(decision)
+                if submitted is HANDED_OVER or self._state.is_gone:  # which may wait for this task
+                    return
+            elif action is _ACT:
+                assert decision is not None
+                await self._dispatcher.act(decision)
+            elif action is _STOP:
+                self._stop(message)
                 return
-            if self._progress.closing:
-                continue
-            decision = self._decide(message) if message["type"] == "websocket.receive" else None
-            if liveness is not None:
-                liveness.heard(heartbeat=type(decision) is Ping or decision is Of.PONG)
-            if decision is not None and type(decision) is not Request and await responder.at_once(decision):
-                continue
-            job = Job(self, message, decision, task)
-            order: OrderedQueue | ParallelQueue = responder.lane
-            if beside is not None and type(decision) is Request and decision.route in beside.routes:
-                order = beside
-            verdict = await order.submit(job)
-            if verdict is HANDED_OVER or self._tasks.finishing:  # which may wait for this task since the job is done
-                return
-            if verdict is READ_ON:
-                continue
-            if isinstance(decision, OURS):
-                refusal = Refusal(responder.draining or TooManyInFlight(), decision.route, decision.id)
-                await responder.replies.refuse(refusal, decision if type(decision) is Request else None)
 
-    def _decide(self, message: dict[str, Any]) -> Decision:
-        try:
-            return self._responder.intake.frame(message)
-        except Exception as exc:  # of a dialect that did not expect such a frame
-            return Refusal(instrumentation.internal_error(exc, "Reading a frame", self._consumer))
+    def _classify(self, message: dict[str, Any]) -> tuple[Action, Decision | None]:
+        kind = message["type"]
+        if kind == "websocket.disconnect":
+            return _STOP, None
+        if self._state.is_closing:
+            return _IGNORED
+        decision: Decision | None = None
+        if kind == "websocket.receive":
+            try:
+                decision = self._parse(message)
+            except Exception as exc:  # of a dialect that did not expect such a frame
+                decision = Refusal(instrumentation.internal_error(exc, "Reading a frame", self._consumer))
+        if self._liveness is not None:
+            self._liveness.heard(heartbeat=type(decision) is Ping or decision is Of.PONG)
+        if decision is None or type(decision) is Request or not self._dispatcher.acts_at_once(decision):
+            return _SUBMIT, decision
+        return _ACT, decision
+
+    async def _refuse(self, decision: Decision | None) -> None:
+        if isinstance(decision, OURS):
+            refusal = Refusal(self._state.refusal or TooManyInFlight(), decision.route, decision.id)
+            await self._dispatcher.writer.refuse(refusal, decision if type(decision) is Request else None)
 
 
-class LayerReader(Reader):
-    """Reads messages of the channel layer. A layer that is down says nothing about the socket, which lives on."""
+class LayerReader(JobSource):
+    """Reads messages of the channel layer, in the same way. A layer that fails does not end the socket."""
 
-    __slots__ = ("_membership",)
+    __slots__ = ("_membership", "_queue", "_receive")
 
-    def __init__(
-        self, receive: Receive, responder: Responder, tasks: Tasks, progress: Progress, membership: Membership
-    ) -> None:
-        room = QueueSlots(MAX_QUEUED_EVENTS, progress, weight=conf.get("MAX_OUTGOING_BYTES"))
-        super().__init__(receive, responder, tasks, progress, room)
+    def __init__(self, receive: Receive, membership: Membership, queue: JobQueue, state: SocketState) -> None:
+        super().__init__(MAX_QUEUED_EVENTS, state, weight=conf.get("MAX_OUTGOING_BYTES"))
+        self._receive = receive
         self._membership = membership
+        self._queue = queue
 
     async def read(self) -> None:
-        task = self._this_task()
-        membership, lane = self._membership, self._responder.lane
-        for taken in count(1):
+        task = _current_task()
+        for number in count(1):
+            message = None
             try:
-                if taken % FAIR_SHARE == 0:
+                if number % FAIR_SHARE == 0:
                     await asyncio.sleep(0)
-                message = None
-                message = await membership.receive(self._receive)
+                message = await self._membership.receive(self._receive)
             except asyncio.CancelledError:
-                self._raise_if_finishing(task)
+                _raise_if_ended(self._state, task)
                 continue
-            if not self._progress.closing:
+            if not self._state.is_closing:
                 job = Job(self, message, None, task)
-                if await lane.submit(job) is HANDED_OVER:
+                if await self._queue.submit(job) is HANDED_OVER:
                     return
                 del job
-            if self._tasks.finishing:
+            if self._state.is_gone:
                 return
 
     def weight_of(self, message: dict[str, Any]) -> int:
         return _weigh(message)
 
 
+class EventReader(JobSource):
+    """Takes events at once, and submits them to the queue in a task that exists only while there are any.
+
+    When more than ``MAX_QUEUED_EVENTS`` wait, or more than ``MAX_OUTGOING_BYTES``, the newest is dropped.
+    """
+
+    __slots__ = ("_consumer", "_dropped", "_new", "_queue", "_reading", "_tasks")
+
+    def __init__(self, consumer: Any, queue: JobQueue, state: SocketState, tasks: Tasks) -> None:
+        super().__init__(MAX_QUEUED_EVENTS, state, weight=conf.get("MAX_OUTGOING_BYTES"))
+        self._consumer = consumer
+        self._queue = queue
+        self._tasks = tasks
+        self._new: deque[EventMessage] = deque()
+        self._reading = False
+        self._dropped = 0
+
+    def put(self, event: EventMessage) -> None:
+        """Keep ``event`` until :meth:`start`."""
+        if not self.take_slot(self.weight_of(event.message)):
+            self._dropped += 1
+            return
+        self.report_dropped()
+        self._new.append(event)
+
+    def start(self) -> None:
+        """Submit what waits."""
+        if self._new and not self._reading:
+            self._reading = True
+            self._tasks.start(self.read())
+
+    async def read(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in count(1):
+            if not self._new:
+                break
+            job = EventJob(self, self._new.popleft(), task)
+            self.free_slot(self.weight_of(job.message))  # taken again if the job has to wait in the queue
+            if await self._queue.submit(job) is not READ_ON:  # another task reads, or nothing is dispatched any longer
+                return
+            del job
+            try:
+                if number % FAIR_SHARE == 0:
+                    await asyncio.sleep(0)
+            except asyncio.CancelledError:  # from a handler that had its own task cancelled a little later
+                if self._state.is_gone:
+                    raise
+                uncancel(task)
+        self._reading = False
+
+    def report_dropped(self) -> None:
+        """Log and count what was dropped since the last call."""
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            logger.warning("%s events for a socket that is busy were dropped: too many waited.", dropped)
+            losses.dropped(type(self._consumer), dropped, "busy")
+
+    def weight_of(self, message: dict[str, Any]) -> int:
+        return len(message["data"])
+
+
 def _weigh(value: Any, levels: int = 4) -> int:
-    """Bytes, about, of the texts in a message, which is what makes one large."""
+    """Return about how many bytes the texts in a message have, which is what makes one large."""
     if isinstance(value, str | bytes):
         return len(value)
     if levels and isinstance(value, dict):

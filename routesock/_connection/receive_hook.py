@@ -1,60 +1,54 @@
-"""Stands in for `receive` on consumers with their own `dispatch` or `websocket_receive`."""
+"""Replaces ``receive`` on consumers with their own ``dispatch`` or ``websocket_receive``."""
 
 from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import async_to_sync
 
-from .._wire.frames import OURS, Auth, Cancel, Decision, Of, Ping, Refusal
-from .._wire.messages import Reply
-from .frame_parser import FrameParser
-from .queue.jobs import Job
-from .queue.ordered import uncancel
+from .._wire.frames import OURS, Auth, Cancel, Of, Ping
+from .queue.jobs import DONE, PENDING, RUNNING, WAITING, Job
+from .tasks import uncancel
+
+if TYPE_CHECKING:
+    from .dispatch import Dispatcher
 
 current_job: Final[ContextVar[Job | None]] = ContextVar("routesock_job", default=None)
-"""The job whose message the consumer's own code has at the moment."""
-
-
-class HookOwner(Protocol):
-    """Who answers what a guard lets through."""
-
-    intake: FrameParser
-
-    async def at_once(self, decision: Decision) -> bool: ...
-    async def decode(self, job: Job) -> None: ...
-    async def outcome(self, job: Job) -> Reply | Refusal: ...
-    async def answer(self, job: Job) -> None: ...
-    def forget(self, job: Job) -> None: ...
-    def write_off(self, job: Job) -> None: ...
+"""The job whose message the consumer's own code is handling."""
 
 
 class ReceiveHook:
-    """Stands in for ``receive`` on a consumer that has a ``dispatch`` or ``websocket_receive`` of its own.
+    """Replaces ``receive`` on a consumer that has its own ``dispatch`` or ``websocket_receive``.
 
-    Channels' ``websocket_receive`` calls it with each frame that the consumer's own code passes on. A frame of ours is
-    answered; all else goes on to the ``receive`` of the class.
+    Channels' ``websocket_receive`` calls it with each frame that the consumer's own code passes on. A routed frame is
+    answered; every other one goes on to the ``receive`` of the class.
     """
 
-    def __init__(self, consumer: Any, desk: HookOwner, *, sync: bool) -> None:
+    def __init__(self, consumer: Any, dispatcher: Dispatcher, *, sync: bool) -> None:
         self._consumer = consumer
-        self._desk = desk
-        consumer.receive = self._receive_in_thread if sync else self._receive
+        self._dispatcher = dispatcher
+        self._installed = consumer.receive = self._receive_in_thread if sync else self._receive
+
+    def remove(self) -> None:
+        """Give the consumer its own ``receive`` back."""
+        if vars(self._consumer).get("receive") is self._installed:
+            del self._consumer.receive
+        del self._installed
 
     async def _receive(self, *args: Any, **kwargs: Any) -> None:
-        job = self._job(*args, **kwargs)
-        if job is None or not await self._answered(job, *args, **kwargs):
+        job = self._current_job(*args, **kwargs)
+        if job is None or not await self._handle(job, *args, **kwargs):
             await type(self._consumer).receive(self._consumer, *args, **kwargs)
 
     def _receive_in_thread(self, *args: Any, **kwargs: Any) -> None:
-        job = self._job(*args, **kwargs)
-        if job is None or not async_to_sync(self._answered)(job, *args, **kwargs):
+        job = self._current_job(*args, **kwargs)
+        if job is None or not async_to_sync(self._handle)(job, *args, **kwargs):
             type(self._consumer).receive(self._consumer, *args, **kwargs)
 
-    def _job(self, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> Job | None:
-        """The frame that the consumer's code is busy with; ``None`` if there is none, or a foreign one as it came."""
+    def _current_job(self, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> Job | None:
+        """Return the job that the consumer's code handles; ``None`` without one, and for an unchanged foreign frame."""
         job = current_job.get()
         if job is None or job.decision is None:
             return None
@@ -62,42 +56,52 @@ class ReceiveHook:
             return None
         return job
 
-    async def _answered(self, job: Job, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> bool:
-        """Act on what was passed on; ``False`` if it is foreign."""
-        if job.entered or text_data != job.message.get("text"):
-            return await self._answered_anew(job, {"type": job.message["type"], "text": text_data, "bytes": bytes_data})
-        job.entered = True
+    async def _handle(self, job: Job, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> bool:
+        """Act on the frame that was passed on; ``False`` if it is foreign."""
+        if job.handled or text_data != job.message.get("text"):
+            return await self._handle_new(job, {"type": job.message["type"], "text": text_data, "bytes": bytes_data})
+        job.handled = True
         if type(job.decision) in OURS:
-            job.outcome = await self._desk.outcome(job)
-            if job.over:  # the consumer passed it on from a task of its own, and its own code has ended
-                await self._desk.answer(job)
+            job.result = await self._dispatcher.result_of(job)
+            if (
+                job.stage is DONE and job.reply is PENDING
+            ):  # it was passed on from another task, and the consumer's own code has ended
+                await self._dispatcher.answer(job)
         return True
 
-    async def _answered_anew(self, job: Job, message: dict[str, Any]) -> bool:
-        """What the consumer decrypted, unpacked or split: as if the client had sent it, in the place of its frame."""
-        desk = self._desk
-        job.entered = True
-        desk.forget(job)
-        job.decision = Of.NOBODY  # what stands in its place can be cancelled and has a deadline, not the frame itself
+    async def _handle_new(self, job: Job, message: dict[str, Any]) -> bool:
+        """Act on a frame that the consumer has decrypted, unpacked or split, as if the client had sent it."""
+        dispatcher = self._dispatcher
+        job.handled = True
+        dispatcher.forget(job)
+        job.decision = Of.NOBODY  # the new frame can be cancelled and has a deadline in its place
         task = asyncio.current_task()
         assert task is not None
-        inner = Job(job.source, message, desk.intake.frame(message), task)
-        inner.waited = True
+        inner = Job(job.source, message, dispatcher.parser.frame(message), task)
+        inner.advance(RUNNING)
+        inner.advance(WAITING)
         if inner.decision is Of.DECODER:
-            await desk.decode(inner)
+            await dispatcher.decode(inner)
         if isinstance(inner.decision, Ping | Cancel | Auth):
-            await desk.at_once(inner.decision)
+            await dispatcher.act(inner.decision)
         elif type(inner.decision) in OURS:
-            try:
-                inner.outcome = await desk.outcome(inner)
-                inner.over = True
-                await desk.answer(inner)
-            except asyncio.CancelledError:
-                if not inner.revoked:
-                    desk.write_off(inner)
-                    raise
-                uncancel(task)
-            finally:
-                inner.over = True
-                desk.forget(inner)
+            await self._run(inner, task)
         return inner.decision is not Of.CONSUMER
+
+    async def _run(self, job: Job, task: asyncio.Task[Any]) -> None:
+        cancelled = False
+        try:
+            try:
+                job.result = await self._dispatcher.result_of(job)
+            finally:
+                cancelled = job.reply is not PENDING
+                job.advance(DONE)
+            if job.reply is PENDING:
+                await self._dispatcher.answer(job)
+        except asyncio.CancelledError:
+            if not cancelled:
+                self._dispatcher.drop(job)
+                raise
+            uncancel(task)
+        finally:
+            self._dispatcher.forget(job)

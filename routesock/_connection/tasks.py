@@ -1,4 +1,4 @@
-"""The tasks of one socket: all of them end before it does."""
+"""Starts the tasks of one socket and ends all of them before the socket has ended."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from .._compat import enter_task, leave_task
 from .._runtime import database
+from .state import SocketState
 
 logger: Final = logging.getLogger("routesock.socket")
 
@@ -66,29 +67,37 @@ class _Prospect:
 
 
 class Tasks:
-    """Starts tasks in ``context``, and waits for their end. ``failed`` is told what one of them raises."""
+    """Starts the tasks of a socket in ``context`` and ends them. ``failed`` is called with what one of them raises."""
 
-    __slots__ = ("_context", "_failed", "_hurried", "_loop", "_over", "_tasks", "finishing")
+    __slots__ = ("_context", "_failed", "_grace_over", "_loop", "_state", "_tasks")
 
-    def __init__(self, context: contextvars.Context, failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, context: contextvars.Context, state: SocketState, failed: Callable[[BaseException], None]
+    ) -> None:
         self._context = context
+        self._state = state
         self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._tasks: list[asyncio.Task[None]] = []  # few, and smaller than a set
-        self._over: asyncio.Future[None] | None = None
-        self._hurried = False
-        self.finishing = False
-        """The socket is at its end: a cancellation ends its task."""
+        self._grace_over: asyncio.Future[None] | None = None
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """A task in the context that ``connect()`` runs in, as under Channels."""
+        """Start a task in the context that ``connect()`` runs in, as Channels does."""
         _ = self._start(coroutine, self._context)
 
     def start_apart(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """One in a copy of that context, which another task may have left while it waits for the thread."""
+        """Start a task in a copy of that context, which another task may use to wait for the database thread."""
         context = self._context.copy()
         context.run(database.forget_waiting)
         return self._start(coroutine, context)
+
+    def start_untracked(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task that :meth:`cancel` does not cancel, in the context that ``connect()`` runs in."""
+        return asyncio.get_running_loop().create_task(coroutine, context=self._context)
+
+    def __bool__(self) -> bool:
+        """Whether a task still runs."""
+        return bool(self._tasks)
 
     def start_now(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run ``coroutine`` up to where it first waits, and the rest in a task; where it never waits, without one.
@@ -109,56 +118,37 @@ class Tasks:
                 enter_task(loop, caller)
         prospect.task = self._start(_Begun(coroutine, awaited), self._context)
 
-    def is_elsewhere(self) -> bool:
-        """Whether this is called on a loop that is not the socket's: in some thread, by ``async_to_sync``."""
+    def is_other_loop(self) -> bool:
+        """Whether this is called on another loop than the socket's: in a thread, by ``async_to_sync``."""
         return asyncio.get_running_loop() is not self._loop
 
-    async def bring(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Await ``coroutine``, which runs on the socket's loop, from elsewhere."""
+    async def run_on_loop(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Await ``coroutine``, which runs on the socket's loop, from another loop."""
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
-    async def shielded(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Await ``coroutine``, all that the socket's end brings with it, in a task that is none of these.
-
-        A cancellation cuts every grace short.
-        """
-        self.finishing = True  # before the task's first step, which a loop that stops may keep it from taking
-        task = asyncio.get_running_loop().create_task(coroutine, context=self._context)
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            self.hurry()
-            await task
-            raise
-
     async def wait(self, tasks: Iterable[asyncio.Task[Any]], seconds: float) -> None:
-        """Wait until ``tasks`` have ended, but not longer than ``seconds``, nor than :meth:`hurry` says."""
+        """Wait until ``tasks`` have ended, but no longer than ``seconds``, nor than until :meth:`end_grace`."""
         pending: set[asyncio.Future[Any]] = {*tasks}
-        if not pending or self._hurried:
+        if not pending or self._state.grace_over:
             return
         loop = asyncio.get_running_loop()
-        self._over = loop.create_future()
-        pending.add(self._over)
-        timer = loop.call_later(seconds, self.hurry)
+        self._grace_over = loop.create_future()
+        pending.add(self._grace_over)
+        timer = loop.call_later(seconds, self.end_grace)
         try:
-            while self._over in pending and len(pending) > 1:
+            while self._grace_over in pending and len(pending) > 1:
                 _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         finally:
             timer.cancel()
 
-    @property
-    def hurried(self) -> bool:
-        """Whether the grace is over."""
-        return self._hurried
-
-    def hurry(self) -> None:
-        """Cut every grace short."""
-        self._hurried = True
-        if self._over is not None and not self._over.done():
-            self._over.set_result(None)
+    def end_grace(self) -> None:
+        """End every wait for tasks, now and from now on."""
+        self._state.grace_over = True
+        if self._grace_over is not None and not self._grace_over.done():
+            self._grace_over.set_result(None)
 
     async def cancel(self, *, keep: Iterable[asyncio.Task[Any]] = ()) -> None:
-        """Cancel all but those to ``keep``, and wait for their end."""
+        """Cancel all tasks but those to ``keep``, and wait for their end."""
         tasks = {*self._tasks}.difference(keep)
         for task in tasks:
             task.cancel()
@@ -177,3 +167,9 @@ class Tasks:
         self._tasks.remove(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             self._failed(exc)
+
+
+def uncancel(task: asyncio.Task[Any]) -> None:
+    """Take back every cancellation of ``task`` that has been delivered."""
+    while task.cancelling():
+        task.uncancel()

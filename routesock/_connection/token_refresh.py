@@ -28,33 +28,35 @@ from ..exceptions import (
     TooManyInFlight,
 )
 from ..status import Ending
-from .sending.frame_writer import Replies
+from .sending.frame_writer import FrameWriter
 
 MAX_REFUSED: Final = 5
-"""Tokens that a socket may have refused before it is closed: somebody may be trying them."""
+"""Refused tokens after which a socket is closed, since its client may be guessing."""
 
 TOO_MANY_REFUSED: Final = Ending(4401, "Too many tokens were refused.", reconnect=False)
 
 
 class TokenRefresh:
-    """Answers AUTH on the socket of ``scope``.
+    """Answers AUTH on an open socket.
 
-    ``changed`` is called when there is a new identity, ``end`` when enough tokens were refused.
+    ``changed`` is called when there is a new identity, ``end`` when too many tokens were refused.
     """
 
-    __slots__ = ("_authenticators", "_busy", "_changed", "_consumer", "_end", "_refused", "_replies")
+    __slots__ = ("_authenticators", "_busy", "_changed", "_consumer", "_end", "_refused", "_writer")
 
-    def __init__(self, consumer: Any, replies: Replies, changed: Callable[[], None], end: Callable[[], None]) -> None:
+    def __init__(
+        self, consumer: Any, writer: FrameWriter, changed: Callable[[], None], end: Callable[[Ending], None]
+    ) -> None:
         self._consumer = consumer
         self._authenticators: Sequence[Authenticator] = consumer.scope[AUTHENTICATORS]
-        self._replies = replies
+        self._writer = writer
         self._changed = changed
         self._end = end
         self._busy = False
         self._refused = 0
 
     async def answer(self, auth: Auth) -> None:
-        """Answer 200 with the new expiry, or an error, after which the old identity holds as before."""
+        """Answer 200 with the new expiry, or with an error, after which the old identity is still valid."""
         if self._busy:
             await self._refuse(auth, TooManyInFlight())
             return
@@ -65,10 +67,10 @@ class TokenRefresh:
             self._refused += 1
             await self._refuse(auth, error)
             if self._refused == MAX_REFUSED:
-                self._end()
+                self._end(TOO_MANY_REFUSED)
         except RoutesockError as error:
             await self._refuse(auth, error)
-        except BaseException as exc:  # an authenticator may raise SystemExit or a CancelledError of its own
+        except BaseException as exc:  # an authenticator may raise SystemExit or a CancelledError itself
             if _is_cancelled():
                 raise
             await self._refuse(auth, instrumentation.internal_error(exc, "AUTH", self._consumer))
@@ -76,7 +78,7 @@ class TokenRefresh:
             update_scope(self._consumer.scope, identity)
             self._changed()
             if auth.id is not None:
-                await self._replies.granted("AUTH", auth.id, {"expires": identity.expires})
+                await self._writer.granted("AUTH", auth.id, {"expires": identity.expires})
         finally:
             self._busy = False
 
@@ -85,12 +87,12 @@ class TokenRefresh:
         if not isinstance(token, str) or not token:
             raise InvalidEnvelope('The payload of AUTH is {"token": "..."}.')
         scope = self._consumer.scope
-        identity = await self._asked(Credentials(token, CredentialSource.FRAME, scope))
+        identity = await self._authenticated(Credentials(token, CredentialSource.FRAME, scope))
         if identity.user != scope.get("user"):
             raise PermissionDenied("This token is somebody else's. Connect again to sign in with it.")
         return identity
 
-    async def _asked(self, credentials: Credentials) -> Identity:
+    async def _authenticated(self, credentials: Credentials) -> Identity:
         try:
             async with asyncio.timeout(conf.get("TIMEOUT")):
                 identity = await authenticate(self._authenticators, credentials)
@@ -101,10 +103,10 @@ class TokenRefresh:
         return identity
 
     async def _refuse(self, auth: Auth, error: RoutesockError) -> None:
-        await self._replies.refuse(Refusal(error, "AUTH", auth.id))
+        await self._writer.refuse(Refusal(error, "AUTH", auth.id))
 
 
 def _is_cancelled() -> bool:
-    """Whether somebody else has cancelled the task that asks."""
+    """Whether the current task was cancelled from outside."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

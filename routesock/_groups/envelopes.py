@@ -1,4 +1,4 @@
-"""Messages between processes: broadcasts and events, and the group names that a channel layer accepts."""
+"""Channel-layer messages of broadcasts and events, and group names that a channel layer accepts."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _MAX_HINT: Final = 32
 
 
 def layer_group(name: str) -> str:
-    """What the group ``name`` is called in a channel layer: at most 96 ASCII letters, digits, hyphens, underscores and
+    """The name of the group ``name`` in a channel layer: at most 96 ASCII letters, digits, hyphens, underscores and
     periods, which is what Channels allows.
 
-    Different names are called differently. One that is allowed as it is stays readable in it; of any other a digest
-    follows what can be read. ``TypeError`` for anything but a string.
+    Different names give different results. A name that is allowed stays readable in the result; any other one is
+    replaced by its readable part and a digest. Raises ``TypeError`` for anything but a string.
     """
     if not isinstance(name, str):
         raise TypeError(f"A group's name is a string; got {name!r}.")
@@ -41,15 +41,15 @@ PUSH: Final = "routesock.push"
 """The type of a channel-layer message that carries a frame. Consumers never see one: it goes to a hub's channel."""
 
 EVENT: Final = "routesock.event"
-"""The type of one that carries an event, for the handlers of those consumers that declare it."""
+"""The type of a channel-layer message that carries an event, for consumers that declare it."""
 
 Message = dict[str, Any]
 
 
 class Broadcast:
-    """The frame in a message, and its text in each dialect that was asked for.
+    """The frame in a message. Its JSON is made once for each dialect that is used.
 
-    ``KeyError``, ``TypeError``, ``ValueError`` or ``RecursionError`` for a message that carries none.
+    Raises ``KeyError``, ``TypeError``, ``ValueError`` or ``RecursionError`` for a message that carries none.
     """
 
     __slots__ = ("_data", "_headers", "_payload", "_route", "_texts", "excluded", "group")
@@ -57,18 +57,18 @@ class Broadcast:
     def __init__(self, message: Message) -> None:
         self.group = _group_in(message)
         self.excluded: str | None = message.get("except")
-        """The member that sent it, and does not want it back."""
+        """The ``id`` of the member that sent it and is excluded, if any."""
         self._data: str = message["data"]
         self._route, self._payload, self._headers = json.loads(self._data)
         self._texts: dict[int, str] = {}
 
     @property
     def size(self) -> int:
-        """Bytes, about."""
+        """Approximate size in bytes."""
         return len(self._data)
 
     def frame(self, dialect: Dialect) -> Frame:
-        """The frame as a new object, for somebody who may change it."""
+        """The frame as a new object, which the caller may change."""
         return dialect.push(*json.loads(self._data))
 
     def text(self, dialect: Dialect) -> str:
@@ -81,7 +81,7 @@ class Broadcast:
 
 @final
 class EventMessage:
-    """The event in a message. ``KeyError`` or ``TypeError`` for a message that carries none."""
+    """The event in a message. Raises ``KeyError`` or ``TypeError`` for a message that carries none."""
 
     __slots__ = ("group", "message", "name")
 
@@ -92,7 +92,7 @@ class EventMessage:
         self.name: str = message["name"]
         self.message = message
         if not (isinstance(self.name, str) and isinstance(message["data"], str)):
-            raise TypeError("An event's name and its data are texts.")
+            raise TypeError("An event's name and its data are strings.")
 
     def event(self) -> Event:
         """The event as a new object, which its handler may change."""
@@ -103,7 +103,7 @@ class EventMessage:
 def message_of(
     group: str, route: str, payload: Any, headers: Mapping[str, Any], *, excluded: str | None = None
 ) -> Message:
-    """The message that carries a frame to ``group``, a name of the layer's.
+    """The message that carries a frame to ``group``, a name from :func:`layer_group`.
 
     Raises what encoding raises, and :class:`FrameTooLarge` for a frame over ``MAX_REPLY`` bytes.
     """
@@ -115,7 +115,7 @@ def message_of(
 
 
 def event_of(group: str, name: str, payload: Any) -> Message:
-    """The message that carries an event to ``group``, as its sender calls it.
+    """The message that carries an event to ``group``, a name as its sender gives it.
 
     Raises what encoding raises, ``TypeError`` and ``ValueError`` for a name that no event can have, and
     :class:`FrameTooLarge` for an event over ``MAX_REPLY`` bytes.
@@ -124,7 +124,7 @@ def event_of(group: str, name: str, payload: Any) -> Message:
         raise TypeError(f"An event's name is a string; got {name!r}.")
     if not 0 < len(name) <= MAX_NAME_CHARS:
         raise ValueError(f"An event's name has 1 to {MAX_NAME_CHARS} characters; got {len(name)}.")
-    # Its sender's name of the group is in the data, since some layers do not take every string.
+    # The sender's name of the group is in the data, since some layers do not accept every string.
     data = _checked("An event", serialise([group, payload]))
     return {"type": EVENT, "group": layer_group(group), "name": name, "data": data}
 
@@ -132,7 +132,7 @@ def event_of(group: str, name: str, payload: Any) -> Message:
 def _group_in(message: Message) -> str:
     group = message["group"]
     if not isinstance(group, str):
-        raise TypeError("A group's name is a text.")
+        raise TypeError("A group's name is a string.")
     return group
 
 

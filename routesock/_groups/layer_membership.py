@@ -50,7 +50,7 @@ class RememberingLayer:
         return dir(self._routesock.layer)
 
     @property  # type: ignore[misc]
-    def __class__(self) -> type:
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
         return type(self._routesock.layer)
 
 

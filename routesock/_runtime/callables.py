@@ -1,4 +1,4 @@
-"""How a callable can be called, and whether code runs in the task that it belongs to."""
+"""Inspects callables: their arguments, and whether they are async. Tells a task's own cancellation from others."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from asgiref.sync import iscoroutinefunction
 
 
 def is_bound(cls: type, attr: str) -> bool:
-    """Whether ``cls.attr`` takes no ``self`` any more: a static or a class method."""
+    """Whether ``cls.attr`` takes no ``self``: a static or a class method."""
     return isinstance(inspect.getattr_static(cls, attr), staticmethod | classmethod)
 
 
 def takes(function: Callable[..., Any], count: int) -> bool:
-    """Whether ``function`` can be called with ``count`` arguments; true for one that does not tell."""
+    """Whether ``function`` can be called with ``count`` arguments; true for one without a signature."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -30,19 +30,19 @@ def takes(function: Callable[..., Any], count: int) -> bool:
 
 
 def yields(function: Any) -> bool:
-    """Whether calling ``function`` gives a generator."""
+    """Whether calling ``function`` returns a generator."""
     return inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
 
 
 def is_async(function: Any) -> bool:
-    """Whether calling ``function`` (a function, a partial, an object with ``__call__``) gives a coroutine."""
+    """Whether calling ``function`` (a function, a partial, an object with ``__call__``) returns a coroutine."""
     while isinstance(function, partial):
         function = function.func
     return iscoroutinefunction(function) or iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004
 
 
 def runs(task: asyncio.Task[Any] | None) -> bool:
-    """Whether this code is run by ``task``, not by somebody who closes its coroutine."""
+    """Whether ``task`` runs this code, and not code that closes the task's coroutine."""
     try:
         return asyncio.current_task() is task
     except RuntimeError:  # no loop runs
@@ -50,9 +50,9 @@ def runs(task: asyncio.Task[Any] | None) -> bool:
 
 
 def is_from_outside(exc: BaseException, task: asyncio.Task[Any] | None) -> bool:
-    """Whether ``exc`` ends ``task``, which caught it: its cancellation, or its being thrown away with its loop.
+    """Whether ``exc``, which ``task`` has caught, ends it: its cancellation, or that of its loop being thrown away.
 
-    Code that runs in it may raise a ``CancelledError`` or a ``GeneratorExit`` of its own.
+    Code that runs in the task may raise a ``CancelledError`` or a ``GeneratorExit`` by itself; these do not end it.
     """
     if isinstance(exc, GeneratorExit):
         return not runs(task)

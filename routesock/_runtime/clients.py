@@ -15,10 +15,10 @@ from .supervision import safe_logger
 
 
 def client_address(scope: Scope, proxies: int) -> str | None:
-    """The address of the client, behind ``proxies`` proxies of one's own; ``None``: it is not known.
+    """The address of the client behind ``proxies`` trusted proxies; ``None`` if it is not known.
 
-    Each proxy appends to ``X-Forwarded-For`` where it was called from. So the client's address is the n-th from the
-    end, and what stands before it may be made up. Where no proxy added anything, it is that of the connection.
+    Each proxy appends to ``X-Forwarded-For`` the address that it was called from. So the client's address is the n-th
+    from the end, and what stands before it may be forged. Without that header it is the address of the connection.
     """
     if proxies:
         forwarded = [value for name, value in scope.get("headers", ()) if name.lower() == b"x-forwarded-for"]
@@ -30,7 +30,7 @@ def client_address(scope: Scope, proxies: int) -> str | None:
 
 
 def customer_at(address: str) -> str:
-    """``address`` in one spelling; of an IPv6 address the /64, in which one customer has as many as they like."""
+    """``address`` in canonical form; of an IPv6 address the /64 network, since one customer usually has all of it."""
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -43,7 +43,7 @@ def customer_at(address: str) -> str:
 
 
 def _normal(text: str) -> str | None:
-    """An address in one spelling, without port and zone; ``None`` for what is none."""
+    """An address in canonical form, without port and zone; ``None`` if ``text`` is not an address."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -61,7 +61,7 @@ def _normal(text: str) -> str | None:
 logger: Final = safe_logger("routesock.socket")
 
 TOO_MANY: Final = Ending(4429, "There are too many sockets of this user or address.", reconnect=True, retry_after=30)
-"""Sockets whose clients are gone are counted until that is noticed, so a client may well find room a little later."""
+"""The client should try again: a socket whose client is gone is counted until that is noticed."""
 
 _Key = tuple[str, Hashable]
 
@@ -69,13 +69,13 @@ _counts: Final[dict[_Key, int]] = {}
 
 _lock: Final = threading.Lock()  # two loops of one process may run in two threads
 
-# The garbage collector may end a socket anywhere, even while its own thread counts: so nothing more than this is done
-# at a socket's end, and who opens the next one settles it.
-_given_back: Final[deque[_Key]] = deque()
+# The garbage collector may end a socket anywhere, even while its own thread counts. So the end of a socket only appends
+# here, and the next socket that opens updates the counts.
+_released: Final[deque[_Key]] = deque()
 
 
 class ConnectionSlot:
-    """One socket among those of its user and of its address."""
+    """Counts one socket for its user and its address, until it is released."""
 
     __slots__ = ("_keys",)
 
@@ -86,17 +86,22 @@ class ConnectionSlot:
         """Count for ``key`` too."""
         self._keys = (*self._keys, key)
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether there is anything to give back."""
+        return bool(self._keys)
+
     def give_back(self) -> None:
-        """Make room for another. Does nothing the second time."""
+        """Stop counting the socket. Does nothing the second time."""
         keys, self._keys = self._keys, ()
-        _given_back.extend(keys)
+        _released.extend(keys)
 
 
 def take_slot(scope: Scope) -> ConnectionSlot | None:
-    """A place for the socket of ``scope``, to be given back when it ends; ``None``: its user or address has too many.
+    """Count the socket of ``scope`` until its slot is given back; ``None`` if its user or address has too many.
 
-    The limits are ``MAX_SOCKETS_PER_USER`` and ``MAX_SOCKETS_PER_ADDRESS``. A user who is not signed in, and an address
-    that the server does not know, are not counted.
+    The limits are ``MAX_SOCKETS_PER_USER`` and ``MAX_SOCKETS_PER_ADDRESS``. Anonymous users, and addresses that the
+    server does not know, are not counted.
     """
     of_user: int | None = conf.get("MAX_SOCKETS_PER_USER")
     of_address: int | None = conf.get("MAX_SOCKETS_PER_ADDRESS")
@@ -117,7 +122,7 @@ def take_slot(scope: Scope) -> ConnectionSlot | None:
 
 
 def add_user(place: ConnectionSlot, scope: Scope) -> bool:
-    """Count ``place`` for the user of ``scope``, who was not known when it was taken; ``False``: there is no room."""
+    """Count ``place`` also for the user of ``scope``, who signed in later; ``False`` if that user has too many."""
     of_user: int | None = conf.get("MAX_SOCKETS_PER_USER")
     if of_user is None or not is_signed_in(scope) or scope["user"].pk is None:
         return True
@@ -132,17 +137,17 @@ def add_user(place: ConnectionSlot, scope: Scope) -> bool:
 
 
 def _settle() -> None:
-    while _given_back:
-        key = _given_back.popleft()
+    while _released:
+        key = _released.popleft()
         _counts[key] -= 1
         if not _counts[key]:
             del _counts[key]
 
 
 def is_signed_in(scope: Scope) -> bool:
-    """Whether ``scope["user"]`` is signed in. A user that cannot say is not, and the reason is logged."""
+    """Whether ``scope["user"]`` is signed in. If that cannot be determined, ``False``, and the error is logged."""
     try:
         return getattr(scope.get("user"), "is_authenticated", False) is True
     except Exception:
-        logger.exception("Whether the user of a socket is signed in cannot be told, so nobody is.")
+        logger.exception("is_authenticated of a socket's user failed, so the user counts as anonymous.")
         return False

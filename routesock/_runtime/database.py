@@ -26,7 +26,7 @@ Opened = dict[int, weakref.ref[BaseDatabaseWrapper]]
 
 
 class DatabaseThread:
-    """A thread that does its work in order, and the connections that it opened. ``submit`` gives it something to do."""
+    """A thread that runs work in order, and the connections that it opened. ``submit`` adds work."""
 
     def __init__(self, submit: Callable[[Callable[[], None]], Future[None]], opened: Opened) -> None:
         self._submit = submit
@@ -35,7 +35,7 @@ class DatabaseThread:
         self._cleaning: Future[None] | None = None
 
     def refresh(self) -> None:
-        """Have what is due closed in front of the thread's next work; return at once."""
+        """Close stale connections before the thread's next work. Does not wait."""
         if not self._opened or not self._any_due():
             return
         if self._cleaning is None or self._cleaning.running() or self._cleaning.done():
@@ -45,7 +45,7 @@ class DatabaseThread:
         now = time.monotonic()
         for reference in list(self._opened.values()):
             wrapper = reference()
-            # Other threads look after their connections themselves.
+            # Other threads close their connections themselves.
             if wrapper is not None and is_due(wrapper, now) and self._ident in (None, _compat.thread_of(wrapper)):
                 return True
         return False
@@ -56,7 +56,7 @@ class DatabaseThread:
 
 
 def is_due(wrapper: BaseDatabaseWrapper, now: float) -> bool:
-    """Whether ``close_old_connections()`` would do anything to ``wrapper``; read without touching it."""
+    """Whether ``close_old_connections()`` would do anything to ``wrapper``. Does not change it."""
     if wrapper.connection is None or wrapper.in_atomic_block:
         return False
     return bool(
@@ -73,12 +73,12 @@ _here: Final = threading.local()
 
 
 def remember_in(opened: Opened) -> None:
-    """From now on, keep what this thread opens in ``opened``, apart from the connections of other threads."""
+    """Record the connections that this thread opens from now on in ``opened``, apart from those of other threads."""
     _here.opened = opened
 
 
 def _remember(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-    """Receives ``connection_created``, in the thread that has opened it."""
+    """Receives ``connection_created`` in the thread that has opened the connection."""
     opened: Opened = getattr(_here, "opened", _everywhere)
     key = id(connection)
     if key not in opened:
@@ -89,7 +89,7 @@ connection_created.connect(_remember, dispatch_uid="routesock.db")
 
 
 def in_test_case() -> bool:
-    """Whether a transaction of a ``TestCase`` is open, on a connection of whichever thread but the isolated ones."""
+    """Whether a transaction of a ``TestCase`` is open, in any thread but the dedicated ones."""
     wrappers = [reference() for reference in list(_everywhere.values())]
     return any(_compat.is_test_case_transaction(wrapper) for wrapper in wrappers if wrapper is not None)
 
@@ -97,7 +97,7 @@ def in_test_case() -> bool:
 _shared: Final = DatabaseThread(_compat.submit_to_shared_thread, _everywhere)
 
 refresh: Final = _shared.refresh
-"""Have stale connections closed before whatever the shared database thread does next; nothing waits for it."""
+"""Close stale connections before the next work of the shared database thread. Does not wait."""
 
 
 def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
@@ -111,10 +111,9 @@ _in_thread: Final = database_sync_to_async(_outcome)
 
 
 def forget_waiting() -> None:
-    """Take away asgiref's mark that this context waits for the thread.
+    """Remove asgiref's mark that this context waits for its thread; see :func:`~routesock._compat.clear_deadlock_mark`.
 
-    The tasks of a socket share one context, and to asgiref a call of one of them while another waits looks like a call
-    from inside that other one, which would never end.
+    Called before each wait, since the tasks of a socket share one context.
     """
     _compat.clear_deadlock_mark()
 
@@ -122,9 +121,9 @@ def forget_waiting() -> None:
 async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
     """``function(*args)`` in the context's database thread, with stale connections closed before and after.
 
-    What it raises is raised here. It crosses the thread as a value, because a future never resolves with a
-    ``StopIteration``, and a ``SystemExit`` there must not reach the event loop. A cancelled caller goes on at once; the
-    thread runs to its end.
+    What it raises is raised here. The exception is passed as a value, because a future cannot raise ``StopIteration``,
+    and a ``SystemExit`` in the thread must not reach the event loop. A cancelled caller continues at once; the function
+    runs to its end.
     """
     forget_waiting()
     value, exc = await _in_thread(function, args)
@@ -134,7 +133,7 @@ async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
 
 
 class DedicatedThread(ThreadSensitiveContext):
-    """A thread for the sync work of some sockets: asgiref asks a context for such an object, and finds its thread."""
+    """A thread for the sync work of some sockets, and the key by which asgiref finds it in a context."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,18 +144,18 @@ class DedicatedThread(ThreadSensitiveContext):
         _compat.assign_thread(self, self._worker)
 
     def end(self) -> None:
-        """Close the thread's connections and end it, behind what it still does.
+        """Close the thread's connections and end it, after the work that it still has.
 
-        A task of the user's own that goes on gets another thread of asgiref's, as one that outlives an HTTP request.
+        A task of the project that continues gets another thread from asgiref, as one that outlives an HTTP request.
         """
         _compat.release_thread(self)
-        with suppress(RuntimeError):  # the interpreter is about to end: no executor takes anything any more
+        with suppress(RuntimeError):  # the interpreter is about to exit, and executors accept no work
             self._worker.submit(connections.close_all)
         self._worker.shutdown(wait=False)
 
 
 class _DedicatedThreads:
-    """Those that are in use, at most ``DB_THREADS`` of them."""
+    """The dedicated threads that are in use, at most ``DB_THREADS`` of them."""
 
     def __init__(self) -> None:
         # Sockets of several loops share them. Reentrant, since the garbage collector may end a socket at any place.
@@ -164,7 +163,7 @@ class _DedicatedThreads:
         self._used: list[DedicatedThread] = []
 
     def take(self) -> DedicatedThread:
-        """One with the fewest sockets."""
+        """The thread with the fewest sockets; a new one below the limit."""
         limit: int = conf.get("DB_THREADS")
         with self._lock:
             if len(self._used) < limit:
@@ -174,7 +173,7 @@ class _DedicatedThreads:
             return thread
 
     def give_back(self, thread: DedicatedThread) -> None:
-        """The last socket to do so ends the thread."""
+        """A socket of ``thread`` has ended. With the last one the thread ends."""
         with self._lock:
             thread.sockets -= 1
             if thread.sockets:
@@ -186,14 +185,17 @@ class _DedicatedThreads:
 _dedicated: Final = _DedicatedThreads()
 
 release_dedicated_thread: Final = _dedicated.give_back
-"""The socket that took the thread has ended."""
+"""Give back what :func:`take_dedicated_thread` returned, when the socket has ended."""
 
 
 def take_dedicated_thread(context: contextvars.Context) -> DedicatedThread | None:
-    """Have the sync work of ``context`` done in a thread beside the shared one, until it is given back.
+    """Run the sync work of ``context`` in a thread beside the shared one, until it is given back.
 
-    ``None``, and nothing done, where that work has to stay in the thread that it has: see :func:`_is_bound`.
-    ``ImproperlyConfigured`` for a ``DB_THREADS`` that is no count.
+    Returns:
+        The thread; ``None`` if the work has to stay in its present thread, see :func:`_is_bound_to_thread`.
+
+    Raises:
+        ImproperlyConfigured: If ``DB_THREADS`` is not a positive integer.
     """
     if _is_bound_to_thread(context):
         return None
@@ -203,7 +205,7 @@ def take_dedicated_thread(context: contextvars.Context) -> DedicatedThread | Non
 
 
 def refresh_current() -> None:
-    """As ``db.refresh()``, for the thread of the socket that calls it."""
+    """As :data:`refresh`, for the thread of the current context."""
     thread = _compat.thread_key()
     if isinstance(thread, DedicatedThread):
         thread.refresh()
@@ -212,10 +214,10 @@ def refresh_current() -> None:
 
 
 def _is_bound_to_thread(context: contextvars.Context) -> bool:
-    """Whether somebody relies on the thread that sync work has by now.
+    """Whether the sync work of ``context`` must stay in its present thread.
 
-    That is: who has entered a ``ThreadSensitiveContext``; who waits for this loop in a thread of theirs
-    (``async_to_sync``, Django's async tests, the blocking test client); and a ``TestCase``, where nothing is committed.
+    So it is in a ``ThreadSensitiveContext``; while a thread waits for this loop (``async_to_sync``, Django's async
+    tests, the blocking test client); and in a ``TestCase``, where nothing is committed.
     """
     return (
         _compat.thread_key(context) is not None

@@ -23,7 +23,7 @@ MAX_LOGGED_CHARS: Final = 200
 
 
 def printable(text: object) -> str:
-    """A client's text for a log line: escaped, so that it cannot forge a line, and cut."""
+    """Text from a client for a log message: escaped, so that it cannot forge a line, and cut."""
     return repr(str(text)[:MAX_LOGGED_CHARS])[: MAX_LOGGED_CHARS + 2]
 
 
@@ -36,9 +36,9 @@ def extras(
     status: int | None = None,
     error_id: str | None = None,
 ) -> dict[str, Any]:
-    """What every record of the logger has beside its text, ``None`` where there is nothing to say.
+    """The ``extra`` of every record of the logger; ``None`` for values that do not apply.
 
-    All of it may stand in a format string: a client's text is escaped and cut.
+    All of them can be used in a format string: text from clients is escaped and cut.
     """
     trace_id = duration = None
     if request is not None:
@@ -57,10 +57,10 @@ def extras(
 
 
 def error_for(exc: BaseException, consumer: Any, request: Request) -> RoutesockError:
-    """The error that answers ``exc``: the one that it stands for, else a 500 whose traceback is in the log."""
+    """The error reply for ``exc``: the one that it maps to, otherwise a 500 whose traceback is logged."""
     try:
         error = problems.error_of(exc)
-    except BaseException as broken:  # an exception whose own text or status cannot be read
+    except BaseException as broken:  # an exception whose message or status raises
         exc, error = broken, None
     return error or internal_error(exc, f"Route {printable(request.route)}", consumer, request.id, request)
 
@@ -72,7 +72,7 @@ def internal_error(
     id: RequestId = None,
     request: Request | None = None,
 ) -> InternalError:
-    """Log ``exc`` under a new ``error_id`` and give the 500 that carries the id; under ``DEBUG`` also the traceback."""
+    """Log ``exc`` under a new ``error_id``; return a 500 with the id and, under ``DEBUG``, the traceback."""
     error_id = uuid.uuid4().hex
     logger.error(
         "%s failed (error %s).",
@@ -84,7 +84,7 @@ def internal_error(
     if request is not None:
         request._logged = True
     collect = consumer.scope.get("routesock.on_error")
-    if collect is not None:  # the testing kit raises it where the test made the call
+    if collect is not None:  # the test client raises it where the test made the call
         collect(id, exc)
     if not settings.DEBUG:
         return InternalError(error_id=error_id)
@@ -93,15 +93,15 @@ def internal_error(
 
 
 def announce(request: Request) -> None:
-    """The turn of ``request`` has come, and ``request_started`` has receivers."""
+    """Send ``request_started``; called if it has receivers."""
     request_started.notify(type(request.consumer), request=request, trace_id=request.trace_id)
 
 
 def finished(request: Request, status: int | None) -> None:
-    """``request`` has its final reply, or will never have one (``None``).
+    """Log ``request`` and send ``request_finished``: it has its final reply, or will never have one (``None``).
 
-    One that had no turn is started first. Of several calls for one request the first counts. One that succeeded need
-    not be passed where ``request_finished`` has no receivers and the logger is not enabled for ``INFO``.
+    For a request that never started, ``request_started`` is sent first. Only the first call for a request counts. For a
+    request that succeeded no call is needed if ``request_finished`` has no receivers and ``INFO`` is not logged.
     """
     if not hasattr(request, "_began"):
         request._began = perf_counter()
@@ -128,7 +128,7 @@ def finished(request: Request, status: int | None) -> None:
 
 
 def refused(consumer: Any, error: RoutesockError, route: str | None, id: RequestId) -> None:
-    """A frame was answered ``error`` that is no request of a route of ``consumer``."""
+    """Log a frame that was answered with ``error`` and is no request of a route of ``consumer``."""
     level = _level(error.status)
     if logger.isEnabledFor(level) and not isinstance(error, InternalError):  # which is in the log already
         what = "A frame" if route is None else f"Route {printable(route)}"
@@ -137,42 +137,21 @@ def refused(consumer: Any, error: RoutesockError, route: str | None, id: Request
         )
 
 
-class Life:
-    """Tells when a socket of ``consumer`` has opened, and when it has closed."""
+def socket_is_open(consumer: Any) -> None:
+    """Send ``socket_opened``: the socket was accepted, and ``connect()`` has returned."""
+    if socket_opened.receivers:
+        socket_opened.notify(type(consumer), consumer=consumer, scope=consumer.scope)
 
-    __slots__ = ("_accepted", "_connected", "_consumer", "_opened_at")
 
-    def __init__(self, consumer: Any) -> None:
-        self._consumer = consumer
-        self._accepted = False
-        self._connected = False
-        self._opened_at: float | None = None
-
-    def accepted(self) -> None:
-        """The server was told to accept it."""
-        self._accepted = True
-        self._opened()
-
-    def connected(self) -> None:
-        """``connect()`` has returned."""
-        self._connected = True
-        self._opened()
-
-    def closed(self, code: int) -> None:
-        """Nothing is left to be done for it; ``code`` is why it ended."""
-        if self._opened_at is not None and socket_closed.receivers:
-            duration = perf_counter() - self._opened_at
-            socket_closed.notify(type(self._consumer), consumer=self._consumer, code=code, duration=duration)
-
-    def _opened(self) -> None:
-        if self._accepted and self._connected and self._opened_at is None:
-            self._opened_at = perf_counter()
-            if socket_opened.receivers:
-                socket_opened.notify(type(self._consumer), consumer=self._consumer, scope=self._consumer.scope)
+def socket_has_ended(consumer: Any, code: int, opened_at: float) -> None:
+    """Send ``socket_closed`` with the close ``code``; ``opened_at`` is in terms of ``time.perf_counter()``."""
+    if socket_closed.receivers:
+        duration = perf_counter() - opened_at
+        socket_closed.notify(type(consumer), consumer=consumer, code=code, duration=duration)
 
 
 def _level(status: int | None) -> int:
-    """As Django logs its responses, but for what a client does not wait for any more, and what it is to try again."""
+    """The levels of Django's log of responses; lower for requests that the client has left or is to try again."""
     if status is None or status < 400 or status == CLIENT_CLOSED_REQUEST:
         return INFO
     return WARNING if status < 500 or status == 503 else ERROR

@@ -10,9 +10,11 @@ import random
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from .callables import is_from_outside
+
+T = TypeVar("T")
 
 
 class SafeLogger(logging.LoggerAdapter[logging.Logger]):
@@ -53,10 +55,15 @@ class Guard:
         pass
 
     def __exit__(self, kind: object, exc: BaseException | None, tb: TracebackType | None) -> bool:
-        if exc is None or is_from_outside(exc, _current_task()):
-            return False
-        logger.error("%s failed.", self._what, exc_info=exc)
+        if exc is not None:
+            self.caught(exc)
         return True
+
+    def caught(self, exc: BaseException) -> None:
+        """Log ``exc``, or raise it if it ends the current task: for loops in which ``with`` costs too much."""
+        if is_from_outside(exc, _current_task()):
+            raise exc
+        logger.error("%s failed.", self._what, exc_info=exc)
 
 
 def _current_task() -> asyncio.Task[Any] | None:
@@ -89,8 +96,7 @@ class Supervisor:
     ``run`` gives the task's coroutine. A coroutine that returns has done its work, and is not started again by itself.
     ``what`` begins the log messages: "The reader of a channel layer".
 
-    The task is a plain one with an empty context, whatever task factory the process has set. It outlives the socket
-    that happens to start it, and a factory may start tasks eagerly or not know the ``context`` argument.
+    The task is a :func:`plain_task`: a task factory of the project may start tasks eagerly, or not know ``context``.
     """
 
     __slots__ = ("_began", "_ended", "_loop", "_pauses", "_restart", "_run", "_task", "_what")
@@ -110,7 +116,9 @@ class Supervisor:
     @property
     def is_running(self) -> bool:
         """Whether the task runs, or is about to be started again."""
-        return self._restart is not None or (self._task is not None and not _has_returned(self._task))
+        if self._task is None:
+            return False
+        return not (self._task.done() if self._ended else _has_returned(self._task))
 
     def start(self) -> None:
         """Start the task unless it runs or the supervisor has ended. To be called on the loop."""
@@ -160,8 +168,11 @@ def _has_returned(task: asyncio.Task[None]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
-def plain_task(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
-    """A task of ``loop`` in an empty context, made without the task factory that the process may have set."""
+def plain_task(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> asyncio.Task[T]:
+    """A task of ``loop`` in an empty context, made without the task factory that the process may have set.
+
+    For tasks that outlive the socket that happens to start them. The caller keeps a reference.
+    """
     return asyncio.Task(coroutine, loop=loop, context=contextvars.Context())
 
 

@@ -225,7 +225,7 @@ def _rest_framework(exc: Any) -> RoutesockError:
     return RoutesockError(
         str(detail) if plain else str(exc.default_detail),
         status=exc.status_code,
-        code=detail.code if plain else exc.default_code,
+        code=exc.detail.code if plain else exc.default_code,
         errors=None if plain else bounded(detail),
         headers=None if wait is None else {"Retry-After": int(-(-wait // 1))},
     )

@@ -88,14 +88,17 @@ class Authenticator(Protocol):
     @property
     def schemes(self) -> tuple[str, ...]:
         """The schemes of its tokens in an ``Authorization`` header, such as ``("Bearer",)``."""
+        ...
 
     @property
     def handshake_only(self) -> bool:
         """Whether it accepts AUTH frames only, and no credentials in the HTTP request."""
+        ...
 
     @property
     def reads_request(self) -> bool:
         """Whether it reads the HTTP request itself, including the ``Authorization`` header."""
+        ...
 
     def __call__(self, credentials: Credentials) -> Awaitable[Identity | None]: ...
 
@@ -103,9 +106,9 @@ class Authenticator(Protocol):
 class CallableAuthenticator:
     """Adapts an async function of the credentials, which returns a user, an :class:`Identity` or ``None``."""
 
-    schemes = ("Bearer",)
-    handshake_only = False
-    reads_request = False
+    schemes: tuple[str, ...] = ("Bearer",)
+    handshake_only: bool = False
+    reads_request: bool = False
 
     def __init__(self, function: Any) -> None:
         self._function = function
@@ -218,9 +221,9 @@ class SessionKeyAuthentication:
     longer active, or whose user has changed the password since.
     """
 
-    schemes = ("Session",)
-    handshake_only = False
-    reads_request = False
+    schemes: tuple[str, ...] = ("Session",)
+    handshake_only: bool = False
+    reads_request: bool = False
 
     def __repr__(self) -> str:
         return "SessionKeyAuthentication()"

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlparse
 
 from django.urls.exceptions import Resolver404
 
-from .._wire import codec
+from .._runtime.closing import Send as Send
+from .._runtime.closing import accept_message, cut_reason, send_close, send_notice_and_close
 from .._wire.messages import Scope
 from ..dialects import Dialect, Keys
-from ..status import PRIVATE_RESTART, Ending, title_of
+from ..status import Ending, ending_for, title_of
 
 logger: Final = logging.getLogger("routesock.socket")
 
 Receive = Callable[[], Awaitable[Any]]
 
-Send = Callable[[Any], Awaitable[None]]
-
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 RESPONSE: Final = "websocket.http.response"
 """The extension of a server that can answer a handshake with an HTTP response (ASGI, "Websocket Denial Response")."""
-
-CLOSE_WAIT: Final = 1.0
-"""Seconds that a notice has to get past a client that does not read, and a close frame as many again."""
 
 REFUSALS: Final = ("close", "http")
 """The two ways: :func:`reject` and :func:`deny`."""
@@ -50,15 +44,13 @@ def reject(
     Browsers tell a page nothing of a handshake that failed, but what a socket was closed with. As it comes,
     ``reconnect`` is true after 408, 429 and 5xx. ``ValueError`` for what is no HTTP status.
     """
-    ending = ending_of(status, reason, reconnect, retry_after)
+    ending = ending_for(status, reason, reconnect, retry_after)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         logger.info("A socket is refused with %d: %s", ending.code, ending.reason)
         await receive()
-        offered = scope.get("subprotocols")
-        # Browsers take no connection with none of the subprotocols that they offer.
-        await send({"type": "websocket.accept", "subprotocol": offered[0] if offered else None})
-        await say_goodbye(send, ending, dialect or Keys())
+        await send(accept_message(scope))
+        await send_notice_and_close(send, ending, dialect or Keys())
 
     return application
 
@@ -76,7 +68,7 @@ def deny(status: int, reason: str = "", *, headers: Headers = (), body: bytes | 
         logger.info("A handshake is answered %d: %s", status, reason)
         await receive()
         if not can_respond(scope):
-            await send({"type": "websocket.close", "code": 4000 + status, "reason": reason})
+            await send({"type": "websocket.close", "code": 4000 + status, "reason": cut_reason(reason)})
             return
         await respond(send, status, reason, headers=headers, body=body)
 
@@ -105,52 +97,17 @@ async def respond(
     await send({"type": f"{RESPONSE}.body", "body": body})
 
 
+async def refuse(scope: Scope, send: Send, ending: Ending) -> None:
+    """Refuse a handshake that is not answered yet, with an HTTP status where ``ending`` has one and the server can."""
+    if 4300 <= ending.code <= 4599 and can_respond(scope):
+        await respond(send, ending.code - 4000, ending.reason, ending.retry_after)
+    else:
+        await send_close(send, ending)
+
+
 def can_respond(scope: Scope) -> bool:
     """Whether the server of ``scope`` can answer the handshake with any HTTP status."""
     return RESPONSE in (scope.get("extensions") or ())
-
-
-def ending_of(status: int, reason: str, reconnect: bool | None = None, retry_after: float | None = None) -> Ending:
-    """How a socket is closed with an HTTP status. ``ValueError`` for anything else."""
-    if not isinstance(status, int) or not 100 <= status <= 599:
-        raise ValueError(f"A socket is closed with an HTTP status, such as 403; got {status!r}.")
-    if reconnect is None:
-        reconnect = status >= 500 or status in (408, 429)
-    return Ending(4000 + status, reason, reconnect=reconnect, retry_after=retry_after)
-
-
-def notice_of(ending: Ending) -> dict[str, Any]:
-    """The payload of the CLOSE notice."""
-    notice: dict[str, Any] = {"code": ending.code, "reason": ending.reason, "reconnect": ending.reconnect}
-    if ending.retry_after is not None:
-        notice["retry_after"] = ending.retry_after
-    return notice
-
-
-async def say_goodbye(send: Send, ending: Ending, dialect: Dialect) -> None:
-    """The CLOSE notice and the close. Raises nothing, and does not wait for a client that does not read."""
-    frame = codec.encode(dialect.push("CLOSE", notice_of(ending)))
-    try:
-        await _within(CLOSE_WAIT, send({"type": "websocket.send", "text": frame}))
-        await _within(CLOSE_WAIT, _close(send, ending))
-    except Exception:
-        logger.debug("A socket could not be closed.", exc_info=True)
-
-
-async def _close(send: Send, ending: Ending) -> None:
-    close = {"type": "websocket.close", "code": ending.code, "reason": ending.reason}
-    try:
-        await send(close)
-    except Exception:
-        if ending.code >= 3000:
-            raise
-        await send({**close, "code": PRIVATE_RESTART})
-
-
-async def _within(seconds: float, doing: Awaitable[None]) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await doing
 
 
 _NO_ROUTE: Final = "No route found for path"

@@ -29,7 +29,7 @@ class RestFrameworkAuthenticator:
     def __init__(self, authentication: Any) -> None:
         self._authentication = authentication
         self.handshake_only: bool = getattr(authentication, "handshake_compatible", False) is True
-        self.reads_request = not self.handshake_only
+        self.reads_request: bool = not self.handshake_only
         self._is_async = iscoroutinefunction(authentication.authenticate)
         self._known_schemes: tuple[str, ...] | None = None
 

@@ -54,9 +54,8 @@ def websocket_scope(path: str, headers: Headers, subprotocols: Iterable[str]) ->
 
 
 def _pairs(headers: Headers) -> list[tuple[bytes, bytes]]:
-    given = [
-        (_bytes(name).lower(), value) for name, value in (headers.items() if isinstance(headers, Mapping) else headers)
-    ]
+    pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
+    given: list[tuple[bytes, HeaderValue | None]] = [(_bytes(name).lower(), value) for name, value in pairs]
     names = {name for name, _ in given}
     defaults = [(b"host", HOST), (b"origin", f"http://{HOST}")]
     return [

@@ -27,8 +27,8 @@ class Log:
     __slots__ = ("entries", "used")
 
     def __init__(self, when: int, cost: int) -> None:
-        self.entries = array("q", (when, cost))
-        self.used = cost
+        self.entries: array[int] = array("q", (when, cost))
+        self.used: int = cost
 
     def drop_until(self, until: int) -> None:
         """Drop the calls at ``until`` and before. At least one call must be later."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import hashlib
 import inspect
 from collections import deque
@@ -34,6 +33,7 @@ from redis.connection import UnixDomainSocketConnection as BlockingUnixDomainSoc
 from redis.exceptions import ConnectionError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.sentinel import SentinelConnectionPool as BlockingSentinelConnectionPool
 
+from .._runtime.supervision import plain_task
 from .base import MICROSECONDS, Bucket, Decision, FairTimeout, Quota, StoreError, digest
 
 CONNECT_TIMEOUT: Final = 5.0
@@ -55,7 +55,7 @@ class PipelinedClient:
         self._connect = connect
         self._connection: _PipelinedConnection | None = None
         self._connecting: asyncio.Task[_PipelinedConnection] | None = None
-        self.reply_count = 0
+        self.reply_count: int = 0
         """The number of replies so far."""
 
     async def execute(self, *command: Any) -> Any:
@@ -149,8 +149,8 @@ class _PipelinedConnection:
 
 
 def _create_detached_task(coroutine: Any) -> asyncio.Task[Any]:
-    """Create a task in an empty context, since it outlives the socket that starts it."""
-    return asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
+    """Create a task that outlives the socket that starts it."""
+    return plain_task(coroutine, asyncio.get_running_loop())
 
 
 SCRIPT: Final = Path(__file__).with_name("take.lua").read_text(encoding="utf-8")
@@ -257,7 +257,7 @@ def _sentinel_pool(blocking: Any, options: dict[str, Any]) -> SentinelConnection
     manager = blocking.sentinel_manager
     sentinel = Sentinel([], min_other_sentinels=manager.min_other_sentinels)  # type: ignore[no-untyped-call]
     sentinel._force_master_ip = getattr(manager, "_force_master_ip", None)
-    timeouts = {"socket_timeout": SENTINEL_TIMEOUT, "socket_connect_timeout": SENTINEL_TIMEOUT}
+    timeouts: dict[str, Any] = {"socket_timeout": SENTINEL_TIMEOUT, "socket_connect_timeout": SENTINEL_TIMEOUT}
     for blocking_sentinel in manager.sentinels:
         pool = blocking_sentinel.connection_pool
         options_with_timeouts = {**_options(pool), **timeouts}

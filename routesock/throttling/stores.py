@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import logging
 import time
 from typing import Any, Final
 
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 
+from .._runtime.supervision import plain_task, safe_logger
 from .base import Store, StoreError
 from .cache import CacheStore
 from .memory import MemoryStore
 
-logger: Final = logging.getLogger("routesock.throttle")
+logger: Final = safe_logger("routesock.throttle")
 
 LOG_INTERVAL: Final = 60.0
 """Seconds between two log records of the same outage."""
@@ -40,9 +39,9 @@ class MonitoredStore:
     __slots__ = ("_last_failure", "_last_logged", "is_failing", "memory", "store")
 
     def __init__(self, store: Store) -> None:
-        self.store = store
-        self.memory = store if isinstance(store, MemoryStore) else None
-        self.is_failing = False
+        self.store: Store = store
+        self.memory: MemoryStore | None = store if isinstance(store, MemoryStore) else None
+        self.is_failing: bool = False
         self._last_failure = self._last_logged = 0.0
 
     def record_failure(self, error: StoreError, *, fail_closed: bool) -> None:
@@ -102,7 +101,7 @@ async def get_store(alias: str) -> MonitoredStore:
         if opening is not None:
             opening.close()
         # Opened in a task of its own: several sockets may wait for it, and the first of them may leave.
-        opening = _Opening(config, loop.create_task(_open(alias, config), context=contextvars.Context()))
+        opening = _Opening(config, plain_task(_open(alias, config), loop))
         by_alias[alias] = opening
     return await asyncio.shield(opening.task)
 

@@ -407,7 +407,7 @@ async def test_an_authenticator_that_hangs_ends_with_the_time() -> None:
 
 
 async def test_a_client_that_does_not_read_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routesock.auth.refusals.CLOSE_WAIT", 0.05)
+    monkeypatch.setattr("routesock._runtime.closing.CLOSE_WAIT", 0.05)
     socket = connected(gate(timeout=0.05))
     async with socket:
         socket.writable.clear()
@@ -581,9 +581,9 @@ async def test_a_consumer_that_is_busy_is_connected_in_its_turn() -> None:
         return {"n": 3}
 
     behind = InnerApplication(inner, {}, receive, Once(), Keys(), ())
-    await behind.hand_over({"n": 1})
+    await behind.pass_on({"n": 1})
     behind.gate.is_open = True
-    proceeding = asyncio.create_task(behind.proceed([{"n": 2}]))
+    proceeding = asyncio.create_task(behind.run([{"n": 2}]))
     await turns()
     ready.set()
     await asyncio.wait_for(proceeding, LIMIT)
@@ -597,8 +597,8 @@ async def test_nobody_waits_for_a_consumer_that_has_ended() -> None:
         await ready.wait()
 
     behind = InnerApplication(inner, {}, Once(), Once(), Keys(), ())
-    await behind.hand_over({"n": 1})
-    proceeding = asyncio.create_task(behind.proceed([{"n": 2}]))
+    await behind.pass_on({"n": 1})
+    proceeding = asyncio.create_task(behind.run([{"n": 2}]))
     await turns()
     ready.set()
     await asyncio.wait_for(proceeding, LIMIT)

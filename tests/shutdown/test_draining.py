@@ -12,8 +12,8 @@ from channels.layers import get_channel_layer
 from django.test import override_settings
 
 from routesock import Keys, Request, RouteMixin, route
-from routesock._connection import closing
 from routesock._groups import hub
+from routesock._runtime import closing
 from routesock.testing import RouteClient
 from tests.shutdown.conftest import Calls, sigterm, turns, until
 

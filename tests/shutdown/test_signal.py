@@ -157,6 +157,60 @@ class TestWhoGetsTheSignal:
         assert all(member.retry_after for member in members)
 
 
+class Failing(Member):
+    """A socket that raises where it is asked ``at``."""
+
+    def __init__(self, at: str, exc: BaseException, **options: Any) -> None:
+        self._at = at
+        self._exc = exc
+        super().__init__(**options)
+
+    def _raise(self, name: str) -> None:
+        if name == self._at:
+            raise self._exc
+
+    @property
+    def grace(self) -> float:
+        self._raise("grace")
+        return 0.02
+
+    @grace.setter
+    def grace(self, seconds: float) -> None:
+        pass
+
+    def drain(self, retry_after: float) -> None:
+        self._raise("drain")
+        super().drain(retry_after)
+
+    def hurry(self) -> None:
+        self._raise("hurry")
+        super().hurry()
+
+
+class TestSocketsThatFail:
+    @pytest.mark.parametrize("exc", [ValueError("x"), SystemExit(3), asyncio.CancelledError()], ids=type)
+    @pytest.mark.parametrize("at", ["grace", "drain", "hurry"])
+    async def test_all_others_are_drained_and_the_server_is_called(
+        self,
+        at: str,
+        exc: BaseException,
+        calls: Calls,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(shutdown, "CLOSE_LIMIT", 0.02)
+        failing = Failing(at, exc, ends=False)
+        others = [Member(grace=0.02, ends=False) for _ in range(20)]
+        sigterm()
+        await until(lambda: calls)
+        assert all(other.retry_after is not None and other.hurried for other in others)
+        failing.leave()
+        (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert record.getMessage() == "The shutdown of a socket failed."
+        assert record.exc_info is not None
+        assert record.exc_info[1] is exc
+
+
 class TestWhenClientsComeBack:
     @pytest.mark.parametrize(("sockets", "last"), [(1, 2.0), (50, 2.0), (1000, 11.0), (9000, 61.0)])
     async def test_they_are_spread_over_time(self, calls: Calls, sockets: int, last: float) -> None:

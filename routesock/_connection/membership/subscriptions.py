@@ -1,23 +1,28 @@
-"""What one socket is subscribed to: the groups that follow from it, and the hooks that are called at its end."""
+"""The topics that one socket is subscribed to, with their permission checks and unsubscribe hooks."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from http import HTTPStatus
 from typing import Any, Final
 
 from ... import conf
+from ..._groups import losses
+from ..._groups.envelopes import Broadcast
+from ..._pipeline.plan import Plan
 from ..._pipeline.topic_plan import TopicPlan
 from ..._routing.topic import SUBSCRIBE, UNSUBSCRIBE
 from ..._runtime import database, instrumentation
 from ..._runtime.callables import is_from_outside, runs
+from ..._wire import problems
 from ..._wire.messages import Request
 from ...exceptions import AlreadySubscribed, NotSubscribed, RoutesockError, TooManySubscriptions
-from ..sending.frame_writer import Replies
+from ...typing import UNSET
+from ..sending.frame_writer import FrameWriter
+from ..state import SocketState
 from ..tasks import CANCEL_WAIT, Tasks
-from .member import Member
-from .pending import PushRecheck
+from .member import Member, PushBacklog
 
 logger: Final = logging.getLogger("routesock.socket")
 
@@ -25,19 +30,19 @@ logger: Final = logging.getLogger("routesock.socket")
 class Subscription:
     """One topic of one socket."""
 
-    __slots__ = ("_data", "_owner", "_payload", "consumer", "ending", "gate", "name", "plan", "there")
+    __slots__ = ("_data", "_payload", "consumer", "ending", "established", "name", "plan", "recheck", "subscriptions")
 
-    def __init__(self, owner: Subscriptions, name: str, plan: TopicPlan) -> None:
-        self._owner = owner
+    def __init__(self, subscriptions: Subscriptions, name: str, plan: TopicPlan) -> None:
         self._payload = self._data = None
-        self.consumer = owner.consumer
+        self.subscriptions = subscriptions
+        self.consumer = subscriptions.consumer
         self.name = name
         self.plan = plan
-        self.there = False
+        self.established = False
         """The handler has succeeded."""
         self.ending: asyncio.Task[None] | None = None
-        """Who ends it, though the client did not ask for that."""
-        self.gate = None if plan.check is None else PushRecheck(plan.check, self, owner.member.write)
+        """The task that ends it, where the client did not ask for that."""
+        self.recheck = None if plan.check is None else PushRecheck(plan.check, self)
 
     def keep(self, request: Request) -> None:
         """Remember what the handler is about to get, for the hook."""
@@ -49,71 +54,151 @@ class Subscription:
         request.payload, request.data, request._topic = self._payload, self._data, self.name
 
     async def leave(self) -> None:
-        if self.gate is not None:
-            self.gate.shut()
-        await self._owner.member.unsubscribe(self.name)
-
-    # What its gate asks
+        """Leave the group. From the first step on nothing is delivered."""
+        if self.recheck is not None:
+            self.recheck.stop()
+        await self.subscriptions.member.unsubscribe(self.name)
 
     def request(self) -> Request:
+        """Return a request as if the client subscribed now, for a permission check."""
         request = Request(SUBSCRIBE, None, self.plan.pattern.match(self.name.split(".")), consumer=self.consumer)
         request._topic = self.name
         return request
 
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self._owner.tasks.start_apart(coroutine)
 
-    async def deny(self, error: RoutesockError) -> None:
-        await self._owner.deny(self, error)
+class PushRecheck:
+    """Runs ``check`` before each push of a subscription, or once for all pushes that wait for it.
+
+    Pushes wait from the beginning until :meth:`start`, and are ignored after :meth:`stop`.
+    """
+
+    __slots__ = ("_check", "_limit", "_started", "_stopped", "_subscription", "_task", "_waiting")
+
+    def __init__(self, check: Plan, subscription: Subscription) -> None:
+        self._check = check
+        self._subscription = subscription
+        self._limit: int = conf.get("MAX_OUTGOING")
+        self._waiting = PushBacklog()
+        self._started = False
+        self._stopped = False
+        self._task: asyncio.Task[None] | None = None
+
+    def take(self, broadcast: Broadcast) -> None:
+        """Write ``broadcast`` once the check allows it. Never raises, and does not wait."""
+        if self._stopped:
+            return
+        if self._waiting.put(broadcast, self._limit):
+            self._start_task()
+        else:
+            self._waiting.drop("permission")
+
+    def start(self) -> None:
+        """Check what waits, since the client has subscribed."""
+        self._started = True
+        self._start_task()
+
+    def stop(self) -> None:
+        """Drop what waits, since the subscription has ended."""
+        self._stopped = True
+        self._waiting.clear()
+
+    def _start_task(self) -> None:
+        if self._started and self._waiting and self._task is None:
+            self._task = self._subscription.subscriptions.tasks.start_apart(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                await self._check_and_write([self._waiting.take() for _ in range(len(self._waiting))])
+        finally:
+            self._task = None
+            number = self._waiting.dropped.pop("permission", 0)
+            if number:
+                logger.warning("%d pushes were dropped while the permissions of their topic were asked.", number)
+                losses.dropped(type(self._subscription.consumer), number, "permission")
+
+    async def _check_and_write(self, broadcasts: list[Broadcast]) -> None:
+        request = self._subscription.request()
+        task = asyncio.current_task()
+        try:
+            async with asyncio.timeout(self._seconds()):
+                await self._check.run(request, ())
+        except BaseException as exc:  # a permission may raise SystemExit or a CancelledError of its own
+            if is_from_outside(exc, task):
+                raise
+            await self._refused(exc, request)
+            return
+        for broadcast in () if self._stopped else broadcasts:
+            self._subscription.subscriptions.member.write(broadcast)
+
+    async def _refused(self, exc: BaseException, request: Request) -> None:
+        """End the subscription, unless ``exc`` is no answer about the client; then only these pushes are dropped."""
+        if self._stopped:
+            return
+        error = problems.error_of(exc)
+        if error is not None and error.status < 500 and error.status != HTTPStatus.TOO_MANY_REQUESTS:
+            self.stop()
+            await self._subscription.subscriptions.deny(self._subscription, error)
+        else:
+            what = f"Whether a push of the topic {instrumentation.printable(request.topic)} may be sent"
+            instrumentation.internal_error(exc, what, self._subscription.consumer, request=request)
+
+    def _seconds(self) -> float | None:
+        seconds: float | None = conf.get("TIMEOUT") if self._check.timeout is UNSET else self._check.timeout
+        return seconds
 
 
 class Subscriptions:
-    """All subscriptions of the socket of ``consumer``; a hook has ``grace`` seconds where no client waits for it."""
+    """All subscriptions of one socket. A hook that no client waits for has ``grace`` seconds."""
 
-    def __init__(self, consumer: Any, member: Member, tasks: Tasks, replies: Replies, grace: float) -> None:
+    def __init__(
+        self, consumer: Any, member: Member, state: SocketState, tasks: Tasks, writer: FrameWriter, grace: float
+    ) -> None:
         self._by_name: dict[str, Subscription] = {}
+        self._ended = False
         self._grace = grace
-        self._most: int = conf.get("MAX_SUBSCRIPTIONS")
-        self._over = False
-        self._replies = replies
+        self._limit: int = conf.get("MAX_SUBSCRIPTIONS")
+        self._state = state
+        self._writer = writer
         self.consumer = consumer
         self.member = member
         self.tasks = tasks
 
-    # What a SUBSCRIBE and an UNSUBSCRIBE ask
+    # Called by the plans of SUBSCRIBE and UNSUBSCRIBE
 
     async def begin(self, name: str, plan: TopicPlan) -> None:
-        await self._settled(name)
+        await self._wait_until_ended(name)
         if name in self._by_name:
             raise AlreadySubscribed
-        if len(self._by_name) >= self._most:
-            raise TooManySubscriptions(limit=self._most)
+        if len(self._by_name) >= self._limit:
+            raise TooManySubscriptions(limit=self._limit)
         self._by_name[name] = Subscription(self, name, plan)
 
     async def enter(self, request: Request) -> None:
         assert request.topic is not None
         subscription = self._by_name[request.topic]
         subscription.keep(request)
-        await self.member.subscribe(subscription.name, subscription.gate)
+        recheck = subscription.recheck
+        await self.member.subscribe(subscription.name, None if recheck is None else recheck.take)
 
     async def establish(self, name: str) -> None:
-        if self._over:  # a handler that took no notice of the socket's end
+        if self._ended:  # a handler that ignored its cancellation
             await self.abandon(name)
             return
         subscription = self._by_name[name]
-        subscription.there = True
-        if subscription.gate is not None:
-            subscription.gate.open()
+        subscription.established = True
+        if subscription.recheck is not None:
+            subscription.recheck.start()
 
     async def abandon(self, name: str) -> None:
         subscription = self._by_name.get(name)
-        if subscription is not None and subscription.ending is None:  # else its permission is gone, too
+        if subscription is not None and subscription.ending is None:  # else its permission was denied as well
             del self._by_name[name]
             await subscription.leave()
 
     async def unsubscribe(self, request: Request) -> None:
         assert request.topic is not None
-        await self._settled(request.topic)
+        await self._wait_until_ended(request.topic)
         subscription = self._by_name.pop(request.topic, None)
         if subscription is None:
             raise NotSubscribed
@@ -127,16 +212,16 @@ class Subscriptions:
             subscription.restore(request)
             await hook.run(request, ())
 
-    async def _settled(self, name: str) -> None:
+    async def _wait_until_ended(self, name: str) -> None:
         """Wait until a subscription that is being ended has ended, hook included."""
         subscription = self._by_name.get(name)
         if subscription is not None and subscription.ending is not None:
             await asyncio.wait({subscription.ending})
 
-    # What ends them otherwise
+    # Other ends of a subscription
 
     async def deny(self, subscription: Subscription, error: RoutesockError) -> None:
-        """End it, and tell the client why. Raises nothing but a cancellation."""
+        """End ``subscription`` and notify the client why. Raises nothing but a cancellation."""
         subscription.ending = asyncio.current_task()
         try:
             try:
@@ -144,29 +229,30 @@ class Subscriptions:
             finally:
                 if runs(subscription.ending):  # else it is thrown away with its loop
                     await self._call_hook(subscription)
-            await self._replies.unsubscribed(subscription.name, error)
+            await self._writer.unsubscribed(subscription.name, error)
         finally:
-            del self._by_name[subscription.name]
+            self._by_name.pop(subscription.name, None)
 
     def endings(self) -> set[asyncio.Task[None]]:
-        """The tasks that end one."""
+        """Return the tasks that end a subscription."""
         return {s.ending for s in self._by_name.values() if s.ending is not None}
 
     async def end(self) -> None:
-        """The socket has ended: call every hook, one after the other."""
-        self._over = True
+        """Call every hook, one after the other, since the socket has ended."""
+        self._ended = True
         for subscription in [*self._by_name.values()]:
-            if subscription.there and subscription.ending is None:
+            if subscription.established and subscription.ending is None:
                 await self._call_hook(subscription)
+        self._by_name.clear()
 
     async def _call_hook(self, subscription: Subscription) -> None:
-        """In a task of its own, which is cancelled if it takes too long. Raises nothing."""
+        """Call the hook in a separate task, which is cancelled if it takes too long. Never raises."""
         if subscription.plan.hook is None:
             return
-        task = asyncio.get_running_loop().create_task(self._hooked(subscription))
+        task = asyncio.get_running_loop().create_task(self._run_hook(subscription))
         waiting = asyncio.current_task()
         try:
-            await asyncio.wait({task}, timeout=CANCEL_WAIT if self.tasks.hurried else max(self._grace, CANCEL_WAIT))
+            await asyncio.wait({task}, timeout=CANCEL_WAIT if self._state.grace_over else max(self._grace, CANCEL_WAIT))
         finally:
             if not task.done() and runs(waiting):
                 task.cancel()
@@ -174,7 +260,7 @@ class Subscriptions:
                 if not task.done():
                     logger.error("The unsubscribe hook of a topic does not end when it is cancelled: %r.", task)
 
-    async def _hooked(self, subscription: Subscription) -> None:
+    async def _run_hook(self, subscription: Subscription) -> None:
         database.forget_waiting()
         request = Request(UNSUBSCRIBE, consumer=self.consumer)
         subscription.restore(request)

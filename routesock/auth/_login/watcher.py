@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, load_backend
@@ -97,33 +97,28 @@ _EARLIEST: Final = 0.8
 """Share of the interval after which the next look-up may come, so that sockets that opened together drift apart."""
 
 
-class WatchedSocket(Protocol):
-    """The socket as its login watcher uses it. Nothing waits."""
-
-    def sign_out(self, ending: Ending) -> None:
-        """Answer requests in flight with 401, and close the socket."""
-
-    async def follow_login(self) -> None:
-        """Follow the user who is signed in now."""
-
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task that ends with the socket."""
-
-
 class LoginWatcher:
-    """The login behind one socket. Times are those of the loop, where all of its methods are called."""
+    """Watches the login behind one socket. Times are those of the loop, where all of its methods are called.
+
+    Args:
+        sign_out: Closes the socket. Does not wait.
+        follow_login: Starts again with the user who is signed in now.
+        start: Starts a task that ends with the socket.
+    """
 
     __slots__ = (
         "_again",
         "_alarm",
         "_expires",
+        "_follow_login",
         "_follows",
         "_interval",
         "_looking_up",
         "_over",
         "_recheck",
-        "_socket",
+        "_sign_out",
         "_stamp",
+        "_start",
         "_turn",
         "_user",
         "logs_out",
@@ -132,8 +127,19 @@ class LoginWatcher:
         "session",
     )  # fmt: skip
 
-    def __init__(self, socket: WatchedSocket, scope: Any, *, follows: bool, interval: float | None) -> None:
-        self._socket = socket
+    def __init__(
+        self,
+        scope: Any,
+        *,
+        follows: bool,
+        interval: float | None,
+        sign_out: Callable[[Ending], None],
+        follow_login: Callable[[], Coroutine[Any, Any, None]],
+        start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        self._sign_out = sign_out
+        self._follow_login = follow_login
+        self._start = start
         self._follows = follows
         self._interval = interval
         self._alarm: Alarm | None = None
@@ -229,7 +235,7 @@ class LoginWatcher:
     def _follow_changes(self) -> None:
         """Follow another user if the consumer has put one into its scope."""
         if revocation.name_in_scope(self.scope) != self._user:
-            _ = self._socket.start(self._socket.follow_login())
+            _ = self._start(self._follow_login())
 
     def _look_up(self) -> None:
         if self._looking_up or self._user is None:
@@ -242,7 +248,7 @@ class LoginWatcher:
         elif self.session is not None:
             question, args = session_holds, (user, self.scope["session"])
         self._looking_up = True
-        _ = self._socket.start(self._answer(self._turn, question, args))
+        _ = self._start(self._answer(self._turn, question, args))
 
     async def _answer(self, turn: int, question: Callable[..., bool], args: tuple[Any, ...]) -> None:
         try:
@@ -263,7 +269,7 @@ class LoginWatcher:
     def _end(self, ending: Ending) -> None:
         if not self._over:
             self.forget()
-            self._socket.sign_out(ending)
+            self._sign_out(ending)
 
     def _due(self) -> float | None:
         due = min(self._again, self._expires, self._recheck)
@@ -311,7 +317,13 @@ _outage: Final = _Outage()
 
 
 def watch_login(
-    socket: WatchedSocket, scope: Any, ends_with_session: bool | Unset, interval: float | None
+    scope: Any,
+    ends_with_session: bool | Unset,
+    interval: float | None,
+    *,
+    sign_out: Callable[[Ending], None],
+    follow_login: Callable[[], Coroutine[Any, Any, None]],
+    start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
 ) -> LoginWatcher | None:
     """Return a watcher for the login in ``scope``, or ``None`` if there is no login to watch.
 
@@ -325,4 +337,6 @@ def watch_login(
     identity = scope.get("routesock.identity")
     if not follows and interval is None and (identity is None or identity.expires is None):
         return None
-    return LoginWatcher(socket, scope, follows=follows, interval=interval)
+    return LoginWatcher(
+        scope, follows=follows, interval=interval, sign_out=sign_out, follow_login=follow_login, start=start
+    )

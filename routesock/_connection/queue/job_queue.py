@@ -1,0 +1,262 @@
+"""The queues of one socket: jobs that run in order, and requests that run in parallel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Generator
+from enum import Enum
+from itertools import count
+from types import coroutine
+from typing import Any, Final
+
+from ..._wire.frames import OURS
+from ...exceptions import RoutesockError
+from ..dispatch import Dispatcher
+from ..state import SocketState
+from ..tasks import Tasks, uncancel
+from .jobs import RUNNING, WAITING, Job, JobSource
+
+FAIR_SHARE: Final = 16
+"""Jobs after which a task lets others run, so that one socket's flood cannot hold the loop."""
+
+
+class Submitted(Enum):
+    """What has become of a submitted job, and so what its reader does next."""
+
+    READ_ON = "done or queued: read on"
+    HANDED_OVER = "done, and another task reads: return"
+    NO_SLOT = "no slot in time"
+
+
+# A module's name is found faster than a member of an enum, and these are needed for each message.
+READ_ON: Final = Submitted.READ_ON
+
+HANDED_OVER: Final = Submitted.HANDED_OVER
+
+NO_SLOT: Final = Submitted.NO_SLOT
+
+
+class JobQueue:
+    """Runs the jobs of one socket: in order, at most one at a time, and requests of parallel routes beside that.
+
+    ``concurrency`` is how many of the latter may run at a time.
+    """
+
+    __slots__ = (
+        "_busy", "_concurrency", "_dispatcher", "_parallel", "_queue", "_reader", "_state", "_tasks", "current",
+    )  # fmt: skip
+
+    def __init__(self, dispatcher: Dispatcher, state: SocketState, tasks: Tasks, concurrency: int) -> None:
+        self._dispatcher = dispatcher
+        self._state = state
+        self._tasks = tasks
+        self._concurrency = concurrency
+        self._parallel: ParallelQueue | None = None  # most sockets never need one
+        self._queue: deque[Job] | None = None
+        self._reader: JobSource | None = None  # its task runs the current job, so nothing else reads from it
+        self._busy = False
+        self.current: Job | None = None
+        """The job that runs in the order."""
+
+    def submit_parallel(self, job: Job) -> Awaitable[Submitted]:
+        """Run or queue a request of a parallel route."""
+        if self._parallel is None:
+            self._parallel = ParallelQueue(self._dispatcher, self._state, self._tasks, self._concurrency)
+        return self._parallel.submit(job)
+
+    def submit(self, job: Job) -> Awaitable[Submitted]:
+        """Run ``job`` in this task if no other runs, else queue it.
+
+        A request or refusal that finds no slot in time is not queued.
+        """
+        if self._busy or not self._state.may_dispatch:
+            return self._submit_later(job)
+        return self._run(job)
+
+    async def _submit_later(self, job: Job) -> Submitted:
+        state = self._state
+        while self._busy and state.may_dispatch:
+            if job.enqueue(self):
+                if self._queue is None:
+                    self._queue = deque()
+                self._queue.append(job)
+                self._dispatcher.add(job)
+                return READ_ON
+            if not await job.source.wait_for_slot(refusable=type(job.decision) in OURS):
+                return NO_SLOT
+        if not state.may_dispatch:  # before the job came, or while it waited for a slot
+            return NO_SLOT
+        return await self._run(job)
+
+    def remove(self, job: Job) -> None:
+        """Take a queued job out."""
+        assert self._queue is not None
+        self._queue.remove(job)
+        job.dequeue()
+
+    def running(self) -> set[Job]:
+        """Return all jobs that run, in order and in parallel."""
+        current = set() if self.current is None else {self.current}
+        return current if self._parallel is None else current | self._parallel.running
+
+    def clear(self) -> list[Job]:
+        """Take out and return all queued jobs. Those that run go on."""
+        jobs, self._queue = [*(self._queue or ())], None
+        for job in jobs:
+            job.dequeue()
+        return jobs if self._parallel is None else jobs + self._parallel.clear()
+
+    # Refusing them
+
+    async def finish_running(self, error: RoutesockError) -> None:
+        """Wait for the jobs that run. What is queued, and what still comes, is answered ``error``."""
+        await self._refuse_queued(error)
+        while self.running():
+            await self._state.next_job_done()
+
+    async def refuse_all(self, error: RoutesockError) -> None:
+        """Cancel the requests that run. They, what is queued, and what still comes are answered ``error``."""
+        await self._refuse_queued(error)
+        await self.cancel_running(error)
+
+    async def cancel_running(self, error: RoutesockError) -> None:
+        """Cancel the requests that run, and answer them ``error``."""
+        for job in self.running() | {*self._dispatcher.in_flight.values()}:
+            await self._dispatcher.cancel(job, error)
+
+    async def _refuse_queued(self, error: RoutesockError) -> None:
+        self._state.drain(error)
+        for job in self.clear():
+            await self._dispatcher.refuse(job, error)
+
+    # Running them in order
+
+    @coroutine
+    def _run(self, job: Job) -> Generator[Any, Any, Submitted]:
+        """Run ``job``, and then what was queued behind it if it has waited.
+
+        Each runs from its first step to its last in the current task, so ``asyncio.timeout``, task groups and
+        cancellation work inside it as they do everywhere.
+        """
+        state, task = self._state, job.task
+        self._reader = job.source
+        for number in count():
+            self.current = job
+            state.current_task = task
+            steps = self._dispatcher.run(job)
+            watching = True
+            try:
+                future = steps.send(None)
+                while True:
+                    if watching and self._suspended():
+                        watching = False
+                    try:
+                        yield future
+                    except BaseException as exc:  # a cancellation, or the generator's close: both belong to the job
+                        future = steps.throw(exc)
+                    else:
+                        future = steps.send(None)
+            except StopIteration:
+                state.current_task = self.current = None
+            if not self._busy:
+                self._reader = None
+                return READ_ON
+            state.job_done()
+            # The queue stays busy when others have a turn: a frame that is read meanwhile is queued behind.
+            if number and number % FAIR_SHARE == 0:
+                yield from self._let_others_run(task).__await__()
+            if not self._queue:
+                break
+            job = self._queue.popleft()
+            job.dequeue()
+            job.task = task
+        self._busy = False
+        reader, self._reader = self._reader, None
+        return READ_ON if reader is not None else HANDED_OVER
+
+    def _suspended(self) -> bool:
+        """Called when the current job suspends. Returns ``True`` if it need not be called again for this job."""
+        job = self.current
+        assert job is not None
+        self._busy = True
+        if job.stage is RUNNING:
+            job.stage = WAITING
+            self._dispatcher.started_waiting(job)
+        if self._reader is not None:
+            if self._state.in_send or not self._state.handshake_done:
+                return False
+            reader, self._reader = self._reader, None
+            self._tasks.start(reader.read())
+        return True
+
+    async def _let_others_run(self, task: asyncio.Task[Any]) -> None:
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:  # from a handler that had its own task cancelled a little later
+            if not self._state.may_dispatch:
+                raise
+            uncancel(task)
+
+
+class ParallelQueue:
+    """Runs each job in a separate task and context, at most ``limit`` of them at a time.
+
+    Jobs that have to wait share the slots of their source with those in the ordered queue.
+    """
+
+    __slots__ = ("_dispatcher", "_limit", "_queue", "_state", "_tasks", "running")
+
+    def __init__(self, dispatcher: Dispatcher, state: SocketState, tasks: Tasks, limit: int) -> None:
+        self._dispatcher = dispatcher
+        self._state = state
+        self._tasks = tasks
+        self._limit = limit
+        self._queue: deque[Job] = deque()
+        self.running: set[Job] = set()
+
+    async def submit(self, job: Job) -> Submitted:
+        """Start ``job`` or queue it, unless it finds no slot in time."""
+        while self._state.may_dispatch:
+            if len(self.running) < self._limit:
+                self._start(job)
+                return READ_ON
+            if job.enqueue(self):
+                self._queue.append(job)
+                self._dispatcher.add(job)
+                return READ_ON
+            if not await job.source.wait_for_slot(refusable=True):
+                return NO_SLOT
+        return NO_SLOT
+
+    def remove(self, job: Job) -> None:
+        """Take a queued job out."""
+        self._queue.remove(job)
+        job.dequeue()
+
+    def clear(self) -> list[Job]:
+        """Take out and return all queued jobs. Those that run go on."""
+        jobs = [*self._queue]
+        self._queue.clear()
+        for job in jobs:
+            job.dequeue()
+        return jobs
+
+    def _start(self, job: Job) -> None:
+        job.advance(RUNNING)
+        job.advance(WAITING)  # it can be cancelled before its first step
+        job.task = self._tasks.start_apart(self._dispatcher.run(job))
+        self.running.add(job)
+        # A task that is cancelled before its first step runs nothing, so its end cannot be seen from inside.
+        job.task.add_done_callback(lambda _: self._ended(job))
+        self._dispatcher.started_waiting(job)
+
+    def _ended(self, job: Job) -> None:
+        self.running.discard(job)
+        self._state.job_done()
+        if self._queue:
+            following = self._queue.popleft()
+            following.dequeue()
+            self._start(following)
+        else:
+            job.source.wake()
