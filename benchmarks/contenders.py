@@ -16,6 +16,7 @@ from rest_framework import permissions as rest_framework
 
 from routesock import RouteMixin, route, run_on_loop
 from routesock.permissions import BasePermission, IsAuthenticated, IsStaff
+from routesock.schemas import as_schema
 
 from .driving import Application, Receive, Send, reply
 
@@ -159,6 +160,8 @@ def routed(
     handler: Callable[..., Any] = echo, *, routes: int = 1, base: type = AsyncJsonWebsocketConsumer, **options: Any
 ) -> Application:
     """A consumer with ``routes`` routes, each with a handler of its own."""
+    if options.get("schema") is not None:
+        options["schema"] = as_schema(options["schema"])  # once: a thousand adapters would take a second
     methods = {f"echo_{number}": route(f"echo.{number}", **options)(_copy(handler)) for number in range(routes)}
     consumer: Any = type("Routed", (RouteMixin, base), methods)
     application: Application = consumer.as_asgi()

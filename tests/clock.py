@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -75,12 +76,51 @@ async def advance(seconds: float) -> None:
         await asyncio.sleep(0)
 
 
-def shifted(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Runs an async test in a :class:`ShiftedLoop`."""
+class _Skipping(selectors.SelectSelector):
+    """Moves its clock on instead of waiting."""
 
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        events = super().select(0)
+        if not events:
+            if timeout is None:
+                raise RuntimeError("Every task waits, and nothing is scheduled.")
+            self.now += max(timeout, 0)
+        return events
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """A loop in which waiting takes no time, so that limits of milliseconds hold on the busiest machine.
+
+    For tests without threads and sockets: when no task can run, the clock jumps to what is scheduled next.
+    """
+
+    def __init__(self) -> None:
+        self._clock = _Skipping()
+        super().__init__(self._clock)
+
+    def time(self) -> float:
+        return self._clock.now
+
+
+Test = Callable[..., Coroutine[Any, Any, None]]
+
+
+def _runs_in(loop_factory: Callable[[], asyncio.AbstractEventLoop], test: Test) -> Callable[..., None]:
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
-        with asyncio.Runner(loop_factory=ShiftedLoop) as runner:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(test(*args, **kwargs))
 
     return run
+
+
+def shifted(test: Test) -> Callable[..., None]:
+    """Runs an async test in a :class:`ShiftedLoop`."""
+    return _runs_in(ShiftedLoop, test)
+
+
+def simulated(test: Test) -> Callable[..., None]:
+    """Runs an async test in a :class:`SimulatedLoop`."""
+    return _runs_in(SimulatedLoop, test)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from routesock.testing import RouteClient
 from routesock.testing.application import keep_test_connections
 
 # A deadline would measure how busy the machine is. `make matrix` runs one environment with the profile "thorough".
@@ -19,6 +20,14 @@ settings.load_profile("quick")
 def only_tests_are_measured() -> None:
     """The programs that tests start would measure their coverage too, and take longer: see ``.ci/test``."""
     os.environ.pop("COVERAGE_PROCESS_START", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clients_are_patient() -> Iterator[None]:
+    """A test client waits for one second by default, and a busy machine may take longer to run a thread."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(RouteClient.__init__.__kwdefaults__, "timeout", 30.0)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -255,13 +255,6 @@ def test_a_fan_out_without_its_redis_is_left_out(
 
 
 @pytest.mark.servers
-@pytest.mark.parametrize("way", over_uvicorn.WAYS)
-def test_every_contender_over_uvicorn_gives_the_same_replies(way: str) -> None:
-    with measured(over_uvicorn.__name__, way) as port, over_uvicorn.Crowd(port, 2) as crowd:
-        assert crowd.talk(3) > 0
-
-
-@pytest.mark.servers
 def test_a_wrong_reply_over_uvicorn_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PAYLOAD, "text", "")
     way = f"load: {over_uvicorn.ROUTED}"
@@ -303,6 +296,7 @@ def test_nothing_measured_is_no_ratio() -> None:
 
 @pytest.mark.servers
 def test_quick_run() -> None:
+    """Everything is measured. A contender over uvicorn whose reply is wrong would end it: see the test above."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "1", "--slot", "0.0001"],
         cwd=Path(__file__).parent.parent,

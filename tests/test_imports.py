@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import configparser
+import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -32,18 +33,48 @@ SETUP: Final = "from django.conf import settings; settings.configure()\n"
 TESTING: Final = {"pytest", "_pytest", "pytest_asyncio", "pytest_django"}
 
 
-def imported_by(code: str) -> set[str]:
-    """The top-level packages that a Python without settings, where warnings are errors, has imported after ``code``."""
+FORKS: Final = """
+import json, os, sys, traceback
+import routesock
+
+for line in sys.stdin:
+    if (child := os.fork()) == 0:
+        try:
+            exec(json.loads(line), {"__name__": "__main__"})
+            result = sorted(sys.modules)
+        except BaseException:
+            result = traceback.format_exc()
+        print(json.dumps(result), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+"""Runs each line of its input in a process of its own, where nothing but routesock is imported so far."""
+
+ImportedBy = Callable[[str], set[str]]
+
+
+@pytest.fixture(scope="module")
+def imported_by() -> Iterator[ImportedBy]:
+    """Runs code where warnings are errors and Django has no settings; gives the top-level packages imported then.
+
+    Every code imports routesock, which takes half a second: so this is done once, and the rest in forks.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", f"{code}\nimport sys; print(*sys.modules)"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr
-    return {name.partition(".")[0] for name in done.stdout.split()}
+    command = [sys.executable, "-W", "error", "-c", FORKS]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+    ) as python:
+        assert python.stdin is not None
+        assert python.stdout is not None
+        reading, writing = python.stdout, python.stdin
+
+        def imported(code: str) -> set[str]:
+            print(json.dumps(code), file=writing, flush=True)
+            modules = json.loads(reading.readline())
+            assert isinstance(modules, list), modules
+            return {name.partition(".")[0] for name in modules}
+
+        yield imported
 
 
 def third_party(module: Path) -> Iterator[str]:
@@ -61,6 +92,7 @@ def third_party(module: Path) -> Iterator[str]:
                 yield top
 
 
+@cache
 def declared() -> dict[str, set[str]]:
     """The distributions that setup.cfg names, by ``install_requires`` or extra."""
     config = configparser.ConfigParser()
@@ -85,11 +117,11 @@ def distributions_of(package: str) -> set[str]:
 
 
 class TestBareImport:
-    def test_routesock_needs_no_settings(self) -> None:
+    def test_routesock_needs_no_settings(self, imported_by: ImportedBy) -> None:
         """A consumers module may be imported before Django is set up."""
         assert "routesock" in imported_by("import routesock")
 
-    def test_class_with_routes_needs_no_settings(self) -> None:
+    def test_class_with_routes_needs_no_settings(self, imported_by: ImportedBy) -> None:
         """Neither does declaring one: settings are read when a socket opens."""
         imported_by(
             "from channels.generic.websocket import AsyncJsonWebsocketConsumer\n"
@@ -99,20 +131,20 @@ class TestBareImport:
             "    async def send_message(self, request): ...\n"
         )
 
-    def test_no_optional_library_is_imported(self) -> None:
+    def test_no_optional_library_is_imported(self, imported_by: ImportedBy) -> None:
         """One that is installed for something else costs nothing."""
         assert imported_by("import routesock") & (OPTIONAL | TESTING) == set()
 
     @pytest.mark.parametrize("module", ["routesock.testing", "routesock.pytest_plugin"])
-    def test_testing_kit_needs_no_server(self, module: str) -> None:
+    def test_testing_kit_needs_no_server(self, imported_by: ImportedBy, module: str) -> None:
         """Unlike ``channels.testing``, which imports daphne and with it Twisted."""
         assert imported_by(f"import {module}") & OPTIONAL == set()
 
-    def test_testing_kit_needs_no_pytest(self) -> None:
+    def test_testing_kit_needs_no_pytest(self, imported_by: ImportedBy) -> None:
         """Django's own test runner does."""
         assert imported_by("import routesock.testing") & TESTING == set()
 
-    def test_every_module_can_be_imported_by_itself(self) -> None:
+    def test_every_module_can_be_imported_by_itself(self, imported_by: ImportedBy) -> None:
         """No module relies on what another one has imported; with settings, as DRF's adapter needs them.
 
         Python imports the package of a module in front of it: what that has imported has passed with it.
@@ -131,7 +163,7 @@ class TestBareImport:
         )
 
     @pytest.mark.parametrize(("module", "library"), ADAPTERS.items())
-    def test_adapter_imports_its_library_alone(self, module: str, library: str) -> None:
+    def test_adapter_imports_its_library_alone(self, imported_by: ImportedBy, module: str, library: str) -> None:
         """A project that uses one library does not load the others."""
         setup = SETUP if library == "rest_framework" else ""
         assert imported_by(f"{setup}import {module}") & set(ADAPTERS.values()) == {library}

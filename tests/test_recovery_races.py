@@ -12,6 +12,7 @@ import pytest
 
 from routesock._groups.layer_membership import Membership
 from routesock._groups.layer_recovery import _recoveries
+from tests.clock import simulated
 from tests.takeover.driver import turns, until
 
 GROUPS = ("one", "two", "three")
@@ -143,7 +144,8 @@ async def spoil(layer: Remote) -> None:
             layer.running.set()
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(60))
+@simulated
 async def test_members_are_in_the_groups_that_they_want(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in {"FIRST_RETRY": 0.001, "LAST_RETRY": 0.003, "QUIET": 0.01, "CALL_LIMIT": 0.01}.items():
         monkeypatch.setattr(f"routesock._groups.layer_recovery.{name}", seconds)

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from channels.layers import InMemoryChannelLayer
 
-LIMIT = 5.0
-"""Seconds after which something that a test waits for has failed."""
+LIMIT = 30.0
+"""Seconds after which something that a test waits for has failed; a busy machine may take several for a thread."""
 
 
 async def until(predicate: Callable[[], object], what: str = "", seconds: float = LIMIT) -> None:
