@@ -95,7 +95,7 @@ class ClientReader(JobSource):
     async def read(self) -> None:
         task = _current_task()
         for number in count(1):
-            message = decision = job = None  # an idle socket keeps nothing of its last frame
+            message = decision = job = rest = None  # an idle socket keeps nothing of its last frame
             try:
                 if number % FAIR_SHARE == 0:
                     await asyncio.sleep(0)
@@ -108,13 +108,14 @@ class ClientReader(JobSource):
             action, decision = self._classify(message)
             if action is _SUBMIT:
                 job = Job(self, message, decision, task)
-                if type(decision) is Request:
-                    submitted = await self._queue.submit_request(job, decision.route)
-                else:
-                    submitted = await self._queue.submit(job)
-                if submitted is NO_SLOT:
-                    await self._refuse(decision)
-                if submitted is HANDED_OVER or self._state.ends_tasks:  # which may wait for this task
+                rest = self._queue.begin(job)
+                if rest is not None:
+                    submitted = await rest
+                    if submitted is NO_SLOT:
+                        await self._refuse(decision)
+                    if submitted is HANDED_OVER:
+                        return
+                if self._state.is_closing and self._state.ends_tasks:  # which may wait for this task
                     return
             elif action is _ACT:
                 assert decision is not None
@@ -129,18 +130,17 @@ class ClientReader(JobSource):
             return _STOP, None
         if self._state.is_closing:
             return _IGNORED
-        decision = self._decide(message) if kind == "websocket.receive" else None
+        decision: Decision | None = None
+        if kind == "websocket.receive":
+            try:
+                decision = self._dispatcher.parser.frame(message)
+            except Exception as exc:  # of a dialect that did not expect such a frame
+                decision = Refusal(instrumentation.internal_error(exc, "Reading a frame", self._consumer))
         if self._liveness is not None:
             self._liveness.heard(heartbeat=type(decision) is Ping or decision is Of.PONG)
         if decision is None or type(decision) is Request or not self._dispatcher.acts_at_once(decision):
             return _SUBMIT, decision
         return _ACT, decision
-
-    def _decide(self, message: dict[str, Any]) -> Decision:
-        try:
-            return self._dispatcher.parser.frame(message)
-        except Exception as exc:  # of a dialect that did not expect such a frame
-            return Refusal(instrumentation.internal_error(exc, "Reading a frame", self._consumer))
 
     async def _refuse(self, decision: Decision | None) -> None:
         if isinstance(decision, OURS):

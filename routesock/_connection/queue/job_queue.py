@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Container, Coroutine, Generator
+from collections.abc import Callable, Collection, Coroutine, Generator
 from enum import Enum
 from types import coroutine
 from typing import Any, Final
 
 from ..._wire.frames import OURS
+from ..._wire.messages import Request
 from ...exceptions import RoutesockError
 from ..dispatch import Dispatcher
 from ..state import SocketState
@@ -35,6 +36,8 @@ HANDED_OVER: Final = Submitted.HANDED_OVER
 
 NO_SLOT: Final = Submitted.NO_SLOT
 
+_ENDED: Final = object()
+
 
 class JobQueue:
     """Runs the jobs of one socket: in order, at most one at a time, and requests of parallel routes beside that.
@@ -54,7 +57,7 @@ class JobQueue:
         dispatcher: Dispatcher,
         state: SocketState,
         tasks: Tasks,
-        parallel_routes: Container[str],
+        parallel_routes: Collection[str],
         concurrency: int,
     ) -> None:
         self._dispatcher = dispatcher
@@ -69,19 +72,35 @@ class JobQueue:
         self.current: Job | None = None
         """The job that runs in the order."""
 
-    async def submit_request(self, job: Job, route: str) -> Submitted:
-        """Submit a request to the queue that its route belongs to."""
-        if route not in self._parallel_routes:
-            return await self.submit(job)
-        if self._parallel is None:
-            self._parallel = ParallelQueue(self._dispatcher, self._state, self._tasks, self._concurrency)
-        return await self._parallel.submit(job)
-
     async def submit(self, job: Job) -> Submitted:
-        """Run ``job`` in this task if no other runs, else queue it.
+        """Run ``job`` in this task, or queue it if its queue is busy.
 
         A request or refusal that finds no slot in time is not queued.
         """
+        rest = self.begin(job)
+        return READ_ON if rest is None else await rest
+
+    def begin(self, job: Job) -> Coroutine[Any, Any, Submitted] | None:
+        """Submit ``job``, and run it up to where it first waits.
+
+        Returns ``None`` if it has ended, as most jobs do without waiting; otherwise a coroutine, to be awaited at once.
+        """
+        if self._parallel_routes and type(job.decision) is Request and job.decision.route in self._parallel_routes:
+            return self._submit_parallel(job)
+        state = self._state
+        if self._busy or not state.may_dispatch:
+            return self._enqueue(job)
+        self._reader = job.source
+        self.current = job
+        state.current_task = job.task
+        code = self._dispatcher.run(job)
+        future = next(code.__await__(), _ENDED)  # which raises no StopIteration, as code.send() would
+        if future is not _ENDED:
+            return self._finish(job, code, future)
+        state.current_task = self.current = self._reader = None
+        return None
+
+    async def _enqueue(self, job: Job) -> Submitted:
         state = self._state
         while self._busy and state.may_dispatch:
             if job.enqueue(self):
@@ -94,19 +113,23 @@ class JobQueue:
                 return NO_SLOT
         if not state.may_dispatch:  # before the job came, or while it waited for a slot
             return NO_SLOT
-        self._reader = job.source
-        self.current = job
-        state.current_task = job.task
-        await _stepped(self._dispatcher.run(job), self._suspended)
+        return await self.submit(job)
+
+    async def _finish(self, job: Job, code: Coroutine[Any, Any, None], future: Any) -> Submitted:
+        """Run the rest of ``job``, which waits for ``future``, and what is queued meanwhile."""
+        state = self._state
+        await _stepped(code, future, self._suspended)
         state.current_task = self.current = None
-        if not self._busy:
-            self._reader = None
-            return READ_ON
         state.job_done()
         await self._run_queued(job.task)
         self._busy = False
         reader, self._reader = self._reader, None
         return READ_ON if reader is not None else HANDED_OVER
+
+    def _submit_parallel(self, job: Job) -> Coroutine[Any, Any, Submitted]:
+        if self._parallel is None:
+            self._parallel = ParallelQueue(self._dispatcher, self._state, self._tasks, self._concurrency)
+        return self._parallel.submit(job)
 
     def remove(self, job: Job) -> None:
         """Take a queued job out."""
@@ -161,7 +184,10 @@ class JobQueue:
             job.task = task
             self.current = job
             state.current_task = task
-            await _stepped(self._dispatcher.run(job), self._suspended)
+            code = self._dispatcher.run(job)
+            future = next(code.__await__(), _ENDED)
+            if future is not _ENDED:
+                await _stepped(code, future, self._suspended)
             state.current_task = self.current = None
             state.job_done()
             done += 1
@@ -193,15 +219,18 @@ class JobQueue:
 
 
 @coroutine
-def _stepped(job: Coroutine[Any, Any, None], suspended: Callable[[], bool]) -> Generator[Any, Any, None]:
-    """Await ``job``, and call ``suspended`` each time it suspends, until that returns ``True``.
+def _stepped(
+    job: Coroutine[Any, Any, None], future: Any, suspended: Callable[[], bool]
+) -> Generator[Any, Any, None]:
+    """Await the rest of ``job``, which waits for ``future``.
+
+    ``suspended`` is called now, and each time that the job suspends again, until it returns ``True``.
 
     The job runs in the current task from its first step to its last: ``asyncio.timeout``, task groups and cancellation
     work inside it as they do everywhere.
     """
     watching = True
     try:
-        future = job.send(None)
         while True:
             if watching and suspended():
                 watching = False
