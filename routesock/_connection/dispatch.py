@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 from .. import conf
 from .._compat import dispatch_in_thread
 from .._pipeline.compiler import ConsumerPlan
+from .._pipeline.plan import Plan, RequestPlan
 from .._runtime import database, instrumentation
 from .._runtime.callables import runs
 from .._wire.frames import OURS, Auth, Cancel, Decision, Of, Ping, Refusal
@@ -95,13 +96,25 @@ class Dispatcher:
         """Run ``job`` and answer it. Raises only the cancellation at the end of the socket."""
         if job.stage is not WAITING:  # as one does that runs in parallel
             job.stage = RUNNING
+        request = job.decision
         try:
-            if job.decision is _DECODER:
-                await self.decode(job)
-            if self._guarded or type(job.decision) not in OURS:
-                await self._run_consumer_code(job)
+            if type(request) is Request and not self._guarded:
+                plan = self._begin(job, request)
+                try:
+                    if type(plan) is Plan and plan.calls is not None and not self._middleware:
+                        plan.refresh()  # this is plan.run(), without its coroutine
+                        value: Any = None
+                        for call, awaited in plan.calls:
+                            value = call(request, value)
+                            if awaited:
+                                value = await value
+                        job.result = value
+                    else:
+                        job.result = await plan.run(request, self._middleware)
+                except BaseException as exc:
+                    job.result = self._failure_of(job, request, exc)
             else:
-                job.result = await self.result_of(job)
+                await self._run_other(job)
             cancelled = job.reply is not PENDING
             job.stage = DONE
             if not cancelled and job.task.cancelling() and not self._state.ends_jobs:
@@ -145,6 +158,14 @@ class Dispatcher:
         if type(request) is Refusal:
             return request
         assert type(request) is Request
+        plan = self._begin(job, request)
+        try:
+            return await plan.run(request, self._middleware)
+        except BaseException as exc:
+            return self._failure_of(job, request, exc)
+
+    def _begin(self, job: Job, request: Request) -> RequestPlan:
+        """Begin ``request``, and return its plan."""
         if job.stage is WAITING and job.timer is None and job.reply is PENDING:  # what the frame asks for is known now
             self.started_waiting(job)
         plan = self._plans[request.route]
@@ -154,12 +175,14 @@ class Dispatcher:
             request._began = perf_counter()
             if request_started.receivers:
                 instrumentation.announce(request)
-        try:
-            return await plan.run(request, self._middleware)
-        except BaseException as exc:  # a handler may raise SystemExit or a CancelledError itself: that is a 500 as well
-            if self._is_from_outside(job, exc):
-                raise
-            return self._failure(request, exc)
+        return plan
+
+    def _failure_of(self, job: Job, request: Request, exc: BaseException) -> Refusal:
+        """Return the answer for ``exc``, which is being handled. Re-raises a cancellation by routesock."""
+        # A handler may raise SystemExit or a CancelledError itself: that is a 500 as well.
+        if self._is_from_outside(job, exc):
+            raise
+        return self._failure(request, exc)
 
     async def _emit(self, job: Job, item: Any) -> None:
         """Send one item of a stream. While the client does not read, its generator and its deadline stand still."""
@@ -227,6 +250,15 @@ class Dispatcher:
         self._tasks.start(self.cancel(job, DeadlineExceeded()))
 
     # The consumer's own code
+
+    async def _run_other(self, job: Job) -> None:
+        """Run a job that is not, or not at once, a request for a plan."""
+        if job.decision is _DECODER:
+            await self.decode(job)
+        if self._guarded or type(job.decision) not in OURS:
+            await self._run_consumer_code(job)
+        else:
+            job.result = await self.result_of(job)
 
     async def _run_consumer_code(self, job: Job) -> None:
         """Hand the message to the consumer as Channels would. A routed frame comes back through the receive hook."""
