@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
@@ -122,7 +122,7 @@ class Dispatcher:
             if self.in_flight or job.timer is not None:
                 self.forget(job)
             if job.result is not None and not cancelled:
-                await self.answer(job)
+                await self._answer(job, job.result)
         except asyncio.CancelledError:
             # Its request was cancelled, or the handler had its own task cancelled a little later.
             self.forget(job)
@@ -196,14 +196,17 @@ class Dispatcher:
 
     async def answer(self, job: Job) -> None:
         """Send the result of ``job``, once."""
-        if job.reply is not PENDING or job.result is None:
-            return
+        if job.reply is PENDING and job.result is not None:
+            await self._answer(job, job.result)
+
+    def _answer(self, job: Job, result: Reply | Refusal) -> Coroutine[Any, Any, None]:
         job.reply = _SENT
         kind = ANSWER if job.task is self._state.current_task else REPLY
-        if isinstance(job.result, Refusal):
-            await self.writer.refuse(job.result, job.decision if type(job.decision) is Request else None, kind)
-        elif type(job.decision) is Request:
-            await self.writer.reply(job.decision, job.result, kind)
+        request = job.decision if type(job.decision) is Request else None
+        if type(result) is Refusal:
+            return self.writer.refuse(result, request, kind)
+        assert request is not None
+        return self.writer.reply(request, result, kind)
 
     def forget(self, job: Job) -> None:
         """Stop the deadline of ``job``. Its id may be used again."""

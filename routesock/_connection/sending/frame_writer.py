@@ -27,7 +27,7 @@ from ...signals import request_finished
 from ..state import SocketState
 from .send_queue import CONTROL, PUSH, REPLY, FrameKind, SendQueue
 
-_is_logged: Final = instrumentation.logger.isEnabledFor
+_is_logged: Final = instrumentation.logger.logger.isEnabledFor
 
 MAX_ERROR_REPLY: Final = 4096
 """Bytes of an error reply, whatever the client sent."""
@@ -40,7 +40,8 @@ def is_plain(compiled: ConsumerPlan) -> bool:
 
 def encoded(frame: Frame, max_bytes: int) -> str:
     """Return ``frame`` as JSON. Raises what encoding raises, and ``FrameTooLarge`` for more than ``max_bytes``."""
-    return _checked(serialise(frame), max_bytes)
+    text = serialise(frame)
+    return text if len(text) <= max_bytes else _checked(text, max_bytes)  # it is ASCII: a byte for each character
 
 
 def _checked(text: str, max_bytes: int) -> str:
@@ -91,7 +92,15 @@ class FrameWriter:
         try:
             if request.id is not None or status >= 400:
                 payload = None if status == 204 else reply.payload
-                await self.write(self._dialect.reply(request.route, request.id, status, payload, reply.headers), kind)
+                frame = self._dialect.reply(request.route, request.id, status, payload, reply.headers)
+                if self.is_plain:  # this is write(), without its coroutines
+                    text = encoded(frame, self._max_bytes)
+                    try:
+                        await self._queue.write({"type": "websocket.send", "text": text}, kind)
+                    except Exception as exc:
+                        self._log_not_sent(exc)
+                else:
+                    await self._write_as_consumer(frame, kind)
         except Exception as exc:
             status = 500
             if hasattr(request, "_undo"):  # for the client it has failed
