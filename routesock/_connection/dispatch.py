@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
@@ -25,7 +25,7 @@ from ..exceptions import Cancelled, DeadlineExceeded, RoutesockError
 from ..signals import request_started
 from ..typing import UNSET
 from .frame_parser import FrameParser
-from .queue.jobs import DONE, PENDING, RUNNING, WAITING, EventJob, Job, ReplyStatus
+from .queue.jobs import DONE, PENDING, QUEUED, RUNNING, WAITING, EventJob, Job, ReplyStatus
 from .receive_hook import ReceiveHook, current_job
 from .sending.frame_writer import FrameWriter
 from .sending.send_queue import ANSWER, REPLY
@@ -94,15 +94,15 @@ class Dispatcher:
 
     async def run(self, job: Job) -> None:
         """Run ``job`` and answer it. Raises only the cancellation at the end of the socket."""
-        if job.stage is not WAITING:  # as one does that runs in parallel
+        if job.stage is QUEUED:  # else it runs in parallel, and waits from the beginning
             job.stage = RUNNING
         request = job.decision
         try:
-            if type(request) is Request and not self._guarded:
-                plan = self._begin(job, request)
+            if type(request) is Request and not self._guarded:  # as result_of() does, without another coroutine
+                plan = self._prepare(job, request)
                 try:
                     if type(plan) is Plan and plan.calls is not None and not self._middleware:
-                        plan.refresh()  # this is plan.run(), without its coroutine
+                        plan.refresh()  # this is plan.run(), without another coroutine
                         value: Any = None
                         for call, awaited in plan.calls:
                             value = call(request, value)
@@ -112,7 +112,7 @@ class Dispatcher:
                     else:
                         job.result = await plan.run(request, self._middleware)
                 except BaseException as exc:
-                    job.result = self._failure_of(job, request, exc)
+                    job.result = self._handler_failure(job, request, exc)
             else:
                 await self._run_other(job)
             cancelled = job.reply is not PENDING
@@ -121,8 +121,8 @@ class Dispatcher:
                 await _absorb_cancellation(job.task)
             if self.in_flight or job.timer is not None:
                 self.forget(job)
-            if job.result is not None and not cancelled:
-                await self._answer(job, job.result)
+            if job.result is not None and job.reply is PENDING:
+                await self.answer(job)
         except asyncio.CancelledError:
             # Its request was cancelled, or the handler had its own task cancelled a little later.
             self.forget(job)
@@ -132,6 +132,14 @@ class Dispatcher:
         else:
             if cancelled:  # and the handler ignored that
                 uncancel(job.task)
+
+    async def _run_other(self, job: Job) -> None:
+        if job.decision is _DECODER:
+            await self.decode(job)
+        if self._guarded or type(job.decision) not in OURS:
+            await self._run_consumer_code(job)
+        else:
+            job.result = await self.result_of(job)
 
     def add(self, job: Job) -> None:
         """Let a CANCEL find ``job``. Its id is taken from now on."""
@@ -158,14 +166,13 @@ class Dispatcher:
         if type(request) is Refusal:
             return request
         assert type(request) is Request
-        plan = self._begin(job, request)
+        plan = self._prepare(job, request)
         try:
             return await plan.run(request, self._middleware)
         except BaseException as exc:
-            return self._failure_of(job, request, exc)
+            return self._handler_failure(job, request, exc)
 
-    def _begin(self, job: Job, request: Request) -> RequestPlan:
-        """Begin ``request``, and return its plan."""
+    def _prepare(self, job: Job, request: Request) -> RequestPlan:
         if job.stage is WAITING and job.timer is None and job.reply is PENDING:  # what the frame asks for is known now
             self.started_waiting(job)
         plan = self._plans[request.route]
@@ -177,11 +184,10 @@ class Dispatcher:
                 instrumentation.announce(request)
         return plan
 
-    def _failure_of(self, job: Job, request: Request, exc: BaseException) -> Refusal:
-        """Return the answer for ``exc``, which is being handled. Re-raises a cancellation by routesock."""
-        # A handler may raise SystemExit or a CancelledError itself: that is a 500 as well.
-        if self._is_from_outside(job, exc):
-            raise
+    def _handler_failure(self, job: Job, request: Request, exc: BaseException) -> Refusal:
+        """Return the answer to ``exc``, which is being handled; re-raise what does not come from the handler."""
+        if self._is_from_outside(job, exc):  # a handler may raise SystemExit or a CancelledError itself: a 500 as well
+            raise exc
         return self._failure(request, exc)
 
     async def _emit(self, job: Job, item: Any) -> None:
@@ -194,19 +200,16 @@ class Dispatcher:
         job.decision.started = None
         job.restart_timer(self._expired)
 
-    async def answer(self, job: Job) -> None:
-        """Send the result of ``job``, once."""
-        if job.reply is PENDING and job.result is not None:
-            await self._answer(job, job.result)
-
-    def _answer(self, job: Job, result: Reply | Refusal) -> Coroutine[Any, Any, None]:
+    def answer(self, job: Job) -> Awaitable[None]:
+        """Send the result of ``job``, whose reply must be pending."""
         job.reply = _SENT
-        kind = ANSWER if job.task is self._state.current_task else REPLY
         request = job.decision if type(job.decision) is Request else None
-        if type(result) is Refusal:
-            return self.writer.refuse(result, request, kind)
-        assert request is not None
-        return self.writer.reply(request, result, kind)
+        kind = ANSWER if job.task is self._state.current_task else REPLY
+        if isinstance(job.result, Refusal):
+            return self.writer.refuse(job.result, request, kind)
+        if request is None or job.result is None:
+            return _nothing()
+        return self.writer.reply(request, job.result, kind)
 
     def forget(self, job: Job) -> None:
         """Stop the deadline of ``job``. Its id may be used again."""
@@ -253,15 +256,6 @@ class Dispatcher:
         self._tasks.start(self.cancel(job, DeadlineExceeded()))
 
     # The consumer's own code
-
-    async def _run_other(self, job: Job) -> None:
-        """Run a job that is not, or not at once, a request for a plan."""
-        if job.decision is _DECODER:
-            await self.decode(job)
-        if self._guarded or type(job.decision) not in OURS:
-            await self._run_consumer_code(job)
-        else:
-            job.result = await self.result_of(job)
 
     async def _run_consumer_code(self, job: Job) -> None:
         """Hand the message to the consumer as Channels would. A routed frame comes back through the receive hook."""
@@ -363,6 +357,10 @@ class Dispatcher:
         elif isinstance(decision, Auth):
             assert self._refresh is not None
             _ = self._tasks.start_apart(self._refresh.answer(decision))
+
+
+async def _nothing() -> None:
+    """Do nothing."""
 
 
 async def _absorb_cancellation(task: asyncio.Task[Any]) -> None:

@@ -63,7 +63,9 @@ class ReceiveHook:
         job.handled = True
         if type(job.decision) in OURS:
             job.result = await self._dispatcher.result_of(job)
-            if job.stage is DONE:  # it was passed on from another task, and the consumer's own code has ended
+            if (
+                job.stage is DONE and job.reply is PENDING
+            ):  # it was passed on from another task, and the consumer's own code has ended
                 await self._dispatcher.answer(job)
         return True
 
@@ -94,7 +96,8 @@ class ReceiveHook:
             finally:
                 cancelled = job.reply is not PENDING
                 job.advance(DONE)
-            await self._dispatcher.answer(job)
+            if job.reply is PENDING:
+                await self._dispatcher.answer(job)
         except asyncio.CancelledError:
             if not cancelled:
                 self._dispatcher.drop(job)

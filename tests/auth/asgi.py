@@ -21,9 +21,10 @@ from routesock.auth import (  # noqa: E402
     RequestMiddleware,
     SessionKeyAuthentication,
     TokenMiddleware,
+    reject,
 )
 
-from .consumers import router  # noqa: E402
+from .consumers import LONG, Wordy, router  # noqa: E402
 from .tokens import Account, Once  # noqa: E402
 
 
@@ -57,6 +58,8 @@ stacks: dict[str, Any] = {
     "token": TokenMiddleware(OriginValidator(router, ["*"]), ALL, query="token"),
     "token-http": TokenMiddleware(router, ALL, query="token", refuse="http"),
     "token-once": TokenMiddleware(router, [Once("header", "subprotocol", "query")], query="token"),
+    "wordy": HandshakeMiddleware(Wordy.as_asgi(), authenticators=ALL, mode="optional"),
+    "wordy-reject": reject(403, LONG),
     "requests": RequestMiddleware(router, DJANGO),
     "requests-http": RequestMiddleware(router, DJANGO, refuse="http"),
 }

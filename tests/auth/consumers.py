@@ -48,6 +48,15 @@ class PlainSync(Noting, JsonWebsocketConsumer):
         self.note("disconnect", code)
 
 
+LONG = "żółw 🐢 " * 30
+"""A reason that no close frame holds."""
+
+
+class Wordy(AsyncJsonWebsocketConsumer):
+    async def connect(self) -> None:
+        await self.close(4403, LONG)
+
+
 class Denying(Noting, AsyncJsonWebsocketConsumer):
     async def connect(self) -> None:
         raise DenyConnection

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from routesock import Keys
-from routesock.auth import deny, reject
+from routesock._runtime.closing import accept_message, send_notice_and_close
+from routesock.auth import HandshakeMiddleware, deny, reject
+from routesock.status import restart_ending
 from tests.takeover.driver import Socket, until
 
-from .consumers import Refusing
+from .consumers import LONG, Refusing, Wordy
 
 RESPONSE: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
 
@@ -35,6 +37,52 @@ async def test_reject_says_whether_to_come_back(status: int, reconnect: bool) ->
     async with Socket(reject(status, reconnect=not reconnect)) as socket:
         await until(lambda: socket.closed)
         assert socket.frames[0]["payload"]["reconnect"] is not reconnect
+
+
+def gate(application: Any) -> Any:
+    return HandshakeMiddleware(application, authenticators=[nobody], mode="optional")
+
+
+async def nobody(credentials: Any) -> Any:
+    return None
+
+
+@pytest.mark.parametrize("application", [reject(403, LONG), gate(Wordy.as_asgi())], ids=["reject", "gate"])
+async def test_a_long_reason_is_cut_to_what_a_close_frame_holds(application: Any) -> None:
+    """RFC 6455, section 5.5: some servers drop the connection for a reason over 123 bytes."""
+    async with Socket(application) as socket:
+        socket.json({"route": "anything"})
+        await until(lambda: socket.closed)
+        closed = socket.closed
+        assert closed is not None
+        reason = closed["reason"]
+        assert 120 <= len(reason.encode()) <= 123
+        assert LONG.startswith(reason)
+        assert closed["code"] == 4403
+        assert socket.frames[-1] == {
+            "route": "CLOSE",
+            "payload": {"code": 4403, "reason": reason, "reconnect": False},
+        }
+
+
+async def test_a_gate_closes_with_a_code_that_the_server_can_send() -> None:
+    """daphne's autobahn sends no registered code but 1000."""
+
+    class Daphne(Socket):
+        async def _send(self, message: Any) -> None:
+            if message["type"] == "websocket.close" and message["code"] < 3000:
+                raise RuntimeError("invalid close code")
+            await super()._send(message)
+
+    async def restarting(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(accept_message(scope))
+        await send_notice_and_close(send, restart_ending(2.0), Keys())
+
+    async with Daphne(restarting) as socket:
+        await until(lambda: socket.closed)
+        assert socket.frames[0]["payload"]["code"] == 1012
+        assert socket.closed == {"type": "websocket.close", "code": 4503, "reason": "The server restarts."}
 
 
 async def test_deny_answers_the_handshake_where_the_server_can() -> None:

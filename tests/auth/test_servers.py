@@ -15,6 +15,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.auth.consumers import LONG
 from tests.servers import ANSWER_WITHIN, ASGI_SERVERS, ROOT, Server, connect, python_environment, run_server, send
 
 pytestmark = pytest.mark.servers
@@ -247,6 +248,21 @@ async def test_a_middleware_that_answers_is_told_to_browsers(server: Server) -> 
         frames, code = await frames_of(connection)
     assert frames[-1]["payload"] == {"code": 4503, "reason": "", "reconnect": True}
     assert code == 4503
+
+
+@pytest.mark.parametrize("stack", ["wordy", "wordy-reject"])
+async def test_a_long_reason_does_not_drop_the_connection(server: Server, stack: str) -> None:
+    """One over 123 bytes: the client gets a close frame, with the code and as much of the reason as it holds."""
+    async with connect(server, f"/{stack}/") as connection:
+        with suppress(ConnectionClosed):
+            await send(connection, {"route": "anything"})
+        frames, code = await frames_of(connection)
+    reason = frames[-1]["payload"]["reason"]
+    assert code == 4403
+    assert LONG.startswith(reason)
+    assert 120 <= len(reason.encode()) <= 123
+    # daphne sends no reason at all, which is why there is a notice.
+    assert connection.close_reason == (reason if "uvicorn" in server.command else "")
 
 
 async def test_an_unknown_path_behind_the_gate_is_told(server: Server) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Generator
+from collections.abc import Awaitable, Collection, Coroutine, Generator
 from enum import Enum
 from types import coroutine
 from typing import Any, Final
@@ -73,36 +73,36 @@ class JobQueue:
         """The job that runs in the order."""
 
     async def submit(self, job: Job) -> Submitted:
-        """Run ``job`` in this task, or queue it if its queue is busy.
+        """Run ``job`` in this task if no other runs, else queue it.
 
         A request or refusal that finds no slot in time is not queued.
         """
         rest = self.begin(job)
         return READ_ON if rest is None else await rest
 
-    def begin(self, job: Job) -> Coroutine[Any, Any, Submitted] | None:
+    def begin(self, job: Job) -> Awaitable[Submitted] | None:
         """Submit ``job``, and run it up to where it first waits.
 
-        Returns ``None`` if it has ended, as most jobs do without waiting; otherwise a coroutine, to be awaited at once.
+        Returns ``None`` if it has ended, as most jobs do without waiting: read on. Otherwise await the result at once,
+        which runs the rest.
         """
         if self._parallel_routes and type(job.decision) is Request and job.decision.route in self._parallel_routes:
             return self._submit_parallel(job)
         state = self._state
         if self._busy or not state.may_dispatch:
-            return self._enqueue(job)
+            return self._submit_later(job)
         self._reader = job.source
         self.current = job
         state.current_task = job.task
-        code = self._dispatcher.run(job)
-        future = next(code.__await__(), _ENDED)  # which raises no StopIteration, as code.send() would
+        steps = self._dispatcher.run(job)
+        future = next(steps.__await__(), _ENDED)  # unlike steps.send(None) it raises nothing at the end
         if future is not _ENDED:
-            return self._finish(job, code, future)
+            return self._run_rest(job, steps, future)
         state.current_task = self.current = self._reader = None
         return None
 
-    async def _enqueue(self, job: Job) -> Submitted:
-        state = self._state
-        while self._busy and state.may_dispatch:
+    async def _submit_later(self, job: Job) -> Submitted:
+        while self._busy and self._state.may_dispatch:
             if job.enqueue(self):
                 if self._queue is None:
                     self._queue = deque()
@@ -111,22 +111,21 @@ class JobQueue:
                 return READ_ON
             if not await job.source.wait_for_slot(refusable=type(job.decision) in OURS):
                 return NO_SLOT
-        if not state.may_dispatch:  # before the job came, or while it waited for a slot
+        if not self._state.may_dispatch:  # before the job came, or while it waited for a slot
             return NO_SLOT
         return await self.submit(job)
 
-    async def _finish(self, job: Job, code: Coroutine[Any, Any, None], future: Any) -> Submitted:
-        """Run the rest of ``job``, which waits for ``future``, and what is queued meanwhile."""
-        state = self._state
-        await _stepped(code, future, self._suspended)
-        state.current_task = self.current = None
-        state.job_done()
+    async def _run_rest(self, job: Job, steps: Coroutine[Any, Any, None], future: Any) -> Submitted:
+        """Run the rest of ``job``, and what is queued behind it meanwhile."""
+        await self._step(steps, future)
+        self._state.current_task = self.current = None
+        self._state.job_done()
         await self._run_queued(job.task)
         self._busy = False
         reader, self._reader = self._reader, None
         return READ_ON if reader is not None else HANDED_OVER
 
-    def _submit_parallel(self, job: Job) -> Coroutine[Any, Any, Submitted]:
+    def _submit_parallel(self, job: Job) -> Awaitable[Submitted]:
         if self._parallel is None:
             self._parallel = ParallelQueue(self._dispatcher, self._state, self._tasks, self._concurrency)
         return self._parallel.submit(job)
@@ -176,23 +175,42 @@ class JobQueue:
 
     async def _run_queued(self, task: asyncio.Task[Any]) -> None:
         # The queue stays busy when others have a turn: a frame that is read meanwhile is queued behind.
-        state = self._state
         done = 0
         while self._queue:
             job = self._queue.popleft()
             job.dequeue()
             job.task = task
             self.current = job
-            state.current_task = task
-            code = self._dispatcher.run(job)
-            future = next(code.__await__(), _ENDED)
+            self._state.current_task = task
+            steps = self._dispatcher.run(job)
+            future = next(steps.__await__(), _ENDED)
             if future is not _ENDED:
-                await _stepped(code, future, self._suspended)
-            state.current_task = self.current = None
-            state.job_done()
+                await self._step(steps, future)
+            self._state.current_task = self.current = None
+            self._state.job_done()
             done += 1
             if done % FAIR_SHARE == 0:
                 await self._let_others_run(task)
+
+    @coroutine
+    def _step(self, steps: Coroutine[Any, Any, None], future: Any) -> Generator[Any, Any, None]:
+        """Run the current job, which waits for ``future``, to its end in the current task.
+
+        So ``asyncio.timeout``, task groups and cancellation work inside it as they do everywhere.
+        """
+        watching = True
+        try:
+            while True:
+                if watching and self._suspended():
+                    watching = False
+                try:
+                    yield future
+                except BaseException as exc:  # a cancellation, or the generator's close: both belong to the job
+                    future = steps.throw(exc)
+                else:
+                    future = steps.send(None)
+        except StopIteration:
+            return
 
     def _suspended(self) -> bool:
         """Called when the current job suspends. Returns ``True`` if it need not be called again for this job."""
@@ -216,32 +234,6 @@ class JobQueue:
             if not self._state.may_dispatch:
                 raise
             uncancel(task)
-
-
-@coroutine
-def _stepped(
-    job: Coroutine[Any, Any, None], future: Any, suspended: Callable[[], bool]
-) -> Generator[Any, Any, None]:
-    """Await the rest of ``job``, which waits for ``future``.
-
-    ``suspended`` is called now, and each time that the job suspends again, until it returns ``True``.
-
-    The job runs in the current task from its first step to its last: ``asyncio.timeout``, task groups and cancellation
-    work inside it as they do everywhere.
-    """
-    watching = True
-    try:
-        while True:
-            if watching and suspended():
-                watching = False
-            try:
-                yield future
-            except BaseException as exc:  # a cancellation, or the generator's close: both belong to the job
-                future = job.throw(exc)
-            else:
-                future = job.send(None)
-    except StopIteration:
-        return
 
 
 class ParallelQueue:

@@ -41,7 +41,7 @@ def is_plain(compiled: ConsumerPlan) -> bool:
 def encoded(frame: Frame, max_bytes: int) -> str:
     """Return ``frame`` as JSON. Raises what encoding raises, and ``FrameTooLarge`` for more than ``max_bytes``."""
     text = serialise(frame)
-    return text if len(text) <= max_bytes else _checked(text, max_bytes)  # it is ASCII: a byte for each character
+    return text if len(text) <= max_bytes else _checked(text, max_bytes)  # it is ASCII
 
 
 def _checked(text: str, max_bytes: int) -> str:
@@ -72,15 +72,13 @@ class FrameWriter:
     def write(self, frame: Frame, kind: FrameKind = REPLY) -> Coroutine[Any, Any, None]:
         """Encode ``frame`` and send it. Raises what encoding raises."""
         if self.is_plain:
-            return self.write_text(encoded(frame, self._max_bytes), kind)
+            message = {"type": "websocket.send", "text": encoded(frame, self._max_bytes)}
+            return self._queue.write(message, kind, self._log_not_sent)
         return self._write_as_consumer(frame, kind)
 
-    async def write_text(self, text: str, kind: FrameKind) -> None:
+    def write_text(self, text: str, kind: FrameKind) -> Coroutine[Any, Any, None]:
         """Send a frame that is encoded already, past the consumer's own methods. Never raises."""
-        try:
-            await self._queue.write({"type": "websocket.send", "text": text}, kind)
-        except Exception as exc:
-            self._log_not_sent(exc)
+        return self._queue.write({"type": "websocket.send", "text": text}, kind, self._log_not_sent)
 
     def may_drop_push(self) -> bool:
         """As :meth:`SendQueue.may_drop_push`."""
@@ -92,15 +90,7 @@ class FrameWriter:
         try:
             if request.id is not None or status >= 400:
                 payload = None if status == 204 else reply.payload
-                frame = self._dialect.reply(request.route, request.id, status, payload, reply.headers)
-                if self.is_plain:  # this is write(), without its coroutines
-                    text = encoded(frame, self._max_bytes)
-                    try:
-                        await self._queue.write({"type": "websocket.send", "text": text}, kind)
-                    except Exception as exc:
-                        self._log_not_sent(exc)
-                else:
-                    await self._write_as_consumer(frame, kind)
+                await self.write(self._dialect.reply(request.route, request.id, status, payload, reply.headers), kind)
         except Exception as exc:
             status = 500
             if hasattr(request, "_undo"):  # for the client it has failed

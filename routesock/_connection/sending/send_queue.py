@@ -87,10 +87,13 @@ class SendQueue:
         self._dropped = 0
         self._waiting: deque[_Waiting] | None = None  # most sockets never need one
 
-    async def write(self, message: dict[str, Any], kind: FrameKind) -> None:
-        """Send ``message`` when the frames in front of it are sent. Raises what the server's ``send`` raises.
+    async def write(
+        self, message: dict[str, Any], kind: FrameKind, failed: Callable[[Exception], None] | None = None
+    ) -> None:
+        """Send ``message`` when the frames in front of it are sent.
 
-        Returns without sending a frame that was dropped, and one of routesock's when a close has begun.
+        What the server's ``send`` raises is raised here, or passed to ``failed``. Returns without sending a frame that
+        was dropped, and one of routesock's when a close has begun.
         """
         state = self._state
         if state.is_closing and kind in _OURS:
@@ -105,6 +108,10 @@ class SendQueue:
             state.sending = True
             try:
                 await self._send(message)
+            except Exception as exc:
+                if failed is None:
+                    raise
+                failed(exc)
             finally:
                 if self._waiting or self._dropped:
                     self._let_next()
