@@ -7,7 +7,7 @@ import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from .._routing.route import Route
 from .._runtime import database, instrumentation
@@ -123,11 +123,9 @@ CallNext = Callable[[Request], Awaitable[Reply]]
 Middleware = Callable[[Request, CallNext], Awaitable[Any]]
 
 
-class Call(NamedTuple):
-    """A step, ready to be called. If ``awaited`` is true, its result has to be awaited."""
-
-    function: Callable[[Request, Any], Any]
-    awaited: bool
+Call = tuple[Callable[[Request, Any], Any], bool]
+"""A function of a step, and whether its result has to be awaited. A plain tuple is unpacked much faster than a named
+one, and that is done for each step of each request."""
 
 
 class RequestPlan(Protocol):
@@ -297,7 +295,7 @@ class ConnectionCheck:
 
 def _merge_hops(steps: Sequence[Step]) -> tuple[Call, ...]:
     """Merge consecutive sync steps that need the database thread into one step, so into one thread hop."""
-    return tuple(Call(step.call, step.runs is not Runs.ON_LOOP) for step in _merged_steps(steps))
+    return tuple((step.call, step.runs is not Runs.ON_LOOP) for step in _merged_steps(steps))
 
 
 def _merged_steps(steps: Sequence[Step]) -> Iterator[Step]:
