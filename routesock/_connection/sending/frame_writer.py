@@ -40,15 +40,18 @@ def is_plain(compiled: ConsumerPlan) -> bool:
 
 def encoded(frame: Frame, max_bytes: int) -> str:
     """Return ``frame`` as JSON. Raises what encoding raises, and ``FrameTooLarge`` for more than ``max_bytes``."""
-    text = serialise(frame)
-    return text if len(text) <= max_bytes else _checked(text, max_bytes)  # it is ASCII
+    return _checked(serialise(frame), max_bytes)
 
 
 def _checked(text: str, max_bytes: int) -> str:
     size = codec.size_of(text)
     if size > max_bytes:
-        raise FrameTooLarge(f"A frame of {size} bytes is over MAX_REPLY ({max_bytes}): send it in parts.")
+        raise _too_large(size, max_bytes)
     return text
+
+
+def _too_large(size: int, max_bytes: int) -> FrameTooLarge:
+    return FrameTooLarge(f"A frame of {size} bytes is over MAX_REPLY ({max_bytes}): send it in parts.")
 
 
 class FrameWriter:
@@ -72,8 +75,10 @@ class FrameWriter:
     def write(self, frame: Frame, kind: FrameKind = REPLY) -> Coroutine[Any, Any, None]:
         """Encode ``frame`` and send it. Raises what encoding raises."""
         if self.is_plain:
-            message = {"type": "websocket.send", "text": encoded(frame, self._max_bytes)}
-            return self._queue.write(message, kind, self._log_not_sent)
+            text = serialise(frame)
+            if len(text) > self._max_bytes:  # it is ASCII: a byte for each character
+                raise _too_large(len(text), self._max_bytes)
+            return self._queue.write({"type": "websocket.send", "text": text}, kind, self._log_not_sent)
         return self._write_as_consumer(frame, kind)
 
     def write_text(self, text: str, kind: FrameKind) -> Coroutine[Any, Any, None]:
