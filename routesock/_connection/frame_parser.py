@@ -72,13 +72,7 @@ class FrameParser:
             content = codec.decode(text, self._max_depth)
         except ParseError as error:
             return self._unparsed(text, error)
-        return self.content(content, too_large=too_large)
-
-    def content(self, content: Any, *, too_large: bool = False) -> Decision:
-        """Decide about a frame with this decoded ``content``."""
-        if not isinstance(content, dict):
-            return self._foreign_or(Refusal(InvalidEnvelope("A request is a JSON object.")))
-        if self._keys is not None and not too_large:
+        if self._keys is not None and type(content) is dict and not too_large:
             route_key, id_key, payload_key, headers_key = self._keys
             get = content.get
             name, id = get(route_key), get(id_key)
@@ -89,8 +83,14 @@ class FrameParser:
                 and get(headers_key) is None
                 and name in self._plans
                 and id not in self._in_flight
-            ):  # as nearly every frame; the same result as below, in a fifth of the calls
+            ):  # as nearly every frame; content() has the same result, in several times as many calls
                 return Request(name, id, get(payload_key), NO_HEADERS, self._consumer)
+        return self.content(content, too_large=too_large)
+
+    def content(self, content: Any, *, too_large: bool = False) -> Decision:
+        """Decide about a frame with this decoded ``content``."""
+        if not isinstance(content, dict):
+            return self._foreign_or(Refusal(InvalidEnvelope("A request is a JSON object.")))
         name = self._dialect.route(content)
         if type(name) is not str or name not in self._plans:
             return self._unregistered(content, name)
