@@ -28,6 +28,7 @@ django.setup()
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 napoleon_numpy_docstring = False
+napoleon_use_rtype = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
@@ -38,8 +39,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:class", r"collections\.abc\..*|_pytest\..*|AsyncConsumer"),
     # Names in signatures that are no part of the reference.
-    (r"py:class", r"routesock\.typing\.Unset|routesock\._routing\.route\.Handler|RequestId"),
-    (r"py:class", r"routesock\.schemas\.base\.Function"),
+    (r"py:class", r"routesock\.(typing\.Unset|_routing\.route\.Handler|schemas\.base\.Function)|RequestId"),
+    (r"py:class", r"routesock\.socket\.SocketAttribute"),
 ]
 
 html_theme = "furo"

@@ -93,7 +93,7 @@ def thread_notes() -> dict[str, Any]:
 
 # Channels
 
-dispatch_in_thread: Final[Callable[[Any, dict[str, Any]], None]] = cast(Any, vars(SyncConsumer)["dispatch"]).func
+dispatch_in_thread: Final[Callable[[Any, dict[str, Any]], None]] = vars(SyncConsumer)["dispatch"].func
 """``SyncConsumer.dispatch`` without its decorator, to be called in a thread."""
 
 get_user_in_thread: Final[Callable[[dict[str, Any]], Any]] = vars(get_user)["func"]

@@ -1,9 +1,8 @@
-"""The mixin: the only class that overrides something of Channels."""
+"""RouteMixin: the class that takes over reading frames from a Channels consumer."""
 
 from __future__ import annotations
 
 import contextvars
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -19,6 +18,7 @@ from ._routing.class_options import Heartbeat
 from ._routing.push import Push
 from ._runtime import database, shutdown
 from ._runtime.clients import TOO_MANY, take_slot
+from ._runtime.supervision import safe_logger
 from .auth._handshake.inner_application import GATE, Gate
 from .dialects import Dialect, Keys
 from .socket import SocketAttribute, keep_inherited_socket
@@ -26,13 +26,13 @@ from .status import Ending, restart_ending
 from .throttling import Throttle
 from .typing import UNSET, Unset
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
 
 class ChannelName:
-    """The attribute ``channel_name`` of a consumer, whose channel is read once somebody has asked for its name.
+    """The descriptor ``channel_name`` of a consumer. Its first access starts the task that reads the channel.
 
-    Nobody can send to it before. A socket that uses no group of Channels' own need not wait for what never comes.
+    Nothing can be sent to a channel whose name was never read, so a socket without it needs no such task.
     """
 
     def __get__(self, consumer: Any, owner: type) -> Any:
@@ -64,62 +64,73 @@ class ChannelLayer:
 
 
 class RouteMixin:
-    """Put it in front of a WebSocket consumer, async or sync, and frames that name a route go to the marked methods.
+    """Routes frames to the methods of a WebSocket consumer that are decorated with :func:`~routesock.route`.
 
-    Everything else stays with the consumer: ``connect``, ``disconnect``, groups, channel-layer handlers, and each frame
-    that names no route. A wrong declaration raises :class:`~routesock.exceptions.RouteSetupError` when the class is
-    created.
+    Write it in front of the consumer class, async or sync::
+
+        class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
+            @route("chat.send", schema=SendSchema)
+            async def send_message(self, request): ...
+
+    Everything else stays with the consumer: ``connect``, ``disconnect``, groups, channel-layer handlers, and every
+    frame that names no route. The attributes ``route_*`` below are options; set them on your class.
+
+    Raises:
+        RouteSetupError: When the class is created, for an option or a declaration that cannot work.
     """
 
     route_prefix: ClassVar[str] = ""
-    """Stands in front of the name of every route."""
+    """A prefix for the name of every route."""
 
     route_dialect: ClassVar[Dialect] = Keys()
-    """How frames are spelt."""
+    """The format of frames, a :class:`~routesock.Dialect`."""
 
     route_permissions: ClassVar[Sequence[Any] | Unset] = UNSET
-    """Who may ask a route that does not say so itself; ``()``: everybody. Without it ``PERMISSIONS`` holds."""
+    """Permissions for routes that declare none. ``()`` allows everyone. The default is the setting ``PERMISSIONS``."""
 
     route_timeout: ClassVar[float | Unset | None] = UNSET
-    """Seconds that a handler may take; ``None``: no limit. Without it the setting ``TIMEOUT`` holds."""
+    """The deadline of handlers in seconds, ``None`` for none. The default is the setting ``TIMEOUT``."""
 
     route_middleware: ClassVar[Sequence[Callable[..., Any]]] = ()
-    """``async def m(request, call_next)``, around every handler."""
+    """Functions ``async def m(request, call_next)`` that run around every handler."""
 
     route_disconnect_grace: ClassVar[float | Unset] = UNSET
-    """Seconds that a running handler has to end once the client is gone. Without it ``DISCONNECT_GRACE`` holds."""
+    """The time in seconds that a running handler may go on after its client has left. The default is the setting
+    ``DISCONNECT_GRACE``."""
 
     route_concurrency: ClassVar[int | Unset] = UNSET
-    """How many requests of ``parallel=True`` routes and streams one socket may run at a time. Without it
-    ``CONCURRENCY`` holds."""
+    """How many requests of ``parallel=True`` routes and streams one socket may run at the same time. The default is the
+    setting ``CONCURRENCY``."""
 
     route_overflow: ClassVar[str | Unset] = UNSET
     """What happens when too many frames wait for a slow client. ``"close"`` closes the socket, ``"drop"`` drops the
     oldest push. The default is the setting ``OVERFLOW``."""
 
     route_dedicated_threads: ClassVar[bool] = False
-    """Whether sync work, that of the ORM above all, of each socket runs in one of ``DB_THREADS`` threads of its own."""
+    """Whether the sync work of each socket, queries above all, runs in one of ``DB_THREADS`` dedicated threads instead
+    of the database thread that all sockets share."""
+
     route_heartbeat: ClassVar[Heartbeat | None] = None
-    """When the server sends a PING, and how long it waits for an answer; ``None``: it sends none."""
+    """When the server sends a PING and how long it waits for a sign of life, ``None`` for never."""
 
     route_idle_timeout: ClassVar[float | Unset | None] = UNSET
-    """Seconds for which a client may send nothing but PING and PONG; ``None``: no limit. Without it ``IDLE_TIMEOUT``
-    holds."""
+    """The time in seconds after which a socket is closed whose client sends nothing but PING and PONG, ``None`` for
+    never. The default is the setting ``IDLE_TIMEOUT``."""
 
     route_anonymous_timeout: ClassVar[float | Unset | None] = UNSET
-    """Seconds that a client has to sign in; ``None``: no limit. Without it ``ANONYMOUS_TIMEOUT`` holds."""
+    """The time in seconds that a client has to sign in, ``None`` for no limit. The default is the setting
+    ``ANONYMOUS_TIMEOUT``."""
 
     route_ends_with_session: ClassVar[bool | Unset] = UNSET
-    """Whether a socket ends when its user logs out, or may not sign in any more. Without it ``END_WITH_SESSION``
-    holds."""
+    """Whether a socket is closed when its user logs out or is no longer allowed to sign in. The default is the setting
+    ``END_WITH_SESSION``."""
 
     route_revalidate_interval: ClassVar[float | None] = None
-    """Seconds after which it is looked up, again and again, whether the user may still be signed in; ``None``: never.
-    """
+    """The time in seconds between two look-ups of the user and the session of a socket, ``None`` for no look-ups."""
 
     route_throttle: ClassVar[str | Throttle | Sequence[str | Throttle]] = ()
-    """How often all routes of the class together may be called, such as ``"100/min"``: a rate, a
-    :class:`~routesock.Throttle`, or a list of them. Each route's own ``throttle=`` holds beside it."""
+    """How often all routes of the class together may be called, such as ``"100/min"``. It is a rate, a
+    :class:`~routesock.Throttle`, or a list of them, and applies in addition to ``throttle=`` of each route."""
 
     route_connection_throttle: ClassVar[str | Throttle | Sequence[str | Throttle]] = ()
     """How often a client may open a socket; the same values as ``route_throttle``."""

@@ -149,12 +149,6 @@ class Keys(Dialect):
             f"{self._id!r} must be a string of at most {MAX_ID_CHARS} characters or an integer within ±2^53."
         )
 
-    def request_keys(self) -> tuple[str, str, str, str] | None:
-        """Return the keys of a request's route, id, payload and headers; ``None`` unless each part has a key."""
-        if self._payload is None or self._headers is None:
-            return None
-        return self._route, self._id, self._payload, self._headers
-
     def payload(self, frame: Frame) -> Any:
         if self._payload is not None:
             return frame.get(self._payload)
@@ -219,3 +213,13 @@ class Keys(Dialect):
         else:
             frame.update(payload)
         return frame
+
+
+def plain_keys(dialect: Dialect) -> tuple[str, str, str, str] | None:
+    """Return the keys of route, id, payload and headers of a ``Keys`` dialect that has all of them.
+
+    ``None`` for every other dialect. One of a subclass may override the methods that read a frame.
+    """
+    if type(dialect) is not Keys or dialect._payload is None or dialect._headers is None:
+        return None
+    return dialect._route, dialect._id, dialect._payload, dialect._headers

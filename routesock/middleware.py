@@ -71,7 +71,7 @@ def _session_followed(request: HttpRequest) -> Iterator[None]:
 def _publish_changes(before: revocation.SessionRequest, session: Any) -> None:
     """Notify the sockets of a new key, and those of users that were saved and whose session did not get one."""
     now = None if session is None else revocation.digest_of(session)
-    if now is not None and now != before.session and SESSION_KEY in session:
+    if session is not None and now is not None and now != before.session and SESSION_KEY in session:
         user = revocation.name_in(session)
         moved = {"event": "moved", "session": before.session, "to": now, "stamp": revocation.stamp_in(session)}
         revocation.publish(user, moved)

@@ -219,6 +219,12 @@ class SyncSocket:
         async_to_sync(self._socket.reject)(status, reason, reconnect=reconnect, retry_after=retry_after)
 
 
+class _Untyped(Protocol):
+    """Matches only consumers whose base a type checker does not know, since Channels has no stubs in that project."""
+
+    def __routesock_untyped__(self) -> None: ...
+
+
 class SocketAttribute:
     """The descriptor ``socket`` of a consumer. It makes the socket at the first access and stores it on the consumer.
 
@@ -227,6 +233,8 @@ class SocketAttribute:
 
     @overload
     def __get__(self, consumer: None, owner: type) -> SocketAttribute: ...
+    @overload
+    def __get__(self, consumer: _Untyped, owner: type) -> Any: ...
     @overload
     def __get__(self, consumer: SyncConsumer, owner: type) -> SyncSocket: ...
     @overload

@@ -5,8 +5,14 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from routesock.testing.application import keep_test_connections
+
+# A deadline would measure how busy the machine is. `make matrix` runs one environment with the profile "thorough".
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("thorough", max_examples=200, deadline=None)
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session", autouse=True)

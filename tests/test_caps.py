@@ -230,7 +230,7 @@ class Sockets(RuleBasedStateMachine):
 
 
 TestSockets = Sockets.TestCase
-TestSockets.settings = hypothesis_settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestSockets.settings = hypothesis_settings(stateful_step_count=30)
 
 
 class Undecided:

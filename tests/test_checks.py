@@ -320,7 +320,7 @@ class TestSettings:
         ("key", "meant"),
         [("TIMEOUTS", "TIMEOUT"), ("timeout", "TIMEOUT"), ("MAX_FRAMES", "MAX_FRAME"), ("MIDLEWARE", "MIDDLEWARE")],
     )
-    def test_misspelt_key_is_an_error_with_the_right_one(self, key: str, meant: str) -> None:
+    def test_misspelled_key_is_an_error_with_the_right_one(self, key: str, meant: str) -> None:
         """Lower case is a misspelling as well."""
         message = only(found(ROUTESOCK={key: 5}))
         assert (message.id, message.hint) == (Id.UNKNOWN_KEY, f"Did you mean {meant!r}?")
@@ -346,12 +346,12 @@ class TestSettings:
         """What routesock would take itself passes."""
         assert found(ROUTESOCK={key: SETTINGS[key].default}) == []
 
-    def test_every_fault_is_told_at_once(self) -> None:
+    def test_every_fault_is_reported_at_once(self) -> None:
         """One run of the command is enough."""
         ids = [message.id for message in found(ROUTESOCK={"TIMOUT": 1, "MAX_FRAME": 0, "MAX_REPLY": "1"})]
         assert ids == [Id.UNKNOWN_KEY, Id.WRONG_VALUE, Id.WRONG_VALUE]
 
-    def test_status_may_be_spelt_by_name(self) -> None:
+    def test_status_may_be_an_http_status(self) -> None:
         """``HTTPStatus`` members are integers."""
         assert found(ROUTESOCK={"VALIDATION_STATUS": HTTPStatus.BAD_REQUEST}) == []
 
@@ -369,7 +369,7 @@ class TestMiddleware:
         assert message.id == Id.MIDDLEWARE_NOT_FOUND
         assert f"{path!r} cannot be imported" in message.msg
 
-    def test_module_that_fails_is_told_with_its_error(self, broken: str) -> None:
+    def test_module_that_fails_is_reported_with_its_error(self, broken: str) -> None:
         """Whatever it raises."""
         message = only(found(ROUTESOCK={"MIDDLEWARE": [f"{broken}.timing"]}))
         assert "ZeroDivisionError: division by zero" in message.msg
@@ -382,7 +382,7 @@ class TestMiddleware:
         assert message.hint == "Define it as `async def middleware(request, call_next)`."
 
     @pytest.mark.parametrize("value", ["shop.middleware.timing", [timing], None], ids=["string", "function", "none"])
-    def test_setting_of_a_wrong_type_is_told_once(self, value: Any) -> None:
+    def test_setting_of_a_wrong_type_is_reported_once(self, value: Any) -> None:
         """As a setting, and not once more as paths."""
         assert only(found(ROUTESOCK={"MIDDLEWARE": value})).id == Id.WRONG_VALUE
 
@@ -407,7 +407,7 @@ class TestApplication:
         assert message.id == Id.APPLICATION_NOT_FOUND
         assert repr(path) in message.msg
 
-    def test_application_that_fails_is_told_with_its_error(self, broken: str) -> None:
+    def test_application_that_fails_is_reported_with_its_error(self, broken: str) -> None:
         """Whatever it raises."""
         assert "ZeroDivisionError: division by zero" in only(found(ASGI_APPLICATION=f"{broken}.application")).msg
 
@@ -418,7 +418,7 @@ class TestApplication:
             (["send", "send"], "RouteSetupError: "),
         ],
     )
-    def test_wrong_declaration_is_told_by_the_check(
+    def test_wrong_declaration_is_reported_by_the_check(
         self, names: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A route that cannot work raises in the import, and its message is the check's.
@@ -455,7 +455,7 @@ class TestApplication:
     def test_instance_in_place_of_an_application_is_an_error(
         self, where: str, serve: Callable[[Any], dict[str, Any]]
     ) -> None:
-        """One instance for all sockets would send its replies to whoever came last."""
+        """One instance for all sockets would send its replies to the wrong client."""
         wrap, shown = self.WHERE[where]
         message = only(found(**serve(wrap(Chat()))))
         assert (message.id, message.obj, message.hint) == (Id.WITHOUT_AS_ASGI, Chat, "Use Chat.as_asgi().")
@@ -483,12 +483,12 @@ class TestApplication:
         assert found(**serve(wrap(Chat.as_asgi()))) == []
         assert found(**serve(wrap(Chat.as_asgi(room="general")))) == []
 
-    def test_other_consumers_are_not_looked_at(self, serve: Callable[[Any], dict[str, Any]]) -> None:
+    def test_other_consumers_are_not_checked(self, serve: Callable[[Any], dict[str, Any]]) -> None:
         """What a project does with consumers without routes is its own."""
         for app in (Unrouted, Unrouted(), Unrouted.as_asgi):
             assert found(**serve(app)) == []
 
-    def test_each_endpoint_is_told(self, serve: Callable[[Any], dict[str, Any]]) -> None:
+    def test_each_endpoint_is_reported(self, serve: Callable[[Any], dict[str, Any]]) -> None:
         """Two wrong paths are two errors."""
         assert len(found(**serve(urls(a=Chat(), b=Chat.as_asgi(), c=Chat)))) == 2
 
@@ -534,7 +534,7 @@ class TestAsyncOnSync:
         """A sync one runs in the database thread."""
         assert found_of(Chat) == []
 
-    def test_aliases_are_told_once(self) -> None:
+    def test_aliases_are_reported_once(self) -> None:
         """Two names of one method are one fault."""
 
         class Sync(RouteMixin, JsonWebsocketConsumer):
@@ -544,7 +544,7 @@ class TestAsyncOnSync:
 
         only(found_of(Sync))
 
-    def test_inherited_method_is_told_of_the_class_that_has_it(self) -> None:
+    def test_inherited_method_is_reported_for_the_class_that_defines_it(self) -> None:
         """A subclass repeats nothing, and an override is looked at by itself."""
 
         class Inheriting(Legacy): ...
@@ -574,7 +574,7 @@ class TestAsyncOnSync:
         assert found_of(Ours) == []
 
     def test_async_class_method_is_a_warning(self) -> None:
-        """Each of them is a fault of its own."""
+        """Each of them is reported."""
 
         class Sync(RouteMixin, JsonWebsocketConsumer):
             @route("a")
@@ -590,13 +590,13 @@ class TestAsyncOnSync:
 
 class TestOpenRoutes:
     def test_route_without_a_word_beside_one_with_a_word_is_a_warning(self) -> None:
-        """Somebody thinks of permissions there, and may take the rest for closed."""
+        """A developer may believe that the other routes are closed."""
         message = only(found_of(Half))
         assert message.id == Id.OPEN_ROUTES
         assert message.msg == "Half has routes with permissions, but everyone may call 'read'."
 
     async def test_what_the_warning_says_is_so(self) -> None:
-        """Nobody has to sign in."""
+        """Anonymous users may call the route."""
         async with RouteClient(Half) as client:
             assert [(await client.call(name)).status for name in ("read", "write")] == [204, 401]
 
@@ -616,7 +616,7 @@ class TestOpenRoutes:
         message = only(found_of(Purpose))
         assert message.msg.endswith("everyone may call 'b', 'c'.")
 
-    def test_class_without_permissions_is_none_of_our_business(self) -> None:
+    def test_class_without_permissions_is_not_checked(self) -> None:
         """Its ``connect`` may let in whom it likes: a warning that every project silences would be worth nothing."""
         assert found_of(Chat) == []
 
@@ -630,8 +630,8 @@ class TestOpenRoutes:
         with override_settings(**installed(), ROUTESOCK={"PERMISSIONS": ["routesock.permissions.IsAuthenticated"]}):
             assert not [message for message in run_checks(tags=[TAG]) if message.id == Id.OPEN_ROUTES]
 
-    def test_inherited_route_is_told_of_the_class_that_has_it(self) -> None:
-        """A subclass repeats nothing, but has its own to tell."""
+    def test_inherited_route_is_reported_for_the_class_that_defines_it(self) -> None:
+        """A subclass reports its own routes only."""
 
         class Same(Half): ...
 
@@ -655,7 +655,7 @@ class TestNoObjects:
             "Shop: the object permissions of Owned are never checked. Routes without hydrate=: 'order.list'."
         )
 
-    def test_permission_of_a_route_that_asks_both_is_told_too(self) -> None:
+    def test_permission_of_a_route_with_both_kinds_is_reported_too(self) -> None:
         """One that looks at objects alone is refused there."""
 
         class Both(Owned):
@@ -687,7 +687,7 @@ class TestPermissions:
 
     @pytest.mark.parametrize("name", ["nowhere.at.all", "IsStaff", "", here("nothing"), here("ROOT"), here("timing")])
     def test_name_of_anything_else_is_an_error(self, name: str) -> None:
-        """Told once, and not for each consumer."""
+        """Reported once, and not for each consumer."""
         message = only(found(ROUTESOCK={"PERMISSIONS": ["auth.add_user", name]}))
         assert message.id == Id.NO_PERMISSION
         assert message.msg.startswith("ROUTESOCK['PERMISSIONS']: ")
@@ -737,16 +737,16 @@ class TestThrottles:
         assert (message.id, type(message)) == (Id.NO_SUCH_CACHE, Error)
         assert "'nowhere'" in message.msg
 
-    def test_cache_that_cannot_be_made_is_told_with_its_error(self) -> None:
+    def test_cache_that_cannot_be_created_is_reported_with_its_error(self) -> None:
         message = only(found(**caches("nowhere.Cache")))
         assert message.id == Id.NO_SUCH_CACHE
         assert "InvalidCacheBackendError" in message.msg
 
-    def test_value_of_a_wrong_type_is_told_once(self) -> None:
+    def test_value_of_a_wrong_type_is_reported_once(self) -> None:
         assert only(found(ROUTESOCK={"THROTTLE_CACHE": 5})).id == Id.WRONG_VALUE
 
     def test_project_without_throttles_may_have_any_cache(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nobody is warned of what nobody uses."""
+        """Unused configuration causes no warning."""
         monkeypatch.setattr("routesock.checks.deployment.consumers", lambda: {Chat: None})
         assert found(ROUTESOCK={"THROTTLE_CACHE": "nowhere"}) == []
 
@@ -784,7 +784,7 @@ class TestLayers:
         with override_settings(**installed(), CHANNEL_LAYERS={"events": IN_MEMORY}):
             assert not [message for message in everything() if "Alone" in message.msg]
 
-    def test_consumer_that_others_derive_from_is_not_told(self) -> None:
+    def test_consumer_that_others_derive_from_is_not_reported(self) -> None:
         """Each of those has an alias, its own or this one."""
 
         class Base(RouteMixin, AsyncJsonWebsocketConsumer):
@@ -808,14 +808,14 @@ class TestLayers:
             (5, "AttributeError"),
         ],
     )
-    def test_layer_that_cannot_be_made_is_told_with_its_error(self, config: Any, says: str) -> None:
+    def test_layer_that_cannot_be_created_is_reported_with_its_error(self, config: Any, says: str) -> None:
         """It would fail at the first connection."""
         message = only(found_of_layers(pushes=config, deploy=True))
         assert (message.id, type(message)) == (Id.NO_SUCH_LAYER, Error)
         assert message.msg.startswith("The channel layer 'pushes' of Postbox cannot be created (")
         assert says in message.msg
 
-    def test_layer_that_can_only_be_made_on_an_event_loop_is_not_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_layer_that_needs_an_event_loop_is_not_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """There is none here, but there will be."""
 
         class Looping(InMemoryChannelLayer):
@@ -924,19 +924,19 @@ class TestDeployment:
         assert message.id == Id.ONE_PROCESS
         assert message.msg.startswith("There is no channel layer for ")
 
-    def test_layer_that_nobody_uses_is_not_looked_at(self) -> None:
-        """Nobody is warned of what nobody uses."""
+    def test_layer_that_is_not_used_is_not_checked(self) -> None:
+        """Unused configuration causes no warning."""
         with override_settings(**installed(), CHANNEL_LAYERS={"nobody's": IN_MEMORY}):
             assert not [message for message in everything() if message.id == Id.ONE_PROCESS]
 
     def test_layer_that_reaches_others_is_right(self) -> None:
         assert found_of_layers(pushes=core({"address": NO_REDIS, "socket_timeout": 10}), deploy=True) == []
 
-    def test_missing_layer_is_told_once(self) -> None:
+    def test_missing_layer_is_reported_once(self) -> None:
         """As an error, and not as a layer of one process."""
         assert only(found_of_layers(events=IN_MEMORY, deploy=True)).id == Id.NO_SUCH_LAYER
 
-    def test_it_is_told_of_deployments_alone(self) -> None:
+    def test_it_is_reported_for_deployments_only(self) -> None:
         """In development there is one process."""
         assert not [message for message in found() if message.id == Id.ONE_PROCESS]
         with override_settings(**installed()), pytest.raises(SystemCheckError, match=Id.ONE_PROCESS):
@@ -1000,16 +1000,16 @@ class TestDaphne:
         assert "DAPHNE_WEBSOCKET_MAX_FRAME_SIZE" in message.hint
 
     def test_lowered_limit_of_daphne_meets_our_default(self) -> None:
-        """Nothing of ours has to be set for the two to disagree."""
+        """The defaults of routesock and daphne may disagree too."""
         message = only(found(**installed(Daphne("4.2.2")), DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE=500_000))
         assert "ROUTESOCK['MAX_REPLY'] is 1000000" in message.msg
 
     def test_server_without_limits_is_right(self) -> None:
-        """Where daphne has none, ours is the only one."""
+        """Without a limit of daphne, that of routesock applies."""
         none = {"DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE": 0, "DAPHNE_WEBSOCKET_MAX_FRAME_SIZE": 0}
         assert found(**installed(Daphne("4.2.2")), **none, ROUTESOCK={"MAX_FRAME": 9 * MIB}) == []
 
-    def test_value_of_a_wrong_type_is_told_once(self) -> None:
+    def test_value_of_a_wrong_type_is_reported_once(self) -> None:
         """As a setting, and not compared with a number."""
         message = only(found(**installed(Daphne("4.2.2")), ROUTESOCK={"MAX_REPLY": "2 MB"}))
         assert message.id == Id.WRONG_VALUE

@@ -81,16 +81,19 @@ def test_failing():
     warnings.warn("one")
     assert os.environ.get("EVENT") != "failures"
 
+@pytest.mark.postgresql
 def test_skipped():
     pytest.skip("for the count")
 """
 
 
-def run(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
-    """The exit status for ``arguments`` of the script, and its output."""
+def run(folder: Path, *arguments: str, postgresql: str = "echo postgres", **environment: str) -> tuple[int, str]:
+    """The exit status for ``arguments`` of the script, and its output; ``postgresql`` stands for its script."""
     (folder / ".ci").mkdir()
-    for script in ("test", "chromium", "postgresql"):
+    for script in ("test", "chromium"):
         shutil.copy(ROOT / ".ci" / script, folder / ".ci")
+    (folder / ".ci" / "postgresql").write_text(f"#!/bin/sh\n{postgresql}\n")
+    (folder / ".ci" / "postgresql").chmod(0o755)
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / "pyproject.toml").write_text(SETTINGS)
     (folder / "shop.py").write_text(SHOP)
@@ -149,6 +152,12 @@ def test_tests_without_their_program_are_left_out_and_named(tmp_path: Path) -> N
     assert (status, closing(output)) == (1, "3 passed, 1 skipped, 1 xfailed, 1 warning"), output
     assert "Coverage failure: total of 75 is less than fail-under=98" in output
     assert "LEFT OUT, because this machine lacks what they need: the tests marked browser" in output
+
+
+def test_several_missing_programs_are_left_out_together(tmp_path: Path) -> None:
+    status, output = run(tmp_path, CHROMIUM="nowhere", postgresql="exit 1")
+    assert (status, closing(output)) == (1, "3 passed, 1 xfailed, 1 warning"), output
+    assert "the tests marked browser postgresql" in output
 
 
 def test_nothing_is_left_out_under_ci(tmp_path: Path) -> None:

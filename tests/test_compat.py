@@ -68,7 +68,7 @@ class TestAsgiref:
         await asyncio.wait_for(asyncio.gather(*tasks), 5)
 
     async def test_sync_work_of_a_context_runs_in_the_thread_assigned_to_it(self) -> None:
-        """Otherwise ``route_db_isolation`` does nothing."""
+        """Otherwise ``route_dedicated_threads`` does nothing."""
         key, context = ThreadSensitiveContext(), contextvars.copy_context()
         with ThreadPoolExecutor(1, "assigned") as executor:
             _compat.assign_thread(key, executor)
@@ -128,7 +128,7 @@ class TestChannels:
 
     @pytest.mark.django_db
     def test_get_user_is_the_function_inside_its_decorator(self) -> None:
-        """Otherwise no login can be looked up: ``route_revalidate`` and checks after a save do nothing."""
+        """Otherwise no login can be looked up: ``route_revalidate_interval`` and checks after a save do nothing."""
         found: Any = _compat.get_user_in_thread({"session": {}})
         assert found.is_anonymous
 

@@ -1,4 +1,4 @@
-"""How frames are spelt, and that no payload is lost in it."""
+"""Dialects: how frames are encoded, without losing any payload."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_dialect_without_a_status_sends_none() -> None:
         {"route": "payload", "payload": None},
     ],
 )
-def test_each_part_has_a_key_of_its_own(options: dict[str, Any]) -> None:
+def test_each_part_has_its_own_key(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be different strings"):
         Keys(**options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,3 +107,20 @@ def test_the_observing_page_has_every_extra_of_the_log() -> None:
 
 def test_the_reference_has_every_public_name() -> None:
     assert not [name for name in routesock.__all__ if f":: routesock.{name}\n" not in text_of("reference.rst")]
+
+
+def test_the_architecture_page_points_at_names_that_exist() -> None:
+    """Each row of its tables names a file of the package, and something that the file defines."""
+    table = [row for row in rows("architecture.rst") if row[1].endswith(".py")]
+    assert len(table) > 30
+    for _, file, name in table:
+        source = (Path(routesock.__file__).parent / file).read_text(encoding="utf-8")
+        assert re.search(rf"^(class |def |async def )?{name}\b", source, re.MULTILINE), (file, name)
+
+
+def test_the_architecture_page_and_its_picture_have_every_package() -> None:
+    """So does the import contract, since that is exhaustive."""
+    entries = {path.stem for path in Path(routesock.__file__).parent.iterdir()} - {"__init__", "__pycache__", "py"}
+    picture = (ROOT / "docs" / "_static" / "rooms.svg").read_text(encoding="utf-8")
+    assert entries == set(re.findall(r">([a-z_]+)</text>", picture))
+    assert [entry for entry in sorted(entries) if f"``{entry}``" not in text_of("architecture.rst")] == []

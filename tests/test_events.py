@@ -870,12 +870,12 @@ class TestDeclaration:
         async def other(self: Any, event: Event) -> None: ...
 
         message = refusal(lambda: bare(one=event("paid")(handler), two=event("paid")(other)))
-        assert "Both Shop.one and Shop.two claim the event 'paid'." in message
+        assert "Both Shop.one and Shop.two handle the event 'paid'." in message
 
     def test_one_name_stands_once_on_a_method(self) -> None:
         async def handler(self: Any, event: Event) -> None: ...
 
-        assert "stands twice on" in refusal(lambda: event("paid")(event("paid")(handler)))
+        assert "twice. Remove one." in refusal(lambda: event("paid")(event("paid")(handler)))
 
     @pytest.mark.parametrize(("upper", "lower"), [(route, event), (event, route)])
     def test_a_method_is_not_both_route_and_event(self, upper: Any, lower: Any) -> None:

@@ -119,19 +119,18 @@ consumers = st.sampled_from((Strict, StrictSync, Flat))
 @example(consumer=Strict, text='{"route":' * 5_000)
 @example(consumer=Strict, text='{"route": "echo", "payload": ' + "1" * 5_000 + "}")
 @example(consumer=Strict, text='{"route": "echo", "route": "nowhere"}')
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 def test_any_text_frame(consumer: type, text: str) -> None:
     check(consumer, text)
 
 
 @given(consumer=consumers, data=st.binary())
-@settings(max_examples=50, deadline=None)
 def test_any_binary_frame(consumer: type, data: bytes) -> None:
     check(consumer, data)
 
 
 @given(consumer=consumers, value=json_values)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 def test_any_json_value(consumer: type, value: Any) -> None:
     check(consumer, json.dumps(value))
 
@@ -144,7 +143,7 @@ def test_any_json_value(consumer: type, value: Any) -> None:
     headers=st.none() | st.just({}) | json_values,
     absent=st.sets(st.sampled_from(("route", "uuid", "payload", "headers", "action", "request_id"))),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 def test_any_json_value_in_the_place_of_any_part(
     consumer: type, name: Any, id: Any, payload: Any, headers: Any, absent: set[str]
 ) -> None:
@@ -160,7 +159,7 @@ def test_any_json_value_in_the_place_of_any_part(
     cut=st.integers(0, 60),
     insert=st.characters() | st.sampled_from(['"', "\\", "{", "}", "[", "]", ",", ":", "\x00", "\ud800", "NaN"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 def test_a_request_with_one_place_changed(consumer: type, cut: int, insert: str) -> None:
     text = json.dumps(consumer.route_dialect.request("text", "c1", {"text": "hello"}))  # type: ignore[attr-defined]
     check(consumer, text[:cut] + insert + text[cut + 1 :])

@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from django.test import override_settings
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from routesock import Dialect, Keys, Request, RouteMixin, abroadcast, route
@@ -589,7 +589,6 @@ TREACHEROUS = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(payload=VALUES | TREACHEROUS, name=st.text(max_size=20))
 def test_a_payload_arrives_as_it_was_sent(payload: Any, name: str) -> None:
     class Joined(Room):

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from routesock import Keys, Reply, Request, RouteMixin, route
@@ -289,7 +289,6 @@ FORMAT: Final = "%(message)s " + " ".join(f"%({name})s" for name in sorted(EXTRA
 hostile = st.text(st.characters() | st.sampled_from("\n\r\t\x0b\x0c\x1b\x85\u2028\u2029\u202e\0'\"\\%"))
 
 
-@settings(max_examples=150, deadline=None)
 @given(hostile, hostile | st.integers(), hostile, st.sampled_from(["traceparent", "x"]))
 def test_no_client_forges_a_line(name: str, id: str | int, text: str, header: str) -> None:
     """A log line is one line of printable characters, of bounded length, without anything of the payload."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from django.test import override_settings
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from routesock import Request, RouteMixin, RouteSetupError, route
@@ -308,7 +308,6 @@ STEP = st.sampled_from(["ordered", "beside", "late", "exit", "at.once", "cancel"
 
 
 @given(steps=st.lists(STEP, max_size=40), leaves=st.booleans())
-@settings(max_examples=60, deadline=None)
 def test_every_request_gets_exactly_one_final_reply(steps: list[str], leaves: bool) -> None:
     """Whatever a client sends, and whatever comes first: its handler's end, a CANCEL, a deadline or a refusal."""
     asyncio.run(answered_once(steps, leaves))

@@ -197,7 +197,7 @@ async def test_a_route_of_async_steps_pays_no_hop(hops: list[Any]) -> None:
         assert hops == []
 
 
-async def test_a_step_marked_nonblocking_runs_on_the_loop(hops: list[Any]) -> None:
+async def test_a_step_marked_with_run_on_loop_runs_there(hops: list[Any]) -> None:
     async with RouteClient(Articles) as client:
         assert (await client.call("on_loop", {"id": 3})).payload == "Article 3"
         assert log == [f"hydrate in {LOOP}", f"handler in {LOOP}", f"dehydrate in {LOOP}"]

@@ -12,7 +12,6 @@ from django.core import exceptions as django
 from django.http import Http404
 from django.utils.translation import gettext_lazy
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from rest_framework import exceptions as drf
 
@@ -244,7 +243,6 @@ any_errors = st.recursive(
 )
 
 
-@hypothesis_settings(deadline=None)
 @given(errors=any_errors)
 def test_bounded_errors_are_small_strict_json(errors: Any) -> None:
     """Whatever a library says: strict JSON with text keys, of at most 3,000 bytes."""
@@ -253,7 +251,6 @@ def test_bounded_errors_are_small_strict_json(errors: Any) -> None:
     json.loads(text, parse_constant=pytest.fail)
 
 
-@hypothesis_settings(deadline=None)
 @given(errors=st.dictionaries(st.text("abc", max_size=5), st.lists(st.text("abc", max_size=5), min_size=1, max_size=5)))
 def test_nothing_is_left_out_uncounted(errors: Any) -> None:
     """The messages kept and those counted are all there were."""

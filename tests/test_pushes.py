@@ -22,7 +22,6 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocket
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError as DjangoValidationError
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from marshmallow import fields, validate
 from rest_framework import serializers
@@ -293,7 +292,6 @@ class TestEveryLibrary:
         assert sent(run_in_thread(sample.schema), VALUE) == sent(sample.schema, VALUE)
         refusal(run_in_thread(sample.schema), {})
 
-    @hypothesis_settings(deadline=None, max_examples=40)
     @given(
         title=st.text(st.characters(exclude_categories=("Cs", "Cc", "Z")), min_size=1, max_size=8),
         count=st.integers(-(2**53), 2**53),

@@ -119,7 +119,7 @@ class TestMarks:
         @route("send")
         def handler(self: Any, request: Request) -> None: ...
 
-        assert "stands twice on" in refusal(lambda: route("send")(handler))
+        assert "twice. Remove one." in refusal(lambda: route("send")(handler))
 
     def test_wrapper_made_with_wraps_keeps_the_mark(self) -> None:
         """A decorator above ``@route`` needs to know nothing of it."""
@@ -283,7 +283,7 @@ class TestCollection:
     def test_override_by_a_value_is_refused(self) -> None:
         """What is neither a method nor ``None`` was a mistake."""
         message = refusal(lambda: consumer(Messages, send_message=5))
-        assert message == "Chat.send_message overrides a route with 5. Write a method; None removes the route."
+        assert message == "Chat.send_message overrides a route with 5. Write a method, or None to remove the route."
 
     def test_one_name_on_two_methods_is_refused(self) -> None:
         """The error names both."""
@@ -295,7 +295,7 @@ class TestCollection:
             @route("x")
             async def two(self, request: Request) -> None: ...
 
-        assert "Both Chat.one and Chat.two claim the route 'x'." in refusal(lambda: consumer(One))
+        assert "Both Chat.one and Chat.two handle the route 'x'." in refusal(lambda: consumer(One))
 
     def test_claim_on_an_inherited_name_says_how_to_remove_it(self) -> None:
         """The remedy is about the inherited method, not about the new one."""
@@ -521,7 +521,7 @@ class TestHandlers:
     def test_names_of_channels_are_refused(self, attr: str) -> None:
         """A handler may neither replace what Channels calls nor be replaced by what it sets on the consumer."""
         message = refusal(lambda: consumer_with(route("send")(lambda self, request: None), attr))
-        assert f"Chat.{attr} cannot be a route: the name {attr} is Channels' own." in message
+        assert f"Chat.{attr} cannot be a route: Channels uses the name {attr}." in message
 
     def test_names_are_refused_on_a_consumer_without_json_too(self) -> None:
         """A class keeps its handlers when it moves to the JSON consumer."""
@@ -741,7 +741,7 @@ class TestHooks:
         async def load(request: Request) -> Any:
             yield 1
 
-        assert refusal(lambda: given(**{option: load})).endswith("yields; a hook returns its result.")
+        assert refusal(lambda: given(**{option: load})).endswith("yields. Return the result instead.")
 
     @pytest.mark.parametrize(
         "schema", [5, "SendSchema", {"text": str}, [], pytest.param(object(), id="object()")], ids=repr

@@ -18,7 +18,7 @@ from asgiref.sync import sync_to_async
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from django.test import override_settings
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from routesock import Reply, Request, RouteMixin, route, signals
@@ -548,7 +548,6 @@ actions = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(actions)
 def test_whatever_a_client_does_each_start_has_one_end(sent: list[tuple[str, int | None]]) -> None:
     """Also those that are in the queue, in a thread or on their way when it leaves."""

@@ -56,7 +56,7 @@ class TestPhases:
 
     def test_what_each_phase_allows(self) -> None:
         allowed = {
-            phase: (state.may_dispatch, not state.is_closing, state.may_send, state.may_join)
+            phase: (state.may_dispatch, not state.is_closing, not state.is_gone, state.may_join)
             for phase, state in ((phase, at(phase)) for phase in Phase)
         }
         assert allowed == {

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import Schema, fields
 
@@ -422,7 +422,6 @@ async def test_a_wrapper_that_hides_a_generator_is_told_so(caplog: pytest.LogCap
 
 
 @given(steps=st.lists(st.sampled_from(["item", "wait", "cancel", "stall", "read", "fail"]), max_size=12))
-@settings(max_examples=60, deadline=None)
 def test_a_stream_has_one_end_and_nothing_after_it(steps: list[str]) -> None:
     """In whatever order items, a slow client, errors and a CANCEL come."""
     asyncio.run(ended_once(steps))

@@ -190,7 +190,7 @@ async def test_a_dialect_without_statuses_is_matched_by_id_too() -> None:
 
 
 async def test_the_second_waiter_for_an_id_is_refused() -> None:
-    """Two calls that wait for one id could not tell their replies apart."""
+    """Two calls that wait for the same id could not distinguish their replies."""
     async with RouteClient(Plain) as client:
         first = asyncio.create_task(client.call("late", id=1))
         await asyncio.sleep(0)
@@ -226,7 +226,7 @@ async def test_cancel_names_the_request() -> None:
 
 
 async def test_no_reply_says_what_came_instead() -> None:
-    """A missing reply is a failed assertion and a time-out, and lists the frames that nobody read."""
+    """A missing reply is a failed assertion and a timeout, and lists the unread frames."""
     async with RouteClient(Plain) as client:
         await client.send("push", {"route": "news", "payload": {"text": "hello"}})
         await client.call("echo")
@@ -348,7 +348,7 @@ async def test_a_close_is_expected_with_code_and_reason() -> None:
 
 
 async def test_a_close_ends_what_waits() -> None:
-    """A call whose reply cannot come any more says so at once, and so does one on a closed socket."""
+    """A call whose reply can no longer arrive fails at once, and so does one on a closed socket."""
     async with RouteClient(Plain, timeout=60) as client:
         for _ in range(2):
             with pytest.raises(ConnectionClosed, match=r"closed the socket \(code 4401, 'gone'\)") as raised:
@@ -379,7 +379,7 @@ async def test_a_failed_handler_is_raised_in_its_call() -> None:
 
 
 async def test_a_failed_handler_without_a_call_is_raised_next() -> None:
-    """The failure of a notification is raised by whoever waits, else by the next call, else by the disconnect."""
+    """The failure of a notification is raised in a call that waits, else in the next call, else in the disconnect."""
     async with RouteClient(Plain, timeout=60) as client:
         await client.send("fail")
         with pytest.raises(Broken):
@@ -674,7 +674,7 @@ def test_headers_are_pairs_or_a_mapping_of_text_or_bytes(headers: Any) -> None:
 
 
 def test_given_keys_of_the_scope_win() -> None:
-    """``scope=`` adds keys and replaces ours."""
+    """``scope=`` adds keys and replaces the default ones."""
     scope = scope_of(scope={"url_route": {"kwargs": {"pk": 1}}, "client": None})
     assert (scope["url_route"], scope["client"]) == ({"kwargs": {"pk": 1}}, None)
 

@@ -1,4 +1,4 @@
-"""The pytest plugin, and the test client under other settings, each in a pytest of its own."""
+"""The pytest plugin, and the test client under other settings, each in a separate pytest process."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_async_tests_get_a_client_for_async_with(pytester: pytest.Pytester) -> N
 
 
 def test_an_async_client_left_open_is_an_error(pytester: pytest.Pytester) -> None:
-    """Nobody could await the disconnect after the test, so the test is told."""
+    """Nothing can await the disconnect after the test, so the test fails."""
     result = run(
         pytester,
         """

@@ -160,7 +160,7 @@ async def test_streams_take_nothing_but_their_own() -> None:
 
 
 async def test_a_second_reader_of_an_id_is_refused() -> None:
-    """As with two calls: they could not tell their frames apart."""
+    """As with two calls: they could not distinguish their frames."""
     async with RouteClient(Streaming) as client:
         stream = client.stream("ticks", id=1)
         await anext(stream)

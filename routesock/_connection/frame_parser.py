@@ -14,7 +14,7 @@ from .._wire import codec
 from .._wire.frames import Auth, Cancel, Decision, Of, Ping, Refusal
 from .._wire.messages import NO_HEADERS, Request, RequestId
 from ..auth.authenticators import AUTHENTICATORS
-from ..dialects import MAX_ID_CHARS, MAX_ROUTE_CHARS, Frame, Keys
+from ..dialects import MAX_ID_CHARS, MAX_ROUTE_CHARS, Frame, plain_keys
 from ..exceptions import DuplicateRequest, InvalidEnvelope, ParseError, TooLarge, UnknownRoute
 
 _CONTROL: Final = ("PING", "CANCEL")
@@ -45,7 +45,7 @@ class FrameParser:
         self._consumer = consumer
         self._compiled = compiled
         self._dialect = compiled.dialect
-        self._keys = self._dialect.request_keys() if type(self._dialect) is Keys else None
+        self._keys = plain_keys(compiled.dialect)
         self._plans = compiled.plans
         self._in_flight = in_flight
         self._max_frame: int = conf.get("MAX_FRAME")
@@ -83,7 +83,7 @@ class FrameParser:
                 and get(headers_key) is None
                 and name in self._plans
                 and id not in self._in_flight
-            ):  # as nearly every frame; content() has the same result, in several times as many calls
+            ):  # as nearly every frame; content() returns the same, in several times as many calls
                 return Request(name, id, get(payload_key), NO_HEADERS, self._consumer)
         return self.content(content, too_large=too_large)
 

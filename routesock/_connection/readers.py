@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from enum import Enum
 from itertools import count
 from typing import Any, Final
@@ -15,17 +14,18 @@ from .._groups import losses
 from .._groups.envelopes import EventMessage
 from .._groups.layer_membership import Membership
 from .._runtime import instrumentation
+from .._runtime.supervision import safe_logger
 from .._wire.frames import OURS, Decision, Of, Ping, Refusal
 from .._wire.messages import Request
 from ..exceptions import TooManyInFlight
 from .dispatch import Dispatcher
 from .liveness import Liveness
-from .queue.job_queue import FAIR_SHARE, HANDED_OVER, NO_SLOT, READ_ON, JobQueue
+from .queue.job_queue import FAIR_SHARE, HANDED_OVER, NO_SLOT, READ_ON, JobQueue, Submitted
 from .queue.jobs import MAX_QUEUED_EVENTS, EventJob, Job, JobSource
 from .state import SocketState
 from .tasks import Tasks, uncancel
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -53,7 +53,7 @@ def _raise_if_ended(state: SocketState, task: asyncio.Task[Any]) -> None:
 
     Otherwise it comes from a handler that had its own task cancelled, and reading goes on.
     """
-    if state.ends_tasks:
+    if state.is_gone:
         raise
     uncancel(task)
 
@@ -71,7 +71,7 @@ class ClientReader(JobSource):
     """
 
     __slots__ = (
-        "_consumer", "_dispatcher", "_liveness", "_queue", "_receive", "_stop",
+        "_consumer", "_dispatcher", "_liveness", "_parallel_routes", "_parse", "_queue", "_receive", "_stop",
     )  # fmt: skip
 
     def __init__(
@@ -82,18 +82,22 @@ class ClientReader(JobSource):
         queue: JobQueue,
         state: SocketState,
         liveness: Liveness | None,
+        parallel_routes: Container[str],
         stop: Callable[[dict[str, Any]], None],
     ) -> None:
         super().__init__(conf.get("MAX_QUEUED"), state)
         self._receive = receive
         self._consumer = consumer
         self._dispatcher = dispatcher
+        self._parallel_routes = parallel_routes
+        self._parse = dispatcher.parser.frame
         self._queue = queue
         self._liveness = liveness
         self._stop = stop
 
     async def read(self) -> None:
         task = _current_task()
+        rest: Awaitable[Submitted] | None
         for number in count(1):
             message = decision = job = rest = None  # an idle socket keeps nothing of its last frame
             try:
@@ -108,14 +112,14 @@ class ClientReader(JobSource):
             action, decision = self._classify(message)
             if action is _SUBMIT:
                 job = Job(self, message, decision, task)
-                rest = self._queue.begin(job)
-                if rest is not None:
-                    submitted = await rest
-                    if submitted is NO_SLOT:
-                        await self._refuse(decision)
-                    if submitted is HANDED_OVER:
-                        return
-                if self._state.is_closing and self._state.ends_tasks:  # which may wait for this task
+                if type(decision) is Request and decision.route in self._parallel_routes:
+                    rest = self._queue.submit_parallel(job)
+                else:
+                    rest = self._queue.begin(job)
+                submitted = READ_ON if rest is None else await rest
+                if submitted is NO_SLOT:
+                    await self._refuse(decision)
+                if submitted is HANDED_OVER or self._state.is_gone:  # which may wait for this task
                     return
             elif action is _ACT:
                 assert decision is not None
@@ -133,7 +137,7 @@ class ClientReader(JobSource):
         decision: Decision | None = None
         if kind == "websocket.receive":
             try:
-                decision = self._dispatcher.parser.frame(message)
+                decision = self._parse(message)
             except Exception as exc:  # of a dialect that did not expect such a frame
                 decision = Refusal(instrumentation.internal_error(exc, "Reading a frame", self._consumer))
         if self._liveness is not None:
@@ -175,7 +179,7 @@ class LayerReader(JobSource):
                 if await self._queue.submit(job) is HANDED_OVER:
                     return
                 del job
-            if self._state.ends_tasks:
+            if self._state.is_gone:
                 return
 
     def weight_of(self, message: dict[str, Any]) -> int:
@@ -228,7 +232,7 @@ class EventReader(JobSource):
                 if number % FAIR_SHARE == 0:
                     await asyncio.sleep(0)
             except asyncio.CancelledError:  # from a handler that had its own task cancelled a little later
-                if self._state.ends_tasks:
+                if self._state.is_gone:
                     raise
                 uncancel(task)
         self._reading = False

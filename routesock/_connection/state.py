@@ -58,12 +58,12 @@ class SocketState:
     DISCONNECTING ENDED                      ``disconnect()`` and the unsubscribe hooks have run
     ============= ========================== ======================================================================
 
-    ``may_dispatch`` and ``is_closing`` are plain attributes, since they are read for each frame.
+    ``may_dispatch``, ``is_closing`` and ``is_gone`` are plain attributes, since they are read for each frame.
     """
 
     __slots__ = (
         "_waiter", "accept_sent", "connected", "current_task", "disconnected", "grace_over", "handshake_done",
-        "in_send", "is_closing", "jobs_done", "may_dispatch", "opened_at", "phase", "refusal", "sending",
+        "in_send", "is_closing", "is_gone", "jobs_done", "may_dispatch", "opened_at", "phase", "refusal", "sending",
     )  # fmt: skip
 
     def __init__(self, *, handshake_done: bool = False) -> None:
@@ -72,6 +72,8 @@ class SocketState:
         """Jobs may start: the phase is before DRAINING."""
         self.is_closing = False
         """Nothing but the close itself is sent: the phase is CLOSING or later."""
+        self.is_gone = False
+        """Nothing at all is sent, and a cancellation ends a task of the socket: the phase is GONE or later."""
         self.handshake_done = handshake_done
         """The handshake is answered, by the consumer or by a gate in front of it: frames can come."""
         self.accept_sent = False
@@ -79,7 +81,7 @@ class SocketState:
         self.connected = False
         """``connect()`` has returned."""
         self.disconnected = False
-        """``disconnect()`` has been called. It is called once, whatever asks for it."""
+        """``disconnect()`` has been called. It is called once, whatever the cause."""
         self.opened_at: float | None = None
         """When ``accept()`` and ``connect()`` were both done, as ``time.perf_counter()``."""
         self.grace_over = False
@@ -102,6 +104,7 @@ class SocketState:
         self.phase = phase
         self.may_dispatch = phase < Phase.DRAINING
         self.is_closing = phase >= Phase.CLOSING
+        self.is_gone = phase >= Phase.GONE
 
     def answer_handshake(self) -> None:
         """Note that the handshake is answered. A socket that is draining or closing already stays so."""
@@ -123,11 +126,6 @@ class SocketState:
             self.advance(Phase.DRAINING)
 
     @property
-    def may_send(self) -> bool:
-        """Whether a message may be passed to the server."""
-        return self.phase < Phase.GONE
-
-    @property
     def may_join(self) -> bool:
         """Whether groups may be joined."""
         return self.phase < Phase.ENDED
@@ -136,11 +134,6 @@ class SocketState:
     def must_disconnect(self) -> bool:
         """Whether ``disconnect()`` is still to be called."""
         return self.connected and not self.disconnected
-
-    @property
-    def ends_tasks(self) -> bool:
-        """Whether a cancellation of one of the socket's tasks comes from the socket's end."""
-        return self.phase >= Phase.GONE
 
     @property
     def ends_jobs(self) -> bool:

@@ -209,9 +209,7 @@ def _refuse_loop(name: str, in_async_code: str, on_commit: bool) -> None:
         asyncio.get_running_loop()
     except RuntimeError:
         return
-    instead = (
-        "call it in the sync code that has the transaction" if on_commit else f"write `await {in_async_code}(...)`"
-    )
+    instead = "call it in the sync code that has the transaction" if on_commit else f"write await {in_async_code}(...)"
     raise RuntimeError(f"{name}() blocks, and an event loop runs in this thread: {instead} instead.")
 
 

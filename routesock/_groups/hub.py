@@ -152,9 +152,11 @@ class Hub:
             self._current = broadcast, entry, waiting = current
             excluded = broadcast.excluded
             for count, member in enumerate(waiting, 1):
-                with _DELIVERY:
+                try:  # without a context manager, which is a tenth of the cost of a push
                     if member in entry.members and (excluded is None or member.id != excluded):
                         member.deliver(broadcast)
+                except BaseException as exc:
+                    _DELIVERY.caught(exc)
                 if count % FAIR_SHARE == 0:
                     await asyncio.sleep(0)
             self._current = None

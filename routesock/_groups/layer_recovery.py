@@ -39,9 +39,11 @@ class Member(Protocol):
 
     def unsettled(self) -> list[str]:
         """The groups in which a layer that has lost everything may have the channel wrongly, or not at all."""
+        ...
 
     def left(self) -> list[str]:
         """Those of them that the channel is not to be in."""
+        ...
 
     async def settle(self, group: str) -> None:
         """Join or leave ``group`` as the channel wants. Raises what the layer raises, within ``CALL_LIMIT``."""

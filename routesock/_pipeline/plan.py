@@ -137,12 +137,15 @@ class RequestPlan(Protocol):
     @property
     def declared(self) -> tuple[Route, ...]:
         """The routes that were declared for this name."""
+        ...
 
     def timeout_of(self, request: Request) -> float | Unset | None:
         """Return the handler's timeout in seconds: ``UNSET`` for the setting ``TIMEOUT``, ``None`` for no timeout."""
+        ...
 
     async def run(self, request: Request, outer: tuple[Middleware, ...]) -> Reply:
         """Return the reply to ``request``. ``outer`` is the middleware from the settings."""
+        ...
 
 
 class Plan:

@@ -18,15 +18,15 @@ from .route import checked_middleware, checked_timeout
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The server's own PING, for ``route_heartbeat`` of a class.
+    """When the server sends a PING; the value of ``route_heartbeat``.
 
-    ``interval``
-        Seconds without any frame from the client, after which it is sent a PING.
-    ``timeout``
-        Seconds that it then has to send something, be it the PONG or any other frame. A client that stays silent gets a
-        CLOSE notice and is closed with 4408; it may reconnect.
+    Args:
+        interval: Seconds without a frame from the client after which the server sends a PING.
+        timeout: Seconds that the client then has to send a PONG or any other frame. Otherwise it is sent a CLOSE notice
+            and closed with 4408; it may reconnect.
 
-    ``ValueError`` for anything but a positive number of seconds.
+    Raises:
+        ValueError: One of them is no positive number.
     """
 
     interval: float = 25
@@ -40,7 +40,7 @@ class Heartbeat:
 
 
 class Limits(NamedTuple):
-    """What holds for a socket, in seconds; ``None``: no limit. :data:`UNSET`: what the settings say."""
+    """The limits of a socket in seconds: ``None`` for no limit, :data:`UNSET` for that of the settings."""
 
     heartbeat: Heartbeat | None = None
     idle: float | Unset | None = UNSET

@@ -1,4 +1,4 @@
-"""Marking methods as handlers of application events: what the server's own code tells its sockets."""
+"""The decorator `@event`: handlers of application events, which server code sends to consumers."""
 
 from __future__ import annotations
 
@@ -15,16 +15,12 @@ MAX_NAME_CHARS: Final = 128
 
 
 class Event:
-    """What a handler of events takes.
+    """An event, as handlers receive it. Each handler gets its own object and may change it.
 
-    ``name``
-        As it was sent, and as ``@event`` declares it.
-    ``payload``
-        What was sent, as JSON gives it back; after ``schema=`` what the schema made of it.
-    ``group``
-        The group that it was sent to, as its sender named it.
-
-    Each handler gets an object of its own, so it may change what is in it.
+    Attributes:
+        name: The name with which it was sent, and that ``@event`` declares.
+        payload: The payload after a round trip through JSON, or the result of ``schema=``.
+        group: The name of the group that it was sent to.
     """
 
     __slots__ = ("group", "name", "payload")
@@ -35,7 +31,7 @@ class Event:
         self.group: str = group
 
     def __repr__(self) -> str:
-        # The payload stays out: an event ends up in logs and tracebacks.
+        # Without the payload: an event ends up in logs and tracebacks.
         return f"<Event {self.name!r} in {self.group!r}>"
 
 
@@ -60,17 +56,19 @@ class EventMark(Mark):
 
 
 def event(name: str, *, schema: Any = None) -> Callable[[Handler], Handler]:
-    """Mark a consumer's method as the handler of events of this name; the method itself stays as it is.
+    """Mark a consumer's method as the handler of events of this name. The method itself stays as it is.
 
-    It is called on each socket in the group that :func:`~routesock.send_event` names, in the order of that socket's
-    requests and channel-layer messages. It takes the :class:`~routesock.Event`, is ``async`` or not, and what it
-    returns is dropped. Stacked marks give one handler several events.
+    :func:`~routesock.send_event` calls it on every socket in a group, one after the other with the requests and the
+    channel-layer messages of that socket. It takes the :class:`~routesock.Event`, is sync or async, and its return
+    value is ignored. Stack decorators to handle several events.
 
-    :param name: What senders write, at most 128 characters. No ``route_prefix`` goes in front of it.
-    :param schema: Turns what was sent into ``event.payload``: what ``schema=`` of a route takes. Where it refuses, that
-        is logged as an error, and the handler is not called.
+    Args:
+        name: The name that is sent, 1 to 128 characters. ``route_prefix`` does not apply.
+        schema: Turns what was sent into ``event.payload``: any schema that a route takes. If it refuses the payload,
+            that is logged as an error, and the handler is not called.
 
-    Raises :class:`~routesock.exceptions.RouteSetupError` for a name or a schema that cannot work.
+    Raises:
+        RouteSetupError: The name or the schema cannot work.
     """
     return marking(EventMark(name=EventMark.checked(name), schema=None if schema is None else as_schema(schema)))
 
@@ -78,13 +76,13 @@ def event(name: str, *, schema: Any = None) -> Callable[[Handler], Handler]:
 def collect_events(cls: type) -> dict[str, EventMark]:
     """The events that ``cls`` handles, by their names.
 
-    Raises :class:`RouteSetupError` if two methods claim one name, or a handler yields.
+    Raises :class:`RouteSetupError` if two methods handle one name, or a handler yields.
     """
     events = collected(cls, EventMark)
     for mark in events.values():
         if yields(getattr(cls, mark.attr)):
             raise RouteSetupError(
-                f"{cls.__name__}.{mark.attr} yields, but an event has nobody to stream to. "
-                "Send frames with self.socket.push, and return."
+                f"{cls.__name__}.{mark.attr} yields, but an event has no reply. "
+                "Send frames with self.socket.push(), and return."
             )
     return events

@@ -1,4 +1,4 @@
-"""@route: marks a method as the handler of a route, and collects the marked methods of a class."""
+"""The decorator `@route`, the marks that it and its siblings leave on methods, and collecting them from a class."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MARKS: Final = "__routesock_marks__"
 _CHANNELS_NAMES: Final = frozenset(
     (*dir(AsyncJsonWebsocketConsumer), "scope", "channel_layer", "channel_name", "channel_receive", "base_send"),
 )
-"""Methods of the consumers, and what their ``__call__`` sets on each instance, in front of a method of that name."""
+"""Methods of Channels' consumers, and the attributes that their ``__call__`` sets on each instance."""
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -32,20 +32,19 @@ M = TypeVar("M", bound="Mark")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """What a decorator says about the method ``attr``: the name that it answers, and how. Each decorator has its own
-    class of them."""
+    """A declaration on the method ``attr``: the name that it handles, and options. Each decorator has a subclass."""
 
     noun: ClassVar[str]
-    """What the decorator makes of a method, and its own name."""
+    """What the method handles, which is also the name of the decorator."""
     argument: ClassVar[str]
-    """What such a method takes."""
+    """The name of the method's parameter."""
 
     name: str
     attr: str = ""
 
     @classmethod
     def checked(cls, name: Any) -> str:
-        """``name`` if a method can be marked with it. Raises :class:`RouteSetupError`."""
+        """``name`` if it is valid. Raises :class:`RouteSetupError` otherwise."""
         raise NotImplementedError
 
     @classmethod
@@ -55,7 +54,7 @@ class Mark:
 
 
 def marking(mark: Mark) -> Callable[[Handler], Handler]:
-    """The decorator that puts ``mark`` on a method, and leaves the method itself as it is."""
+    """A decorator that adds ``mark`` to a method and returns the method itself."""
     decorator = f"@{mark.noun}({mark.name!r})"
 
     def decorate(handler: Handler) -> Handler:
@@ -65,11 +64,11 @@ def marking(mark: Mark) -> Callable[[Handler], Handler]:
         for other in marks:
             if type(other) is not type(mark):
                 raise RouteSetupError(
-                    f"{decorator} stands on {handler.__qualname__}, which is the handler of {other.a()}, "
+                    f"{decorator} decorates {handler.__qualname__}, which handles {other.a()} already, "
                     f"{other.name!r}. Write a method for each."
                 )
             if other.name == mark.name:
-                raise RouteSetupError(f"{decorator} stands twice on {handler.__qualname__}.")
+                raise RouteSetupError(f"{decorator} decorates {handler.__qualname__} twice. Remove one.")
         setattr(handler, _MARKS, (mark, *marks))
         return handler
 
@@ -77,10 +76,10 @@ def marking(mark: Mark) -> Callable[[Handler], Handler]:
 
 
 def collected(cls: type, kind: type[M], prefix: str = "") -> dict[str, M]:
-    """The marks of ``kind`` on methods of ``cls``, its own and inherited ones, by their names behind ``prefix``.
+    """The marks of ``kind`` on the methods of ``cls`` and its bases, by their names with ``prefix`` in front.
 
-    The first definition along the MRO answers; without marks of its own it keeps those that it overrides, and ``None``
-    removes them. Raises :class:`RouteSetupError` if two methods claim one name.
+    An override without marks keeps those of the method that it overrides, and ``None`` removes them. Raises
+    :class:`RouteSetupError` if two methods have one name.
     """
     found: dict[str, M] = {}
     for attr, marks in _marked(cls):
@@ -89,16 +88,17 @@ def collected(cls: type, kind: type[M], prefix: str = "") -> dict[str, M]:
                 continue
             full = kind.checked(prefix + mark.name)
             if full in found:
+                other = found[full].attr
                 raise RouteSetupError(
-                    f"Both {cls.__name__}.{found[full].attr} and {cls.__name__}.{attr} claim the {kind.noun} {full!r}. "
-                    f"Rename one, or remove an inherited one with `{found[full].attr} = None`."
+                    f"Both {cls.__name__}.{other} and {cls.__name__}.{attr} handle the {kind.noun} {full!r}. "
+                    f"Rename one, or remove an inherited one with `{other} = None`."
                 )
             found[full] = replace(mark, name=full, attr=attr)
     return found
 
 
 def _marked(cls: type) -> Iterator[tuple[str, tuple[Mark, ...]]]:
-    """Each attribute of ``cls`` that has marks, bases first, with those that hold for it."""
+    """Each attribute of ``cls`` that has marks, those of its bases first, with the marks that apply."""
     seen: set[str] = set()
     for base in reversed(cls.__mro__):
         for attr in vars(base):
@@ -111,7 +111,7 @@ def _marked(cls: type) -> Iterator[tuple[str, tuple[Mark, ...]]]:
 
 
 def _marks_of(definitions: Iterable[Any]) -> tuple[Mark, ...]:
-    """The marks that hold for an attribute defined so along the MRO: those of the first marked one up to a ``None``."""
+    """The marks of the first definition that has some, up to a ``None``; ``definitions`` are in MRO order."""
     for definition in definitions:
         if definition is None:
             break
@@ -123,7 +123,7 @@ def _marks_of(definitions: Iterable[Any]) -> tuple[Mark, ...]:
 
 
 def _unwrapped(definition: Any) -> Any:
-    """The function inside one of the builtin descriptors, which do not hand on its attributes."""
+    """The function inside a builtin descriptor, which does not pass on the function's attributes."""
     kind = type(definition)  # isinstance() would ask a lazy object for its __class__
     if issubclass(kind, staticmethod | classmethod):
         return definition if _MARKS in vars(definition) else definition.__func__
@@ -139,10 +139,10 @@ def _check_handler(cls: type, attr: str, kind: type[Mark]) -> None:
     where = f"{cls.__name__}.{attr}"
     if not callable(handler):
         raise RouteSetupError(
-            f"{where} overrides {kind.a()} with {handler!r}. Write a method; None removes the {kind.noun}."
+            f"{where} overrides {kind.a()} with {handler!r}. Write a method, or None to remove the {kind.noun}."
         )
     if attr in _CHANNELS_NAMES or attr.startswith("websocket_"):
-        raise RouteSetupError(f"{where} cannot be {kind.a()}: the name {attr} is Channels' own. Rename the handler.")
+        raise RouteSetupError(f"{where} cannot be {kind.a()}: Channels uses the name {attr}. Rename the handler.")
     if not takes(handler, 1 if is_bound(cls, attr) else 2):
         raise RouteSetupError(
             f"{where}{inspect.signature(handler)} cannot be called as a handler. "
@@ -153,12 +153,12 @@ def _check_handler(cls: type, attr: str, kind: type[Mark]) -> None:
 RESERVED: Final = frozenset(
     ("PING", "PONG", "CANCEL", "CLOSE", "AUTH", "HELLO", "RESUME", "SUBSCRIBE", "UNSUBSCRIBE"),
 )
-"""Names that the protocol keeps for itself."""
+"""Names that the protocol reserves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route(Mark):
-    """One route: its name, the method that answers it, and its options as they were checked at declaration."""
+    """One route: its name, its handler, and its validated options."""
 
     noun: ClassVar[str] = "route"
     argument: ClassVar[str] = "request"
@@ -175,7 +175,7 @@ class Route(Mark):
     cancel_on_disconnect: bool = False
     public: bool = False
     streams: bool = False
-    """Its handler yields, so it runs beside the order and ends with the socket, whatever its options say."""
+    """Its handler yields. So it runs as if ``parallel=True`` and ``cancel_on_disconnect=True`` were set."""
     summary: str = ""
     description: str = ""
     tags: tuple[str, ...] = field(default=(), hash=False)
@@ -205,41 +205,46 @@ def route(
     tags: Iterable[str] = (),
     deprecated: bool = False,
 ) -> Callable[[Handler], Handler]:
-    """Mark a consumer's method as the handler of frames that name this route; the method itself stays as it is.
+    """Mark a consumer's method as the handler of a route. The method itself stays as it is.
 
-    The handler takes the :class:`~routesock.Request`. It returns a value (200), ``None`` (204) or a
-    :class:`~routesock.Reply`, or raises an error with a status. One that yields, async or not, streams: each item is a
-    reply with status 206, and a reply with 200 follows the last. Stacked marks give one handler several names.
+    The handler takes the :class:`~routesock.Request`. It returns a value (status 200), ``None`` (204) or a
+    :class:`~routesock.Reply`, or raises an error with a status. A handler that yields, async or not, streams: each item
+    is a reply with status 206, and a reply with status 200 follows the last. Stack decorators to give one handler
+    several names.
 
-    :param name: What clients write, at most 128 characters; ``route_prefix`` of the class goes in front of it.
-    :param permissions: Who may ask: a list of permissions, which all have to permit; see
-        :func:`~routesock.permissions.as_permission`. ``()`` opens the route to everybody. Without it
-        ``route_permissions`` of the class holds, else the setting ``PERMISSIONS``, else the route is open.
-    :param throttle: How often the route may be called, such as ``"30/min"``: a rate, a :class:`~routesock.Throttle`, or
-        a list of them, which all have to let a call through. It holds beside ``route_throttle`` of the class; ``()``
-        takes the route out of that, too.
-    :param schema: Turns the client's payload into ``request.payload`` or refuses it (422): a marshmallow Schema (class
-        or instance), a pydantic model, a msgspec Struct, a DRF serializer, or a callable.
-    :param hydrate: Called with the request; what it returns becomes ``request.payload``. A function or the name of a
-        method, sync or async.
-    :param dehydrate: Turns the handler's result into what JSON can spell, for 2xx replies: a schema, a callable, or the
-        name of a method.
-    :param status: The status of a plain result, 200 to 299; otherwise 200, and 204 for ``None``.
-    :param timeout: Seconds that the handler may take before the client is answered 504; ``None``: no limit. Without it
-        ``route_timeout`` of the class holds, else the setting ``TIMEOUT``. For a stream: between two items.
-    :param middleware: ``async def m(request, call_next)``, called around the handler inside the class's own middleware.
-    :param parallel: Whether the route runs beside the order of the socket's other requests, in a task with its own copy
-        of the context. Streams always do.
-    :param cancel_on_disconnect: Whether the handler is cancelled at once when the client leaves, instead of having
-        ``route_disconnect_grace`` seconds to end. Streams always are.
-    :param public: Whether it is answered before a handshake, where the consumer has one in front: ``request.user`` is
-        anonymous then, and ``connect()`` has not run yet.
-    :param summary: One line about the route. This and the next three are kept for documents; nothing reads them yet.
-    :param description: More than the summary says.
-    :param tags: Names that group routes.
-    :param deprecated: Whether clients should stop using the route.
+    Args:
+        name: The name that clients send, 1 to 128 characters, without the ``route_prefix`` of the class.
+        permissions: A list of permissions, all of which have to permit; see
+            :func:`~routesock.permissions.as_permission`. ``()`` allows everyone. The default is ``route_permissions``
+            of the class, else the setting ``PERMISSIONS``, else everyone is allowed.
+        throttle: How often the route may be called, such as ``"30/min"``: a rate, a :class:`~routesock.Throttle`, or a
+            list of them, all of which have to permit. It applies in addition to ``route_throttle`` of the class; ``()``
+            exempts the route from that, too.
+        schema: Validates the client's payload and turns it into ``request.payload``, or refuses it with 422: a
+            marshmallow Schema (class or instance), a pydantic model, a msgspec Struct, a DRF serializer, or a function.
+        hydrate: Called with the request, and returns the new ``request.payload``, such as a model instance. A function
+            or the name of a method, sync or async.
+        dehydrate: Turns the handler's result into JSON, for 2xx replies: a schema, a function, or the name of a method.
+        status: The status of a plain result, 200 to 299 but not 206. The default is 200, and 204 for ``None``.
+        timeout: Seconds that the handler may take before the client is answered 504, ``None`` for no limit; for a
+            stream, the time between two items. The default is ``route_timeout`` of the class, else the setting
+            ``TIMEOUT``.
+        middleware: Functions ``async def m(request, call_next)``, called around the handler inside the middleware of
+            the class.
+        parallel: Whether requests of the route run in tasks of their own instead of one after the other with the other
+            requests of the socket, each with a copy of the context. Streams always do.
+        cancel_on_disconnect: Whether the handler is cancelled at once when the client leaves, instead of after
+            ``route_disconnect_grace`` seconds. Streams always are.
+        public: Whether the route may be called before the handshake, on a consumer behind a
+            ``HandshakeMiddleware``: ``request.user`` is anonymous then, and ``connect()`` has not run yet.
+        summary: One line about the route. This and the next three arguments are for documentation; nothing reads them
+            yet.
+        description: More than the summary says.
+        tags: Names that group routes.
+        deprecated: Whether clients should stop using the route.
 
-    Raises :class:`~routesock.exceptions.RouteSetupError` for an option that cannot work.
+    Raises:
+        RouteSetupError: An option cannot work.
     """
     declared = Route(
         name=Route.checked(name),
@@ -263,9 +268,9 @@ def route(
 
 
 def collect(cls: type) -> dict[str, Route]:
-    """The routes of ``cls`` by their full names: the marks of its methods and of those that it inherits.
+    """The routes of ``cls`` and its bases by their full names.
 
-    Raises :class:`RouteSetupError` if two methods claim one name, or a handler cannot do what its options say.
+    Raises :class:`RouteSetupError` if two methods have one name, or a handler contradicts its options.
     """
     prefix = getattr(cls, "route_prefix", "")
     if not isinstance(prefix, str):
@@ -282,7 +287,10 @@ def collect(cls: type) -> dict[str, Route]:
 
 
 def checked_name(name: Any, example: str) -> str:
-    """``name`` if frames can have it: not empty, not too long, not reserved. ``example`` shows how it is written."""
+    """``name`` if it can be the route of a frame: not empty, not too long, not reserved.
+
+    ``example`` shows in the message how a name is given.
+    """
     if not isinstance(name, str) or not name:
         raise RouteSetupError(f"A route's name is a string, as in {example}; got {name!r}.")
     if len(name) > MAX_ROUTE_CHARS:
@@ -302,7 +310,7 @@ def checked_hook(option: str, hook: Any) -> Callable[..., Any] | str | None:
     if not callable(hook):
         raise RouteSetupError(f"{option}= is a function or the name of a method; got {hook!r}.")
     if yields(hook):
-        raise RouteSetupError(f"{option}={hook!r} yields; a hook returns its result.")
+        raise RouteSetupError(f"{option}={hook!r} yields. Return the result instead.")
     if not takes(hook, 1):
         raise RouteSetupError(
             f"{option}={hook!r} cannot be called with one argument. Of a method, give the name: "
@@ -317,7 +325,9 @@ def _checked_status(status: Any) -> int | None:
         return None
     if isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 299 and status != 206:
         return int(status)
-    raise RouteSetupError(f"status= is that of a success, 200 to 299 but not 206, a stream item's; got {status!r}.")
+    raise RouteSetupError(
+        f"status= is that of a success: 200 to 299, but not 206, which marks items of streams; got {status!r}."
+    )
 
 
 def checked_flag(option: str, value: Any) -> bool:
@@ -327,7 +337,7 @@ def checked_flag(option: str, value: Any) -> bool:
 
 
 def checked_throttles(option: str, throttle: Any) -> tuple[Throttle, ...] | Unset:
-    """``throttle`` (a rate, a :class:`Throttle`, a list of them, or :data:`UNSET`) as throttles."""
+    """The throttles of a rate, a :class:`Throttle`, or a list of them; :data:`UNSET` stays."""
     if isinstance(throttle, Unset):
         return UNSET
     items = throttle if isinstance(throttle, list | tuple) else [throttle]
@@ -338,7 +348,7 @@ def checked_throttles(option: str, throttle: Any) -> tuple[Throttle, ...] | Unse
 
 
 def checked_timeout(option: str, seconds: Any) -> float | Unset | None:
-    """``seconds`` if they can be a deadline: a positive number, ``None`` for none, or :data:`UNSET`."""
+    """``seconds`` as a deadline: a positive number, ``None`` for none, or :data:`UNSET`."""
     if seconds is None or seconds is UNSET:
         return seconds
     if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0:
@@ -347,7 +357,7 @@ def checked_timeout(option: str, seconds: Any) -> float | Unset | None:
 
 
 def checked_middleware(option: str, middleware: Any) -> tuple[Callable[..., Any], ...]:
-    """``middleware`` as a tuple of ``async def m(request, call_next)``."""
+    """``middleware`` as a tuple of functions ``async def m(request, call_next)``."""
     if not isinstance(middleware, list | tuple):  # an iterator would be empty for a subclass, and a set has no order
         raise RouteSetupError(f"{option} is a list of functions; got {middleware!r}.")
     for function in middleware:
@@ -357,5 +367,5 @@ def checked_middleware(option: str, middleware: Any) -> tuple[Callable[..., Any]
 
 
 def is_middleware(function: Any) -> bool:
-    """Whether ``function`` is an ``async def m(request, call_next)``, or an object that is called like one."""
+    """Whether ``function`` can be called as ``async def m(request, call_next)``."""
     return is_async(function) and takes(function, 2)

@@ -1,4 +1,4 @@
-"""@topic: declares a topic that clients can subscribe to, and the pattern of its name."""
+"""The decorator `@topic`, and the patterns of topic names."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ from .route import (
 
 MAX_TOPIC_CHARS: Final = 128
 
-_PLACE: Final = re.compile(r"([^{}]*)\{([^{}]*)\}([^{}]*)")
+_PARAMETER: Final = re.compile(r"([^{}]*)\{([^{}]*)\}([^{}]*)")
 
 
-class Place(NamedTuple):
-    """A segment with a parameter: one character or more, between two texts."""
+class Parameter(NamedTuple):
+    """A segment with a parameter, which matches one or more characters between two texts."""
 
     before: str
     name: str
     after: str
 
 
-Segment: TypeAlias = str | Place
+Segment: TypeAlias = str | Parameter
 
 
 class Pattern:
-    """A pattern as it was written: segments with a dot between two of them, and in each at most one ``{parameter}``.
+    """The pattern of a topic's names: segments with dots between them, each with at most one ``{parameter}``.
 
-    A parameter stands for one character or more, but for no dot, so that to match a name takes a time that grows with
-    its length alone. Raises :class:`RouteSetupError` for any other.
+    A parameter matches one or more characters, but no dot. So the time to match a name grows only with its length.
+    Raises :class:`RouteSetupError` for any other pattern.
     """
 
     __slots__ = ("segments", "text")
@@ -61,7 +61,7 @@ class Pattern:
             )
         self.text = text
         self.segments: tuple[Segment, ...] = tuple(_segment(text, part) for part in text.split("."))
-        names = [segment.name for segment in self.segments if isinstance(segment, Place)]
+        names = [segment.name for segment in self.segments if isinstance(segment, Parameter)]
         if len(names) > len(set(names)):
             raise RouteSetupError(f"The topic {text!r} has two parameters of one name. Rename one.")
 
@@ -70,12 +70,12 @@ class Pattern:
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        """What two patterns share that match the same names: all but how their parameters are called."""
+        """The pattern without the names of its parameters: equal for two patterns that match the same names."""
         return tuple(s if isinstance(s, str) else (s.before, s.after) for s in self.segments)
 
     @property
     def rank(self) -> tuple[Any, ...]:
-        """Of two patterns that match one name, the one with the lower rank is meant.
+        """The sort key of patterns: of two that match a name, the one with the lower rank takes precedence.
 
         At the first segment in which they differ, a text comes before a parameter, and a parameter with more text
         around it, or with more in front of it, before one with less.
@@ -85,7 +85,7 @@ class Pattern:
         )
 
     def match(self, parts: Sequence[str]) -> dict[str, str] | None:
-        """The parameters in a name whose segments are ``parts``; ``None`` if it is none of these."""
+        """The parameters in the name whose segments are ``parts``; ``None`` if the pattern does not match it."""
         if len(parts) != len(self.segments):
             return None
         found: dict[str, str] = {}
@@ -106,16 +106,16 @@ def _segment(text: str, part: str) -> Segment:
         raise RouteSetupError(f"The topic {text!r} has an empty segment: write a text or a parameter between two dots.")
     if "{" not in part and "}" not in part:
         return part
-    place = _PLACE.fullmatch(part)
-    if place is None:
+    found = _PARAMETER.fullmatch(part)
+    if found is None:
         raise RouteSetupError(
-            f"The topic {text!r}: {part!r} is no segment. One has at most one parameter, as in room-{{room_id}}; "
-            "separate two by a dot."
+            f"The topic {text!r}: {part!r} is no segment. A segment has at most one parameter, as in room-{{room_id}}; "
+            "write a dot between two."
         )
-    before, name, after = place.groups()
+    before, name, after = found.groups()
     if not name.isidentifier():
-        raise RouteSetupError(f"The topic {text!r}: a parameter is called like a variable, as in {{room_id}}.")
-    return Place(before, name, after)
+        raise RouteSetupError(f"The topic {text!r}: a parameter has the name of a variable, as in {{room_id}}.")
+    return Parameter(before, name, after)
 
 
 SUBSCRIBE: Final = "SUBSCRIBE"
@@ -125,14 +125,14 @@ UNSUBSCRIBE: Final = "UNSUBSCRIBE"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic(Mark):
-    """One topic: which names it has, and what is done when a client subscribes and when that ends."""
+    """One topic: the pattern of its names, its handler, and its validated options."""
 
     noun: ClassVar[str] = "topic"
     argument: ClassVar[str] = "request"
 
     pattern: Pattern
     route: Route
-    """A SUBSCRIBE, as if it were a route."""
+    """The handling of SUBSCRIBE, as a route."""
     unsubscribe: Callable[..., Any] | str | None
     recheck: bool
 
@@ -154,29 +154,37 @@ def topic(
     unsubscribe: Callable[..., Any] | str | None = None,
     recheck: bool = False,
 ) -> Callable[[Handler], Handler]:
-    """Mark a consumer's method as the handler of subscriptions to a topic; the method itself stays as it is.
+    """Mark a consumer's method as the handler of subscriptions to a topic. The method itself stays as it is.
 
     A client sends SUBSCRIBE with the name of a topic, and the socket joins the group of that name: what is broadcast to
-    it is pushed to the client until it sends UNSUBSCRIBE, or leaves. The handler takes the
-    :class:`~routesock.Request` and returns the payload of the reply, such as what there is so far. If it raises, or the
-    reply is an error for any other reason, there is no subscription. The socket has joined the group before the handler
-    runs, so that nothing is lost between the two; a push may come before the reply.
+    the group is pushed to the client until it sends UNSUBSCRIBE or leaves. The handler takes the
+    :class:`~routesock.Request` and returns the payload of the reply, such as a snapshot. If it raises, or the reply is
+    an error for any other reason, there is no subscription. The socket joins the group before the handler runs, so no
+    push is lost in between; a push may arrive before the reply.
 
-    The options that :func:`routesock.route` has too mean the same. In place of a payload there are the parameters of
-    the name: to ``"room.{room_id}"`` and a client that asks for ``room.5``, ``{"room_id": "5"}``, always strings.
-    ``request.topic`` is the whole name.
+    The options that :func:`routesock.route` has, too, have the same meaning. The payload is a dict of the parameters in
+    the name: for ``"room.{room_id}"`` and a client that subscribes to ``room.5``, ``{"room_id": "5"}``. The values are
+    always strings. ``request.topic`` is the whole name.
 
-    :param name: Segments with a dot between two of them, at most 128 characters. A segment may have one
-        ``{parameter}``, which stands for one character or more, but for no dot. Of several topics that a name belongs
-        to, the one is meant that has a text where another has a parameter, looked at from the left. ``route_prefix``
-        does not stand in front of it.
-    :param unsubscribe: Called with a request that has the handler's ``payload``, ``data`` and ``topic``, when the
-        subscription ends: at an UNSUBSCRIBE, when a permission is gone, and when the socket ends, before
-        ``disconnect()``. A function or the name of a method, sync or async.
-    :param recheck: Whether the permissions, with the schema and ``hydrate=``, are asked again before each push. Who is
-        denied is not sent the push, and is unsubscribed.
+    Args:
+        name: Segments with dots between them, 1 to 128 characters. A segment may have one ``{parameter}``, which
+            matches one or more characters, but no dot. If a name matches several topics, the first segment in which
+            they differ decides: a text takes precedence over a parameter. ``route_prefix`` does not apply.
+        permissions: As that of a route.
+        throttle: As that of a route.
+        schema: Validates the parameters in the name; as that of a route.
+        hydrate: As that of a route.
+        dehydrate: As that of a route.
+        timeout: Seconds; as that of a route.
+        middleware: As that of a route.
+        unsubscribe: Called with a request that has the handler's ``payload``, ``data`` and ``topic`` when the
+            subscription ends: after an UNSUBSCRIBE, when ``recheck=True`` denies a push, and when the socket ends,
+            before ``disconnect()``. A function or the name of a method, sync or async.
+        recheck: Whether the schema, ``hydrate=`` and the permissions run again before each push. If they deny it, it is
+            not sent, and the subscription ends.
 
-    Raises :class:`~routesock.exceptions.RouteSetupError` for an option that cannot work.
+    Raises:
+        RouteSetupError: An option cannot work.
     """
     pattern = Pattern(name)
     declared = Topic(
@@ -196,14 +204,12 @@ def topic(
         recheck=checked_flag("recheck", recheck),
     )
     if recheck and declared.route.permissions == ():
-        raise RouteSetupError(
-            f"@topic({name!r}): recheck=True asks the permissions again, and permissions=() has none."
-        )
+        raise RouteSetupError(f"@topic({name!r}): recheck=True checks permissions again, and permissions=() has none.")
     return marking(declared)
 
 
 def collect_topics(cls: type) -> tuple[Topic, ...]:
-    """The topics of ``cls``, found as its routes are.
+    """The topics of ``cls`` and its bases.
 
     Raises :class:`RouteSetupError` if two of them match the same names.
     """
@@ -211,13 +217,13 @@ def collect_topics(cls: type) -> tuple[Topic, ...]:
     for mark in collected(cls, Topic).values():
         if yields(getattr(cls, mark.attr)):
             raise RouteSetupError(
-                f"{cls.__name__}.{mark.attr} yields, but a topic has one reply. Return what there is so far, and send "
-                "the rest with self.socket.broadcast()."
+                f"{cls.__name__}.{mark.attr} yields, but a topic has one reply. Return a snapshot, and send updates "
+                "with self.socket.broadcast()."
             )
         other = topics.setdefault(mark.pattern.shape, replace(mark, route=replace(mark.route, attr=mark.attr)))
         if other.pattern is not mark.pattern:
             raise RouteSetupError(
-                f"Both {cls.__name__}.{other.attr} and {cls.__name__}.{mark.attr} claim the topic {mark.pattern!r}. "
+                f"Both {cls.__name__}.{other.attr} and {cls.__name__}.{mark.attr} handle the topic {mark.pattern!r}. "
                 f"Rename one, or remove an inherited one with `{other.attr} = None`."
             )
     return tuple(topics.values())

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, Final, Protocol
 
 from .. import conf
-from .supervision import Guard, safe_logger
+from .supervision import Guard, plain_task, safe_logger
 
 logger: Final = safe_logger("routesock.socket")
 
@@ -43,11 +43,12 @@ class Drainable(Protocol):
     @property
     def grace(self) -> float:
         """Seconds that running handlers have to end."""
+        ...
 
     def drain(self, retry_after: float) -> None:
         """Begin to end: accept no requests, let running ones end, then send ``retry_after`` and close."""
 
-    def hurry(self) -> None:
+    def end_grace(self) -> None:
         """Cut the grace short."""
 
     def signed_in(self, user: object) -> None:
@@ -95,7 +96,7 @@ class Sockets:
         await self._ended(grace)
         for socket in tuple(self._open):
             with _SOCKET:
-                socket.hurry()
+                socket.end_grace()
         await self._ended(CLOSE_LIMIT)
 
     def hurry(self) -> None:
@@ -134,7 +135,7 @@ class DrainingHandler:
             self._loop.call_soon_threadsafe(self._sockets.hurry)
 
     def _begin(self, signum: int) -> None:
-        self._task = self._loop.create_task(self._drain(signum))
+        self._task = plain_task(self._drain(signum), self._loop)
 
     async def _drain(self, signum: int) -> None:
         try:

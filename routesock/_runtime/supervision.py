@@ -55,10 +55,15 @@ class Guard:
         pass
 
     def __exit__(self, kind: object, exc: BaseException | None, tb: TracebackType | None) -> bool:
-        if exc is None or is_from_outside(exc, _current_task()):
-            return False
-        logger.error("%s failed.", self._what, exc_info=exc)
+        if exc is not None:
+            self.caught(exc)
         return True
+
+    def caught(self, exc: BaseException) -> None:
+        """Log ``exc``, or raise it if it ends the current task: for loops in which ``with`` costs too much."""
+        if is_from_outside(exc, _current_task()):
+            raise exc
+        logger.error("%s failed.", self._what, exc_info=exc)
 
 
 def _current_task() -> asyncio.Task[Any] | None:

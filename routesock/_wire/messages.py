@@ -6,7 +6,7 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 _TRACE_HEADER: Final = "traceparent"
 
@@ -131,12 +131,12 @@ class Request:
         headers: Mapping[str, Any] = NO_HEADERS,
         consumer: AsyncConsumer | None = None,
     ) -> None:
-        self.route = route
-        self.id = id
-        self.payload = payload
-        self.data = payload
-        self.headers = headers
-        self.consumer = consumer
+        self.route: str = route
+        self.id: RequestId = id
+        self.payload: Any = payload
+        self.data: Any = payload
+        self.headers: Mapping[str, Any] = headers
+        self.consumer: AsyncConsumer | None = consumer
         self.started = self.timeout = self.emit = None
 
     def __repr__(self) -> str:
@@ -202,7 +202,7 @@ class Reply:
             return NotImplemented
         return (self.payload, self.status, dict(self.headers)) == (other.payload, other.status, dict(other.headers))
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
 
 new_reply: Final[Callable[[type[Reply]], Reply]] = object.__new__

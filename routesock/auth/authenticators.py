@@ -88,14 +88,17 @@ class Authenticator(Protocol):
     @property
     def schemes(self) -> tuple[str, ...]:
         """The schemes of its tokens in an ``Authorization`` header, such as ``("Bearer",)``."""
+        ...
 
     @property
     def handshake_only(self) -> bool:
         """Whether it accepts AUTH frames only, and no credentials in the HTTP request."""
+        ...
 
     @property
     def reads_request(self) -> bool:
         """Whether it reads the HTTP request itself, including the ``Authorization`` header."""
+        ...
 
     def __call__(self, credentials: Credentials) -> Awaitable[Identity | None]: ...
 

@@ -1,4 +1,4 @@
-"""Who may ask a route: permissions of our own, and how they are put together. None of this imports DRF."""
+"""Permissions: the built-in ones, and `as_permission`, which accepts those of Django and DRF. Does not import DRF."""
 
 from __future__ import annotations
 

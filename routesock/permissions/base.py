@@ -1,4 +1,4 @@
-"""Permission classes, the operators that combine them, and resolving `permissions=`."""
+"""Permission classes, the operators that combine them, and the trees that `permissions=` is turned into."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..exceptions import RouteSetupError
 
 
 class Operators:
-    """``&``, ``|`` and ``~``, with anything on the other side that ``permissions=`` takes."""
+    """``&``, ``|`` and ``~``; the other operand may be anything that ``permissions=`` accepts."""
 
     __slots__ = ()
 
@@ -40,49 +40,55 @@ class Operators:
 
 
 class Operand(Operators):
-    """What may be put together and is no class; of a class, too many tools ask for its truth."""
+    """An instance that can be combined. Its truth value raises; that of a class does not, since many tools read it."""
 
     __slots__ = ()
 
     def __bool__(self) -> NoReturn:
-        """Raise ``TypeError``: Python's ``and``, ``or`` and ``not`` would drop one side without a word."""
+        """Raise ``TypeError``: Python's ``and``, ``or`` and ``not`` would silently drop one operand."""
         raise TypeError(f"{self!r} is neither true nor false. Write & for `and`, | for `or`, ~ for `not`.")
 
 
 class PermissionType(Operators, type):  # type: ignore[misc]  # to mypy, a class may only be part of a union
-    """The class of permission classes, which can be put together as their instances can."""
+    """The metaclass of permissions, with which classes can be combined like their instances."""
 
 
 class BasePermission(Operand, metaclass=PermissionType):
-    """A permission: override one of the two methods, or both. Only ``True`` permits.
+    """Base class of permissions. Override one of the two methods, or both. Only ``True`` permits.
 
-    A method may be ``async``. One that is not runs in Django's database thread, unless it is marked with
-    :func:`~routesock.run_on_loop`. Whatever they raise denies, too: the errors of :mod:`routesock.exceptions`, Django's
-    ``PermissionDenied`` and ``Http404``, and DRF's with their own status, anything else with 500.
+    The methods may be async. Sync ones run in Django's database thread, unless they are decorated with
+    :func:`~routesock.run_on_loop`. An exception denies, too: those of :mod:`routesock.exceptions`, Django's
+    ``PermissionDenied`` and ``Http404``, and DRF's with their status, any other with 500.
 
-    Of a class in ``permissions=`` each check makes an instance. An instance there is shared by all sockets.
+    List the class in ``permissions=``, and each check makes an instance; or an instance, which all sockets share.
     """
 
     message: Any = None
-    """``detail`` of the 403, where this permission denied; without it the standard sentence."""
+    """The ``detail`` of the 403 if this permission denies; ``None`` for the standard sentence."""
 
     code: str | None = None
-    """``code`` of the 403; without it ``permission_denied``."""
+    """The ``code`` of the 403; ``None`` for ``permission_denied``."""
 
     def has_permission(self, request: Request) -> bool | Awaitable[bool]:
-        """Whether ``request`` may be answered. Its payload is what the client sent: no schema has looked at it yet."""
+        """Whether the client may call the route.
+
+        Args:
+            request: The request. Its payload is what the client sent, before ``schema=``.
+        """
         return True
 
     def has_object_permission(self, request: Request, obj: Any) -> bool | Awaitable[bool]:
-        """Whether ``request`` may have ``obj``, which is what ``hydrate=`` returned, ``None`` and lists included.
+        """Whether the client may call the route for this object. Runs after :meth:`has_permission`, with ``hydrate=``.
 
-        Asked in addition to :meth:`has_permission`, on routes with ``hydrate=``.
+        Args:
+            request: The request.
+            obj: The result of ``hydrate=``, whatever it is: ``None`` and lists, too.
         """
         return True
 
 
 class Expression(Operand):
-    """Permissions put together: its ``operands`` are what was given, and nothing has looked at them yet."""
+    """A combination of permissions. Its ``operands`` are not validated yet."""
 
     __slots__ = ("operands",)
 
@@ -91,7 +97,7 @@ class Expression(Operand):
 
 
 class And(Expression):
-    """All of them permit."""
+    """Permits if all operands permit."""
 
     __slots__ = ()
 
@@ -100,7 +106,7 @@ class And(Expression):
 
 
 class Or(Expression):
-    """One of them permits."""
+    """Permits if one of the operands permits."""
 
     __slots__ = ()
 
@@ -109,7 +115,7 @@ class Or(Expression):
 
 
 class Not(Expression):
-    """It does not permit."""
+    """Permits if the operand does not."""
 
     __slots__ = ()
 
@@ -118,21 +124,21 @@ class Not(Expression):
 
 
 class AllowAny(BasePermission):
-    """Everybody; ``permissions=()`` says the same."""
+    """Permits everyone, like ``permissions=()``."""
 
     def has_permission(self, request: Request) -> bool:
         return True
 
 
 class IsAuthenticated(BasePermission):
-    """Whoever is signed in."""
+    """Permits users who are signed in."""
 
     def has_permission(self, request: Request) -> bool:
         return request.user.is_authenticated is True
 
 
 class IsStaff(BasePermission):
-    """Whoever may enter Django's admin: ``is_staff``, and ``is_active``."""
+    """Permits users with access to Django's admin: ``is_staff`` and ``is_active``."""
 
     def has_permission(self, request: Request) -> bool:
         user = request.user
@@ -140,11 +146,16 @@ class IsStaff(BasePermission):
 
 
 class HasPerm(BasePermission):
-    """Whoever has all of these permissions of Django's: ``HasPerm("chat.add_message")``, or the string alone.
+    """Permits users with all of the given Django permissions: ``HasPerm("chat.add_message")``, or the string alone.
 
-    ``user.has_perm`` is asked in the database thread, anew for each request: a permission that is taken away is missed
-    at the next one, although the socket's user stays the same object. ``RouteSetupError`` for what is no
-    ``"app_label.codename"``.
+    ``user.has_perm`` runs in the database thread for each request, without the user's permission cache: a permission
+    that was removed is missing at the next request, although the socket keeps its user.
+
+    Args:
+        perms: Permissions as ``"app_label.codename"``.
+
+    Raises:
+        RouteSetupError: One of them is not written like that, or there is none.
     """
 
     def __init__(self, *perms: str) -> None:
@@ -164,13 +175,13 @@ class HasPerm(BasePermission):
 
 
 AT_ONCE: Final = (AllowAny.has_permission, IsAuthenticated.has_permission, IsStaff.has_permission)
-"""What neither waits nor returns anything but a ``bool``."""
+"""Methods that never wait and always return a ``bool``."""
 
 
 def without_cached_permissions(user: Any) -> Any:
-    """``user``, or of a model a copy that asks the backends anew.
+    """``user``; of a model, a copy without cached permissions.
 
-    Django's keep on the user what they have looked up, for the length of a request; a socket's user lasts longer.
+    Django's backends cache them on the user for the duration of a request, and a socket's user lives longer.
     """
     if isinstance(user, LazyObject):
         user = copy(user)
@@ -182,16 +193,16 @@ def without_cached_permissions(user: Any) -> Any:
 
 
 _LIBRARIES: Final = {"rest_framework": ".rest_framework"}
-"""Library to the module with its adapter. A module is imported for an object of its library, so never on a guess."""
+"""The modules of the adapters by library. A module is imported only for an object of its library."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One permission.
+    """A single permission in a tree.
 
-    ``maker`` takes the name of a route's method and gives what makes the permission that is asked, an object with
-    :class:`BasePermission`'s methods and attributes. ``general`` and ``on_object`` are its two methods as they were
-    written, ``None`` where it leaves one out.
+    ``maker`` takes the name of the handler and returns a factory of the permission, an object with the methods and
+    attributes of :class:`BasePermission`. ``general`` and ``on_object`` are its two methods, ``None`` where it does not
+    define one.
     """
 
     name: str
@@ -202,44 +213,48 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A function that takes the request, or the name of a method that does."""
+    """A function of the request in a tree, or the name of a method."""
 
     function: Callable[..., Any] | str
 
 
 Tree: TypeAlias = Leaf | Hook | Expression
-"""An expression whose operands are trees."""
+"""A validated permission; an expression's operands are trees as well."""
 
 
 class Foreign(Operand, ABC):
-    """Permissions of a library, with options for its adapter."""
+    """Permissions of another library, with options for their adapter."""
 
     @property
     @abstractmethod
     def tree(self) -> Tree:
-        """What it stands for. :class:`RouteSetupError` if it is none."""
+        """The tree of the permissions. Raises :class:`RouteSetupError` if they are none."""
 
 
 def as_permissions(option: str, permissions: Any) -> tuple[Tree, ...]:
-    """What ``permissions=`` or ``route_permissions`` holds. :class:`RouteSetupError` for what is no list of these."""
+    """The trees of ``permissions=`` or ``route_permissions``. Raises :class:`RouteSetupError` for a wrong value."""
     if not isinstance(permissions, list | tuple):
         raise RouteSetupError(
-            f"{option} is a list of permissions, such as [IsAuthenticated], or () to be open to everybody; "
+            f"{option} is a list of permissions, such as [IsAuthenticated], or () to allow everyone; "
             f"got {permissions!r}."
         )
     return tuple(map(as_permission, permissions))
 
 
 def as_permission(permission: Any) -> Tree:
-    """The tree of ``permission``, which is one of:
+    """Turn an item of ``permissions=`` into what routesock evaluates.
 
-    - a :class:`~routesock.permissions.BasePermission`, class or instance;
-    - a permission of Django's, as ``"app_label.codename"``;
-    - a function of the request, or the name of a method of the consumer;
-    - a DRF permission, class or instance, composed ones too;
-    - any of these put together with ``&``, ``|`` and ``~``.
+    Args:
+        permission: One of these:
 
-    :class:`~routesock.exceptions.RouteSetupError` for anything else.
+            - a :class:`~routesock.permissions.BasePermission`, class or instance;
+            - a Django permission, as ``"app_label.codename"``;
+            - a function of the request, or the name of a method of the consumer;
+            - a DRF permission, class or instance, or a combination of them;
+            - a combination of these with ``&``, ``|`` and ``~``.
+
+    Raises:
+        RouteSetupError: It is none of these.
     """
     if isinstance(permission, Expression):
         return type(permission)(*map(as_permission, permission.operands))
@@ -267,8 +282,8 @@ def as_permission(permission: Any) -> Tree:
 def from_settings(path: str) -> Tree:
     """The permission that an item of the setting ``PERMISSIONS`` names.
 
-    With one dot it is one of Django's, with more the dotted path of anything that ``permissions=`` takes.
-    :class:`RouteSetupError` for what cannot be imported or is no permission.
+    With one dot it is a Django permission, with more the dotted path of anything that ``permissions=`` accepts. Raises
+    :class:`RouteSetupError` for a path that cannot be imported or leads to no permission.
     """
     if path.count(".") == 1:
         return as_permission(path)
@@ -290,7 +305,7 @@ def leaves_of(tree: Tree) -> Iterator[Leaf | Hook]:
 
 
 def conjuncts_of(tree: Tree) -> Iterator[Tree]:
-    """The trees that all have to permit, for ``tree`` to permit."""
+    """The trees that all have to permit for ``tree`` to permit."""
     if isinstance(tree, And):
         for operand in tree.operands:
             yield from conjuncts_of(operand)
@@ -299,7 +314,7 @@ def conjuncts_of(tree: Tree) -> Iterator[Tree]:
 
 
 def overridden(cls: type, name: str, base: type) -> Any:
-    """``cls.name``, or ``None`` where that is the one of ``base``."""
+    """``cls.name``, or ``None`` if it is that of ``base``."""
     function = getattr(cls, name, None)
     return None if function is getattr(base, name) else function
 
@@ -310,7 +325,7 @@ def _leaf(permission: Any) -> Leaf:
     if general is None and on_object is None:
         raise RouteSetupError(
             f"{cls.__name__} overrides neither has_permission nor has_object_permission: it would permit everything. "
-            "Write one of them, or AllowAny."
+            "Override one of them, or use AllowAny."
         )
     if cls is not permission:
         return Leaf(repr(permission), lambda attr: lambda: permission, general, on_object)

@@ -19,10 +19,17 @@ _NODES: Final[dict[type, type[Expression]]] = {permissions.AND: And, permissions
 
 
 class RestFramework(Foreign):
-    """A DRF permission, or several put together, with the method that they read as ``request.method``.
+    """A DRF permission, or a combination of them, with the HTTP method that it sees as ``request.method``.
 
-    ``permissions=[RestFramework(IsAuthenticatedOrReadOnly, method="GET")]``. A frame has no method of its own: without
-    this, DRF's permissions read ``"POST"``, so that nothing counts as safe unless the route says so.
+    ``permissions=[RestFramework(IsAuthenticatedOrReadOnly, method="GET")]``. Frames have no HTTP method. Without this,
+    DRF permissions see ``"POST"``, so no route counts as safe by accident.
+
+    Args:
+        permission: A DRF permission, class or instance, or a combination of them.
+        method: The name of an HTTP method, in upper case.
+
+    Raises:
+        RouteSetupError: ``method`` is none, or ``permission`` is no DRF permission.
     """
 
     def __init__(self, permission: Any, *, method: str = "POST") -> None:
@@ -38,7 +45,7 @@ class RestFramework(Foreign):
     def tree(self) -> Tree:
         tree = _translated(self._permission, self._method)
         if tree is None:
-            raise RouteSetupError(f"{self._permission!r} is no permission of DRF's.")
+            raise RouteSetupError(f"{self._permission!r} is no DRF permission.")
         return tree
 
 
@@ -47,7 +54,11 @@ def tree_of(permission: Any) -> Tree | None:
 
 
 def _translated(permission: Any, method: str) -> Tree | None:
-    """DRF's operators as ours: theirs take whatever is truthy, and ``~`` negates object checks that nobody wrote."""
+    """The tree of a DRF permission, with routesock's operators for DRF's.
+
+    DRF's accept any true value, and their ``~`` negates object checks that a permission does not define.
+    """
+
     if isinstance(permission, permissions.OperandHolder | permissions.SingleOperandHolder):
         operands = [getattr(permission, name) for name in ("op1_class", "op2_class") if hasattr(permission, name)]
         node = _NODES.get(permission.operator_class)
@@ -82,7 +93,7 @@ def _leaf(cls: Any, make: Callable[[], Any], method: str) -> Leaf:
 
 
 class _Adapted:
-    """One DRF permission for one check."""
+    """A DRF permission, made for one check."""
 
     def __init__(self, make: Callable[[], Any], method: str, action: str) -> None:
         self._permission = make()
@@ -107,7 +118,7 @@ class _Adapted:
 
 
 class View:
-    """What a DRF permission gets as its view: the attributes of an ``APIView``; all others are the consumer's."""
+    """The view that a DRF permission receives: attributes of an ``APIView``, and otherwise those of the consumer."""
 
     format_kwarg = None
 
@@ -124,17 +135,17 @@ class View:
 
 
 def view_of(asked: Request, method: str, action: str) -> View:
-    """The view, whose ``request`` is DRF's own: one for all permissions of ``asked`` that read the same method."""
+    """The view with DRF's request; all permissions of ``asked`` that see the same method share it."""
     view: View | None = getattr(asked, "_view", None)
     if view is None or view.request.method != method:
         view = asked._view = View(asked.consumer, http_request(asked, method), action)
         view.request.parser_context.update(view=view, args=view.args, kwargs=view.kwargs)
-    view.request._data = view.request._full_data = asked.data  # what the schema has made of the payload by now
+    view.request._data = view.request._full_data = asked.data  # the validated payload, once the schema has run
     return view
 
 
 def http_request(asked: Request, method: str) -> Any:
-    """The handshake as a DRF request of ``method``, whose data is the payload, and whose user the socket's."""
+    """The handshake as a DRF request with ``method``, the payload as its data, and the socket's user."""
     scope = asked.scope
     scheme = "https" if scope.get("scheme") in ("wss", "https") else "http"
     query = scope.get("query_string", b"").decode(errors="replace")

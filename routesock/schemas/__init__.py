@@ -1,4 +1,4 @@
-"""One face for every schema library; none is imported unless a schema of it is used."""
+"""Schema adapters: one interface for every schema library, each imported only if one of its schemas is used."""
 
 from __future__ import annotations
 

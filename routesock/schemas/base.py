@@ -1,4 +1,4 @@
-"""Schema adapters: one interface for every schema library, and finding the adapter of a schema."""
+"""The interface of schema adapters, the adapter of plain functions, and finding the adapter of a schema."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from .._wire.problems import error_of, invalid
 from ..exceptions import Invalid, RouteSetupError
 
 WHOLE: Final = "_schema"
-"""Where messages stand that belong to no field, as in marshmallow."""
+"""The key of messages that belong to no field, as in marshmallow."""
 
 _SHALLOW_LEVELS: Final = 8
 
 
 class SchemaAdapter(ABC):
-    """One schema, resolved when a class is created and kept for all its messages.
+    """Adapts the schema of a library. For a library without an adapter, subclass it and pass an instance.
 
-    An adapter is shared by every socket, so ``load`` and ``dump`` hold no state between calls. Subclass it for a
-    library that routesock does not know, and give an instance as ``schema=``.
+    It is made when a class is created, and all sockets share it. So ``load`` and ``dump`` keep no state between calls.
     """
 
     runs_in_thread: bool = False
@@ -32,31 +31,53 @@ class SchemaAdapter(ABC):
 
     @abstractmethod
     def load(self, payload: Any) -> Any:
-        """What the schema makes of a client's ``payload``.
+        """Validate what a client sent.
 
-        Raises :class:`~routesock.exceptions.Invalid` where the schema refuses it, with the library's own messages in
-        ``errors``; whatever else is raised is a fault of the schema.
+        Args:
+            payload: Decoded JSON.
+
+        Returns:
+            The new ``request.payload``.
+
+        Raises:
+            Invalid: The schema refuses the payload, with the messages of the library in ``errors``. Any other exception
+                is a fault of the schema, and answered 500.
         """
 
     @abstractmethod
     def dump(self, value: Any) -> Any:
-        """``value`` (a handler's result) as the JSON encoder can spell it.
+        """Turn a handler's result into what ``DjangoJSONEncoder`` can encode.
 
-        Raises what the library raises where ``value`` does not fit: that is the server's fault, never the client's.
+        Args:
+            value: The result.
+
+        Returns:
+            The payload of the reply.
+
+        Raises:
+            Exception: What the library raises if the value does not fit. It is the server's fault, never the client's.
         """
 
     def dump_checked(self, value: Any) -> Any:
-        """What :meth:`dump` gives for ``value``, of which the schema says that it may be sent: for a declared push.
+        """Dump the payload of a declared push, and validate the result.
 
-        Raises :class:`~routesock.exceptions.Invalid` where a required field is missing, or one has a type or a value
-        that the schema does not allow. Libraries validate what comes in, so each adapter says what it can see of what
-        goes out; it never refuses a value for a rule that is meant for clients only. As it comes nothing is checked.
+        Libraries validate what clients send, so each adapter documents how much of its validation applies here. A rule
+        that is meant for clients only never refuses a value. By default nothing is validated.
+
+        Args:
+            value: What is pushed.
+
+        Returns:
+            What :meth:`dump` returns.
+
+        Raises:
+            Invalid: A required field is missing, or a field has a type or a value that the schema does not allow.
         """
         return self.dump(value)
 
 
 def gives_awaitable(function: Any) -> bool:
-    """Whether calling ``function`` (a function, a partial, an object with ``__call__``) does not run it to its end."""
+    """Whether ``function`` (a function, a partial, an object with ``__call__``) is async, or an async generator."""
     calls = (function, getattr(type(function), "__call__", None))  # noqa: B004
     return any(inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call) for call in calls)
 
@@ -64,7 +85,7 @@ def gives_awaitable(function: Any) -> bool:
 def refuse_async(function: Any, owner: str, hook: str) -> None:
     """Raise :class:`RouteSetupError` if ``function`` is async: schema libraries call their hooks without awaiting them.
 
-    The hook would seem to pass every time, since a coroutine that nobody awaits raises nothing.
+    Such a hook would seem to permit everything, since a coroutine that is not awaited never raises.
     """
     if gives_awaitable(function):
         raise RouteSetupError(
@@ -75,39 +96,39 @@ def refuse_async(function: Any, owner: str, hook: str) -> None:
 
 
 UNFIT: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What libraries raise while they dump a value that lacks a field or has one of the wrong type."""
+"""The exceptions of libraries that dump a value with a field that is missing or has the wrong type."""
 
 
 def unfit(exc: Exception) -> Invalid:
-    """The refusal for a value that a library could not dump."""
+    """The error for a value that a library could not dump."""
     return invalid({WHOLE: [f"{type(exc).__name__}: {exc}"]})
 
 
 def defines(cls: type, method: str) -> type:
-    """The class that ``cls`` has its ``method`` from."""
+    """The class in the MRO of ``cls`` that defines ``method``."""
     return next(base for base in cls.__mro__ if method in vars(base))
 
 
 def too_deep(payload: Any) -> Invalid | None:
-    """The refusal for a schema that ran out of stack; ``None`` if ``payload`` is too flat to be the reason."""
+    """The error for a schema that hit the recursion limit; ``None`` if ``payload`` is too flat to be the reason."""
     return invalid({WHOLE: ["Nested too deeply."]}) if deeper_than(_SHALLOW_LEVELS, payload) else None
 
 
 def is_function(schema: Any) -> bool:
     """Whether ``schema`` is a function or an object with ``__call__``.
 
-    A class is not: one that only stores what it is given (a Django form, a dataclass) would let everything through.
+    Classes are not accepted: one that only stores its arguments (a form, a dataclass) would permit everything.
     """
     return callable(schema) and not isinstance(schema, type) and get_origin(schema) is None
 
 
 class PlainAdapter(SchemaAdapter):
-    """``schema=function``: what ``function(payload)`` returns is the payload.
+    """The adapter of ``schema=function``: the result of ``function(payload)`` is the new payload.
 
-    ``ValueError`` is its refusal, and its text goes to the client under ``"_schema"``; so do not let one through whose
-    text the client must not read. pydantic's and msgspec's errors are refusals too. Anything else that it raises is
-    what it is when a handler raises it: Django's ``ValidationError`` a refusal with messages by field, a ``TypeError``
-    or ``KeyError`` a fault. The function runs on the event loop, unless it is marked with
+    The function refuses a payload with a ``ValueError``, whose text is sent to the client under ``"_schema"``. So catch
+    one whose text the client must not read. Validation errors of pydantic and msgspec refuse it, too. Any other
+    exception is handled as if a handler had raised it: Django's ``ValidationError`` is a 422 with messages by field, a
+    ``TypeError`` or ``KeyError`` a 500. The function runs on the event loop, unless it is marked with
     :func:`~routesock.run_in_thread`.
     """
 
@@ -136,7 +157,7 @@ class PlainAdapter(SchemaAdapter):
         return self._called(value)
 
     def dump_checked(self, value: Any) -> Any:
-        """What the function returns; its refusals are those of :meth:`load`, and the validation errors of libraries."""
+        """Call the function. It refuses a value as in :meth:`load`, and with the validation errors of libraries."""
         try:
             return self.load(value)
         except Exception as exc:
@@ -150,15 +171,15 @@ class PlainAdapter(SchemaAdapter):
         if inspect.isawaitable(result):
             if inspect.iscoroutine(result):
                 result.close()
-            raise TypeError(f"The schema {self._function!r} returned an awaitable; a schema is a plain function.")
+            raise TypeError(f"The schema {self._function!r} returned an awaitable. Write it as a plain function.")
         return result
 
 
 def _refusal(exc: Exception) -> Invalid | None:
-    """The refusal that ``exc`` is; ``None`` for any other error."""
+    """The client's error for ``exc``; ``None`` if ``exc`` is a fault."""
     library = type(exc).__module__.partition(".")[0]
     if library == "pydantic_core" and isinstance(exc, ValueError):
-        from .pydantic import refusal  # its own text would show the input
+        from .pydantic import refusal  # the text of the error itself would show the input
 
         return refusal(exc)
     # msgspec's errors are ValueErrors in its newest versions only.
@@ -171,20 +192,29 @@ _ADAPTERS: Final = {
     "msgspec": ".msgspec",
     "rest_framework": ".rest_framework",
 }
-"""Library to the module with its adapter. A module is imported for an object of its library, so never on a guess."""
+"""The modules of the adapters by library. A module is imported only for an object of its library."""
 
 
 def as_schema(schema: Any) -> SchemaAdapter:
-    """The adapter of ``schema``, which is one of:
+    """The adapter of a schema, as ``schema=``, ``dehydrate=`` and ``Push`` use it.
 
-    - a marshmallow ``Schema`` class or instance; ``many``, ``partial``, ``unknown``, ``only`` are the instance's;
-    - a pydantic 2 model or dataclass, ``list[Model]``, or a ``TypeAdapter``;
-    - a msgspec ``Struct`` or ``list[Struct]``;
-    - a DRF serializer class or unbound instance, ``many=True`` too;
-    - a plain function of the payload, see :class:`~routesock.schemas.PlainAdapter`;
-    - any of these in :func:`~routesock.run_in_thread`, or another :class:`~routesock.schemas.SchemaAdapter`.
+    Args:
+        schema: One of these:
 
-    :class:`~routesock.exceptions.RouteSetupError` for anything else.
+            - a marshmallow ``Schema`` class or instance; pass an instance for ``many``, ``partial``, ``unknown`` or
+              ``only``;
+            - a pydantic 2 model or dataclass, ``list[Model]``, or a ``TypeAdapter``;
+            - a msgspec ``Struct`` or ``list[Struct]``;
+            - a DRF serializer class or unbound instance, also with ``many=True``;
+            - a plain function of the payload, see :class:`~routesock.schemas.PlainAdapter`;
+            - any of these in :func:`~routesock.run_in_thread` or :func:`~routesock.run_on_loop`;
+            - another :class:`~routesock.schemas.SchemaAdapter`.
+
+    Returns:
+        The adapter.
+
+    Raises:
+        RouteSetupError: ``schema`` is none of these.
     """
     adapter = library_adapter(schema)
     if adapter is not None:
@@ -198,7 +228,7 @@ def as_schema(schema: Any) -> SchemaAdapter:
 
 
 def library_adapter(schema: Any) -> SchemaAdapter | None:
-    """As :func:`as_schema`, but ``None`` for what is no schema of a library: a callable, or a mistake."""
+    """The adapter of a library's schema; ``None`` for anything else, such as a function."""
     if isinstance(schema, SchemaAdapter):
         return schema
     for library in _libraries_of(get_args(schema)[0] if get_origin(schema) is list else schema):
@@ -209,11 +239,11 @@ def library_adapter(schema: Any) -> SchemaAdapter | None:
 
 
 def _libraries_of(schema: Any) -> list[str]:
-    """The libraries that define ``schema``'s class or a base of it."""
+    """The libraries that define the class of ``schema`` or one of its bases."""
     cls = schema if isinstance(schema, type) else type(schema)
     modules = {base.__module__.partition(".")[0] for base in cls.__mro__}
     if "__pydantic_validator__" in vars(cls):
-        modules.add("pydantic")  # a pydantic dataclass has no base of pydantic's
+        modules.add("pydantic")  # a pydantic dataclass has no base class there
     return [library for library in _ADAPTERS if library in modules]
 
 

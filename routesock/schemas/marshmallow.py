@@ -1,4 +1,4 @@
-"""marshmallow schemas that validate what they dump, instead of what clients send."""
+"""marshmallow: the adapter, and copies of schemas that validate what they dump."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .base import UNFIT, WHOLE, SchemaAdapter, defines, refuse_async, too_deep, 
 
 
 def bare_copy(schema: Any, *, rules: bool = True) -> Any:
-    """A copy of ``schema`` that takes what its fields dump, without the hooks that turn it into another form.
+    """A copy of ``schema`` that loads what its fields dump, without the hooks that change its shape.
 
-    Without ``rules`` it has neither ``@validates`` nor ``@validates_schema``, and those that it nests neither.
+    Without ``rules``, it and the schemas that it nests have neither ``@validates`` nor ``@validates_schema``.
     """
     bare = copy.copy(schema)
     bare.dump_fields = {name: _bare_field(field, rules) for name, field in schema.dump_fields.items()}
     bare.load_fields = {name: field for name, field in bare.dump_fields.items() if _goes_both_ways(field)}
     kept = ["pre_dump", "validates"] if rules else ["pre_dump"]
     if rules and len(bare.load_fields) == len(schema.fields):
-        kept.append("validates_schema")  # which may rely on every field
+        kept.append("validates_schema")  # which may depend on every field
     bare._hooks = defaultdict(list, {key: hooks for key, hooks in schema._hooks.items() if _tag(key) in kept})
     bare.unknown = INCLUDE
-    bare.handle_error = lambda *args, **kwargs: None  # it is made for clients' mistakes
+    bare.handle_error = lambda *args, **kwargs: None  # an override expects errors of clients
     return bare
 
 
@@ -40,7 +40,7 @@ def _bare_field(field: Any, rules: bool) -> Any:
     bare = copy.copy(field)
     bare.allow_none = field.allow_none or field.dump_only
     bare.pre_load = bare.post_load = []  # of marshmallow 4
-    if isinstance(field, fields.Boolean):  # it dumps true and false, whatever words it loads
+    if isinstance(field, fields.Boolean):  # it dumps true and false, whichever texts it loads
         bare.truthy, bare.falsy = {*field.truthy, True}, {*field.falsy, False}
     if isinstance(field, fields.Nested):
         cls: Any = type(field)
@@ -56,7 +56,7 @@ def _bare_field(field: Any, rules: bool) -> Any:
 
 @cache
 def _bare_nested(cls: Any) -> Any:
-    """A class of fields as ``cls``, a Nested, whose schema is bare. Made when it is used: schemas nest themselves."""
+    """A subclass of ``cls``, a Nested, with a bare schema, which is made at the first use: schemas nest themselves."""
 
     def schema(self: Any) -> Any:
         if self._bare_schema is None:
@@ -67,11 +67,11 @@ def _bare_nested(cls: Any) -> Any:
 
 
 def _goes_both_ways(field: Any) -> bool:
-    """Whether ``field`` and its inner ones load what they dump, as far as their classes tell."""
-    return all(map(_is_one_maker, with_inner(field)))
+    """Whether ``field`` and its inner fields load what they dump, as far as their classes show."""
+    return all(map(_is_symmetric, with_inner(field)))
 
 
-def _is_one_maker(field: Any) -> bool:
+def _is_symmetric(field: Any) -> bool:
     if isinstance(field, fields.Method | fields.Function):
         return False
     ways = [defines(type(field), way) for way in ("_serialize", "_deserialize")]
@@ -79,7 +79,7 @@ def _is_one_maker(field: Any) -> bool:
 
 
 def misshapen(schema: Any, value: Any) -> bool:
-    """Whether ``value`` is a list for one object, or the other way round; marshmallow would find no field in it."""
+    """Whether ``value`` is a list for one object, or an object for a list: marshmallow would find no field in it."""
     if any(schema._hooks[key] for key in list(schema._hooks) if _tag(key) == "pre_dump"):
         return False
     if value is None or isinstance(value, str | bytes | int | float):
@@ -112,10 +112,10 @@ _HOOK_MARKS = ("_marshmallow_hook", "__marshmallow_hook__")
 
 
 class MarshmallowAdapter(SchemaAdapter):
-    """A ``Schema`` instance, with the options that it was made with.
+    """The adapter of a ``Schema`` instance.
 
-    An ``async def`` hook, validator, ``Method`` or ``Function`` in it is refused, those of nested schemas included; a
-    nested schema that cannot be resolved yet (named before it is defined) is not looked at.
+    An ``async def`` hook, validator, ``Method`` or ``Function`` is refused, in nested schemas, too. A nested schema
+    that cannot be resolved yet, since its name is defined later, is not inspected.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -137,11 +137,12 @@ class MarshmallowAdapter(SchemaAdapter):
         return self._schema.dump(value)
 
     def dump_checked(self, value: Any) -> Any:
-        """What the fields dump, validated by the schema's fields, ``@validates`` and ``@validates_schema``.
+        """Dump ``value``, and validate the result with the fields, ``@validates`` and ``@validates_schema``.
 
-        Fields that are ``dump_only`` are looked at as well, but may be ``None``; those that are ``load_only`` are not
-        missed. Left out are ``Method`` and ``Function`` fields, fields of a class that redefines one of the two ways
-        only, what ``post_dump`` hooks make, and ``@validates_schema`` where a schema has any of these fields.
+        Fields that are ``dump_only`` are validated as well, but may be ``None``; those that are ``load_only`` may be
+        missing. Not validated are ``Method`` and ``Function`` fields, fields of a class that overrides only one of
+        ``_serialize`` and ``_deserialize``, and the results of ``post_dump`` hooks; ``@validates_schema`` does not run
+        if the schema has any of these fields.
         """
         schema = self._schema
         if misshapen(schema, value):
@@ -162,10 +163,10 @@ class MarshmallowAdapter(SchemaAdapter):
     def _errors(self, dumped: Any) -> Any:
         try:
             return self._bare.validate(dumped)
-        except Exception:  # a rule that relies on what the hooks of a load make
+        except Exception:  # a validator that depends on the results of load hooks
             return self._bare_without_rules.validate(dumped)
 
-    # None of these before the first push: what a Nested names may be defined after the schema.
+    # Not before the first push: the schema that a Nested names may be defined later.
     @cached_property
     def _hooked(self) -> bool:
         return dumps_through_hooks(self._schema, set())
@@ -206,7 +207,7 @@ def _refuse_async_hooks(schema: Schema, seen: set[Any]) -> None:
 
 
 def _functions(field: Any, cls: type[Schema]) -> Iterator[Any]:
-    """What ``field`` calls: validators, marshmallow 4's hooks of a field, the functions of Function and Method."""
+    """The functions that ``field`` calls: validators, hooks of marshmallow 4, those of Function and Method fields."""
     for name in ("validators", "pre_load", "post_load"):
         yield from getattr(field, name, None) or ()
     for name in ("serialize_func", "deserialize_func"):
@@ -220,5 +221,5 @@ def _nested_schema(field: Any) -> Schema | None:
         return None
     try:
         return field.schema
-    except Exception:  # the user's lambda or a name: whatever it needs may not be defined yet
+    except Exception:  # a lambda or a name that refers to something that is not defined yet
         return None

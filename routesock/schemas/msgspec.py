@@ -1,4 +1,4 @@
-"""msgspec as a schema."""
+"""msgspec: the adapter of `Struct` classes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .base import UNFIT, WHOLE, SchemaAdapter, refuse_async, too_deep, unfit
 
 
 class MsgspecAdapter(SchemaAdapter):
-    """A ``Struct`` or ``list[Struct]``.
+    """The adapter of a ``Struct`` or ``list[Struct]``.
 
-    ``load`` is ``msgspec.convert``: strict, as when msgspec reads the JSON itself. ``dump`` takes a ``Struct``, a dict,
-    or any object with the ``Struct``'s attributes (a Django model).
+    ``load`` is ``msgspec.convert``, as strict as msgspec's own decoding of JSON. ``dump`` takes a ``Struct``, a dict,
+    or an object with the attributes of the ``Struct``, such as a Django model.
     """
 
     def __init__(self, schema: Any, struct: type[msgspec.Struct]) -> None:
@@ -30,7 +30,7 @@ class MsgspecAdapter(SchemaAdapter):
         except msgspec.ValidationError as exc:
             raise invalid({WHOLE: [str(exc)]}) from exc
         except UnicodeEncodeError as exc:
-            # Half a surrogate pair is JSON, but no text that msgspec can read.
+            # JSON allows a lone surrogate in a text, msgspec does not.
             raise invalid({WHOLE: ["A text is not valid Unicode."]}) from exc
         except RecursionError as exc:
             raise too_deep(payload) or exc from exc
@@ -40,7 +40,7 @@ class MsgspecAdapter(SchemaAdapter):
         return msgspec.to_builtins(struct, str_keys=True)
 
     def dump_checked(self, value: Any) -> Any:
-        """As :meth:`load` would take it: a ``Struct`` does not look at what its own code put into it."""
+        """Dump ``value``, and validate the result as :meth:`load` does: a ``Struct`` does not validate at creation."""
         try:
             dumped = self.dump(value)
         except (msgspec.ValidationError, *UNFIT) as exc:

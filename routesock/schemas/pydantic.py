@@ -1,4 +1,4 @@
-"""pydantic 2 as a schema."""
+"""pydantic 2: the adapter of models, dataclasses and `TypeAdapter`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _ON_WRONG_TYPE: Final[Any] = "error" if tuple(map(int, VERSION.split(".")[:2])) 
 
 
 class PydanticAdapter(SchemaAdapter):
-    """A model, and what ``TypeAdapter`` makes of it.
+    """The adapter of a model, through ``TypeAdapter``.
 
-    ``load`` validates in JSON mode, since that is what the payload was: a strict model takes a datetime as text, and
-    refuses ``"1"`` for an ``int``. ``dump`` takes an instance, a dict, or any object with the model's attributes
-    (a Django model), and gives what ``model_dump(mode="json")`` gives.
+    ``load`` validates in JSON mode, since the payload was JSON: a strict model accepts a text for a datetime, and
+    refuses ``"1"`` for an ``int``. ``dump`` takes an instance, a dict, or an object with the attributes of the model,
+    such as a Django model, and returns what ``model_dump(mode="json")`` returns.
     """
 
     def __init__(self, adapter: TypeAdapter[Any], name: str) -> None:
@@ -43,11 +43,12 @@ class PydanticAdapter(SchemaAdapter):
         return self._adapter.dump_python(self._adapter.validate_python(value, from_attributes=True), mode="json")
 
     def dump_checked(self, value: Any) -> Any:
-        """Validated before it is dumped, since aliases, computed fields and serializers need not go the way back.
+        """Validate ``value``, and dump the result.
 
-        A dict may hold values as Python has them or as JSON spells them, also for a strict model. An instance of the
-        model is trusted as pydantic trusts it, unless the model has ``revalidate_instances``; but a field of the wrong
-        type is seen (from pydantic 2.8 on).
+        The dump cannot be validated, since aliases, computed fields and serializers need not be reversible.
+        A dict may have the values of Python or those of JSON, for a strict model, too. An instance of the model is not
+        validated again, unless the model has ``revalidate_instances``; but a field of the wrong type is found (from
+        pydantic 2.8 on).
         """
         try:
             instance = self._adapter.validate_python(value, from_attributes=True)
@@ -75,12 +76,12 @@ def adapter_for(schema: Any) -> SchemaAdapter | None:
 
 
 def refusal(exc: Any) -> Invalid:
-    """``exc.errors()`` without ``input`` (it may be a password), ``ctx`` and ``url``."""
+    """The client's error of a ``ValidationError``, without ``input`` (it may be a password), ``ctx`` and ``url``."""
     return invalid([{key: error[key] for key in ("type", "loc", "msg")} for error in exc.errors(include_url=False)])
 
 
 def _functions(schema: Any) -> Iterator[Any]:
-    """The validators and serializers in a core schema, those of nested models included."""
+    """The validators and serializers in a core schema and its nested schemas."""
     if isinstance(schema, dict):
         for key, value in schema.items():
             if key == "function" and callable(value):

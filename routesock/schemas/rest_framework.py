@@ -1,4 +1,4 @@
-"""Django REST framework's serializers as schemas."""
+"""Django REST framework: the adapter of serializers."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _ONE_WAY: Final = (
     relations.ManyRelatedField,
     relations.RelatedField,
 )
-"""Fields whose other way is another form, is not there, or asks the database."""
+"""Fields that cannot load what they dump, or query the database to do so."""
 
 _TEMPORAL: Final = {fields.DateTimeField: "DATETIME", fields.DateField: "DATE", fields.TimeField: "TIME"}
 
-_ASK_THE_DATABASE: Final = (
+_QUERY_THE_DATABASE: Final = (
     validators.UniqueValidator,
     validators.UniqueTogetherValidator,
     validators.BaseUniqueForValidator,
@@ -39,10 +39,10 @@ _ASK_THE_DATABASE: Final = (
 
 
 class RestFrameworkAdapter(SchemaAdapter):
-    """A serializer: ``load`` gives ``validated_data``, ``dump`` gives ``data``.
+    """The adapter of a serializer: ``load`` returns ``validated_data``, ``dump`` returns ``data``.
 
-    Serializers query the ORM (relations, unique validators), so they run in Django's database thread. A serializer is
-    bound to one message, so each gets its own, made as the given one was.
+    Serializers query the database (relations, unique validators), so they run in Django's database thread. A serializer
+    is bound to its data, so each message gets a new one with the same arguments.
     """
 
     runs_in_thread: bool = True
@@ -50,7 +50,7 @@ class RestFrameworkAdapter(SchemaAdapter):
     def __init__(self, serializer: Any) -> None:
         if serializer.instance is not None or hasattr(serializer, "initial_data"):
             raise RouteSetupError(
-                f"The serializer {type(serializer).__qualname__} is bound to an instance or to data: give the class, "
+                f"The serializer {type(serializer).__qualname__} is bound to an instance or to data. Pass the class, "
                 "or an instance with nothing but options, such as many=True."
             )
         for cls in {type(serializer), type(getattr(serializer, "child", serializer))}:
@@ -74,12 +74,13 @@ class RestFrameworkAdapter(SchemaAdapter):
         return dict(data) if isinstance(data, dict) else list(data) if isinstance(data, list) else data
 
     def dump_checked(self, value: Any) -> Any:
-        """What the fields dump, each looked at by the field itself and its validators, those for uniqueness excepted.
+        """Dump ``value``, and validate the result of each field with the field and its validators, but not uniqueness.
 
-        Fields that are ``read_only`` are looked at as well, but may be ``None``; those that are ``write_only`` are not
-        missed. Left out are relations, files, ``SerializerMethodField`` and the like, dates in a format of their own,
-        fields of a class that redefines one of the two ways only, serializers with a ``to_representation`` of their
-        own, and ``validate()``, ``validate_<field>()`` and ``Meta.validators``, which are for what clients send.
+        Fields that are ``read_only`` are validated as well, but may be ``None``; those that are ``write_only`` may be
+        missing. Not validated are relations, files, ``SerializerMethodField`` and similar fields, dates in another
+        format than ISO 8601, fields of a class that overrides only one of ``to_representation`` and
+        ``to_internal_value``, and serializers that override ``to_representation``. ``validate()``,
+        ``validate_<field>()`` and ``Meta.validators`` do not run: they are for what clients send.
         """
         if value is None:
             key = str(api_settings.NON_FIELD_ERRORS_KEY)
@@ -104,9 +105,9 @@ def adapter_for(schema: Any) -> SchemaAdapter | None:
 
 
 def _again(serializer: Any, **given: Any) -> Any:
-    """A new serializer made as ``serializer`` was, plus what is ``given``.
+    """A new serializer with the arguments of ``serializer``, and those in ``given``.
 
-    DRF keeps the arguments for its own copies, but those copy the context too, and whatever is in it.
+    DRF keeps the arguments for its own copies, but those copy the context and everything in it.
     """
     options = {**serializer._kwargs, **given}
     if "child" in options:
@@ -121,7 +122,7 @@ def _refuse_async_methods(cls: type) -> None:
 
 
 def errors_of(field: Any, data: Any) -> Any:
-    """What ``field``, of a serializer made for this message, has against ``data``, which it dumped; if anything."""
+    """The errors of ``field`` for ``data``, which it has dumped, if any. The field belongs to this message alone."""
     if data is None:
         return None if field.allow_null or field.read_only else [str(field.error_messages["null"])]
     if not _goes_both_ways(field):
@@ -136,8 +137,8 @@ def errors_of(field: Any, data: Any) -> Any:
     if isinstance(field, fields.DictField):
         errors = _errors_of_each({name: (field.child, part) for name, part in data.items()})
         return errors or _length_errors(field, len(data)) or _refusal(field.run_validators, data)
-    field.read_only = False  # else it would not look
-    field.validators = [check for check in field.validators if not isinstance(check, _ASK_THE_DATABASE)]
+    field.read_only = False  # otherwise it would not validate
+    field.validators = [check for check in field.validators if not isinstance(check, _QUERY_THE_DATABASE)]
     return _refusal(field.run_validation, data)
 
 
@@ -164,13 +165,13 @@ def _refusal(check: Any, data: Any) -> Any:
         return exc.detail
     except DjangoValidationError as exc:
         return exc.messages
-    except UNFIT:  # code of a project's own that relies on what only a request has
+    except UNFIT:  # code of the project that depends on an HTTP request
         return None
     return None
 
 
 def _goes_both_ways(field: Any) -> bool:
-    """Whether ``field`` takes what it dumps, as far as its class and its formats tell."""
+    """Whether ``field`` loads what it dumps, as far as its class and its formats show."""
     cls = type(field)
     if isinstance(field, BaseSerializer):
         return isinstance(field, Serializer | ListSerializer) and _of_drf(defines(cls, "to_representation"))
@@ -178,9 +179,9 @@ def _goes_both_ways(field: Any) -> bool:
         return False
     for temporal, name in _TEMPORAL.items():
         if isinstance(field, temporal):
-            spelt = getattr(field, "format", getattr(api_settings, f"{name}_FORMAT"))
-            read = getattr(field, "input_formats", getattr(api_settings, f"{name}_INPUT_FORMATS"))
-            if spelt not in (None, fields.ISO_8601) or fields.ISO_8601 not in read:
+            output = getattr(field, "format", getattr(api_settings, f"{name}_FORMAT"))
+            accepted = getattr(field, "input_formats", getattr(api_settings, f"{name}_INPUT_FORMATS"))
+            if output not in (None, fields.ISO_8601) or fields.ISO_8601 not in accepted:
                 return False
     ways = [defines(cls, "to_representation"), defines(cls, "to_internal_value")]
     return ways[0] is ways[1] or all(map(_of_drf, ways))

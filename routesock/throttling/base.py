@@ -134,12 +134,12 @@ class Window:
     __slots__ = ("key", "limit", "name", "period", "resolution", "tag")
 
     def __init__(self, owner: str, name: str, rate: Rate, tag: str = "") -> None:
-        self.name = name
-        self.key = digest(f"{owner}|{name}")
-        self.tag = tag
-        self.limit = rate.limit
-        self.period = round(rate.period * MICROSECONDS)
-        self.resolution = max(self.period // MAX_TIMES, 1) if rate.limit > MAX_TIMES else 1
+        self.name: str = name
+        self.key: str = digest(f"{owner}|{name}")
+        self.tag: str = tag
+        self.limit: int = rate.limit
+        self.period: int = round(rate.period * MICROSECONDS)
+        self.resolution: int = max(self.period // MAX_TIMES, 1) if rate.limit > MAX_TIMES else 1
 
 
 Bucket = tuple[Window, str, int]

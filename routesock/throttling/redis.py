@@ -55,7 +55,7 @@ class PipelinedClient:
         self._connect = connect
         self._connection: _PipelinedConnection | None = None
         self._connecting: asyncio.Task[_PipelinedConnection] | None = None
-        self.reply_count = 0
+        self.reply_count: int = 0
         """The number of replies so far."""
 
     async def execute(self, *command: Any) -> Any:
@@ -257,7 +257,7 @@ def _sentinel_pool(blocking: Any, options: dict[str, Any]) -> SentinelConnection
     manager = blocking.sentinel_manager
     sentinel = Sentinel([], min_other_sentinels=manager.min_other_sentinels)  # type: ignore[no-untyped-call]
     sentinel._force_master_ip = getattr(manager, "_force_master_ip", None)
-    timeouts = {"socket_timeout": SENTINEL_TIMEOUT, "socket_connect_timeout": SENTINEL_TIMEOUT}
+    timeouts: dict[str, Any] = {"socket_timeout": SENTINEL_TIMEOUT, "socket_connect_timeout": SENTINEL_TIMEOUT}
     for blocking_sentinel in manager.sentinels:
         pool = blocking_sentinel.connection_pool
         options_with_timeouts = {**_options(pool), **timeouts}

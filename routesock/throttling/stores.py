@@ -39,9 +39,9 @@ class MonitoredStore:
     __slots__ = ("_last_failure", "_last_logged", "is_failing", "memory", "store")
 
     def __init__(self, store: Store) -> None:
-        self.store = store
-        self.memory = store if isinstance(store, MemoryStore) else None
-        self.is_failing = False
+        self.store: Store = store
+        self.memory: MemoryStore | None = store if isinstance(store, MemoryStore) else None
+        self.is_failing: bool = False
         self._last_failure = self._last_logged = 0.0
 
     def record_failure(self, error: StoreError, *, fail_closed: bool) -> None:

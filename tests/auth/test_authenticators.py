@@ -11,7 +11,6 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.db import SessionStore
 from django.utils.functional import SimpleLazyObject
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication, TokenAuthentication
 from rest_framework.authtoken.models import Token
@@ -171,7 +170,6 @@ def test_credentials_do_not_show_their_token() -> None:
 # The request of the handshake
 
 
-@hypothesis_settings(deadline=None)
 @given(
     st.binary(max_size=30),
     st.lists(st.tuples(st.sampled_from([b"cookie", b"Host", b"x-a", b"x_b", b"content-type"]), st.binary(max_size=20))),
@@ -262,11 +260,10 @@ def test_no_lock_remembers_nothing() -> None:
     assert (attempts.locked_for("a"), len(attempts)) == (0, 0)
 
 
-@hypothesis_settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 30), st.floats(0, 30)), max_size=80))
 def test_memory_is_bounded_whoever_tries(failures: list[tuple[int, float]]) -> None:
     clock = Clock()
-    attempts = Lockout(2, 20, clock=clock, places=10)
+    attempts = Lockout(2, 20, clock=clock, max_addresses=10)
     for address, pause in failures:
         clock.now += pause
         attempts.fail(str(address))

@@ -17,7 +17,6 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.test import override_settings
 from django.urls import path
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
@@ -213,7 +212,6 @@ async def test_ping_is_answered_and_cancel_and_pong_are_not() -> None:
         assert socket.log == []
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.one_of(

@@ -137,7 +137,7 @@ STATUS = {True: 200, False: 403}
 
 
 @given(expression=st.lists(expressions, min_size=1, max_size=2))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 def test_request_with_an_object_is_permitted_where_the_expression_is_true(expression: list[Any]) -> None:
     """A permission is true of a request and an object if both of its methods permit, in each branch."""
     consumer = guarded(*[tree.permission() for tree in expression], hydrate=run_on_loop(lambda request: object()))
@@ -146,7 +146,7 @@ def test_request_with_an_object_is_permitted_where_the_expression_is_true(expres
 
 
 @given(expression=st.lists(expressions, min_size=1, max_size=2))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 def test_request_without_an_object_is_permitted_where_the_expression_is_true(expression: list[Any]) -> None:
     """Where nothing is loaded, what a permission would say about objects counts for nothing."""
     consumer = unsaid(route_permissions=[tree.permission() for tree in expression])
@@ -155,7 +155,7 @@ def test_request_without_an_object_is_permitted_where_the_expression_is_true(exp
 
 
 @given(expression=expressions)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 def test_nothing_is_loaded_where_no_object_could_be_permitted(expression: Any) -> None:
     """And whatever is loaded, some object could have been: ``objects`` stands for the best one."""
     loads: list[str] = []

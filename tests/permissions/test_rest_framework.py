@@ -315,7 +315,7 @@ class TestMethod:
     @pytest.mark.parametrize("permission", [None, IsAuthenticated, "auth.add_user", object])
     def test_what_is_not_drfs_is_refused(self, permission: Any) -> None:
         """It would not read the method."""
-        with pytest.raises(RouteSetupError, match="is no permission of DRF's"):
+        with pytest.raises(RouteSetupError, match="is no DRF permission"):
             guarded(RestFramework(permission))
 
 

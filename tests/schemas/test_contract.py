@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from routesock import run_in_thread, run_on_loop
@@ -137,7 +136,6 @@ def test_dump_gives_builtins(adapter: SchemaAdapter) -> None:
     assert type(adapter.dump(adapter.load(PAYLOAD))) is dict
 
 
-@hypothesis_settings(deadline=None)
 @given(payload=json_values)
 def test_any_json_is_loaded_or_refused(sample: Sample, adapter: SchemaAdapter, payload: Any) -> None:
     """Whatever JSON a client sends: a value, or a refusal with small errors that can be encoded. Nothing else."""
@@ -151,7 +149,6 @@ def test_any_json_is_loaded_or_refused(sample: Sample, adapter: SchemaAdapter, p
     assert len(encode(errors)) <= 3_000
 
 
-@hypothesis_settings(deadline=None)
 @given(fields=st.dictionaries(st.sampled_from([*PAYLOAD, "child"]), json_values))
 def test_any_json_in_the_fields_is_loaded_or_refused(sample: Sample, adapter: SchemaAdapter, fields: Any) -> None:
     """As above, one level down: every field takes or refuses every value."""

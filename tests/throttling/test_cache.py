@@ -1,4 +1,4 @@
-"""Counts in any other cache: places that only one call can have, and free again by the clock of the cache."""
+"""The throttle store for other caches: slots that one call can take, and that expire by the clock of the cache."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOCAL = "django.core.cache.backends.locmem.LocMemCache"
 
 
 class Watched(LocMemCache):
-    """What was asked of it; time as a test says."""
+    """A cache that records its calls and has the clock of a test."""
 
     asked: list[str] = []
     failing = False
@@ -52,7 +52,7 @@ class Watched(LocMemCache):
 
 @pytest.fixture(params=["local", "redis"])
 def store(request: pytest.FixtureRequest) -> Iterator[CacheStore]:
-    """In a cache that is local memory, and in one of Django's own client of Redis."""
+    """Stores in a local-memory cache and in Django's own Redis cache."""
     if request.param == "local":
         config = {"BACKEND": LOCAL, "LOCATION": "throttled"}
     else:
@@ -80,20 +80,20 @@ async def passes(store: CacheStore, *buckets: Bucket) -> bool:
 
 @pytest.mark.servers
 class TestCounting:
-    async def test_as_many_as_the_rate_says(self, store: CacheStore) -> None:
+    async def test_as_many_calls_as_the_rate_allows(self, store: CacheStore) -> None:
         """One after the other, and all at once."""
         one = window(5)
         assert [await passes(store, (one, "a", 1)) for _ in range(8)] == [True] * 5 + [False] * 3
         at_once = await asyncio.gather(*(passes(store, (one, "b", 1)) for _ in range(40)))
         assert sum(at_once) == 5
 
-    async def test_callers_and_windows_do_not_meet(self, store: CacheStore) -> None:
+    async def test_callers_and_windows_are_independent(self, store: CacheStore) -> None:
         one, other = window(1), window(1, name="other")
         taken = [await passes(store, (which, caller, 1)) for which in (one, other) for caller in "aabb"]
         assert taken == [True, False] * 4
 
     async def test_costs(self, store: CacheStore) -> None:
-        """So many places; and none for what is free."""
+        """A call takes as many slots as it costs."""
         one = window(5)
         assert [await passes(store, (one, "a", cost)) for cost in (3, 3, 2, 1, 0)] == [True, False, True, False, True]
 
@@ -106,13 +106,13 @@ class TestCounting:
         assert not await passes(store, (one, "a", 1))
 
     async def test_wait_is_at_most_the_period(self, store: CacheStore) -> None:
-        """And the second that a cache may take longer."""
+        """And the second that a cache may keep a key longer."""
         one = window(1, period=100)
         assert await store.take([(one, "a", 1)], 20, quotas=False) is ALLOWED
         assert 98 < (await store.take([(one, "a", 1)], 20, quotas=False)).wait <= 101
 
-    async def test_places_are_free_again(self, store: CacheStore) -> None:
-        """When the cache has forgotten who took them."""
+    async def test_slots_are_free_again(self, store: CacheStore) -> None:
+        """When their keys have expired."""
         one = window(1, period=0.5)
         assert await passes(store, (one, "a", 1))
         async with asyncio.timeout(20):
@@ -122,10 +122,8 @@ class TestCounting:
         assert refused > 0
 
 
-async def test_place_that_was_taken_longest_ago_is_tried(
-    watched: type[Watched], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By a clock that a test sets: each is free again a period after its own call."""
+async def test_oldest_slot_is_tried(watched: type[Watched], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each slot is free again a period after its own call."""
     clock = [0]
     monkeypatch.setattr(time, "time", lambda: clock[0])
     store, one = CacheStore("default"), window(2, period=9)
@@ -136,22 +134,22 @@ async def test_place_that_was_taken_longest_ago_is_tried(
     assert [second for second in range(25) if through[second]] == [0, 1, 10, 11, 20, 21]
 
 
-async def test_cursor_that_is_lost_lets_nobody_through(watched: type[Watched]) -> None:
-    """A cache may throw any key away; then calls may be refused that would fit."""
+async def test_lost_cursor_does_not_allow_more_calls(watched: type[Watched]) -> None:
+    """A cache may evict any key; then it may refuse calls that would fit."""
     store, one = CacheStore("default"), window(3)
     assert [await passes(store, (one, "a", 1)) for _ in range(2)] == [True, True]
     caches["default"].delete(next(iter(key for key in caches["default"]._cache if "cursor" in key)).split(":", 2)[2])
     assert sum([await passes(store, (one, "a", 1)) for _ in range(10)]) <= 1
 
 
-async def test_places_last_whole_seconds(watched: type[Watched]) -> None:
-    """One more than the period, since memcached may let them go that much early."""
+async def test_slots_expire_after_whole_seconds(watched: type[Watched]) -> None:
+    """One second later than the period, since memcached may drop them up to a second early."""
     await passes(CacheStore("default"), (window(1, period=2.5), "a", 1))
     assert [asked for asked in watched.asked if asked.startswith("add")][-1] == "add 4"
 
 
-async def test_keys_say_nothing_of_a_client(watched: type[Watched]) -> None:
-    """And memcached takes them: no spaces, and less than 250 characters."""
+async def test_keys_do_not_contain_text_of_clients(watched: type[Watched]) -> None:
+    """They are valid for memcached: no spaces, and less than 250 characters."""
     await passes(CacheStore("default"), (window(1), "ip:203.0.113.7 \n" * 100, 1))
     for key in caches["default"]._cache:
         assert "203" not in key
@@ -161,18 +159,18 @@ async def test_keys_say_nothing_of_a_client(watched: type[Watched]) -> None:
 
 class TestOutage:
     async def test_error_of_the_cache(self, watched: type[Watched]) -> None:
-        """Whatever its client raises."""
+        """Any exception of its client becomes a ``StoreError``."""
         watched.failing = True
         with pytest.raises(StoreError, match="ConnectionError: no cache today"):
             await CacheStore("default").take([(window(1), "a", 1)], 20, quotas=False)
 
-    async def test_cache_that_keeps_nothing_lets_everything_through(self) -> None:
-        """A system check says so."""
+    async def test_dummy_cache_allows_every_call(self) -> None:
+        """A system check reports it."""
         with override_settings(CACHES={"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}):
             assert all([await passes(CacheStore("default"), (window(1), "a", 1)) for _ in range(3)])
 
-    async def test_hung_cache_holds_up_neither_the_loop_nor_the_orm(self, watched: type[Watched]) -> None:
-        """It has threads of its own."""
+    async def test_hung_cache_blocks_neither_the_loop_nor_the_orm(self, watched: type[Watched]) -> None:
+        """It is called in separate threads."""
         watched.hung = threading.Event()
         waiting = asyncio.create_task(CacheStore("default").take([(window(1), "a", 1)], 0.2, quotas=False))
         await until(lambda: watched.asked)
@@ -184,12 +182,12 @@ class TestOutage:
 
 
 @pytest.mark.parametrize("backend", [LocMemCache, RedisCache, PyMemcacheCache, Watched])
-def test_backends_that_count_in_one_operation(backend: type) -> None:
+def test_backends_with_an_atomic_incr(backend: type) -> None:
     assert is_atomic(backend)
 
 
 @pytest.mark.parametrize("backend", ["db.DatabaseCache", "dummy.DummyCache", "filebased.FileBasedCache"])
-def test_backends_that_do_not(backend: str) -> None:
+def test_backends_without_an_atomic_incr(backend: str) -> None:
     """Their ``incr()`` is a ``get()`` and a ``set()``."""
     assert not is_atomic(import_string(f"django.core.cache.backends.{backend}"))
 

@@ -1,4 +1,4 @@
-"""Counts in the process: compared with a plain list of calls, bounded, and right across threads."""
+"""The memory store: compared with a list of all calls, bounded, and shared by threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECOND = 1_000_000
 
 
 class Clock:
-    """Microseconds, which only a test moves; the store reads nanoseconds."""
+    """The clock in microseconds; only a test advances it. The store reads nanoseconds."""
 
     def __init__(self) -> None:
         self.now = 5
@@ -45,8 +45,8 @@ calls = st.lists(st.tuples(pauses, st.integers(1, 5), st.sampled_from("abc")), m
 
 
 @given(few, calls)
-def test_a_call_passes_if_and_only_if_there_is_room(limit: int, calls: Sequence[tuple[int, int, str]]) -> None:
-    """At most N in any period, and no call is refused that fits, to the microsecond."""
+def test_a_call_is_allowed_if_and_only_if_it_fits(limit: int, calls: Sequence[tuple[int, int, str]]) -> None:
+    """There are at most N calls in any period, and a call that fits is allowed, to the microsecond."""
     one = window(limit)
     store, models = Store(), {caller: Model(one) for caller in "abc"}
     for pause, cost, caller in calls:
@@ -59,10 +59,8 @@ def test_a_call_passes_if_and_only_if_there_is_room(limit: int, calls: Sequence[
 
 
 @given(many, st.lists(st.tuples(pauses, st.integers(1, MAX_TIMES)), max_size=300))
-def test_large_windows_let_never_more_through_and_places_return_a_little_later(
-    limit: int, calls: Sequence[tuple[int, int]]
-) -> None:
-    """At most N in any period; what fits a hundredth of the period later passes."""
+def test_large_windows_never_allow_more_and_round_up(limit: int, calls: Sequence[tuple[int, int]]) -> None:
+    """There are at most N calls in any period; a call that fits a hundredth of the period later is allowed."""
     one = window(limit)
     store, model = Store(), Model(one)
     for pause, cost in calls:
@@ -77,7 +75,7 @@ def test_large_windows_let_never_more_through_and_places_return_a_little_later(
 
 
 @given(few | many, calls)
-def test_wait_is_the_time_after_which_the_same_call_passes(limit: int, calls: Sequence[tuple[int, int, str]]) -> None:
+def test_same_call_is_allowed_after_the_wait(limit: int, calls: Sequence[tuple[int, int, str]]) -> None:
     """And not a microsecond before."""
     one = window(limit)
     store = Store()
@@ -94,8 +92,8 @@ def test_wait_is_the_time_after_which_the_same_call_passes(limit: int, calls: Se
 
 
 @pytest.mark.parametrize("limit", [2, 200])
-def test_place_is_free_again_to_the_microsecond(limit: int) -> None:
-    """When the refusal said, and not before."""
+def test_calls_expire_to_the_microsecond(limit: int) -> None:
+    """Exactly after the time in the refusal."""
     one = window(limit)
     store = Store()
     store.clock.now = one.period + 1
@@ -110,7 +108,7 @@ def test_place_is_free_again_to_the_microsecond(limit: int) -> None:
 
 @given(st.lists(st.tuples(pauses, st.integers(0, 3), st.integers(0, 3)), max_size=100))
 def test_of_several_windows_a_call_takes_from_all_or_none(calls: Sequence[tuple[int, int, int]]) -> None:
-    """A refusal of the one costs nothing in the other."""
+    """A refusal by one window takes nothing from the other."""
     first, second = window(5, name="first"), window(7, period=PERIOD * 1.5, name="second")
     store, models = Store(), (Model(first), Model(second))
     for pause, *costs in calls:
@@ -124,8 +122,8 @@ def test_of_several_windows_a_call_takes_from_all_or_none(calls: Sequence[tuple[
                 model.add(now, cost)
 
 
-def test_what_is_left_is_told_where_it_is_asked_for_or_refused() -> None:
-    """Remaining calls, and the microseconds until there is one more."""
+def test_quotas_are_returned_on_request_and_with_a_refusal() -> None:
+    """They have the remaining calls and the microseconds until there is one more."""
     one, other = window(3), window(500, name="other")
     store = Store()
     assert store.call((one, "a", 2)) is ALLOWED
@@ -139,15 +137,15 @@ def test_what_is_left_is_told_where_it_is_asked_for_or_refused() -> None:
     assert store.call((one, "b", 0), quotas=True) == Decision(0, [Quota(3, 0)])
 
 
-def test_callers_and_windows_do_not_meet() -> None:
+def test_callers_and_windows_are_independent() -> None:
     """Each caller has all of each window."""
     one, other = window(1), window(1, name="other")
     store = Store()
     assert [store.passes(which, caller) for which in (one, other) for caller in "aabb"] == [True, False] * 4
 
 
-def test_a_call_that_costs_nothing_always_passes_and_leaves_no_trace() -> None:
-    """Even where nothing is left."""
+def test_a_call_without_cost_is_always_allowed_and_not_recorded() -> None:
+    """Even if there are no calls left."""
     one = window(1)
     store = Store()
     assert store.passes(one, "new", cost=0)
@@ -158,8 +156,8 @@ def test_a_call_that_costs_nothing_always_passes_and_leaves_no_trace() -> None:
 
 
 class TestBound:
-    def test_one_that_says_something_is_never_dropped(self) -> None:
-        """Not for a newcomer either, who has to be decided otherwise."""
+    def test_unexpired_log_is_never_dropped(self) -> None:
+        """Not even for a new caller, whose call fails instead."""
         one = window(1)
         store = Store(max_logs=3)
         assert all(store.passes(one, caller) for caller in "abc")
@@ -168,8 +166,8 @@ class TestBound:
         assert not any(store.passes(one, caller) for caller in "abc")
         assert len(store) == 3
 
-    def test_call_for_which_there_is_no_room_takes_nothing(self) -> None:
-        """Of no window."""
+    def test_call_that_fails_in_a_full_store_takes_nothing(self) -> None:
+        """From no window."""
         one, other = window(5), window(5, name="other")
         store = Store(max_logs=2)
         assert store.call((one, "a", 1), (other, "a", 1)) is ALLOWED
@@ -177,8 +175,8 @@ class TestBound:
             store.call((one, "a", 1), (other, "b", 1))
         assert store.call((one, "a", 0), quotas=True).quotas[0].remaining == 4
 
-    def test_the_first_that_says_nothing_any_more_makes_room(self) -> None:
-        """At the very moment, and in whichever window."""
+    def test_first_expired_log_makes_room(self) -> None:
+        """As soon as it expires, in any window."""
         short, long = window(1, period=10, name="short"), window(1, period=1000, name="long")
         store = Store(max_logs=2)
         assert store.passes(long)
@@ -191,8 +189,8 @@ class TestBound:
         assert not store.passes(long)
         assert len(store) == 2
 
-    def test_call_that_was_let_through_moves_its_caller_back(self) -> None:
-        """Who called last is the last to be forgotten, whoever came first."""
+    def test_allowed_call_moves_its_caller_to_the_end(self) -> None:
+        """The caller of the last call is dropped last."""
         one = window(5)
         store = Store(max_logs=2)
         for caller in "aba":
@@ -203,10 +201,10 @@ class TestBound:
         assert [store.call((one, caller, 0), quotas=True).quotas[0].remaining for caller in "abc"] == [4, 5, 4]
 
     @given(st.lists(st.tuples(pauses, st.integers(0, 9), st.booleans()), max_size=200))
-    def test_count_of_logs_is_right_and_room_is_refused_only_where_there_is_none(
+    def test_number_of_logs_is_right_and_the_store_fails_only_if_it_is_full(
         self, calls: Sequence[tuple[int, int, bool]]
     ) -> None:
-        """Whatever comes and goes."""
+        """For all sequences of calls."""
         windows = window(2, name="short", period=PERIOD / 4), window(3)
         store = Store(max_logs=6)
         models = {(one.key, caller): Model(one) for one in windows for caller in range(10)}
@@ -223,8 +221,8 @@ class TestBound:
                 assert (one.key, caller) not in talking
             assert len(store) == sum(map(len, store._windows.values())) <= 6
 
-    def test_old_logs_do_not_pile_up(self) -> None:
-        """Each new caller takes two of them away, so there are never many more than are in use."""
+    def test_expired_logs_do_not_accumulate(self) -> None:
+        """Each new log drops two of them."""
         one = window(1, period=10)
         store = Store()
         most = 0
@@ -236,7 +234,7 @@ class TestBound:
 
 
 def test_clear_forgets_every_call() -> None:
-    """For tests of users' own."""
+    """For ``forget_throttles()``."""
     one = window(1)
     store = Store()
     assert [store.passes(one) for _ in range(2)] == [True, False]
@@ -245,7 +243,7 @@ def test_clear_forgets_every_call() -> None:
     assert [store.passes(one) for _ in range(2)] == [True, False]
 
 
-def test_threads_together_get_what_there_is() -> None:
+def test_threads_share_the_limit() -> None:
     """Event loops in several threads share the store of their process."""
     store = MemoryStore()
     one = window(500)

@@ -24,7 +24,7 @@ OF_THE_TEST = "{ARGV[#ARGV - 1], ARGV[#ARGV]}"
 BEGINNING = 1_700_000_000 * MICROSECONDS
 """As long after 1970 as a server's clock is."""
 
-on_one_server = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+on_one_server = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class Script:

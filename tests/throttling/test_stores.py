@@ -1,4 +1,4 @@
-"""Which store counts, and what is said when it cannot."""
+"""The choice of the throttle store, and the log of its outages."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ LOCAL = "django.core.cache.backends.locmem.LocMemCache"
 
 
 class Derived(LocMemCache):
-    """A project's own."""
+    """A subclass in a project."""
 
 
 class Files:
-    """No cache at all."""
+    """A cache that cannot be created."""
 
     def __init__(self, *args: Any) -> None:
         raise OSError("the disk is gone")
@@ -45,8 +45,8 @@ async def store() -> Any:
 
 class TestChoice:
     @pytest.mark.parametrize("backend", [LOCAL, f"{__name__}.Derived"])
-    async def test_local_memory_is_the_process(self, backend: str) -> None:
-        """And what derives from it."""
+    async def test_local_memory_cache(self, backend: str) -> None:
+        """And subclasses of it."""
         with caches(backend):
             assert isinstance(await store(), MemoryStore)
 
@@ -55,12 +55,12 @@ class TestChoice:
             assert isinstance(await store(), CacheStore)
 
     async def test_store_is_kept(self) -> None:
-        """One for all sockets of a loop."""
+        """All sockets of an event loop share one."""
         with caches():
             assert await get_store("default") is await get_store("default")
 
-    async def test_caches_of_one_place_are_one(self) -> None:
-        """As their data is."""
+    async def test_caches_with_the_same_location_share_a_store(self) -> None:
+        """They share their data too."""
         with caches(location="a"):
             first = await store()
         with caches(location="b"):
@@ -68,7 +68,7 @@ class TestChoice:
         with caches(location="a"):
             assert await store() is first
 
-    def test_loops_share_what_is_counted_in_the_process(self) -> None:
+    def test_event_loops_share_the_memory_store(self) -> None:
         """They may run in several threads."""
         with caches(location="shared"):
             assert asyncio.run(store()) is asyncio.run(store())
@@ -81,13 +81,13 @@ class TestChoice:
         assert sum(loop.is_closed() for loop in stores._openings) <= 1
 
     async def test_cache_that_does_not_exist(self) -> None:
-        """An error for who asks, each time."""
+        """Every call raises."""
         for _ in range(2):
             with pytest.raises(InvalidCacheBackendError):
                 await get_store("nowhere")
 
     async def test_cache_that_cannot_be_opened_is_tried_again(self) -> None:
-        """By who asks next."""
+        """The next call opens it again."""
         with caches(f"{__name__}.Files"):
             for _ in range(2):
                 with pytest.raises(OSError, match="the disk is gone"):
@@ -95,8 +95,8 @@ class TestChoice:
         with caches():
             assert isinstance(await store(), MemoryStore)
 
-    async def test_sockets_that_ask_at_once_get_the_same(self) -> None:
-        """Although the first of them leaves."""
+    async def test_concurrent_calls_get_the_same_store(self) -> None:
+        """Even if the first of them is cancelled."""
         with caches(f"{__name__}.Derived", "slow"):
             tasks = [asyncio.create_task(get_store("default")) for _ in range(3)]
             await asyncio.sleep(0)
@@ -106,8 +106,8 @@ class TestChoice:
                 await tasks[0]
 
 
-async def test_forgetting_is_for_tests() -> None:
-    """What was counted in the process is gone; nobody has to wait for a minute."""
+async def test_forget_throttles() -> None:
+    """It clears all counts in the process."""
     with caches():
         memory = await store()
         assert memory.decide([(window(1), "a", 1)], False).wait == 0
@@ -128,7 +128,7 @@ class Never:
 class TestOutage:
     @pytest.fixture
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-        """Seconds, which only the test changes."""
+        """The monotonic clock, in seconds; only the test advances it."""
         now = [1000.0]
         monkeypatch.setattr(stores, "time", SimpleNamespace(monotonic=lambda: now[0]))
         return now
@@ -136,10 +136,10 @@ class TestOutage:
     def texts(self, caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
         return [(record.levelno, record.getMessage()) for record in caplog.records]
 
-    def test_is_logged_at_its_beginning_and_now_and_then(
+    def test_outage_is_logged_when_it_begins_and_every_interval(
         self, clock: list[float], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Not at each of ten thousand calls."""
+        """But not for each call."""
         monitored = MonitoredStore(Never())
         warning = (logging.WARNING, "Throttles cannot be checked, so calls are allowed: down")
         for _ in range(3):
@@ -152,8 +152,8 @@ class TestOutage:
         monitored.record_failure(StoreError("down"), fail_closed=False)
         assert self.texts(caplog) == [warning] * 2
 
-    def test_end_is_logged_and_the_next_one_too(self, clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
-        """Each burst by itself."""
+    def test_end_of_an_outage_is_logged(self, clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+        """The next outage is logged again."""
         caplog.set_level(logging.INFO, "routesock.throttle")
         monitored = MonitoredStore(Never())
         monitored.record_failure(StoreError("down"), fail_closed=True)
@@ -167,10 +167,10 @@ class TestOutage:
             (logging.WARNING, "Throttles cannot be checked, so calls are refused: slow"),
         ]
 
-    def test_store_that_fails_some_callers_only_is_one_outage(
+    def test_store_that_fails_for_some_callers_is_one_outage(
         self, clock: list[float], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """One of several servers may be down: not every second call is worth a line."""
+        """One of several servers may be down."""
         monitored = MonitoredStore(Never())
         for _ in range(50):
             monitored.record_failure(StoreError("down"), fail_closed=True)

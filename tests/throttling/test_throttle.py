@@ -1,4 +1,4 @@
-"""What a Throttle may be, and which rates it means."""
+"""Throttle: valid and invalid options, and the rates that they mean."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from routesock import RouteSetupError, Throttle
 from routesock.throttling.base import MAX_TIMES, Rate, Window, digest
 
 
-def whoever(request: Any) -> str:
-    return "whoever"
+def by_tenant(request: Any) -> str:
+    return "tenant"
 
 
 @pytest.mark.parametrize(
@@ -35,27 +35,27 @@ def whoever(request: Any) -> str:
     ],
     ids=repr,
 )
-def test_option_that_makes_no_sense_is_refused(options: dict[str, Any], wrong: str) -> None:
-    """With the value, where it is written."""
+def test_invalid_option_is_an_error(options: dict[str, Any], wrong: str) -> None:
+    """The message has the value."""
     with pytest.raises(RouteSetupError, match=wrong):
         Throttle("30/min", **options)
 
 
-def test_wrong_rate_is_refused() -> None:
+def test_invalid_rate_is_an_error() -> None:
     with pytest.raises(RouteSetupError, match="30/mi"):
         Throttle("30/mi")
 
 
 def test_options_are_named() -> None:
-    """Nobody has to guess what a second value means."""
+    """A second positional value would be ambiguous."""
     with pytest.raises(TypeError):
         Throttle("30/min", "ip")  # type: ignore[misc]
 
 
 def test_throttle_is_a_value() -> None:
     """One object may serve many routes: nothing changes it."""
-    throttle = Throttle("30/min", scope=whoever, burst=5, cost=2)
-    assert throttle == Throttle("30/min", scope=whoever, burst=5, cost=2)
+    throttle = Throttle("30/min", scope=by_tenant, burst=5, cost=2)
+    assert throttle == Throttle("30/min", scope=by_tenant, burst=5, cost=2)
     with pytest.raises(dataclasses.FrozenInstanceError):
         throttle.rate = "1/s"  # type: ignore[misc]
 
@@ -65,7 +65,7 @@ def test_throttle_is_a_value() -> None:
     [
         (Throttle("30/min"), [("30/min", Rate(30, 60))]),
         (Throttle("30/min", scope="ip"), [("30/min ip", Rate(30, 60))]),
-        (Throttle("30/min", scope=whoever), [("30/min own", Rate(30, 60))]),
+        (Throttle("30/min", scope=by_tenant), [("30/min own", Rate(30, 60))]),
         (Throttle("30/min", burst=30), [("30/min", Rate(30, 60))]),
         (Throttle("30/min", burst=5), [("30/min", Rate(30, 60)), ("30/min burst", Rate(5, 10))]),
         (Throttle("3/s", burst=1), [("3/s", Rate(3, 1)), ("3/s burst", Rate(1, 1 / 3))]),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Collection, Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator
 from enum import Enum
+from itertools import count
 from types import coroutine
 from typing import Any, Final
 
 from ..._wire.frames import OURS
-from ..._wire.messages import Request
 from ...exceptions import RoutesockError
 from ..dispatch import Dispatcher
 from ..state import SocketState
@@ -42,28 +42,17 @@ _ENDED: Final = object()
 class JobQueue:
     """Runs the jobs of one socket: in order, at most one at a time, and requests of parallel routes beside that.
 
-    Args:
-        parallel_routes: The names of the parallel routes.
-        concurrency: How many of their requests may run at a time.
+    ``concurrency`` is how many of the latter may run at a time.
     """
 
     __slots__ = (
-        "_busy", "_concurrency", "_dispatcher", "_parallel", "_parallel_routes", "_queue", "_reader", "_state",
-        "_tasks", "current",
+        "_busy", "_concurrency", "_dispatcher", "_parallel", "_queue", "_reader", "_state", "_tasks", "current",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        state: SocketState,
-        tasks: Tasks,
-        parallel_routes: Collection[str],
-        concurrency: int,
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, state: SocketState, tasks: Tasks, concurrency: int) -> None:
         self._dispatcher = dispatcher
         self._state = state
         self._tasks = tasks
-        self._parallel_routes = parallel_routes
         self._concurrency = concurrency
         self._parallel: ParallelQueue | None = None  # most sockets never need one
         self._queue: deque[Job] | None = None
@@ -71,6 +60,12 @@ class JobQueue:
         self._busy = False
         self.current: Job | None = None
         """The job that runs in the order."""
+
+    def submit_parallel(self, job: Job) -> Awaitable[Submitted]:
+        """Run or queue a request of a parallel route."""
+        if self._parallel is None:
+            self._parallel = ParallelQueue(self._dispatcher, self._state, self._tasks, self._concurrency)
+        return self._parallel.submit(job)
 
     async def submit(self, job: Job) -> Submitted:
         """Run ``job`` in this task if no other runs, else queue it.
@@ -81,13 +76,11 @@ class JobQueue:
         return READ_ON if rest is None else await rest
 
     def begin(self, job: Job) -> Awaitable[Submitted] | None:
-        """Submit ``job``, and run it up to where it first waits.
+        """Submit ``job`` as :meth:`submit` does, and run it up to where it first waits.
 
         Returns ``None`` if it has ended, as most jobs do without waiting: read on. Otherwise await the result at once,
         which runs the rest.
         """
-        if self._parallel_routes and type(job.decision) is Request and job.decision.route in self._parallel_routes:
-            return self._submit_parallel(job)
         state = self._state
         if self._busy or not state.may_dispatch:
             return self._submit_later(job)
@@ -97,12 +90,13 @@ class JobQueue:
         steps = self._dispatcher.run(job)
         future = next(steps.__await__(), _ENDED)  # unlike steps.send(None) it raises nothing at the end
         if future is not _ENDED:
-            return self._run_rest(job, steps, future)
+            return self._run(job, steps, future)
         state.current_task = self.current = self._reader = None
         return None
 
     async def _submit_later(self, job: Job) -> Submitted:
-        while self._busy and self._state.may_dispatch:
+        state = self._state
+        while self._busy and state.may_dispatch:
             if job.enqueue(self):
                 if self._queue is None:
                     self._queue = deque()
@@ -111,24 +105,9 @@ class JobQueue:
                 return READ_ON
             if not await job.source.wait_for_slot(refusable=type(job.decision) in OURS):
                 return NO_SLOT
-        if not self._state.may_dispatch:  # before the job came, or while it waited for a slot
+        if not state.may_dispatch:  # before the job came, or while it waited for a slot
             return NO_SLOT
         return await self.submit(job)
-
-    async def _run_rest(self, job: Job, steps: Coroutine[Any, Any, None], future: Any) -> Submitted:
-        """Run the rest of ``job``, and what is queued behind it meanwhile."""
-        await self._step(steps, future)
-        self._state.current_task = self.current = None
-        self._state.job_done()
-        await self._run_queued(job.task)
-        self._busy = False
-        reader, self._reader = self._reader, None
-        return READ_ON if reader is not None else HANDED_OVER
-
-    def _submit_parallel(self, job: Job) -> Awaitable[Submitted]:
-        if self._parallel is None:
-            self._parallel = ParallelQueue(self._dispatcher, self._state, self._tasks, self._concurrency)
-        return self._parallel.submit(job)
 
     def remove(self, job: Job) -> None:
         """Take a queued job out."""
@@ -173,44 +152,43 @@ class JobQueue:
 
     # Running them in order
 
-    async def _run_queued(self, task: asyncio.Task[Any]) -> None:
-        # The queue stays busy when others have a turn: a frame that is read meanwhile is queued behind.
-        done = 0
-        while self._queue:
-            job = self._queue.popleft()
+    @coroutine
+    def _run(self, job: Job, steps: Coroutine[Any, Any, None], future: Any) -> Generator[Any, Any, Submitted]:
+        """Run the rest of ``job``, which waits for ``future``, and then what was queued behind it.
+
+        Each runs from its first step to its last in the current task, so ``asyncio.timeout``, task groups and
+        cancellation work inside it as they do everywhere.
+        """
+        state, task = self._state, job.task
+        for number in count():
+            watching = True
+            try:
+                while future is not _ENDED:
+                    if watching and self._suspended():
+                        watching = False
+                    try:
+                        yield future
+                    except BaseException as exc:  # a cancellation, or the generator's close: both belong to the job
+                        future = steps.throw(exc)
+                    else:
+                        future = steps.send(None)
+            except StopIteration:
+                pass
+            state.current_task = self.current = None
+            state.job_done()
+            # The queue stays busy when others have a turn: a frame that is read meanwhile is queued behind.
+            if number and number % FAIR_SHARE == 0:
+                yield from self._let_others_run(task).__await__()
+            if not self._queue:
+                break
+            job = self.current = self._queue.popleft()
             job.dequeue()
-            job.task = task
-            self.current = job
-            self._state.current_task = task
+            job.task = state.current_task = task
             steps = self._dispatcher.run(job)
             future = next(steps.__await__(), _ENDED)
-            if future is not _ENDED:
-                await self._step(steps, future)
-            self._state.current_task = self.current = None
-            self._state.job_done()
-            done += 1
-            if done % FAIR_SHARE == 0:
-                await self._let_others_run(task)
-
-    @coroutine
-    def _step(self, steps: Coroutine[Any, Any, None], future: Any) -> Generator[Any, Any, None]:
-        """Run the current job, which waits for ``future``, to its end in the current task.
-
-        So ``asyncio.timeout``, task groups and cancellation work inside it as they do everywhere.
-        """
-        watching = True
-        try:
-            while True:
-                if watching and self._suspended():
-                    watching = False
-                try:
-                    yield future
-                except BaseException as exc:  # a cancellation, or the generator's close: both belong to the job
-                    future = steps.throw(exc)
-                else:
-                    future = steps.send(None)
-        except StopIteration:
-            return
+        self._busy = False
+        reader, self._reader = self._reader, None
+        return READ_ON if reader is not None else HANDED_OVER
 
     def _suspended(self) -> bool:
         """Called when the current job suspends. Returns ``True`` if it need not be called again for this job."""

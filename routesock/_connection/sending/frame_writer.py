@@ -33,6 +33,10 @@ MAX_ERROR_REPLY: Final = 4096
 """Bytes of an error reply, whatever the client sent."""
 
 
+async def _nothing() -> None:
+    """Do nothing."""
+
+
 def is_plain(compiled: ConsumerPlan) -> bool:
     """Whether no method of the class itself sees what is sent."""
     return not (compiled.encode or compiled.send or compiled.send_json)
@@ -89,21 +93,20 @@ class FrameWriter:
         """As :meth:`SendQueue.may_drop_push`."""
         return self._queue.may_drop_push()
 
-    async def reply(self, request: Request, reply: Reply, kind: FrameKind) -> None:
+    def reply(self, request: Request, reply: Reply, kind: FrameKind) -> Coroutine[Any, Any, None]:
         """Answer ``request``, unless it is a notification that succeeded."""
         status = reply.status
-        try:
-            if request.id is not None or status >= 400:
-                payload = None if status == 204 else reply.payload
-                await self.write(self._dialect.reply(request.route, request.id, status, payload, reply.headers), kind)
+        if not self.is_plain or status >= 400 or request_finished.receivers or _is_logged(INFO):
+            return self._reply_and_finish(request, reply, kind)
+        if request.id is None:
+            return _nothing()
+        try:  # as nearly always: encode here, and leave only the sending to a coroutine
+            payload = None if status == 204 else reply.payload
+            frame = self._dialect.reply(request.route, request.id, status, payload, reply.headers)
+            text = encoded(frame, self._max_bytes)
         except Exception as exc:
-            status = 500
-            if hasattr(request, "_undo"):  # for the client it has failed
-                await request._undo()
-            await self._fail(exc, request.route, request.id, kind, request)
-        finally:
-            if status >= 400 or request_finished.receivers or _is_logged(INFO):
-                self._finished(request, status)
+            return self._fail_reply(exc, request, kind)
+        return self._queue.write({"type": "websocket.send", "text": text}, kind, self._log_not_sent)
 
     async def item(self, request: Request, payload: Any) -> None:
         """Send one item of a stream. Raises what encoding raises."""
@@ -163,6 +166,27 @@ class FrameWriter:
             await self.write(self._dialect.push("PING", None))
         except Exception as exc:
             instrumentation.internal_error(exc, "A PING", self._consumer)
+
+    async def _reply_and_finish(self, request: Request, reply: Reply, kind: FrameKind) -> None:
+        status = reply.status
+        try:
+            if request.id is not None or status >= 400:
+                payload = None if status == 204 else reply.payload
+                await self.write(self._dialect.reply(request.route, request.id, status, payload, reply.headers), kind)
+        except Exception as exc:
+            await self._fail_reply(exc, request, kind)
+        finally:  # of several calls for one request the first counts
+            if status >= 400 or request_finished.receivers or _is_logged(INFO):
+                self._finished(request, status)
+
+    async def _fail_reply(self, exc: Exception, request: Request, kind: FrameKind) -> None:
+        """Answer 500 in place of a reply that could not be encoded."""
+        try:
+            if hasattr(request, "_undo"):  # for the client it has failed
+                await request._undo()
+            await self._fail(exc, request.route, request.id, kind, request)
+        finally:
+            self._finished(request, 500)
 
     def _finished(self, request: Request, status: int) -> None:
         instrumentation.finished(request, None if self._state.is_closing else status)

@@ -312,7 +312,7 @@ def _logged_in(user: Any, request: Any, **kwargs: Any) -> None:
 @_never_raises
 def _logged_out(user: Any, request: Any, **kwargs: Any) -> None:
     name = None if user is None else name_of(user)
-    if name is None:
+    if user is None or name is None:
         return
     session = getattr(request, "session", None)
     ended = None if session is None else digest_of(session)

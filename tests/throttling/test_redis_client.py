@@ -1,4 +1,4 @@
-"""One connection for all callers of a loop: what it does with a server that is not Redis at its best."""
+"""The pipelined Redis client: replies, broken connections, timeouts and reconnects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Behaviour = Callable[["FakeRedis", asyncio.StreamReader, asyncio.StreamWriter], 
 
 
 class FakeRedis:
-    """Answers what redis-py says first on each connection; then does as it is told."""
+    """A server that answers the handshake of redis-py, and then behaves as the test wants."""
 
     def __init__(self, behaves: Behaviour) -> None:
         self.behaves = behaves
@@ -43,7 +43,7 @@ class FakeRedis:
             writer.close()
 
     async def command(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> list[bytes]:
-        """The next command that is not about the connection itself."""
+        """Read the next command other than ``CLIENT``."""
         while True:
             count = int((await reader.readuntil(b"\r\n"))[1:])
             words = []
@@ -107,16 +107,16 @@ async def talkative(redis: FakeRedis, reader: asyncio.StreamReader, writer: asyn
     await reader.read()
 
 
-class TestAnswers:
-    async def test_each_caller_has_its_own(self) -> None:
-        """In whatever order they ask."""
+class TestReplies:
+    async def test_each_command_gets_its_own_reply(self) -> None:
+        """All commands are pipelined over one connection."""
         async with fake(echo) as (redis, client):
             answers = await asyncio.gather(*(client.execute("ECHO", number) for number in range(100)))
         assert answers == [b"%d" % number for number in range(100)]
         assert redis.connections == 1
 
-    async def test_caller_that_leaves_disturbs_nobody(self) -> None:
-        """Its answer is read, and thrown away."""
+    async def test_cancelled_command_does_not_affect_others(self) -> None:
+        """Its reply is read and discarded."""
         async with fake(echo) as (redis, client):
             tasks = [asyncio.create_task(client.execute("ECHO", number)) for number in range(10)]
             await asyncio.sleep(0)
@@ -127,8 +127,8 @@ class TestAnswers:
             assert await client.execute("ECHO", "later") == b"later"
         assert redis.connections == 1
 
-    async def test_error_is_its_callers_alone(self) -> None:
-        """The connection goes on."""
+    async def test_error_reply_fails_one_command_only(self) -> None:
+        """The connection stays open."""
 
         async def sometimes(redis: FakeRedis, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while True:
@@ -142,10 +142,10 @@ class TestAnswers:
         assert redis.connections == 1
 
 
-class TestBreaks:
+class TestFailures:
     @pytest.mark.parametrize("behaves", [leaving, babbling])
     async def test_connection_that_breaks_is_replaced(self, behaves: Behaviour) -> None:
-        """Everybody who waited is told, and who asks next has another one."""
+        """All pending commands fail, and the next command opens a new connection."""
         async with fake(behaves) as (redis, client):
             first = await asyncio.gather(client.execute("a"), client.execute("b"), return_exceptions=True)
             assert all(isinstance(answer, Exception) for answer in first)
@@ -153,8 +153,8 @@ class TestBreaks:
             assert await client.execute("ECHO", "again") == b"again"
         assert redis.connections == 2
 
-    async def test_answer_that_nobody_asked_for_ends_the_connection(self) -> None:
-        """Or the next caller would take it for its own."""
+    async def test_unexpected_reply_closes_the_connection(self) -> None:
+        """It would otherwise be taken as the reply to the next command."""
         async with fake(talkative) as (redis, client):
             assert await client.execute("a") == 1
             await asyncio.sleep(0.05)
@@ -162,8 +162,8 @@ class TestBreaks:
             assert await client.execute("ECHO", "own") == b"own"
         assert redis.connections == 2
 
-    async def test_given_up_connection_is_not_used_again(self) -> None:
-        """Who still waits is told at once."""
+    async def test_disconnected_connection_is_not_used_again(self) -> None:
+        """Pending commands fail at once."""
         async with fake(silent) as (redis, client):
             waiting = asyncio.create_task(client.execute("a"))
             await until(lambda: bool(redis.asked))
@@ -173,8 +173,8 @@ class TestBreaks:
             redis.behaves = echo
             assert await client.execute("ECHO", "again") == b"again"
 
-    async def test_connection_that_cannot_be_made_says_so_to_all(self) -> None:
-        """And is tried again by who asks next, not in the background."""
+    async def test_failure_to_connect_fails_all_waiting_commands(self) -> None:
+        """The next command tries again; there are no attempts in the background."""
         tries = 0
 
         async def refuse() -> Connection:
@@ -191,8 +191,8 @@ class TestBreaks:
             await client.execute("c")
         assert tries == 2
 
-    async def test_failure_that_nobody_waits_for_is_not_logged(self, caplog: pytest.LogCaptureFixture) -> None:
-        """asyncio would call it an exception that was never retrieved."""
+    async def test_failure_to_connect_after_cancellation_is_not_logged(self, caplog: pytest.LogCaptureFixture) -> None:
+        """asyncio would log an exception that was never retrieved."""
 
         async def refuse() -> Connection:
             await asyncio.sleep(0.01)
@@ -204,8 +204,8 @@ class TestBreaks:
         await asyncio.sleep(0.05)
         assert caplog.records == []
 
-    async def test_command_that_cannot_be_sent_leaves_no_answer_behind(self, caplog: pytest.LogCaptureFixture) -> None:
-        """Nobody waits for one, so nothing may be said of it either."""
+    async def test_command_that_cannot_be_sent_leaves_no_pending_reply(self, caplog: pytest.LogCaptureFixture) -> None:
+        """asyncio would log the exception of a future that nothing awaits."""
 
         class Broken:
             is_connected = True
@@ -233,15 +233,15 @@ class TestBreaks:
         gc.collect()
         assert caplog.records == []
 
-    async def test_connecting_has_a_time_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Longer than who asks waits, and not for ever."""
+    async def test_connecting_has_its_own_timeout(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is longer than the timeout of a call."""
         monkeypatch.setattr(redis, "CONNECT_TIMEOUT", 0.01)
         with pytest.raises(TimeoutError):
             await PipelinedClient(asyncio.Event().wait).execute("a")  # type: ignore[arg-type]
 
 
 class TestStore:
-    """How a store uses its client."""
+    """How the Redis store uses its client."""
 
     def store(self, client: PipelinedClient) -> RedisStore:
         return RedisStore("shop", {"": client}, lambda key: "")
@@ -250,15 +250,15 @@ class TestStore:
     def buckets(self) -> list[Any]:
         return [(window(5), "a", 1)]
 
-    async def test_failure_is_one_attempt_and_one_more(self, buckets: list[Any]) -> None:
+    async def test_failed_command_is_retried_once(self, buckets: list[Any]) -> None:
         """The connection may have been idle while the server restarted; redis-py itself would try ten times."""
         async with fake(leaving) as (redis, client):
             with pytest.raises(StoreError, match="ConnectionError"):
                 await self.store(client).take(buckets, 5, quotas=False)
         assert (redis.connections, len(redis.asked)) == (2, 2)
 
-    async def test_silent_connection_is_given_up(self, buckets: list[Any]) -> None:
-        """It may be one of which the other end knows nothing any more."""
+    async def test_silent_connection_is_closed(self, buckets: list[Any]) -> None:
+        """The server may no longer know the connection."""
         async with fake(silent) as (redis, client):
             with pytest.raises(StoreError, match=r"0\.05 s"):
                 await self.store(client).take(buckets, 0.05, quotas=False)
@@ -266,8 +266,8 @@ class TestStore:
             assert await client.execute("ECHO", "again") == b"again"
         assert redis.connections == 2
 
-    async def test_connection_that_is_merely_slow_is_kept(self, buckets: list[Any]) -> None:
-        """One late answer says nothing about the next, if there were others meanwhile."""
+    async def test_slow_connection_is_kept(self, buckets: list[Any]) -> None:
+        """A late reply does not close a connection that has received other replies since."""
         hold = asyncio.Event()
 
         async def slow(redis: FakeRedis, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""From django-redis to clients: every way to reach a Redis that its options know."""
+"""How the options of a django-redis cache configure the throttle store: URLs, TLS, sentinels and shards."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ async def counts(client: RouteClient, bucket: str = "a") -> bool:
 
 
 def pool_of(location: Any, **options: Any) -> Any:
-    """That of the client which a cache leads to."""
+    """The connection pool of the client for the default cache."""
     with override_settings(CACHES=cache_at(location, **options)):
         return client_for(caches["default"].client.connect(0).connection_pool)._connect.args[0]  # type: ignore[attr-defined]
 
 
 class TestOptions:
-    """Read off the connections that django-redis would make; no server is needed."""
+    """Options are read from the connections that django-redis would create, without a server."""
 
-    def test_url_says_it_all(self) -> None:
+    def test_options_in_the_url(self) -> None:
         """As redis-py reads it."""
         pool = pool_of("redis://alice:se%20cret@redis.example:6380/3?client_name=shop")
         given = pool.connection_kwargs
@@ -67,8 +67,8 @@ class TestOptions:
         assert (given["host"], given["port"], given["db"]) == ("redis.example", 6380, 3)
         assert (given["username"], given["password"], given["client_name"]) == ("alice", "se cret", "shop")
 
-    def test_options_of_django_redis_say_more(self) -> None:
-        """Its own, and those that it passes on."""
+    def test_options_of_django_redis(self) -> None:
+        """Its own options, and those for redis-py."""
         pool = pool_of(
             "redis://redis.example",
             PASSWORD="secret",
@@ -78,8 +78,8 @@ class TestOptions:
         assert (given["username"], given["password"], given["db"]) == ("alice", "secret", 4)
         assert given["socket_keepalive"] is True
 
-    def test_time_is_ours(self) -> None:
-        """Neither the cache's timeouts nor redis-py's own retries hold here."""
+    def test_timeouts_and_retries_are_not_taken_from_the_cache(self) -> None:
+        """``THROTTLE_TIMEOUT`` limits each call instead."""
         pool = pool_of(
             "redis://redis.example?retry_on_timeout=yes&health_check_interval=5",
             SOCKET_TIMEOUT=30,
@@ -91,7 +91,7 @@ class TestOptions:
         assert connection.health_check_interval == 0
 
     def test_encrypted_connection(self) -> None:
-        """With the certificates that were named."""
+        """It uses the configured certificates."""
         pool = pool_of(
             "rediss://redis.example",
             CONNECTION_POOL_KWARGS={
@@ -103,18 +103,18 @@ class TestOptions:
         assert pool.connection_class is SSLConnection
         assert pool.make_connection().ca_certs == "/etc/ca.pem"
 
-    def test_option_that_cannot_be_kept_is_refused(self) -> None:
-        """Rather than be forgotten: it is about security."""
+    def test_unsupported_option_is_an_error(self) -> None:
+        """It must not be ignored silently, since it concerns security."""
         with pytest.raises(ImproperlyConfigured, match="ssl_validate_ocsp"):
             pool_of("rediss://other.example", CONNECTION_POOL_KWARGS={"ssl_validate_ocsp": True})
 
-    def test_socket_in_the_file_system(self) -> None:
+    def test_unix_socket(self) -> None:
         pool = pool_of("unix:///run/redis.sock?db=2")
         assert pool.connection_class is UnixDomainSocketConnection
         assert (pool.connection_kwargs["path"], pool.connection_kwargs["db"]) == ("/run/redis.sock", 2)
 
-    def test_sentinels_have_their_own(self) -> None:
-        """Their addresses and passwords, and half a second each."""
+    def test_sentinels_have_their_own_options(self) -> None:
+        """Addresses, passwords and a timeout of half a second each."""
         pool = pool_of(
             "redis://shop/2",
             **SENTINELS,
@@ -143,8 +143,8 @@ class TestServers:
             assert await counts(connected)
         assert len(redis_server.key_names()) == 1
 
-    async def test_primary_of_several_is_asked(self, redis_server: RedisServer) -> None:
-        """The others are for reading."""
+    async def test_primary_of_several_servers_is_used(self, redis_server: RedisServer) -> None:
+        """The others are replicas for reading."""
         async with shop([redis_server.url, f"redis://{HOST}:1/0"]) as client:
             assert await counts(client)
 
@@ -155,13 +155,13 @@ class TestServers:
             async with shop(f"redis://{HOST}:{server.port}/5", PASSWORD="wrong") as client:
                 assert (await client.call("once", "a")).status == 503
 
-    async def test_socket_in_the_file_system(self) -> None:
+    async def test_unix_socket(self) -> None:
         with tempfile.TemporaryDirectory() as folder, run_redis_server("--unixsocket", f"{folder}/redis"):
             async with shop(f"unix://{folder}/redis?db=1") as client:
                 assert await counts(client)
 
     async def test_encoding_of_the_cache_does_not_matter(self, redis_server: RedisServer) -> None:
-        """Nor its compressor and serializer: no value of ours passes through them."""
+        """Compressors and serializers do not matter either, since the script stores its values itself."""
         options = {
             "COMPRESSOR": "django_redis.compressors.zlib.ZlibCompressor",
             "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
@@ -170,8 +170,8 @@ class TestServers:
         async with shop(redis_server.url, **options) as client:
             assert await counts(client)
 
-    async def test_shards_share_the_callers(self, redis_server: RedisServer) -> None:
-        """Each caller's calls are on one, and there where django-redis looks for such a key."""
+    async def test_callers_are_distributed_over_shards(self, redis_server: RedisServer) -> None:
+        """The calls of one caller are on the shard that django-redis chooses for the key."""
         with run_redis_server() as other:
             location = [redis_server.url, other.url]
             sharded = "django_redis.client.ShardClient"
@@ -184,7 +184,7 @@ class TestServers:
                     assert {caches["default"].client.get_server_name(key) for key in keys} == {url}
 
     async def test_windows_of_one_call_are_on_one_shard(self, redis_server: RedisServer) -> None:
-        """Whoever is counted: their tag says where."""
+        """Their tag decides which one."""
         with run_redis_server() as other:
             caches_of_two = cache_at([redis_server.url, other.url], CLIENT_CLASS="django_redis.client.ShardClient")
             with override_settings(CACHES=caches_of_two):
@@ -198,7 +198,7 @@ class TestServers:
 
 @pytest.fixture
 def watched() -> Iterator[tuple[RedisServer, RedisServer, list[int]]]:
-    """A master, its replica, and the ports of two sentinels that watch them; one of the sentinels is not there."""
+    """A primary, its replica, and the ports of two sentinels that watch them; one of the sentinels is down."""
     with ExitStack() as stack:
         master = stack.enter_context(run_redis_server("--repl-diskless-sync-delay", "0"))
         replica = stack.enter_context(run_redis_server("--replicaof", f"{HOST} {master.port}"))
@@ -218,10 +218,10 @@ def watched() -> Iterator[tuple[RedisServer, RedisServer, list[int]]]:
 
 @pytest.mark.servers
 @pytest.mark.parametrize("client", ["DefaultClient", "SentinelClient"])
-async def test_sentinels_say_where_the_master_is(
+async def test_sentinels_are_asked_for_the_primary(
     watched: tuple[RedisServer, RedisServer, list[int]], client: str
 ) -> None:
-    """And where it has gone: the replica that takes over is asked as soon as it does."""
+    """After a failover the store uses the new primary."""
     master, replica, ports = watched
     options = {
         **SENTINELS,

@@ -1,4 +1,4 @@
-"""The headers that tell what is left."""
+"""The headers ``RateLimit-Policy`` and ``RateLimit``."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def windows_of(*throttles: Throttle) -> list[Window]:
     return [Window("tests", name, rate) for throttle in throttles for name, rate in throttle.rates()]
 
 
-def test_fields_are_those_of_the_draft() -> None:
-    """Quota and window of each policy; what remains of it, and the seconds until there is more."""
+def test_headers_follow_the_draft() -> None:
+    """They have the quota and window of each policy, the remaining calls, and the seconds until there are more."""
     headers = RateLimitHeaders(windows_of(Throttle("30/min"), Throttle("100/15m", scope="ip")))
     assert headers.build([Quota(29, 60_000_000), Quota(0, 1)]) == {
         "RateLimit-Policy": '"30/min";q=30;w=60, "100/15m ip";q=100;w=900',
@@ -29,13 +29,13 @@ def test_fields_are_those_of_the_draft() -> None:
     }
 
 
-def test_what_is_not_known_is_not_told() -> None:
-    """Not every store can say what is left."""
+def test_unknown_quotas_are_left_out() -> None:
+    """Not every store knows the remaining calls."""
     assert RateLimitHeaders(windows_of(Throttle("5/s"))).build(()) == {"RateLimit-Policy": '"5/s";q=5;w=1'}
 
 
-def test_names_that_come_twice_are_numbered() -> None:
-    """A client tells policies apart by their names."""
+def test_duplicate_names_are_numbered() -> None:
+    """Clients identify policies by their names."""
     throttles = (Throttle("5/s"), Throttle("5/s", cost=2), Throttle("5/s", burst=1))
     assert RateLimitHeaders(windows_of(*throttles)).build(()) == {
         "RateLimit-Policy": '"5/s";q=5;w=1, "5/s 2";q=5;w=1, "5/s 3";q=5;w=1, "5/s burst";q=1;w=1'
@@ -43,7 +43,7 @@ def test_names_that_come_twice_are_numbered() -> None:
 
 
 def test_seconds_are_rounded_up() -> None:
-    """Nothing is promised too early, and no window is of no length (the draft's section 2.3)."""
+    """A client must not call too early, and no window may have the length 0 (section 2.3 of the draft)."""
     headers = RateLimitHeaders([window(1, period=0.2), window(1, period=1.2, name="other")])
     assert headers.build([Quota(0, 1_000_001), Quota(1, 0)]) == {
         "RateLimit-Policy": '"window";q=1;w=1, "other";q=1;w=2',
@@ -61,10 +61,10 @@ def test_seconds_are_rounded_up() -> None:
 def test_every_member_is_a_structured_field(
     limit: int, count: int, unit: str, scope: object, data: st.DataObject
 ) -> None:
-    """Whatever is declared, and whatever is left."""
+    """For all throttles and all quotas."""
     burst = data.draw(st.none() | st.integers(1, limit))
     windows = windows_of(Throttle(f"{limit}/{count}{unit}", scope=scope, burst=burst))  # type: ignore[arg-type]
     quotas = [Quota(data.draw(st.integers(0, one.limit)), data.draw(st.integers(0, one.period))) for one in windows]
-    told = RateLimitHeaders(windows).build(quotas)
-    assert all(POLICY.fullmatch(member) for member in told["RateLimit-Policy"].split(", "))
-    assert all(LIMIT.fullmatch(member) for member in told["RateLimit"].split(", "))
+    headers = RateLimitHeaders(windows).build(quotas)
+    assert all(POLICY.fullmatch(member) for member in headers["RateLimit-Policy"].split(", "))
+    assert all(LIMIT.fullmatch(member) for member in headers["RateLimit"].split(", "))

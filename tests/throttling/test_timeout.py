@@ -1,4 +1,4 @@
-"""How long somebody else is waited for: our own standing still is not held against them."""
+"""FairTimeout: a timeout that does not count the time for which the event loop is blocked."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from routesock.throttling.base import MAX_LATE_SLICES, SLICES, FairTimeout
 
 
-async def test_block_that_ends_in_time_is_left_alone() -> None:
+async def test_block_that_ends_in_time() -> None:
     async with FairTimeout(10):
         await asyncio.sleep(0)
 
 
-async def test_time_is_over() -> None:
-    """A ``TimeoutError``, as from ``asyncio.timeout()``; the task can go on."""
+async def test_block_that_takes_too_long() -> None:
+    """It raises ``TimeoutError``, as ``asyncio.timeout()`` does, and the task can go on."""
     with pytest.raises(TimeoutError):
         async with FairTimeout(0.05):
             await asyncio.sleep(60)
@@ -27,40 +27,40 @@ async def test_time_is_over() -> None:
     assert task.cancelling() == 0
 
 
-async def test_answer_that_came_while_the_loop_stood_still_is_heard() -> None:
-    """Although by then the time is over more than once."""
+async def test_result_that_arrives_while_the_loop_is_blocked_is_in_time() -> None:
+    """Even if the loop is blocked for longer than the timeout."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[str] = loop.create_future()
     loop.call_soon(time.sleep, 0.2)
-    loop.call_soon(loop.call_soon, answer.set_result, "heard")
+    loop.call_soon(loop.call_soon, answer.set_result, "done")
     async with FairTimeout(0.05):
-        assert await answer == "heard"
+        assert await answer == "done"
 
 
 async def busy(turns: int) -> int:
-    """So many turns of a loop that is busy for much longer than a part of the time in each; how many there were."""
+    """Run iterations of a loop, each blocked for longer than a slice. Return how many ran before the timeout."""
     done = 0
     with suppress(TimeoutError):
         async with FairTimeout(0.005):
             for _ in range(turns):
-                time.sleep(0.003)  # noqa: ASYNC251  (it is to stand still)
+                time.sleep(0.003)  # noqa: ASYNC251  (the loop has to block)
                 await asyncio.sleep(0)
                 done += 1
     return done
 
 
-async def test_time_does_not_pass_while_the_loop_is_busy() -> None:
-    """So somebody who answers within some turns of the loop is heard, however long each turn is."""
+async def test_late_slices_do_not_count() -> None:
+    """A result within some iterations is in time, however long each of them takes."""
     assert await busy(MAX_LATE_SLICES) == MAX_LATE_SLICES
 
 
-async def test_patience_ends_in_a_loop_that_is_always_busy() -> None:
-    """What waits there must be decided, too."""
+async def test_late_slices_are_bounded() -> None:
+    """A loop that is always busy must not wait for ever."""
     assert MAX_LATE_SLICES < await busy(10_000) <= 2 * (MAX_LATE_SLICES + SLICES)
 
 
-async def test_cancellation_is_not_taken_for_the_end_of_the_time() -> None:
-    """A client that leaves is a client that leaves."""
+async def test_cancellation_is_not_a_timeout() -> None:
+    """A task that is cancelled from outside raises ``CancelledError``."""
 
     async def wait() -> None:
         async with FairTimeout(60):
@@ -73,8 +73,8 @@ async def test_cancellation_is_not_taken_for_the_end_of_the_time() -> None:
         await task
 
 
-async def test_nothing_is_left_behind() -> None:
-    """No timer goes off later and hits what the task does next."""
+async def test_timer_is_cancelled_at_the_end() -> None:
+    """It must not interrupt what the task does next."""
     for _ in range(3):
         async with FairTimeout(0.01):
             pass
