@@ -44,7 +44,10 @@ def is_plain(compiled: ConsumerPlan) -> bool:
 
 def encoded(frame: Frame, max_bytes: int) -> str:
     """Return ``frame`` as JSON. Raises what encoding raises, and ``FrameTooLarge`` for more than ``max_bytes``."""
-    return _checked(serialise(frame), max_bytes)
+    text = serialise(frame)
+    if len(text) > max_bytes:  # it is ASCII: a byte for each character
+        raise _too_large(len(text), max_bytes)
+    return text
 
 
 def _checked(text: str, max_bytes: int) -> str:
@@ -79,10 +82,7 @@ class FrameWriter:
     def write(self, frame: Frame, kind: FrameKind = REPLY) -> Coroutine[Any, Any, None]:
         """Encode ``frame`` and send it. Raises what encoding raises."""
         if self.is_plain:
-            text = serialise(frame)
-            if len(text) > self._max_bytes:  # it is ASCII: a byte for each character
-                raise _too_large(len(text), self._max_bytes)
-            return self._queue.write({"type": "websocket.send", "text": text}, kind, self._log_not_sent)
+            return self.write_text(encoded(frame, self._max_bytes), kind)
         return self._write_as_consumer(frame, kind)
 
     def write_text(self, text: str, kind: FrameKind) -> Coroutine[Any, Any, None]:
