@@ -109,7 +109,8 @@ def _allocated() -> int:
 
 def _instances() -> int:
     gc.collect()
-    return sum(type(one).__module__.partition(".")[0] == "routesock" for one in gc.get_objects())
+    # Of a class made without a module, __module__ is a descriptor.
+    return sum(str(type(one).__module__).partition(".")[0] == "routesock" for one in gc.get_objects())
 
 
 def _resident(name: str, sockets: int) -> float:
