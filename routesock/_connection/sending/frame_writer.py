@@ -45,14 +45,20 @@ def is_plain(compiled: ConsumerPlan) -> bool:
 def encoded(frame: Frame, max_bytes: int) -> str:
     """Return ``frame`` as JSON. Raises what encoding raises, and ``FrameTooLarge`` for more than ``max_bytes``."""
     text = serialise(frame)
-    return text if len(text) <= max_bytes else _checked(text, max_bytes)  # it is ASCII
+    if len(text) > max_bytes:  # it is ASCII: a byte for each character
+        raise _too_large(len(text), max_bytes)
+    return text
 
 
 def _checked(text: str, max_bytes: int) -> str:
     size = codec.size_of(text)
     if size > max_bytes:
-        raise FrameTooLarge(f"A frame of {size} bytes is over MAX_REPLY ({max_bytes}): send it in parts.")
+        raise _too_large(size, max_bytes)
     return text
+
+
+def _too_large(size: int, max_bytes: int) -> FrameTooLarge:
+    return FrameTooLarge(f"A frame of {size} bytes is over MAX_REPLY ({max_bytes}): send it in parts.")
 
 
 class FrameWriter:
