@@ -24,19 +24,19 @@ class SubscriptionOwner(Protocol):
     """The subscriptions of one socket."""
 
     async def begin(self, name: str, plan: TopicPlan) -> None:
-        """Have a place for one more. Raises what the client reads if it cannot be."""
+        """Reserve a subscription. Raises the error for the client if that is not possible."""
 
     async def enter(self, request: Request) -> None:
-        """The request was let in: join the group of ``request.topic``. Raises what the layer raises."""
+        """Join the group of ``request.topic``, since the request is permitted. Raises what the layer raises."""
 
     async def establish(self, name: str) -> None:
-        """The handler has succeeded."""
+        """Keep the subscription, since the handler has succeeded."""
 
     async def abandon(self, name: str) -> None:
-        """It was not, or not in the client's eyes: leave the group."""
+        """Leave the group, since the handler failed or its reply could not be sent."""
 
     async def unsubscribe(self, request: Request) -> None:
-        """Leave the group of ``request.topic``, and call the hook. Raises what the client reads."""
+        """Leave the group of ``request.topic``, and call the hook. Raises the error for the client."""
 
 
 class TopicPlan:
