@@ -5,8 +5,8 @@ DEMO := demo$(if $(REDIS_URL),-redis)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.cfg pyproject.toml
-# `make lint` fails where the package has more modules; 0: it only prints their number.
-MAX_MODULES ?= 0
+# `make lint` fails if the package has more modules: merge small ones that serve one purpose.
+MAX_MODULES ?= 110
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types docs bench matrix build clean

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -19,6 +18,7 @@ from ._routing.class_options import Heartbeat
 from ._routing.push import Push
 from ._runtime import database, shutdown
 from ._runtime.clients import TOO_MANY, take_slot
+from ._runtime.supervision import safe_logger
 from .auth._handshake.inner_application import GATE, Gate
 from .dialects import Dialect, Keys
 from .socket import SocketAttribute, keep_inherited_socket
@@ -26,7 +26,7 @@ from .status import Ending, restart_ending
 from .throttling import Throttle
 from .typing import UNSET, Unset
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
 
 class ChannelName:

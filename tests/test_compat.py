@@ -92,7 +92,7 @@ class TestAsgiref:
             return _compat.has_waiting_thread(asyncio.get_running_loop())
 
         assert not await seen()
-        assert await asyncio.to_thread(async_to_sync(seen))
+        assert await asyncio.to_thread(lambda: async_to_sync(seen)())
 
     async def test_executor_runs_the_sync_work_of_a_loop(self) -> None:
         """Otherwise the blocking test client does not run ORM work in the thread of the test."""

@@ -766,7 +766,7 @@ class TestSending:
             await logged(client, "from a thread")
 
     async def test_the_sync_one_says_in_async_code_what_to_call(self) -> None:
-        with pytest.raises(RuntimeError, match=r"`await asend_event\(\.\.\.\)` instead"):
+        with pytest.raises(RuntimeError, match=r"await asend_event\(\.\.\.\) instead"):
             send_event("orders", "note")
 
     def test_without_any_socket(self) -> None:

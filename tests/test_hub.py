@@ -481,7 +481,12 @@ async def test_a_sender_that_waits_for_room_goes_on_when_the_hub_ends() -> None:
     await asyncio.wait_for(waiting, 5)
 
 
-def test_a_task_factory_of_the_project_does_not_matter(layer: Counting) -> None:
+def without_context(loop: Any, coroutine: Any) -> Any:
+    return asyncio.Task(coroutine, loop=loop)
+
+
+@pytest.mark.parametrize("factory", [without_context, getattr(asyncio, "eager_task_factory", None)])  # new in 3.12
+def test_a_task_factory_of_the_project_does_not_matter(factory: Any, layer: Counting) -> None:
     """One that starts tasks at once, and one that does not know the argument ``context``, which Python 3.11 added."""
 
     async def test() -> None:
@@ -495,7 +500,7 @@ def test_a_task_factory_of_the_project_does_not_matter(layer: Counting) -> None:
             def deliver(self, broadcast: Any) -> None:
                 got.append(broadcast)
 
-        loop.set_task_factory(lambda loop, coroutine: asyncio.Task(coroutine, loop=loop))  # type: ignore[arg-type]
+        loop.set_task_factory(factory)
         member = Kept()
         await one.join(ROOM, member)
         for number in range(1, 4):

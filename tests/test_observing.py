@@ -348,3 +348,44 @@ async def test_headers_that_are_none_cost_no_log_line(log: list[logging.LogRecor
     request = Request("echo", 1, headers=[1, 2])  # type: ignore[arg-type]
     instrumentation.finished(request, None)
     assert len(log) == 1
+
+
+class BrokenHandler(logging.Handler):
+    """A handler of the project that raises for every record."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        raise ConnectionError("The log server is down.")
+
+
+async def test_a_log_handler_that_raises_changes_nothing_for_a_client(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each reply comes, the socket goes on, and it ends as ever."""
+    seen: list[int] = []
+
+    class Leaving(Shop):
+        async def disconnect(self, code: int) -> None:
+            seen.append(code)
+
+        @route("close")
+        async def shut(self, request: Request) -> None:
+            await self.socket.close(403, "over")
+
+    handler, loggers = BrokenHandler(), [logging.getLogger(f"routesock.{name}") for name in ("request", "socket")]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+    try:
+        async with RouteClient(Leaving, raise_exceptions=False) as client:
+            payloads = ["conflict", "unavailable", "fault"]
+            statuses = [(await client.call("raise", payload)).status for payload in payloads]
+            statuses += [(await client.call("unspeakable")).status, (await client.call("nowhere")).status]
+            statuses += [(await client.call("late")).status, (await client.call("echo", 1)).status]
+            assert statuses == [409, 503, 500, 500, 404, 504, 200]
+            await client.send("close")
+            assert (await client.expect_push("CLOSE")).payload["code"] == 4403
+            assert (await client.expect_close()).code == 4403
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+            logger.setLevel(logging.NOTSET)
+    assert seen == [4403]
+    assert "The log server is down." in capsys.readouterr().err

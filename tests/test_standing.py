@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -390,6 +391,23 @@ class TestSaves:
             await user.adelete()
             await expect_end(client)
             await expect_end(by_token)
+
+    async def test_a_log_handler_that_raises_keeps_no_socket_open(self, browser: Browser, user: User) -> None:
+        class Broken(logging.Handler):
+            def handle(self, record: logging.LogRecord) -> bool:
+                raise ConnectionError("The log server is down.")
+
+        handler, logger = Broken(), logging.getLogger("routesock.socket")
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+        try:
+            async with browser.socket() as client, token_socket(user) as by_token:
+                await user.adelete()
+                await expect_end(client)
+                await expect_end(by_token)
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(logging.NOTSET)
 
     async def test_a_new_password_ends_sessions_and_no_tokens(self, browser: Browser, user: User) -> None:
         async with browser.socket() as client, token_socket(user) as by_token:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
@@ -20,6 +19,7 @@ from .._pipeline.plan import ConnectionCheck
 from .._runtime import database, instrumentation
 from .._runtime.clients import TOO_MANY, is_signed_in
 from .._runtime.closing import accept_message, close_notice, cut_reason, means_gone, send_close, within_close_wait
+from .._runtime.supervision import safe_logger
 from ..auth._handshake.inner_application import Gate
 from ..auth._login.revocation import group_of, name_in_scope
 from ..auth._login.watcher import LoginWatcher, watch_login
@@ -40,7 +40,7 @@ from .state import Phase, SocketState
 from .tasks import Tasks
 from .token_refresh import TokenRefresh
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
 JOIN_WAIT: Final = 1.0
 """Seconds for which ``connect()`` waits until the socket is in the group of its user."""
@@ -173,8 +173,6 @@ class Connection:
         """End the grace period of what runs."""
         if self._state.phase is not Phase.ENDED:
             self._tasks.end_grace()
-
-    hurry = end_grace
 
     def _begin_close(self) -> bool:
         """From now on nothing is dispatched and no reply is sent. Returns ``False`` if a close has begun already."""

@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 from .. import conf
 from .._compat import dispatch_in_thread
 from .._pipeline.compiler import ConsumerPlan
-from .._pipeline.plan import RequestPlan
+from .._pipeline.plan import Plan, RequestPlan
 from .._runtime import database, instrumentation
 from .._runtime.callables import runs
 from .._wire.frames import OURS, Auth, Cancel, Decision, Of, Ping, Refusal
@@ -101,7 +101,16 @@ class Dispatcher:
             if type(request) is Request and not self._guarded:  # as result_of() does, without another coroutine
                 plan = self._prepare(job, request)
                 try:
-                    job.result = await plan.run(request, self._middleware)
+                    if type(plan) is Plan and plan.calls is not None and not self._middleware:
+                        plan.refresh()  # this is plan.run(), without another coroutine
+                        value: Any = None
+                        for call, awaited in plan.calls:
+                            value = call(request, value)
+                            if awaited:
+                                value = await value
+                        job.result = value
+                    else:
+                        job.result = await plan.run(request, self._middleware)
                 except BaseException as exc:
                     job.result = self._handler_failure(job, request, exc)
             else:

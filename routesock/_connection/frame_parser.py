@@ -72,14 +72,23 @@ class FrameParser:
             content = codec.decode(text, self._max_depth)
         except ParseError as error:
             return self._unparsed(text, error)
+        if self._keys is not None and type(content) is dict and not too_large:
+            route_key, id_key, payload_key, headers_key = self._keys
+            get = content.get
+            name, id = get(route_key), get(id_key)
+            if (
+                type(name) is str
+                and type(id) is str
+                and len(id) <= MAX_ID_CHARS
+                and get(headers_key) is None
+                and name in self._plans
+                and id not in self._in_flight
+            ):  # as nearly every frame; content() returns the same, in several times as many calls
+                return Request(name, id, get(payload_key), NO_HEADERS, self._consumer)
         return self.content(content, too_large=too_large)
 
     def content(self, content: Any, *, too_large: bool = False) -> Decision:
         """Decide about a frame with this decoded ``content``."""
-        if self._keys is not None and type(content) is dict and not too_large:
-            request = self._plain_request(content, *self._keys)
-            if request is not None:
-                return request
         if not isinstance(content, dict):
             return self._foreign_or(Refusal(InvalidEnvelope("A request is a JSON object.")))
         name = self._dialect.route(content)
@@ -103,25 +112,6 @@ class FrameParser:
         if id is None and self._plans[name].streams:
             return Refusal(InvalidEnvelope("A stream is asked for with an id, to which its items belong."), name)
         return request
-
-    def _plain_request(self, frame: Frame, route: str, id: str, payload: str, headers: str) -> Request | None:
-        """Return the request in ``frame`` if it is like most requests, else ``None``; then :meth:`content` decides.
-
-        That is a request of a registered route, with a text as its id, and without headers. The arguments are the
-        dialect's keys: looking them up here is several times as fast as four calls of its methods.
-        """
-        name = frame.get(route)
-        key = frame.get(id)
-        if (
-            type(name) is str
-            and type(key) is str
-            and len(key) <= MAX_ID_CHARS
-            and frame.get(headers) is None
-            and name in self._plans
-            and key not in self._in_flight
-        ):
-            return Request(name, key, frame.get(payload), NO_HEADERS, self._consumer)
-        return None
 
     def _decoded(self, text: str, *, too_large: bool) -> Decision:
         """Decide with the consumer's own ``decode_json``, here and now unless it waits."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Container
 from enum import Enum
@@ -15,17 +14,18 @@ from .._groups import losses
 from .._groups.envelopes import EventMessage
 from .._groups.layer_membership import Membership
 from .._runtime import instrumentation
+from .._runtime.supervision import safe_logger
 from .._wire.frames import OURS, Decision, Of, Ping, Refusal
 from .._wire.messages import Request
 from ..exceptions import TooManyInFlight
 from .dispatch import Dispatcher
 from .liveness import Liveness
-from .queue.job_queue import FAIR_SHARE, HANDED_OVER, NO_SLOT, READ_ON, JobQueue
+from .queue.job_queue import FAIR_SHARE, HANDED_OVER, NO_SLOT, READ_ON, JobQueue, Submitted
 from .queue.jobs import MAX_QUEUED_EVENTS, EventJob, Job, JobSource
 from .state import SocketState
 from .tasks import Tasks, uncancel
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -97,8 +97,9 @@ class ClientReader(JobSource):
 
     async def read(self) -> None:
         task = _current_task()
+        rest: Awaitable[Submitted] | None
         for number in count(1):
-            message = decision = job = None  # an idle socket keeps nothing of its last frame
+            message = decision = job = rest = None  # an idle socket keeps nothing of its last frame
             try:
                 if number % FAIR_SHARE == 0:
                     await asyncio.sleep(0)
@@ -112,9 +113,10 @@ class ClientReader(JobSource):
             if action is _SUBMIT:
                 job = Job(self, message, decision, task)
                 if type(decision) is Request and decision.route in self._parallel_routes:
-                    submitted = await self._queue.submit_parallel(job)
+                    rest = self._queue.submit_parallel(job)
                 else:
-                    submitted = await self._queue.submit(job)
+                    rest = self._queue.begin(job)
+                submitted = READ_ON if rest is None else await rest
                 if submitted is NO_SLOT:
                     await self._refuse(decision)
                 if submitted is HANDED_OVER or self._state.is_gone:  # which may wait for this task

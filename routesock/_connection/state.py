@@ -81,7 +81,7 @@ class SocketState:
         self.connected = False
         """``connect()`` has returned."""
         self.disconnected = False
-        """``disconnect()`` has been called. It is called once, whatever asks for it."""
+        """``disconnect()`` has been called. It is called once, whatever the cause."""
         self.opened_at: float | None = None
         """When ``accept()`` and ``connect()`` were both done, as ``time.perf_counter()``."""
         self.grace_over = False

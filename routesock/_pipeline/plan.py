@@ -7,7 +7,7 @@ import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from .._routing.route import Route
 from .._runtime import database, instrumentation
@@ -123,11 +123,9 @@ CallNext = Callable[[Request], Awaitable[Reply]]
 Middleware = Callable[[Request, CallNext], Awaitable[Any]]
 
 
-class Call(NamedTuple):
-    """A step, ready to be called. If ``awaited`` is true, its result has to be awaited."""
-
-    function: Callable[[Request, Any], Any]
-    awaited: bool
+Call = tuple[Callable[[Request, Any], Any], bool]
+"""A function of a step, and whether its result has to be awaited. A plain tuple is unpacked much faster than a named
+one, and that is done for each step of each request."""
 
 
 class RequestPlan(Protocol):
@@ -154,15 +152,18 @@ class Plan:
     """The steps for a request of one route. ``await plan.run(request, ())`` returns its :class:`Reply`.
 
     The plan catches nothing: the caller turns exceptions into error replies.
+
+    ``calls`` is ``None`` with middleware. Otherwise a caller without ``outer`` may call ``refresh()`` and all calls
+    itself, each with what the one before returned, which saves a coroutine.
     """
 
     __slots__ = (
         "_after",
-        "_all",
         "_before",
         "_handler",
         "_middleware",
-        "_refresh",
+        "calls",
+        "refresh",
         "route",
         "streams",
         "timeout",
@@ -183,11 +184,11 @@ class Plan:
         self.timeout = timeout
         self.streams = route.streams
         self._middleware = middleware
-        self._refresh = database.refresh_current if isolated else database.refresh
+        self.refresh: Callable[[], None] = database.refresh_current if isolated else database.refresh
         self._before = _merge_hops(before)
         self._handler = _merge_hops(handler)
         self._after = _merge_hops(after)
-        self._all = _merge_hops((*before, *handler, *after))
+        self.calls = None if middleware else _merge_hops((*before, *handler, *after))
 
     @property
     def declared(self) -> tuple[Route, ...]:
@@ -198,23 +199,15 @@ class Plan:
 
     async def run(self, request: Request, outer: tuple[Middleware, ...]) -> Reply:
         """Return the reply to ``request``. ``outer`` is the middleware from the settings, which is called first."""
-        self._refresh()
-        if outer or self._middleware:
-            return await self._run_around(request, outer + self._middleware)
-        value: Any = None
-        for call, awaited in self._all:
-            value = call(request, value)
-            if awaited:
-                value = await value
-        reply: Reply = value
-        return reply
-
-    async def _run_around(self, request: Request, functions: tuple[Middleware, ...]) -> Reply:
+        self.refresh()
+        if self.calls is not None and not outer:
+            reply: Reply = await _run_steps(self.calls, request, None)
+            return reply
         await _run_steps(self._before, request, None)
         call: CallNext = partial(_run_steps, self._handler, value=None)
-        for middleware in reversed(functions):
+        for middleware in reversed(outer + self._middleware):
             call = partial(_call_middleware, middleware, call, self.route)
-        reply: Reply = await _run_steps(self._after, request, await call(request))
+        reply = await _run_steps(self._after, request, await call(request))
         return reply
 
 
@@ -305,7 +298,7 @@ class ConnectionCheck:
 
 def _merge_hops(steps: Sequence[Step]) -> tuple[Call, ...]:
     """Merge consecutive sync steps that need the database thread into one step, so into one thread hop."""
-    return tuple(Call(step.call, step.runs is not Runs.ON_LOOP) for step in _merged_steps(steps))
+    return tuple((step.call, step.runs is not Runs.ON_LOOP) for step in _merged_steps(steps))
 
 
 def _merged_steps(steps: Sequence[Step]) -> Iterator[Step]:

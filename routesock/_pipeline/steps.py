@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from .._routing.route import Route
 from .._runtime.callables import is_async, is_bound, takes, yields
-from .._wire.messages import Reply, Request, reply_with
+from .._wire.messages import NO_HEADERS, Reply, Request, new_reply, reply_with
 from ..exceptions import RouteSetupError
 from ..schemas.base import SchemaAdapter, run_on_loop, runs_in_thread
 
@@ -62,7 +62,11 @@ def finish(route: Route) -> Step:
     def make(request: Request, value: Any) -> Reply:
         if isinstance(value, Reply):
             return value
-        return reply_with(value, status_of_none if value is None else status)
+        reply = new_reply(Reply)  # this is reply_with(), without a call
+        reply.payload = value
+        reply.status = status_of_none if value is None else status
+        reply.headers = NO_HEADERS
+        return reply
 
     return Step(Runs.ON_LOOP, make)
 

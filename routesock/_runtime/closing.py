@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -12,8 +11,9 @@ from .._wire import codec
 from .._wire.messages import Scope
 from ..dialects import Dialect
 from ..status import PRIVATE_RESTART, Ending
+from .supervision import safe_logger
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
 Send = Callable[[Any], Awaitable[None]]
 

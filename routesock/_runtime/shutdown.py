@@ -48,7 +48,7 @@ class Drainable(Protocol):
     def drain(self, retry_after: float) -> None:
         """Begin to end: accept no requests, let running ones end, then send ``retry_after`` and close."""
 
-    def hurry(self) -> None:
+    def end_grace(self) -> None:
         """Cut the grace short."""
 
     def signed_in(self, user: object) -> None:
@@ -96,7 +96,7 @@ class Sockets:
         await self._ended(grace)
         for socket in tuple(self._open):
             with _SOCKET:
-                socket.hurry()
+                socket.end_grace()
         await self._ended(CLOSE_LIMIT)
 
     def hurry(self) -> None:

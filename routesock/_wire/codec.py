@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NoReturn
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -68,25 +68,22 @@ def deeper_than(levels: int, value: Any) -> bool:
     return True
 
 
-def _kept_encoder() -> Callable[[Any], str]:
-    """Return ``DjangoJSONEncoder(allow_nan=False).encode`` without its set-up for each value."""
+def _kept_encoder() -> Callable[[Any, int], Iterable[str]]:
+    """Return ``DjangoJSONEncoder(allow_nan=False).iterencode`` without its set-up for each value."""
     encoder = DjangoJSONEncoder(allow_nan=False)
-    chunks = c_encoder(encoder)
-    if chunks is None:
-        return encoder.encode
-
-    def encode(value: Any) -> str:
-        return "".join(chunks(value, 0))
-
-    return encode
+    return c_encoder(encoder) or (lambda value, level: (encoder.encode(value),))
 
 
-encode: Final = _kept_encoder()
-"""Return the JSON text of a value, as ``DjangoJSONEncoder`` writes it; ASCII only.
+_chunks: Final = _kept_encoder()
 
-Raises ``TypeError`` for types that it cannot encode, ``ValueError`` for NaN and the infinities, ``RecursionError`` for
-a value that contains itself, and what the value's own methods raise.
-"""
+
+def encode(value: Any) -> str:
+    """Return the JSON text of ``value``, as ``DjangoJSONEncoder`` writes it; ASCII only.
+
+    Raises ``TypeError`` for types that it cannot encode, ``ValueError`` for NaN and the infinities, ``RecursionError``
+    for a value that contains itself, and what the value's own methods raise.
+    """
+    return "".join(_chunks(value, 0))
 
 
 def size_of(data: str | bytes | None) -> int:
@@ -111,10 +108,10 @@ def serialise(frame: Any) -> str:
 
     Raises:
         EncodeError: A value raised something that is not an ``Exception``, such as SystemExit.
-        Exception: Whatever :data:`encode` raises.
+        Exception: Whatever :func:`encode` raises.
     """
     try:
-        return encode(frame)
+        return "".join(_chunks(frame, 0))  # this is encode(), without a call
     except Exception:
         raise
     except BaseException as exc:  # such as a lazy text whose function exits

@@ -205,12 +205,13 @@ class Reply:
     __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
 
-_new_reply: Final[Callable[[type[Reply]], Reply]] = object.__new__
+new_reply: Final[Callable[[type[Reply]], Reply]] = object.__new__
+"""Makes a :class:`Reply` without checking the status for each message. Set all its attributes."""
 
 
 def reply_with(payload: Any, status: int, headers: Mapping[str, Any] = NO_HEADERS) -> Reply:
     """Return a :class:`Reply` with a ``status`` that is known to be valid, without checking it for each message."""
-    reply = _new_reply(Reply)
+    reply = new_reply(Reply)
     reply.payload = payload
     reply.status = status
     reply.headers = headers

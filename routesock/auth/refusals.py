@@ -1,8 +1,7 @@
-"""Refusing a handshake: with a close code that browsers can read, or with an HTTP response."""
+"""Refuses handshakes: with a close code that browsers can read, or with an HTTP response."""
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
@@ -12,11 +11,12 @@ from django.urls.exceptions import Resolver404
 
 from .._runtime.closing import Send as Send
 from .._runtime.closing import accept_message, cut_reason, send_close, send_notice_and_close
+from .._runtime.supervision import safe_logger
 from .._wire.messages import Scope
 from ..dialects import Dialect, Keys
 from ..status import Ending, ending_for, title_of
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -39,10 +39,19 @@ def reject(
     retry_after: float | None = None,
     dialect: Dialect | None = None,
 ) -> Application:
-    """An ASGI application that accepts a socket only to close it with 4000 + ``status``, after a CLOSE notice.
+    """Return an ASGI application that accepts a socket only to close it, so that a browser can read why.
 
-    Browsers tell a page nothing of a handshake that failed, but what a socket was closed with. As it comes,
-    ``reconnect`` is true after 408, 429 and 5xx. ``ValueError`` for what is no HTTP status.
+    Browsers tell a page nothing about a handshake that failed, but they do tell the code and reason of a close.
+
+    Args:
+        status: An HTTP status. The close code is 4000 + ``status``.
+        reason: The reason of the CLOSE notice and of the close frame, of which 123 bytes are sent.
+        reconnect: Whether the client should connect again; by default after 408, 429 and 5xx.
+        retry_after: In how many seconds.
+        dialect: Encodes the CLOSE notice.
+
+    Raises:
+        ValueError: If ``status`` is no HTTP status.
     """
     ending = ending_for(status, reason, reconnect, retry_after)
 
@@ -56,10 +65,18 @@ def reject(
 
 
 def deny(status: int, reason: str = "", *, headers: Headers = (), body: bytes | None = None) -> Application:
-    """An ASGI application that answers the handshake with an HTTP response of this ``status``.
+    """Return an ASGI application that answers the handshake with an HTTP response.
 
-    A server without the extension for it answers 403 whatever the status. ``body`` is the reason as plain text, unless
-    it is given. ``ValueError`` for what is no HTTP status from 300 to 599.
+    A server without the extension for it answers 403 whatever the status.
+
+    Args:
+        status: The status of the response.
+        reason: Sent as plain text if there is no ``body``.
+        headers: Headers of the response.
+        body: Body of the response.
+
+    Raises:
+        ValueError: If ``status`` is no HTTP status from 300 to 599.
     """
     if not isinstance(status, int) or not 300 <= status <= 599:
         raise ValueError(f"A handshake is denied with a status from 300 to 599; got {status!r}.")
@@ -84,7 +101,7 @@ async def respond(
     headers: Headers = (),
     body: bytes | None = None,
 ) -> None:
-    """Send the HTTP response. ``body`` is the reason as plain text, unless it is given."""
+    """Send the HTTP response. Without a ``body`` the reason is sent as plain text."""
     sent = [(name.lower(), value) for name, value in headers]
     if body is None:
         body = (reason or title_of(status)).encode()
@@ -115,25 +132,25 @@ _NO_ROUTE: Final = "No route found for path"
 
 
 class Handshake:
-    """What a record of the log is about where there is no consumer yet."""
+    """Takes the place of the consumer in log records while there is none."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
 
 
 async def enter(inner: Application, scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve ``scope`` with ``inner``; 404 where its URLRouter knows no such path."""
-    begun = False
+    """Serve ``scope`` with ``inner``. Answers 404 if its ``URLRouter`` has no such path."""
+    has_sent = False
 
-    async def noting(message: Any) -> None:
-        nonlocal begun
-        begun = True
+    async def forward(message: Any) -> None:
+        nonlocal has_sent
+        has_sent = True
         await send(message)
 
     try:
-        await inner(scope, receive, noting)
+        await inner(scope, receive, forward)
     except (ValueError, Resolver404) as exc:
-        if begun or not is_unknown_path(exc):
+        if has_sent or not is_unknown_path(exc):
             raise
         await deny(404)(scope, receive, send)
 

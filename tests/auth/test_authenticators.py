@@ -263,7 +263,7 @@ def test_no_lock_remembers_nothing() -> None:
 @given(st.lists(st.tuples(st.integers(0, 30), st.floats(0, 30)), max_size=80))
 def test_memory_is_bounded_whoever_tries(failures: list[tuple[int, float]]) -> None:
     clock = Clock()
-    attempts = Lockout(2, 20, clock=clock, places=10)
+    attempts = Lockout(2, 20, clock=clock, max_addresses=10)
     for address, pause in failures:
         clock.now += pause
         attempts.fail(str(address))

@@ -31,7 +31,7 @@ class Member:
         if self.ends:
             self.leave()
 
-    def hurry(self) -> None:
+    def end_grace(self) -> None:
         self.hurried = True
         if not self.stuck:
             self.leave()
@@ -182,9 +182,9 @@ class Failing(Member):
         self._raise("drain")
         super().drain(retry_after)
 
-    def hurry(self) -> None:
+    def end_grace(self) -> None:
         self._raise("hurry")
-        super().hurry()
+        super().end_grace()
 
 
 class TestSocketsThatFail:

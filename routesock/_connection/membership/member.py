@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -16,6 +15,7 @@ from ..._groups.hub import hub_of, send
 from ..._pipeline.compiler import ConsumerPlan
 from ..._runtime import instrumentation
 from ..._runtime.callables import is_from_outside
+from ..._runtime.supervision import safe_logger
 from ...auth._login import revocation
 from ..queue.job_queue import JobQueue
 from ..queue.jobs import MAX_QUEUED_EVENTS
@@ -25,7 +25,7 @@ from ..sending.send_queue import PUSH
 from ..state import SocketState
 from ..tasks import Tasks
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
 _DROPPED: Final = {
     "connect": "%d pushes were dropped that came before a socket was ready for them.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from ..._pipeline.topic_plan import TopicPlan
 from ..._routing.topic import SUBSCRIBE, UNSUBSCRIBE
 from ..._runtime import database, instrumentation
 from ..._runtime.callables import is_from_outside, runs
+from ..._runtime.supervision import safe_logger
 from ..._wire import problems
 from ..._wire.messages import Request
 from ...exceptions import AlreadySubscribed, NotSubscribed, RoutesockError, TooManySubscriptions
@@ -24,7 +24,7 @@ from ..state import SocketState
 from ..tasks import CANCEL_WAIT, Tasks
 from .member import Member, PushBacklog
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
 
 class Subscription:
@@ -41,7 +41,7 @@ class Subscription:
         self.established = False
         """The handler has succeeded."""
         self.ending: asyncio.Task[None] | None = None
-        """The task that ends it, where the client did not ask for that."""
+        """The task that ends it without an UNSUBSCRIBE of the client."""
         self.recheck = None if plan.check is None else PushRecheck(plan.check, self)
 
     def keep(self, request: Request) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Coroutine, Generator
 from enum import Enum
 from itertools import count
 from types import coroutine
@@ -36,6 +36,8 @@ HANDED_OVER: Final = Submitted.HANDED_OVER
 
 NO_SLOT: Final = Submitted.NO_SLOT
 
+_ENDED: Final = object()
+
 
 class JobQueue:
     """Runs the jobs of one socket: in order, at most one at a time, and requests of parallel routes beside that.
@@ -65,14 +67,32 @@ class JobQueue:
             self._parallel = ParallelQueue(self._dispatcher, self._state, self._tasks, self._concurrency)
         return self._parallel.submit(job)
 
-    def submit(self, job: Job) -> Awaitable[Submitted]:
+    async def submit(self, job: Job) -> Submitted:
         """Run ``job`` in this task if no other runs, else queue it.
 
         A request or refusal that finds no slot in time is not queued.
         """
-        if self._busy or not self._state.may_dispatch:
+        rest = self.begin(job)
+        return READ_ON if rest is None else await rest
+
+    def begin(self, job: Job) -> Awaitable[Submitted] | None:
+        """Submit ``job`` as :meth:`submit` does, and run it up to where it first waits.
+
+        Returns ``None`` if it has ended, as most jobs do without waiting: read on. Otherwise await the result at once,
+        which runs the rest.
+        """
+        state = self._state
+        if self._busy or not state.may_dispatch:
             return self._submit_later(job)
-        return self._run(job)
+        self._reader = job.source
+        self.current = job
+        state.current_task = job.task
+        steps = self._dispatcher.run(job)
+        future = next(steps.__await__(), _ENDED)  # unlike steps.send(None) it raises nothing at the end
+        if future is not _ENDED:
+            return self._run(job, steps, future)
+        state.current_task = self.current = self._reader = None
+        return None
 
     async def _submit_later(self, job: Job) -> Submitted:
         state = self._state
@@ -87,7 +107,7 @@ class JobQueue:
                 return NO_SLOT
         if not state.may_dispatch:  # before the job came, or while it waited for a slot
             return NO_SLOT
-        return await self._run(job)
+        return await self.submit(job)
 
     def remove(self, job: Job) -> None:
         """Take a queued job out."""
@@ -133,22 +153,17 @@ class JobQueue:
     # Running them in order
 
     @coroutine
-    def _run(self, job: Job) -> Generator[Any, Any, Submitted]:
-        """Run ``job``, and then what was queued behind it if it has waited.
+    def _run(self, job: Job, steps: Coroutine[Any, Any, None], future: Any) -> Generator[Any, Any, Submitted]:
+        """Run the rest of ``job``, which waits for ``future``, and then what was queued behind it.
 
         Each runs from its first step to its last in the current task, so ``asyncio.timeout``, task groups and
         cancellation work inside it as they do everywhere.
         """
         state, task = self._state, job.task
-        self._reader = job.source
         for number in count():
-            self.current = job
-            state.current_task = task
-            steps = self._dispatcher.run(job)
             watching = True
             try:
-                future = steps.send(None)
-                while True:
+                while future is not _ENDED:
                     if watching and self._suspended():
                         watching = False
                     try:
@@ -158,19 +173,19 @@ class JobQueue:
                     else:
                         future = steps.send(None)
             except StopIteration:
-                state.current_task = self.current = None
-            if not self._busy:
-                self._reader = None
-                return READ_ON
+                pass
+            state.current_task = self.current = None
             state.job_done()
             # The queue stays busy when others have a turn: a frame that is read meanwhile is queued behind.
             if number and number % FAIR_SHARE == 0:
                 yield from self._let_others_run(task).__await__()
             if not self._queue:
                 break
-            job = self._queue.popleft()
+            job = self.current = self._queue.popleft()
             job.dequeue()
-            job.task = task
+            job.task = state.current_task = task
+            steps = self._dispatcher.run(job)
+            future = next(steps.__await__(), _ENDED)
         self._busy = False
         reader, self._reader = self._reader, None
         return READ_ON if reader is not None else HANDED_OVER

@@ -155,7 +155,7 @@ class Job:
     WAITING    DONE                            its code has ended
     =========  ==============================  ==========================================================
 
-    A reply that is decided before the job is DONE belongs to a request that was cancelled: its task was told so.
+    A reply that is decided before the job is DONE belongs to a request that was cancelled, and so was its task.
     """
 
     # Defaults on the class: most jobs end without one of them being set.
@@ -193,7 +193,7 @@ class Job:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether its code still runs, though its reply is decided: its task was told to cancel it."""
+        """Whether its code still runs though its reply is decided, since its task was cancelled."""
         return self.reply is not PENDING and self.stage is not DONE
 
     def enqueue(self, queue: Queue) -> bool:

@@ -27,10 +27,14 @@ from ...signals import request_finished
 from ..state import SocketState
 from .send_queue import CONTROL, PUSH, REPLY, FrameKind, SendQueue
 
-_is_logged: Final = instrumentation.logger.isEnabledFor
+_is_logged: Final = instrumentation.logger.logger.isEnabledFor
 
 MAX_ERROR_REPLY: Final = 4096
 """Bytes of an error reply, whatever the client sent."""
+
+
+async def _nothing() -> None:
+    """Do nothing."""
 
 
 def is_plain(compiled: ConsumerPlan) -> bool:
@@ -41,14 +45,20 @@ def is_plain(compiled: ConsumerPlan) -> bool:
 def encoded(frame: Frame, max_bytes: int) -> str:
     """Return ``frame`` as JSON. Raises what encoding raises, and ``FrameTooLarge`` for more than ``max_bytes``."""
     text = serialise(frame)
-    return text if len(text) <= max_bytes else _checked(text, max_bytes)  # it is ASCII
+    if len(text) > max_bytes:  # it is ASCII: a byte for each character
+        raise _too_large(len(text), max_bytes)
+    return text
 
 
 def _checked(text: str, max_bytes: int) -> str:
     size = codec.size_of(text)
     if size > max_bytes:
-        raise FrameTooLarge(f"A frame of {size} bytes is over MAX_REPLY ({max_bytes}): send it in parts.")
+        raise _too_large(size, max_bytes)
     return text
+
+
+def _too_large(size: int, max_bytes: int) -> FrameTooLarge:
+    return FrameTooLarge(f"A frame of {size} bytes is over MAX_REPLY ({max_bytes}): send it in parts.")
 
 
 class FrameWriter:
@@ -83,26 +93,20 @@ class FrameWriter:
         """As :meth:`SendQueue.may_drop_push`."""
         return self._queue.may_drop_push()
 
-    async def reply(self, request: Request, reply: Reply, kind: FrameKind) -> None:
+    def reply(self, request: Request, reply: Reply, kind: FrameKind) -> Coroutine[Any, Any, None]:
         """Answer ``request``, unless it is a notification that succeeded."""
         status = reply.status
-        try:
-            if request.id is not None or status >= 400:
-                payload = None if status == 204 else reply.payload
-                frame = self._dialect.reply(request.route, request.id, status, payload, reply.headers)
-                if self.is_plain:
-                    text = encoded(frame, self._max_bytes)
-                    await self._queue.write({"type": "websocket.send", "text": text}, kind, self._log_not_sent)
-                else:
-                    await self._write_as_consumer(frame, kind)
+        if not self.is_plain or status >= 400 or request_finished.receivers or _is_logged(INFO):
+            return self._reply_and_finish(request, reply, kind)
+        if request.id is None:
+            return _nothing()
+        try:  # as nearly always: encode here, and leave only the sending to a coroutine
+            payload = None if status == 204 else reply.payload
+            frame = self._dialect.reply(request.route, request.id, status, payload, reply.headers)
+            text = encoded(frame, self._max_bytes)
         except Exception as exc:
-            status = 500
-            if hasattr(request, "_undo"):  # for the client it has failed
-                await request._undo()
-            await self._fail(exc, request.route, request.id, kind, request)
-        finally:
-            if status >= 400 or request_finished.receivers or _is_logged(INFO):
-                self._finished(request, status)
+            return self._fail_reply(exc, request, kind)
+        return self._queue.write({"type": "websocket.send", "text": text}, kind, self._log_not_sent)
 
     async def item(self, request: Request, payload: Any) -> None:
         """Send one item of a stream. Raises what encoding raises."""
@@ -162,6 +166,27 @@ class FrameWriter:
             await self.write(self._dialect.push("PING", None))
         except Exception as exc:
             instrumentation.internal_error(exc, "A PING", self._consumer)
+
+    async def _reply_and_finish(self, request: Request, reply: Reply, kind: FrameKind) -> None:
+        status = reply.status
+        try:
+            if request.id is not None or status >= 400:
+                payload = None if status == 204 else reply.payload
+                await self.write(self._dialect.reply(request.route, request.id, status, payload, reply.headers), kind)
+        except Exception as exc:
+            await self._fail_reply(exc, request, kind)
+        finally:  # of several calls for one request the first counts
+            if status >= 400 or request_finished.receivers or _is_logged(INFO):
+                self._finished(request, status)
+
+    async def _fail_reply(self, exc: Exception, request: Request, kind: FrameKind) -> None:
+        """Answer 500 in place of a reply that could not be encoded."""
+        try:
+            if hasattr(request, "_undo"):  # for the client it has failed
+                await request._undo()
+            await self._fail(exc, request.route, request.id, kind, request)
+        finally:
+            self._finished(request, 500)
 
     def _finished(self, request: Request, status: int) -> None:
         instrumentation.finished(request, None if self._state.is_closing else status)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, Final
 
 from ... import conf
+from ..._runtime.supervision import safe_logger
 from ..._wire.codec import size_of
 from ..state import SocketState
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 

@@ -15,14 +15,14 @@ from ..._runtime.timers import SECOND_LOOKS
 from ..._wire.messages import Scope
 
 MAX_ADDRESSES: Final = 10_000
-"""Addresses that are remembered; beyond them the one that failed longest ago is forgotten."""
+"""Addresses that are remembered. When there are more, the one that failed longest ago is forgotten."""
 
 
 class Lockout:
-    """The failures of each address within ``lock`` seconds; ``limit`` of them lock it for as long, counted from the
-    last one.
+    """Counts failed authentications per address. ``limit`` of them lock the address.
 
-    One for each middleware, so for one process. Any thread may ask.
+    A lock lasts ``lock`` seconds after the last failure, and failures are forgotten after as many. Each middleware has
+    one, so addresses are counted per process. All methods may be called in any thread.
     """
 
     def __init__(
@@ -31,12 +31,12 @@ class Lockout:
         lock: float,
         *,
         clock: Callable[[], float] = time.monotonic,
-        places: int = MAX_ADDRESSES,
+        max_addresses: int = MAX_ADDRESSES,
     ) -> None:
         self._limit = limit
         self._lock = lock
         self._clock = clock
-        self._places = places
+        self._max_addresses = max_addresses
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()  # the count, and when it is forgotten
         self._guard = threading.Lock()
 
@@ -44,19 +44,19 @@ class Lockout:
         return len(self._failures)
 
     def fail(self, address: str | None) -> None:
-        """Note a failure. An address that is not known is not counted."""
+        """Count a failure. ``None``, an unknown address, is not counted."""
         if address is None or not self._lock:
             return
         with self._guard:
             now = self._clock()
             self._forget(now)
             count, _ = self._failures.pop(address, (0, 0.0))
-            if len(self._failures) >= self._places:
+            if len(self._failures) >= self._max_addresses:
                 self._failures.popitem(last=False)
             self._failures[address] = (count + 1, now + self._lock)
 
     def locked_for(self, address: str | None) -> float:
-        """Seconds for which ``address`` has to wait, 0 for one that is not locked."""
+        """Return for how many seconds ``address`` is still locked; 0 if it is not."""
         if address is None:
             return 0
         with self._guard:
@@ -64,22 +64,22 @@ class Lockout:
             return max(until - self._clock(), 0) if count >= self._limit else 0
 
     def _forget(self, now: float) -> None:
-        # All wait equally long, so the first to be forgotten stand first.
+        # All are kept for the same time, so the oldest come first.
         while self._failures and next(iter(self._failures.values()))[1] <= now:
             self._failures.popitem(last=False)
 
 
 def address_of(scope: Scope) -> str | None:
-    """Where the client of ``scope`` is; of an IPv6 address the /64, which is one customer's."""
+    """Return the address of the client; of an IPv6 address the /64, which one customer has."""
     address = client_address(scope, conf.get("NUM_PROXIES"))
     return None if address is None else customer_at(str(address))
 
 
 class AuthDeadline:
-    """A watch of the loop's timer that ends ``timeout`` when it is looked at.
+    """Ends ``timeout`` when the loop's timer says that the time to authenticate is over.
 
-    A process that stood still finds the client's frame unread, so it looks again a few times; and a token that
-    ``is_verified`` at this moment came in time, so that has ``seconds`` more, once.
+    After a process stood still, the client's frame is still unread, so the deadline is checked a few times. A token
+    that is being verified (``is_verified``) came in time, so it has ``seconds`` more, once.
     """
 
     __slots__ = ("_is_verified", "_looks", "_seconds", "_timeout")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any, Final, NamedTuple
 
 from ... import conf
@@ -12,6 +11,7 @@ from ..._runtime.asgi_tree import consumer_at
 from ..._runtime.clients import TOO_MANY, ConnectionSlot, take_slot
 from ..._runtime.closing import Send, send_notice_and_close
 from ..._runtime.instrumentation import internal_error
+from ..._runtime.supervision import safe_logger
 from ..._runtime.timers import running_timer
 from ..._wire import codec
 from ..._wire.messages import NO_HEADERS, RequestId, Scope
@@ -24,7 +24,7 @@ from ..refusals import Application, Receive
 from .attempts import AuthDeadline, Lockout, address_of
 from .inner_application import InnerApplication
 
-logger: Final = logging.getLogger("routesock.socket")
+logger: Final = safe_logger("routesock.socket")
 
 MAX_PROBLEM: Final = 3_500
 """Bytes of a problem object: with an id and a route an error's frame stays below 4 KiB."""
@@ -114,7 +114,7 @@ class Gatekeeper:
             self._restarting = restart_ending(retry_after)
             self._deadline.end()
 
-    def hurry(self) -> None:
+    def end_grace(self) -> None:
         """Do nothing. There is no grace period."""
 
     # Until the client has authenticated

@@ -17,7 +17,7 @@ from .gatekeeper import Gatekeeper, Terms
 
 
 class Mode(StrEnum):
-    """What a handshake asks of a client that is not signed in."""
+    """What a client that is not signed in has to do."""
 
     REQUIRED = "required"
     OPTIONAL = "optional"
@@ -25,25 +25,27 @@ class Mode(StrEnum):
 
 
 class HandshakeMiddleware:
-    """ASGI middleware: accepts a socket, says HELLO, and lets nothing through to the consumer before a good AUTH.
+    """ASGI middleware that accepts a socket, sends HELLO, and passes nothing to the consumer before a good AUTH.
 
-    Then the consumer is connected as ever, with ``scope["user"]``, ``scope["auth"]`` and
-    ``scope["routesock.identity"]``. A socket whose ``scope["user"]`` is signed in already passes as if there were no
-    handshake. Routes with ``public=True`` are answered before it.
+    Then the consumer is connected, with ``scope["user"]``, ``scope["auth"]`` and ``scope["routesock.identity"]``. A
+    socket whose ``scope["user"]`` is signed in already passes as if there were no handshake. Routes with
+    ``public=True`` are answered before it.
 
-    :param app: The ASGI application inside, such as a URLRouter.
-    :param authenticators: Each an authentication class of DRF or an instance of one, an ``async def who(credentials)``,
-        or a :class:`~routesock.auth.SessionKeyAuthentication`.
-    :param mode: ``"required"``; ``"optional"``: a client that sends anything but AUTH, or nothing for ``timeout``
-        seconds, is let through as it is; ``"disabled"``: there is no handshake.
-    :param timeout: Seconds that a client has.
-    :param attempts: Wrong tokens that close the socket, and lock its address.
-    :param lock: Seconds for which an address is locked after so many failures; 0: it is not.
-    :param subprotocols: Those that the consumers speak, the best one first. The socket is accepted before a consumer
-        could choose; without them it is the first one that the client offers.
-    :param dialect: How frames are spelt; as it comes, as the consumer at that path has it.
+    Args:
+        app: The ASGI application inside, such as a ``URLRouter``.
+        authenticators: Each is a DRF authentication class or an instance of one, an ``async def who(credentials)``, or
+            a :class:`~routesock.auth.SessionKeyAuthentication`.
+        mode: ``"required"``; ``"optional"``, where a client that sends anything but AUTH, or nothing for ``timeout``
+            seconds, is let through anonymously; or ``"disabled"``, where there is no handshake.
+        timeout: Seconds that a client has to authenticate.
+        attempts: How many wrong tokens close the socket and lock its address.
+        lock: Seconds for which an address is locked after so many failures; 0 for no lock.
+        subprotocols: The subprotocols of the consumers, the best one first. The socket is accepted before a consumer
+            could choose; without them the first one that the client offers is accepted.
+        dialect: How frames are encoded; by default as the consumer at that path encodes them.
 
-    Raises :class:`~routesock.exceptions.RouteSetupError` for an option that cannot work.
+    Raises:
+        RouteSetupError: For an option that cannot work.
     """
 
     def __init__(
