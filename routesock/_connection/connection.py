@@ -136,17 +136,16 @@ class Connection:
         cause counts.
         """
         self._begin_close()
-        if self._state.phase >= Phase.GONE:
+        is_first = self._state.phase < Phase.GONE
+        if is_first:
+            self._state.advance(Phase.GONE)
+            self._send_queue.drop_all()
+            if isinstance(cause, dict):
+                self._message = cause
+        if not is_first or self._cause.done():  # the server has cancelled what waits for it
             if isinstance(cause, Exception):
                 logger.error("A socket that had ended failed once more.", exc_info=cause)
-            return
-        self._state.advance(Phase.GONE)
-        self._send_queue.drop_all()
-        if isinstance(cause, dict):
-            self._message = cause
-        if self._cause.done():  # the server has cancelled what waits for it
-            return
-        if isinstance(cause, BaseException):
+        elif isinstance(cause, BaseException):
             self._cause.set_exception(_for_server(cause))
         else:
             self._cause.set_result(None)
