@@ -253,7 +253,7 @@ class SocketAttribute:
 
 
 def keep_inherited_socket(cls: type) -> None:
-    """If ``cls`` inherits an attribute ``socket`` from a class behind the mixin, keep that instead of ours."""
+    """Keep an attribute ``socket`` that ``cls`` inherits from a class after the mixin, in place of the mixin's."""
     found = [vars(base)["socket"] for base in cls.__mro__ if "socket" in vars(base)]
     if isinstance(found[0], SocketAttribute) and len(found) > 1:
         cls.socket = found[1]  # type: ignore[attr-defined]

@@ -20,9 +20,9 @@ from routesock._connection.queue.jobs import STAGES, Job, JobSource, ReplyStatus
 from routesock._connection.state import TRANSITIONS, Phase, SocketState
 from routesock._runtime import closing
 from routesock.exceptions import NotAuthenticated, Unavailable
-from routesock.signals import request_finished
+from routesock.signals import request_finished, socket_opened
 from routesock.status import ending_for
-from tests.takeover.driver import Socket, turns
+from tests.takeover.driver import Socket, turns, until
 
 PAIRS: Final = [*product(Phase, Phase)]
 
@@ -326,6 +326,35 @@ class TestEnd:
         finally:
             request_finished.disconnect(note)
         assert sorted(finished) == [1, 2, 3]
+
+    async def test_an_accept_that_returns_after_the_end_does_not_open_the_socket(self) -> None:
+        """A task of the consumer's own sends it, to a client that does not read and then leaves."""
+        opened: list[Any] = []
+        tasks: list[asyncio.Task[None]] = []
+
+        class Late(Room):
+            async def connect(self) -> None:
+                tasks.append(asyncio.create_task(self.accept()))
+
+        def note(**kwargs: Any) -> None:
+            opened.append(kwargs["consumer"])
+
+        socket_opened.connect(note)
+        try:
+            client = Socket(Late.as_asgi(), log=[], consumers=[])
+            client.writable.clear()
+            client.start()
+            client.feed({"type": "websocket.connect"})
+            await turns()
+            client.disconnect()
+            await until(lambda: client.done)
+            client.writable.set()
+            await tasks[0]
+            assert await client.ending() is None
+        finally:
+            socket_opened.disconnect(note)
+        assert opened == []
+        assert len(client.disconnects) == 1
 
     async def test_a_failure_in_the_moment_in_which_the_server_stops_is_logged(
         self, caplog: pytest.LogCaptureFixture

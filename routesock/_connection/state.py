@@ -113,8 +113,11 @@ class SocketState:
             self.advance(Phase.OPEN)
 
     def note_opened(self) -> bool:
-        """Note the time when ``accept()`` and ``connect()`` are both done. Returns whether that is now."""
-        if not (self.accept_sent and self.connected) or self.opened_at is not None:
+        """Note the time when ``accept()`` and ``connect()`` are both done. Returns whether that is now.
+
+        A socket that has ended meanwhile has not opened.
+        """
+        if not (self.accept_sent and self.connected) or self.opened_at is not None or self.phase is Phase.ENDED:
             return False
         self.opened_at = perf_counter()
         return True
