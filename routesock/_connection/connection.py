@@ -16,6 +16,7 @@ from .._groups import losses
 from .._groups.layer_membership import Membership
 from .._pipeline.compiler import ConsumerPlan
 from .._pipeline.plan import ConnectionCheck
+from .._routing.push import Pushes
 from .._runtime import database, instrumentation
 from .._runtime.clients import TOO_MANY, is_signed_in
 from .._runtime.closing import accept_message, close_notice, cut_reason, means_gone, send_close, within_close_wait
@@ -269,6 +270,11 @@ class Connection:
             if not means_gone(exc):
                 raise
             logger.debug("A frame could not be sent.", exc_info=True)
+
+    @property
+    def pushes(self) -> Pushes:
+        """The pushes that the consumer declares."""
+        return self._compiled.pushes
 
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
         """Send an unsolicited frame. Raises what encoding raises."""
