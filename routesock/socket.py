@@ -8,7 +8,7 @@ from typing import Any, Protocol, overload
 from asgiref.sync import async_to_sync
 from channels.consumer import AsyncConsumer, SyncConsumer
 
-from ._routing.push import NO_PUSHES, Push, Pushes, aprepare, is_undeclared
+from ._routing.push import Push, Pushes, aprepare, is_undeclared
 from ._wire.messages import NO_HEADERS
 from .status import Ending, ending_for
 
@@ -29,7 +29,12 @@ class Groups(Protocol):
 
 
 class Peer(Protocol):
-    """The connection behind a socket."""
+    """The connection of a socket."""
+
+    @property
+    def pushes(self) -> Pushes:
+        """The pushes that the consumer declares."""
+        ...
 
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None: ...
 
@@ -48,9 +53,9 @@ class Socket:
 
     __slots__ = ("_peer", "_pushes")
 
-    def __init__(self, peer: Peer, pushes: Pushes = NO_PUSHES) -> None:
+    def __init__(self, peer: Peer) -> None:
         self._peer = peer
-        self._pushes = pushes
+        self._pushes = peer.pushes
 
     async def push(self, route: str | Push, payload: Any = None, *, headers: Mapping[str, Any] = NO_HEADERS) -> None:
         """Send an unsolicited frame to this client.
@@ -247,13 +252,13 @@ class SocketAttribute:
         peer = vars(consumer).get("_routesock_connection")
         if peer is None:
             raise AttributeError(f"{owner.__name__} has no socket: it is not connected.")
-        socket = Socket(peer, consumer._routesock.pushes)
+        socket = Socket(peer)
         consumer.socket = SyncSocket(socket) if consumer._sync else socket
         return consumer.socket
 
 
 def keep_inherited_socket(cls: type) -> None:
-    """If ``cls`` inherits an attribute ``socket`` from a class behind the mixin, keep it instead of the mixin's."""
+    """Keep an attribute ``socket`` that ``cls`` inherits from a class after the mixin, in place of the mixin's."""
     found = [vars(base)["socket"] for base in cls.__mro__ if "socket" in vars(base)]
     if isinstance(found[0], SocketAttribute) and len(found) > 1:
         cls.socket = found[1]  # type: ignore[attr-defined]

@@ -24,16 +24,16 @@ class SubscriptionOwner(Protocol):
     """The subscriptions of one socket."""
 
     async def begin(self, name: str, plan: TopicPlan) -> None:
-        """Reserve a subscription. Raises the error for the client if that is not possible."""
+        """Reserve a subscription for ``name``. Raises the error for the client if it cannot be."""
 
     async def enter(self, request: Request) -> None:
-        """Join the group of ``request.topic``, since the request is permitted. Raises what the layer raises."""
+        """Join the group of ``request.topic``, since the permissions allow it. Raises what the layer raises."""
 
     async def establish(self, name: str) -> None:
         """Keep the subscription, since the handler has succeeded."""
 
-    async def abandon(self, name: str) -> None:
-        """Leave the group, since the handler failed or its reply could not be sent."""
+    async def undo(self, name: str) -> None:
+        """Undo :meth:`begin` and :meth:`enter`: the handler has failed, or its reply could not be sent."""
 
     async def unsubscribe(self, request: Request) -> None:
         """Leave the group of ``request.topic``, and call the hook. Raises the error for the client."""
@@ -104,13 +104,13 @@ class Subscribe:
             reply = await plan.entering.run(request, outer)
         except BaseException:
             if runs(task):  # else the loop was closed and nothing can be awaited
-                await subscriptions.abandon(name)
+                await subscriptions.undo(name)
             raise
         if reply.status in _SUCCESS and not hasattr(request, "_revoked"):
-            request._undo = partial(subscriptions.abandon, name)
+            request._undo = partial(subscriptions.undo, name)
             await subscriptions.establish(name)
         else:
-            await subscriptions.abandon(name)
+            await subscriptions.undo(name)
         return reply
 
     def _found(self, name: str) -> tuple[TopicPlan, dict[str, str]] | None:

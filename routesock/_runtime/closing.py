@@ -68,9 +68,14 @@ async def send_notice_and_close(send: Send, ending: Ending, dialect: Dialect) ->
 
     Never raises, and does not wait for a client that does not read.
     """
+    text = None
     try:
         text = codec.encode(dialect.push("CLOSE", close_notice(ending)))
-        await within_close_wait(send({"type": "websocket.send", "text": text}))
+    except Exception:  # of a dialect: the close frame has the code and the reason, too
+        logger.exception("The CLOSE notice could not be encoded.")
+    try:
+        if text is not None:
+            await within_close_wait(send({"type": "websocket.send", "text": text}))
         await within_close_wait(send_close(send, ending))
     except Exception:
         logger.debug("A socket could not be closed.", exc_info=True)

@@ -179,7 +179,7 @@ class Request:
 
 
 class Reply:
-    """What a handler answers when a plain value does not say enough.
+    """The result of a handler that sets the status or headers of its reply.
 
     ``status`` is from 200 to 599 (204 sends ``null``), but not 206, which marks an item of a stream; ``headers`` appear
     in the reply only if there are any. ``ValueError`` for any other status.
