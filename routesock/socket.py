@@ -13,11 +13,18 @@ from ._wire.messages import NO_HEADERS
 from .status import Ending, ending_for
 
 
-class Groups(Protocol):
-    """The groups of a connection."""
+class Peer(Protocol):
+    """The connection behind a socket. Its coroutines may be awaited on any event loop."""
+
+    @property
+    def pushes(self) -> Pushes:
+        """The pushes that the consumer declares."""
+        ...
 
     @property
     def groups(self) -> frozenset[str]: ...
+
+    async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None: ...
 
     async def join(self, name: str) -> None: ...
 
@@ -26,19 +33,6 @@ class Groups(Protocol):
     async def broadcast(
         self, name: str, route: str, payload: Any, headers: Mapping[str, Any], *, exclude_self: bool
     ) -> None: ...
-
-
-class Peer(Protocol):
-    """The connection of a socket."""
-
-    @property
-    def pushes(self) -> Pushes:
-        """The pushes that the consumer declares."""
-        ...
-
-    async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None: ...
-
-    def member(self) -> Groups: ...
 
     async def close(self, ending: Ending) -> None: ...
 
@@ -80,7 +74,7 @@ class Socket:
     @property
     def groups(self) -> frozenset[str]:
         """The names of the groups that the socket has joined, and of the topics that its client has subscribed to."""
-        return self._peer.member().groups
+        return self._peer.groups
 
     async def join(self, group: str) -> None:
         """Join ``group``: what is broadcast to it is pushed to this client, until the socket ends or leaves the group.
@@ -94,7 +88,7 @@ class Socket:
         Raises:
             Exception: What the channel layer raises.
         """
-        await self._peer.member().join(group)
+        await self._peer.join(group)
 
     async def leave(self, group: str) -> None:
         """Leave ``group``. Never raises, and has no effect on a group that the socket has not joined.
@@ -102,7 +96,7 @@ class Socket:
         Args:
             group: The name with which it was joined.
         """
-        await self._peer.member().leave(group)
+        await self._peer.leave(group)
 
     async def broadcast(
         self,
@@ -130,7 +124,7 @@ class Socket:
         """
         if not is_undeclared(route, self._pushes):
             route, payload = await aprepare(route, payload, self._pushes)
-        await self._peer.member().broadcast(group, route, payload, headers, exclude_self=exclude_self)
+        await self._peer.broadcast(group, route, payload, headers, exclude_self=exclude_self)
 
     async def close(
         self, status: int, reason: str = "", *, reconnect: bool | None = None, retry_after: float | None = None

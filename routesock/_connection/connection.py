@@ -54,7 +54,7 @@ class Connection:
 
     __slots__ = (
         "__weakref__", "_cause", "_compiled", "_consumer", "_dispatcher", "_end_task", "_layer_reader", "_liveness",
-        "_member", "_message", "_queue", "_reader", "_receive", "_send", "_send_queue", "_state",
+        "_loop", "_member", "_message", "_queue", "_reader", "_receive", "_send", "_send_queue", "_state",
         "_subscriptions", "_tasks", "_watcher", "_writer", "grace", "membership",
     )  # fmt: skip
 
@@ -79,7 +79,8 @@ class Connection:
         self._layer_reader: LayerReader | None = None
         self._watcher: LoginWatcher | None = None
         self._message: dict[str, Any] = {"type": "websocket.disconnect", "code": 1006}
-        self._cause: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._cause: asyncio.Future[None] = self._loop.create_future()
         self._end_task: asyncio.Task[None] | None = None
         self._state = state = SocketState(handshake_done=gate is not None)  # a gate has accepted the socket already
         self._tasks = tasks = Tasks(context, state, self.stop)
@@ -242,7 +243,20 @@ class Connection:
         del self._dispatcher, self._queue, self._reader, self._receive, self._send, self._send_queue, self._tasks
         del self._writer
 
-    # What the consumer's code sends
+    # What the consumer's code calls, in a thread as well, where ``async_to_sync`` makes a loop of its own
+
+    def _is_other_loop(self) -> bool:
+        """Whether this is called on another loop than the socket's."""
+        return asyncio.get_running_loop() is not self._loop
+
+    async def _run_on_loop(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Await ``coroutine``, which runs on the socket's loop, from another loop."""
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:  # the loop has been closed, and the client is gone with it
+            coroutine.close()
+            return
+        await asyncio.wrap_future(future)
 
     async def send(self, message: dict[str, Any]) -> None:
         """The consumer's ``base_send``: passes everything on, and notes when a close begins.
@@ -252,6 +266,9 @@ class Connection:
         """
         state = self._state
         if state.is_gone:
+            return
+        if asyncio.get_running_loop() is not self._loop:
+            await self._run_on_loop(self.send(message))
             return
         kind = FrameKind.OWN
         if message["type"] != "websocket.send":
@@ -278,6 +295,9 @@ class Connection:
 
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
         """Send an unsolicited frame. Raises what encoding raises."""
+        if self._is_other_loop():
+            await self._run_on_loop(self.push(route, payload, headers))
+            return
         if self._state.phase is not Phase.ENDED:
             await self._writer.push(route, payload, headers)
             return
@@ -285,8 +305,37 @@ class Connection:
         if is_plain(self._compiled):  # it raises for the same payloads as before
             encoded(frame, conf.get("MAX_REPLY"))
 
+    @property
+    def groups(self) -> frozenset[str]:
+        """The names of the groups that the socket has joined, and of the topics that its client has subscribed to."""
+        member = self._member
+        return frozenset() if member is None or self._state.phase is Phase.ENDED else member.groups
+
+    async def join(self, name: str) -> None:
+        """Join the group ``name``, unless the socket has ended. Raises what the layer raises."""
+        if self._is_other_loop():
+            await self._run_on_loop(self.join(name))
+            return
+        await self.member().join(name)
+
+    async def leave(self, name: str) -> None:
+        """Leave the group ``name``. Never raises."""
+        if self._is_other_loop():
+            await self._run_on_loop(self.leave(name))
+            return
+        await self.member().leave(name)
+
+    async def broadcast(
+        self, name: str, route: str, payload: Any, headers: Mapping[str, Any], *, exclude_self: bool
+    ) -> None:
+        """Send a frame to the group ``name``. Raises what encoding and what the layer raises."""
+        if self._is_other_loop() and not self._loop.is_closed():
+            await self._run_on_loop(self.broadcast(name, route, payload, headers, exclude_self=exclude_self))
+            return
+        await self.member().broadcast(name, route, payload, headers, exclude_self=exclude_self)
+
     def member(self) -> Member | EndedMember:
-        """Return the groups of the socket."""
+        """Return the groups of the socket. Must be called on the socket's loop."""
         if self._state.phase is Phase.ENDED:
             return EndedMember(self._layer)
         return self._open_member()
@@ -346,6 +395,9 @@ class Connection:
         Does nothing on a socket that is closing already, never raises, and does not wait for a client that does not
         read.
         """
+        if self._is_other_loop():
+            await self._run_on_loop(self.close(ending))
+            return
         handshake_done = self._state.handshake_done
         if not self._begin_close():
             return
@@ -363,6 +415,9 @@ class Connection:
 
     async def reject(self, ending: Ending) -> None:
         """As :meth:`close`, but a socket that is not accepted yet is accepted first."""
+        if self._is_other_loop():
+            await self._run_on_loop(self.reject(ending))
+            return
         if not self._state.handshake_done and not self._state.is_closing:
             await self.send(accept_message(self._consumer.scope))
         await self.close(ending)

@@ -118,14 +118,6 @@ class Tasks:
                 enter_task(loop, caller)
         placeholder.task = self._start(_Begun(coroutine, awaited), self._context)
 
-    def is_other_loop(self) -> bool:
-        """Whether this is called on another loop than the socket's: in a thread, by ``async_to_sync``."""
-        return asyncio.get_running_loop() is not self._loop
-
-    async def run_on_loop(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Await ``coroutine``, which runs on the socket's loop, from another loop."""
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
-
     async def wait(self, tasks: Iterable[asyncio.Task[Any]], seconds: float) -> None:
         """Wait until ``tasks`` have ended, but no longer than ``seconds``, nor than until :meth:`end_grace`."""
         pending: set[asyncio.Future[Any]] = {*tasks}

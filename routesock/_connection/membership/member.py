@@ -211,9 +211,6 @@ class Member:
 
     async def join(self, name: str) -> None:
         """Join the group ``name``, unless the socket has ended. Raises what the layer raises."""
-        if self._tasks.is_other_loop():
-            await self._tasks.run_on_loop(self.join(name))
-            return
         group = layer_group(name)
         if not self._state.may_join or name in self._groups:
             return
@@ -224,9 +221,6 @@ class Member:
 
     async def leave(self, name: str) -> None:
         """Leave the group ``name``. Never raises."""
-        if self._tasks.is_other_loop():
-            await self._tasks.run_on_loop(self.leave(name))
-            return
         group = self._groups.pop(name, None)
         if group is not None and name not in (self._topics or ()):
             await hub_of(self._layer).leave(group, self)

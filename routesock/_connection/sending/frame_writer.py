@@ -241,8 +241,11 @@ class FrameWriter:
                 frame = json.loads(encoded(frame, self._max_bytes))
             await self._call(partial(self._consumer.send_json, frame))
             return
-        encode = partial(self._consumer.encode_json, frame)
-        text = _checked(await self._call(encode) if self._own.encode else serialise(frame), self._max_bytes)
+        if self._own.encode:
+            text = await self._call(partial(self._consumer.encode_json, frame))
+        else:
+            text = serialise(frame)
+        text = _checked(text, self._max_bytes)
         try:
             if self._own.send:
                 await self._call(partial(self._consumer.send, text_data=text))
