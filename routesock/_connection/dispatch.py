@@ -19,7 +19,7 @@ from .._pipeline.compiler import ConsumerPlan
 from .._pipeline.plan import Plan, RequestPlan
 from .._runtime import database, instrumentation
 from .._runtime.callables import runs
-from .._wire.frames import OURS, Auth, Cancel, Decision, Of, Ping, Refusal
+from .._wire.frames import ANSWERED, Auth, Cancel, Decision, Ping, Refusal, Unanswered
 from .._wire.messages import Reply, Request, RequestId
 from ..exceptions import Cancelled, DeadlineExceeded, RoutesockError
 from ..signals import request_started
@@ -33,7 +33,7 @@ from .state import SocketState
 from .tasks import Tasks, uncancel
 from .token_refresh import TokenRefresh
 
-_DECODER: Final = Of.DECODER
+_UNDECODED: Final = Unanswered.UNDECODED
 
 _SENT: Final = ReplyStatus.SENT
 
@@ -134,9 +134,9 @@ class Dispatcher:
                 uncancel(job.task)
 
     async def _run_other(self, job: Job) -> None:
-        if job.decision is _DECODER:
+        if job.decision is _UNDECODED:
             await self.decode(job)
-        if self._own_dispatch or type(job.decision) not in OURS:
+        if self._own_dispatch or type(job.decision) not in ANSWERED:
             await self._run_consumer_code(job)
         else:
             job.result = await self.result_of(job)
@@ -259,7 +259,7 @@ class Dispatcher:
 
     async def _run_consumer_code(self, job: Job) -> None:
         """Hand the message to the consumer as Channels would. A routed frame comes back through the receive hook."""
-        if job.handled or (job.decision is Of.NOBODY and not self._own_dispatch):
+        if job.handled or (job.decision is Unanswered.IGNORED and not self._own_dispatch):
             return
         token = current_job.set(job)
         try:
@@ -330,9 +330,9 @@ class Dispatcher:
             job.decision = self.parser.undecodable()
             return
         decision = self.parser.content(content, too_large=self.parser.is_too_large(text))
-        if type(decision) in (Ping, Cancel, Auth) or decision is Of.PONG:
+        if type(decision) in (Ping, Cancel, Auth) or decision is Unanswered.PONG:
             await self.act(decision)
-            decision = Of.NOBODY
+            decision = Unanswered.IGNORED
             job.handled = True
         job.decision = decision
 
@@ -342,9 +342,9 @@ class Dispatcher:
         """Whether :meth:`act` handles ``decision`` ahead of the queues."""
         if isinstance(decision, Refusal):
             return not self._own_dispatch
-        if decision is Of.NOBODY:
+        if decision is Unanswered.IGNORED:
             return not self._own_dispatch
-        return isinstance(decision, Ping | Cancel | Auth) or decision is Of.PONG
+        return isinstance(decision, Ping | Cancel | Auth) or decision is Unanswered.PONG
 
     async def act(self, decision: Decision) -> None:
         """Act on a control frame, a refused or an ignored one."""
