@@ -147,7 +147,7 @@ class Socket:
             retry_after: After how many seconds it should.
 
         Raises:
-            ValueError: ``status`` is no HTTP status.
+            ValueError: ``status`` is not an HTTP status.
         """
         await self._peer.close(ending_for(status, reason, reconnect, retry_after))
 
@@ -166,7 +166,7 @@ class Socket:
             retry_after: After how many seconds it should.
 
         Raises:
-            ValueError: ``status`` is no HTTP status.
+            ValueError: ``status`` is not an HTTP status.
         """
         await self._peer.reject(ending_for(status, reason, reconnect, retry_after))
 

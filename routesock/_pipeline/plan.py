@@ -188,7 +188,7 @@ class Plan:
         self._before = _merge_hops(before)
         self._handler = _merge_hops(handler)
         self._after = _merge_hops(after)
-        self.calls = None if middleware else _merge_hops((*before, *handler, *after))
+        self.calls: tuple[Call, ...] | None = None if middleware else _merge_hops((*before, *handler, *after))
 
     @property
     def declared(self) -> tuple[Route, ...]:

@@ -30,7 +30,7 @@ class SubscriptionOwner(Protocol):
         """Join the group of ``request.topic``, since the permissions allow it. Raises what the layer raises."""
 
     async def establish(self, name: str) -> None:
-        """The handler has succeeded."""
+        """Keep the subscription, since the handler has succeeded."""
 
     async def undo(self, name: str) -> None:
         """Undo :meth:`begin` and :meth:`enter`: the handler has failed, or its reply could not be sent."""

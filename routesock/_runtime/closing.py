@@ -18,7 +18,7 @@ logger: Final = safe_logger("routesock.socket")
 Send = Callable[[Any], Awaitable[None]]
 
 CLOSE_WAIT: Final = 1.0
-"""Seconds that a client which does not read has to take the CLOSE notice, and then as many for the close frame."""
+"""Seconds to wait for a client that does not read: once for the CLOSE notice, once for the close frame."""
 
 MAX_REASON_BYTES: Final = 123
 """A close frame holds 125 bytes, of which the code takes two (RFC 6455, section 5.5)."""

@@ -189,7 +189,7 @@ class Reply:
 
     def __init__(self, payload: Any = None, status: int = 200, headers: Mapping[str, Any] | None = None) -> None:
         if not isinstance(status, int) or not 200 <= status <= 599 or status == 206:
-            raise ValueError(f"A reply's status is an integer from 200 to 599 other than 206, not {status!r}.")
+            raise ValueError(f"A reply's status must be an integer from 200 to 599 other than 206, not {status!r}.")
         self.payload: Any = payload
         self.status: int = status
         self.headers: Mapping[str, Any] = headers or NO_HEADERS

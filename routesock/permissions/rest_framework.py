@@ -34,7 +34,7 @@ class RestFramework(Foreign):
 
     def __init__(self, permission: Any, *, method: str = "POST") -> None:
         if not isinstance(method, str) or not method.isupper():
-            raise RouteSetupError(f'method= is the name of an HTTP method, such as "GET"; got {method!r}.')
+            raise RouteSetupError(f'method= must be the name of an HTTP method, such as "GET"; got {method!r}.')
         self._permission = permission
         self._method = method
 

@@ -30,7 +30,7 @@ logger: Final = safe_logger("routesock.socket")
 _DROPPED: Final = {
     "connect": "%d pushes were dropped that came before a socket was ready for them.",
     "client": "%d pushes to a client that reads too slowly were dropped.",
-    "busy": "%d pushes were dropped since the consumer's own code for what is sent was busy.",
+    "busy": "%d pushes were dropped because the consumer's own sending code was busy.",
 }
 
 _FIRST_RETRY: Final = 0.1
