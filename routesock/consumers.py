@@ -163,16 +163,17 @@ class RouteMixin:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one socket, as ``AsyncConsumer.__call__`` does, but with routesock's way of reading frames."""
         consumer: Any = self
-        if not isinstance(consumer, AsyncConsumer):
+        if not issubclass(type(self), AsyncConsumer):
             raise not_a_consumer(type(self), type(self))
         if scope["type"] != "websocket":  # Channels raises, which servers rely on for "lifespan"
             await super().__call__(scope, receive, send)  # type: ignore[misc]
             return
-        if "scope" in vars(self):
+        if "_routesock_connection" in vars(self):
             raise RuntimeError(
                 f"One {type(self).__name__} serves two sockets, which would answer each other's requests. "
                 f"Route to {type(self).__name__}.as_asgi(), which makes one for each."
             )
+        consumer._routesock_connection = None
         consumer.scope = scope
         with ExitStack() as stack:
             await _serve(consumer, type(self)._routesock, receive, send, stack)
