@@ -820,14 +820,17 @@ class TestBases:
         assert attrs_of(type("Real", (Chat, AsyncJsonWebsocketConsumer), {})) == {"send": "handler"}
 
     def test_base_with_its_own_call_is_refused(self) -> None:
-        """The mixin in front would replace it without a word; behind it, both work."""
+        """The mixin in front would replace it without a word; behind it, or in what it calls, both work."""
 
         class Traced(AsyncJsonWebsocketConsumer):
             async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
         message = refusal(lambda: type("Chat", (RouteMixin, Traced), {}))
         assert message.startswith("Traced overrides __call__")
-        assert "`class Traced(RouteMixin, ...)`" in message
+        assert "put the mixin into those consumers" in message
+        assert message.endswith(
+            "(RouteMixin, AsyncJsonWebsocketConsumer)` with the routes, and `class Chat(Traced, Routed)`."
+        )
 
     async def test_call_in_front_of_the_mixin_is_kept(self) -> None:
         """A consumer may still wrap the whole socket."""

@@ -256,7 +256,10 @@ def check_bases(cls: type, mixin: type) -> bool:
         if "__call__" in vars(base) and base.__module__ not in _CHANNELS:
             raise RouteSetupError(
                 f"{base.__name__} overrides __call__, which RouteMixin in front of it would replace. "
-                f"Add the mixin to that class instead: `class {base.__name__}(RouteMixin, ...)`."
+                "If it passes the frames on to other consumers, as a demultiplexer does, put the mixin into those "
+                f"consumers. If it wraps the whole socket and calls super().__call__(), put {base.__name__} in front: "
+                f"write `class Routed(RouteMixin, {_channels_base(cls)})` with the routes, and "
+                f"`class {cls.__name__}({base.__name__}, Routed)`."
             )
     class_options.check_names(cls, mixin)
     return True
@@ -274,6 +277,11 @@ def not_a_consumer(cls: type, base: type) -> RouteSetupError:
         f"Write `class {cls.__name__}(RouteMixin, AsyncJsonWebsocketConsumer)`, or another WebSocket consumer of "
         "channels.generic.websocket."
     )
+
+
+def _channels_base(cls: type) -> str:
+    """Return the name of the class of Channels that ``cls`` derives from."""
+    return next(base.__name__ for base in cls.__mro__ if base.__module__ in _CHANNELS)
 
 
 def _is_own(cls: type, name: str) -> bool:
