@@ -87,7 +87,7 @@ def remove_waiting_thread(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def thread_notes() -> dict[str, Any]:
-    """What asgiref notes for the current thread: among it the loop whose sync work the thread runs."""
+    """The values that asgiref keeps for the current thread, such as the loop whose sync work the thread runs."""
     return vars(SyncToAsync.threadlocal)
 
 

@@ -159,7 +159,7 @@ class RouteMixin:
             cls._routesock = compile_consumer(cls)
             keep_inherited_socket(cls)
 
-    # The parameters are Any for type checkers' sake: a user's class has Channels' own signature beside this one.
+    # The parameters are Any for type checkers' sake: a user's class also has Channels' signature.
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one socket, as ``AsyncConsumer.__call__`` does, but with routesock's way of reading frames."""
         consumer: Any = self
@@ -197,7 +197,7 @@ async def _serve(consumer: Any, compiled: ConsumerPlan, receive: Any, send: Any,
     if ending is None and sockets.draining:
         ending = restart_ending(sockets.retry_after())
     if ending is not None:
-        await _turn_away(connection, receive, ending)
+        await _close_at_once(connection, receive, ending)
         return
     thread = database.take_dedicated_thread(context) if compiled.isolated else None
     if thread is not None:
@@ -207,7 +207,7 @@ async def _serve(consumer: Any, compiled: ConsumerPlan, receive: Any, send: Any,
     await connection.serve()
 
 
-async def _turn_away(connection: Connection, receive: Any, ending: Ending) -> None:
+async def _close_at_once(connection: Connection, receive: Any, ending: Ending) -> None:
     """Accept a socket only to close it, so that browsers can read the reason."""
     logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
     try:

@@ -8,13 +8,18 @@ from typing import Any, Protocol, overload
 from asgiref.sync import async_to_sync
 from channels.consumer import AsyncConsumer, SyncConsumer
 
-from ._routing.push import NO_PUSHES, Push, Pushes, aprepare, is_undeclared
+from ._routing.push import Push, Pushes, aprepare, is_undeclared
 from ._wire.messages import NO_HEADERS
 from .status import Ending, ending_for
 
 
 class Peer(Protocol):
     """The connection behind a socket. Its coroutines may be awaited on any event loop."""
+
+    @property
+    def pushes(self) -> Pushes:
+        """The pushes that the consumer declares."""
+        ...
 
     @property
     def groups(self) -> frozenset[str]: ...
@@ -42,9 +47,9 @@ class Socket:
 
     __slots__ = ("_peer", "_pushes")
 
-    def __init__(self, peer: Peer, pushes: Pushes = NO_PUSHES) -> None:
+    def __init__(self, peer: Peer) -> None:
         self._peer = peer
-        self._pushes = pushes
+        self._pushes = peer.pushes
 
     async def push(self, route: str | Push, payload: Any = None, *, headers: Mapping[str, Any] = NO_HEADERS) -> None:
         """Send an unsolicited frame to this client.
@@ -136,7 +141,7 @@ class Socket:
             retry_after: After how many seconds it should.
 
         Raises:
-            ValueError: ``status`` is no HTTP status.
+            ValueError: ``status`` is not an HTTP status.
         """
         await self._peer.close(ending_for(status, reason, reconnect, retry_after))
 
@@ -155,7 +160,7 @@ class Socket:
             retry_after: After how many seconds it should.
 
         Raises:
-            ValueError: ``status`` is no HTTP status.
+            ValueError: ``status`` is not an HTTP status.
         """
         await self._peer.reject(ending_for(status, reason, reconnect, retry_after))
 
@@ -241,13 +246,13 @@ class SocketAttribute:
         peer = vars(consumer).get("_routesock_connection")
         if peer is None:
             raise AttributeError(f"{owner.__name__} has no socket: it is not connected.")
-        socket = Socket(peer, consumer._routesock.pushes)
+        socket = Socket(peer)
         consumer.socket = SyncSocket(socket) if consumer._sync else socket
         return consumer.socket
 
 
 def keep_inherited_socket(cls: type) -> None:
-    """If ``cls`` inherits an attribute ``socket`` from a class behind the mixin, keep that instead of ours."""
+    """Keep an attribute ``socket`` that ``cls`` inherits from a class after the mixin, in place of the mixin's."""
     found = [vars(base)["socket"] for base in cls.__mro__ if "socket" in vars(base)]
     if isinstance(found[0], SocketAttribute) and len(found) > 1:
         cls.socket = found[1]  # type: ignore[attr-defined]

@@ -109,10 +109,10 @@ def ending_for(
 ) -> Ending:
     """Return how a socket is closed with the HTTP status ``status``: with the code 4000 + ``status``.
 
-    ``reconnect`` is true by default for a temporary status. Raises ``ValueError`` for what is no HTTP status.
+    ``reconnect`` is true by default for a temporary status. Raises ``ValueError`` for anything else.
     """
     if not isinstance(status, int) or not 100 <= status <= 599:
-        raise ValueError(f"A socket is closed with an HTTP status, such as 403; got {status!r}.")
+        raise ValueError(f"The status must be an HTTP status, such as 403; got {status!r}.")
     if reconnect is None:
         reconnect = is_temporary(status)
     return Ending(4000 + status, reason, reconnect=reconnect, retry_after=retry_after)

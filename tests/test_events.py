@@ -794,7 +794,7 @@ class TestSending:
             await asend_event("orders", name)
 
     async def test_the_group_is_a_string(self) -> None:
-        with pytest.raises(TypeError, match="name is a string"):
+        with pytest.raises(TypeError, match="name must be a string"):
             await asend_event(1, "note")  # type: ignore[arg-type]
 
     async def test_one_message_reaches_all_sockets_of_the_process(self, layer: Any) -> None:
@@ -857,7 +857,7 @@ class TestDeclaration:
         assert "at most 128 characters" in refusal(lambda: event("x" * (MAX_NAME_CHARS + 1)))
 
     def test_a_schema_is_one(self) -> None:
-        assert "is no schema" in refusal(lambda: event("paid", schema="OrderSchema"))
+        assert "is not a schema" in refusal(lambda: event("paid", schema="OrderSchema"))
 
     def test_the_decorator_is_called_with_a_name(self) -> None:
         async def handler(self: Any, event: Event) -> None: ...

@@ -48,5 +48,5 @@ def test_no_name_is_the_group_of_a_user() -> None:
 
 @pytest.mark.parametrize("name", [None, 1, b"room", ["room"]])
 def test_a_name_is_a_string(name: Any) -> None:
-    with pytest.raises(TypeError, match="A group's name is a string"):
+    with pytest.raises(TypeError, match="A group's name must be a string"):
         layer_group(name)

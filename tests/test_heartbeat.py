@@ -40,7 +40,7 @@ def test_seconds_may_be_any_positive_number(seconds: float) -> None:
 @pytest.mark.parametrize("part", ["interval", "timeout"])
 @pytest.mark.parametrize("seconds", [0, -1, None, "25", True, math.nan, math.inf, Decimal(25)])
 def test_what_cannot_be_meant_is_named_at_once(part: str, seconds: Any) -> None:
-    with pytest.raises(ValueError, match=f"{part} is a positive number of seconds; got"):
+    with pytest.raises(ValueError, match=f"{part} must be a positive number of seconds; got"):
         Heartbeat(**{part: seconds})
 
 
@@ -360,5 +360,5 @@ async def test_nor_is_a_socket_whose_connect_raised() -> None:
 
 @pytest.mark.parametrize("heartbeat", [25, (25, 10), {"interval": 25}, Heartbeat, True])
 def test_what_is_no_heartbeat_is_named_when_the_class_is_created(heartbeat: Any) -> None:
-    with pytest.raises(RouteSetupError, match=r"Wrong\.route_heartbeat is a Heartbeat\(interval=25, timeout=10\)"):
+    with pytest.raises(RouteSetupError, match=r"Wrong\.route_heartbeat must be a Heartbeat\(interval=25, timeout=10\)"):
         type("Wrong", (RouteMixin, AsyncJsonWebsocketConsumer), {"route_heartbeat": heartbeat})

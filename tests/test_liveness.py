@@ -544,5 +544,7 @@ async def test_a_signed_in_user_may_wait_for_connect() -> None:
 @pytest.mark.parametrize("option", ["route_idle_timeout", "route_anonymous_timeout"])
 @pytest.mark.parametrize("seconds", [0, -1, "60", True])
 def test_a_limit_that_cannot_be_meant_is_named_when_the_class_is_created(option: str, seconds: Any) -> None:
-    with pytest.raises(RouteSetupError, match=rf"Wrong\.{option} is a positive number of seconds, or None for none"):
+    with pytest.raises(
+        RouteSetupError, match=rf"Wrong\.{option} must be a positive number of seconds, or None for none"
+    ):
         type("Wrong", (RouteMixin, AsyncJsonWebsocketConsumer), {option: seconds})

@@ -300,7 +300,7 @@ async def test_on_a_sync_consumer_they_run_in_its_thread() -> None:
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, "3", True, None])
 def test_a_bound_is_a_count(count: Any) -> None:
-    with pytest.raises(RouteSetupError, match="route_concurrency is a positive number of requests"):
+    with pytest.raises(RouteSetupError, match="route_concurrency must be a positive number of requests"):
         type("Chat", (RouteMixin, AsyncJsonWebsocketConsumer), {"route_concurrency": count})
 
 

@@ -93,7 +93,7 @@ def test_patterns_that_differ_in_the_names_of_parameters_have_one_shape() -> Non
 
 @pytest.mark.parametrize("wrong", [None, 5, b"room", "", [], "."])
 def test_what_is_no_name_is_no_pattern(wrong: Any) -> None:
-    with pytest.raises(RouteSetupError, match=r"A topic's name is a string|has an empty segment"):
+    with pytest.raises(RouteSetupError, match=r"A topic's name must be a string|has an empty segment"):
         Pattern(wrong)
 
 

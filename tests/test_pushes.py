@@ -75,7 +75,7 @@ class TestDeclaration:
         assert f"Write '{name.lower()}'" in setup_error(name)
 
     def test_what_is_no_schema_is_refused(self) -> None:
-        assert "is no schema" in setup_error("a", schema={"text": str})
+        assert "is not a schema" in setup_error("a", schema={"text": str})
 
     def test_it_cannot_be_changed(self) -> None:
         with pytest.raises(AttributeError):
@@ -157,7 +157,7 @@ class TestClass:
 
     @pytest.mark.parametrize("value", [Push("a"), "a", ["a"], None, [None], {"a": Push("a")}, {Push("a")}], ids=repr)
     def test_anything_but_a_list_of_pushes_is_refused(self, value: Any) -> None:
-        with pytest.raises(RouteSetupError, match=r"Chat\.route_pushes is a list of pushes, such as"):
+        with pytest.raises(RouteSetupError, match=r"Chat\.route_pushes must be a list of pushes, such as"):
             type("Chat", (RouteMixin, AsyncJsonWebsocketConsumer), {"route_pushes": value})
 
 

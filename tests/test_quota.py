@@ -107,7 +107,7 @@ class TestDeclaration:
         """And a route without a throttle has no step more than before."""
         assert consumer()._routesock.throttled is False
         plans = consumer(throttle="2/h", other=route("other")(answer_of("other")))._routesock.plans
-        assert len(plans["go"]._all) == len(plans["other"]._all) + 1
+        assert len(plans["go"].calls) == len(plans["other"].calls) + 1
 
 
 class TestCommon:

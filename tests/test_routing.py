@@ -395,7 +395,7 @@ class TestPrefix:
     @pytest.mark.parametrize("prefix", [None, 5, b"chat."])
     def test_prefix_is_a_string(self, prefix: Any) -> None:
         """Anything else is refused."""
-        assert "Chat.route_prefix is a string" in refusal(lambda: consumer(Messages, route_prefix=prefix))
+        assert "Chat.route_prefix must be a string" in refusal(lambda: consumer(Messages, route_prefix=prefix))
 
     def test_prefixed_name_is_checked_as_a_whole(self) -> None:
         """A prefix can neither build a reserved name nor one that is too long."""
@@ -408,7 +408,7 @@ class TestNames:
     @pytest.mark.parametrize("name", [None, 5, "", b"send", ["send"], True])
     def test_name_is_a_string_that_is_not_empty(self, name: Any) -> None:
         """Anything else is refused."""
-        assert "A route's name is a string" in refusal(lambda: route(name))
+        assert "A route's name must be a string" in refusal(lambda: route(name))
 
     def test_name_has_as_many_characters_as_frames_may_name(self) -> None:
         """A longer one could never be called."""
@@ -509,7 +509,7 @@ class TestHandlers:
     def test_a_flag_is_a_bool(self, option: str, value: Any) -> None:
         """``parallel="no"`` would be true."""
         message = refusal(lambda: route("send", **{option: value}))
-        assert message == f"{option}= is True or False; got {value!r}."
+        assert message == f"{option}= must be True or False; got {value!r}."
 
     CHANNELS_NAMES = """
         connect disconnect receive receive_json send send_json accept close dispatch groups as_asgi encode_json
@@ -603,7 +603,7 @@ class TestOptions:
     @pytest.mark.parametrize("status", [199, 206, 300, 404, 0, -1, "200", 200.0, True, "created"])
     def test_any_other_status_is_refused(self, status: Any) -> None:
         """An error has its status from the exception."""
-        assert "status= is that of a success" in refusal(lambda: route("send", status=status))
+        assert "status= must be a success status" in refusal(lambda: route("send", status=status))
 
     @pytest.mark.parametrize("timeout", [1, 0.5, 30.0, None, math.inf])
     def test_timeout_is_seconds_or_none(self, timeout: Any) -> None:
@@ -615,8 +615,10 @@ class TestOptions:
     @pytest.mark.parametrize("timeout", [0, -1, "30", True, False, math.nan, Decimal(3), [3]])
     def test_any_other_timeout_is_refused(self, timeout: Any) -> None:
         """On a route and on a class, which the message names."""
-        assert "timeout is a positive number of seconds" in refusal(lambda: route("send", timeout=timeout))
-        assert refusal(lambda: consumer(route_timeout=timeout)).startswith("Chat.route_timeout is a positive number")
+        assert "timeout must be a positive number of seconds" in refusal(lambda: route("send", timeout=timeout))
+        assert refusal(lambda: consumer(route_timeout=timeout)).startswith(
+            "Chat.route_timeout must be a positive number"
+        )
 
     @pytest.mark.parametrize("grace", [0, 5, 0.5])
     def test_grace_is_seconds(self, grace: Any) -> None:
@@ -626,7 +628,7 @@ class TestOptions:
     @pytest.mark.parametrize("grace", [None, -1, "5", True, math.nan])
     def test_any_other_grace_is_refused(self, grace: Any) -> None:
         """``None`` is refused too: a socket has an end."""
-        assert "Chat.route_disconnect_grace is a number" in refusal(lambda: consumer(route_disconnect_grace=grace))
+        assert "Chat.route_disconnect_grace must be a number" in refusal(lambda: consumer(route_disconnect_grace=grace))
 
     @pytest.mark.parametrize("isolation", [None, 1, "yes", 8])
     def test_isolation_is_true_or_false(self, isolation: Any) -> None:
@@ -665,8 +667,8 @@ class TestMiddleware:
     )
     def test_middleware_is_a_list_or_a_tuple(self, middleware: Any) -> None:
         """An iterator would be used up by the first class, and a set has no order."""
-        assert "middleware is a list of functions" in refusal(lambda: given(middleware=middleware))
-        assert "Chat.route_middleware is a list" in refusal(lambda: consumer(route_middleware=middleware))
+        assert "middleware must be a list of functions" in refusal(lambda: given(middleware=middleware))
+        assert "Chat.route_middleware must be a list" in refusal(lambda: consumer(route_middleware=middleware))
 
     def test_what_cannot_be_awaited_as_middleware_is_refused(self) -> None:
         """A sync function, a generator, a class in place of its instance, a wrong number of parameters, a method."""
@@ -723,7 +725,7 @@ class TestHooks:
     @pytest.mark.parametrize("hook", [5, "", "no name", "self.load", ["load"], ()], ids=repr)
     def test_anything_else_is_no_hook(self, option: str, hook: Any) -> None:
         """Neither a value nor a string that can name nothing."""
-        assert f"{option}= is a function or the name of a method" in refusal(lambda: given(**{option: hook}))
+        assert f"{option}= must be a function or the name of a method" in refusal(lambda: given(**{option: hook}))
 
     @pytest.mark.parametrize("option", HOOKS)
     def test_method_given_as_a_function_is_refused_with_its_name(self, option: str) -> None:
@@ -732,7 +734,7 @@ class TestHooks:
         def load(self: Any, request: Request) -> None: ...
 
         message = refusal(lambda: given(**{option: load}))
-        assert message.endswith(f"cannot be called with one argument. Of a method, give the name: {option}='load'.")
+        assert message.endswith(f"cannot be called with one argument. For a method, pass its name: {option}='load'.")
 
     @pytest.mark.parametrize("option", HOOKS)
     def test_generator_is_no_hook(self, option: str) -> None:
@@ -748,7 +750,7 @@ class TestHooks:
     )
     def test_schema_of_no_library_is_refused(self, schema: Any) -> None:
         """The message lists what is accepted."""
-        assert "is no schema." in refusal(lambda: route("send", schema=schema))
+        assert "is not a schema." in refusal(lambda: route("send", schema=schema))
 
     def test_schema_may_dehydrate(self) -> None:
         """``dehydrate=`` takes what ``schema=`` takes."""
@@ -906,16 +908,17 @@ SNIPPET = """
 """
 
 
-def test_decorated_methods_keep_their_types(tmp_path: Path) -> None:
+def test_decorated_methods_keep_their_types() -> None:
     """A type checker sees the method as it was written, and a wrong option."""
-    snippet = tmp_path / "snippet.py"
-    snippet.write_text(textwrap.dedent(SNIPPET))
     cache = HERE.parent / ".mypy_cache" / "snippets"  # not that of `make types`, whose options are others
+    cache.mkdir(parents=True, exist_ok=True)
+    snippet = cache / "snippet.py"  # always there: mypy repeats the messages of a cached module with their path
+    snippet.write_text(textwrap.dedent(SNIPPET))
     options = ["--strict", "--config-file=", "--no-error-summary", "--hide-error-context", f"--cache-dir={cache}"]
     done = subprocess.run(
         [sys.executable, "-m", "mypy", *options, str(snippet)], capture_output=True, text=True, cwd=HERE.parent
     )
-    told = [line.split(": ", 1)[1] for line in done.stdout.splitlines() if line.startswith(str(snippet))]
+    told = [line.split(": ", 1)[1] for line in done.stdout.splitlines() if "snippet.py:" in line]
     coroutine = "typing.Coroutine[Any, Any, routesock._wire.messages.Reply]"
     assert told[:2] == [
         f'note: Revealed type is "def (self: snippet.Chat, request: routesock._wire.messages.Request) -> {coroutine}"',

@@ -236,7 +236,7 @@ async def test_the_notice_says_whether_to_come_back(args: Any, kwargs: Any, payl
 @pytest.mark.parametrize("status", [99, 600, 4403, "403", None, 403.0])
 async def test_a_close_has_an_http_status(status: Any) -> None:
     async with RouteClient(Door, scope={"log": []}) as client:
-        with pytest.raises(ValueError, match="A socket is closed with an HTTP status, such as 403; got"):
+        with pytest.raises(ValueError, match="The status must be an HTTP status, such as 403; got"):
             await client.call("close", {"args": [status]})
 
 

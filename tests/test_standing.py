@@ -38,7 +38,7 @@ from tests.clock import advance, shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-CLOSED = {"code": 4401, "reason": "You are not signed in any more.", "reconnect": False}
+CLOSED = {"code": 4401, "reason": "You are no longer signed in.", "reconnect": False}
 
 alogout: Any = getattr(auth, "alogout", None) or sync_to_async(auth.logout)  # Django 5.0 has it
 

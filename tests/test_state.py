@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from routesock import Request, RouteMixin, route
 from routesock._connection.queue.jobs import STAGES, Job, JobSource, ReplyStatus, Stage
 from routesock._connection.state import TRANSITIONS, Phase, SocketState
+from routesock._runtime import closing
 from routesock.exceptions import NotAuthenticated, Unavailable
+from routesock.signals import request_finished, socket_opened
 from routesock.status import ending_for
-from tests.takeover.driver import Socket, turns
+from tests.takeover.driver import Socket, turns, until
 
 PAIRS: Final = [*product(Phase, Phase)]
 
@@ -282,3 +284,86 @@ class TestEnd:
         assert consumer.channel_name == consumer._routesock_connection.membership.channel
         assert len(client.sent) == sent
         assert client.late == []
+
+    @pytest.mark.parametrize("begin", ["drain", "sign out"])
+    async def test_a_cancel_for_a_request_whose_refusal_waits_does_not_answer_it_twice(self, begin: str) -> None:
+        """The client is slow, so the refusals of what is queued take a while."""
+        consumers: list[Any] = []
+        client = Socket(Room.as_asgi(), log=[], consumers=consumers)
+        async with client:
+            await turns()
+            client.requests("wait", 1, 2, 3)
+            await turns()
+            client.writable.clear()
+            CAUSES[begin](client, consumers[0]._routesock_connection)
+            await turns()
+            client.cancel(3)
+            await turns()
+            client.writable.set()
+            assert await client.ending() is None
+        assert sorted(uuid for uuid, _ in client.statuses()) == [1, 2, 3]
+
+    async def test_every_queued_request_is_finished_although_the_client_does_not_read_the_refusals(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(closing, "CLOSE_WAIT", 0.02)
+        consumers: list[Any] = []
+        finished: list[Any] = []
+
+        def note(request: Request, **kwargs: Any) -> None:
+            finished.append(request.id)
+
+        request_finished.connect(note)
+        try:
+            client = Socket(Room.as_asgi(), log=[], consumers=consumers)
+            async with client:
+                await turns()
+                client.requests("wait", 1, 2, 3)
+                await turns()
+                client.writable.clear()
+                CAUSES["sign out"](client, consumers[0]._routesock_connection)
+                assert await client.ending() is None
+        finally:
+            request_finished.disconnect(note)
+        assert sorted(finished) == [1, 2, 3]
+
+    async def test_an_accept_that_returns_after_the_end_does_not_open_the_socket(self) -> None:
+        """A task of the consumer's own sends it, to a client that does not read and then leaves."""
+        opened: list[Any] = []
+        tasks: list[asyncio.Task[None]] = []
+
+        class Late(Room):
+            async def connect(self) -> None:
+                tasks.append(asyncio.create_task(self.accept()))
+
+        def note(**kwargs: Any) -> None:
+            opened.append(kwargs["consumer"])
+
+        socket_opened.connect(note)
+        try:
+            client = Socket(Late.as_asgi(), log=[], consumers=[])
+            client.writable.clear()
+            client.start()
+            client.feed({"type": "websocket.connect"})
+            await turns()
+            client.disconnect()
+            await until(lambda: client.done)
+            client.writable.set()
+            await tasks[0]
+            assert await client.ending() is None
+        finally:
+            socket_opened.disconnect(note)
+        assert opened == []
+        assert len(client.disconnects) == 1
+
+    async def test_a_failure_in_the_moment_in_which_the_server_stops_is_logged(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        consumers: list[Any] = []
+        client = Socket(Room.as_asgi(), log=[], consumers=consumers)
+        async with client:
+            await turns()
+            client.stop()
+            consumers[0]._routesock_connection.stop(LookupError("a failure"))
+            assert isinstance(await client.ending(), asyncio.CancelledError)
+        assert [record.getMessage() for record in caplog.records] == ["A socket that had ended failed once more."]

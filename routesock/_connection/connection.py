@@ -16,6 +16,7 @@ from .._groups import losses
 from .._groups.layer_membership import Membership
 from .._pipeline.compiler import ConsumerPlan
 from .._pipeline.plan import ConnectionCheck
+from .._routing.push import Pushes
 from .._runtime import database, instrumentation
 from .._runtime.clients import TOO_MANY, is_signed_in
 from .._runtime.closing import accept_message, close_notice, cut_reason, means_gone, send_close, within_close_wait
@@ -137,17 +138,16 @@ class Connection:
         cause counts.
         """
         self._begin_close()
-        if self._state.phase >= Phase.GONE:
+        is_first = self._state.phase < Phase.GONE
+        if is_first:
+            self._state.advance(Phase.GONE)
+            self._send_queue.drop_all()
+            if isinstance(cause, dict):
+                self._message = cause
+        if not is_first or self._cause.done():  # the server has cancelled what waits for it
             if isinstance(cause, Exception):
                 logger.error("A socket that had ended failed once more.", exc_info=cause)
-            return
-        self._state.advance(Phase.GONE)
-        self._send_queue.drop_all()
-        if isinstance(cause, dict):
-            self._message = cause
-        if self._cause.done():  # the server has cancelled what waits for it
-            return
-        if isinstance(cause, BaseException):
+        elif isinstance(cause, BaseException):
             self._cause.set_exception(_for_server(cause))
         else:
             self._cause.set_result(None)
@@ -287,6 +287,11 @@ class Connection:
             if not means_gone(exc):
                 raise
             logger.debug("A frame could not be sent.", exc_info=True)
+
+    @property
+    def pushes(self) -> Pushes:
+        """The pushes that the consumer declares."""
+        return self._compiled.pushes
 
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
         """Send an unsolicited frame. Raises what encoding raises."""

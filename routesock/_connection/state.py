@@ -19,9 +19,9 @@ class Phase(IntEnum):
     OPEN = 1
     """The socket is accepted; frames are read and answered."""
     DRAINING = 2
-    """What runs may finish and is answered. What is queued, and what still comes, is answered with an error."""
+    """Running jobs may finish, and are answered. Queued and new requests are answered with an error."""
     CLOSING = 3
-    """A close has begun: nothing is dispatched and no reply is sent. The CLOSE notice and the close frame are."""
+    """A close has begun: nothing is dispatched, and only the CLOSE notice and the close frame are sent."""
     GONE = 4
     """The client has left, or counts as gone: nothing is sent. Running handlers have their grace period."""
     DISCONNECTING = 5
@@ -43,7 +43,7 @@ TRANSITIONS: Final[Mapping[Phase, frozenset[Phase]]] = {
 
 
 class SocketState:
-    """What all parts of one socket know about it.
+    """The state that all parts of one socket share.
 
     ============= ========================== ======================================================================
     phase         next                       because
@@ -113,8 +113,11 @@ class SocketState:
             self.advance(Phase.OPEN)
 
     def note_opened(self) -> bool:
-        """Note the time when ``accept()`` and ``connect()`` are both done. Returns whether that is now."""
-        if not (self.accept_sent and self.connected) or self.opened_at is not None:
+        """Note the time when ``accept()`` and ``connect()`` are both done. Returns whether that is now.
+
+        A socket that has ended meanwhile has not opened.
+        """
+        if not (self.accept_sent and self.connected) or self.opened_at is not None or self.phase is Phase.ENDED:
             return False
         self.opened_at = perf_counter()
         return True

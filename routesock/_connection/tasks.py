@@ -19,19 +19,19 @@ CANCEL_WAIT: Final = 1.0
 
 
 class _Begun(Coroutine[Any, Any, None]):
-    """A coroutine that waits for ``awaited`` already."""
+    """A coroutine whose first step has run, after which it waits for ``awaited``."""
 
-    __slots__ = ("_awaited", "_coroutine", "_told")
+    __slots__ = ("_awaited", "_coroutine", "_has_started")
 
     def __init__(self, coroutine: Coroutine[Any, Any, None], awaited: Any) -> None:
         self._coroutine = coroutine
         self._awaited = awaited
-        self._told = False
+        self._has_started = False
 
     def send(self, value: Any) -> Any:
-        if self._told:
+        if self._has_started:
             return self._coroutine.send(value)
-        self._told = True
+        self._has_started = True
         return self._awaited
 
     def throw(self, *exc: Any) -> Any:
@@ -44,7 +44,7 @@ class _Begun(Coroutine[Any, Any, None]):
         return self
 
 
-class _Prospect:
+class _TaskPlaceholder:
     """The task of a coroutine that gets one only if it waits: what ``asyncio.current_task()`` gives until then.
 
     ``asyncio.timeout`` and task groups keep what they find there, and cancel it later.
@@ -104,19 +104,19 @@ class Tasks:
 
         Raises what it raises until then.
         """
-        loop, caller, prospect = self._loop, asyncio.current_task(), _Prospect()
+        loop, caller, placeholder = self._loop, asyncio.current_task(), _TaskPlaceholder()
         if caller is not None:
             leave_task(loop, caller)
-        enter_task(loop, prospect)
+        enter_task(loop, placeholder)
         try:
             awaited = self._context.run(coroutine.send, None)
         except StopIteration:
             return
         finally:
-            leave_task(loop, prospect)
+            leave_task(loop, placeholder)
             if caller is not None:
                 enter_task(loop, caller)
-        prospect.task = self._start(_Begun(coroutine, awaited), self._context)
+        placeholder.task = self._start(_Begun(coroutine, awaited), self._context)
 
     async def wait(self, tasks: Iterable[asyncio.Task[Any]], seconds: float) -> None:
         """Wait until ``tasks`` have ended, but no longer than ``seconds``, nor than until :meth:`end_grace`."""

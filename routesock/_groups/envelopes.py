@@ -29,7 +29,7 @@ def layer_group(name: str) -> str:
     replaced by its readable part and a digest. Raises ``TypeError`` for anything but a string.
     """
     if not isinstance(name, str):
-        raise TypeError(f"A group's name is a string; got {name!r}.")
+        raise TypeError(f"A group's name must be a string; got {name!r}.")
     if _READABLE.fullmatch(name):
         return f"routesock.group.{name}"
     hint = _UNSAFE.sub("-", name[: 2 * _MAX_HINT])[:_MAX_HINT]
@@ -121,9 +121,9 @@ def event_of(group: str, name: str, payload: Any) -> Message:
     :class:`FrameTooLarge` for an event over ``MAX_REPLY`` bytes.
     """
     if not isinstance(name, str):
-        raise TypeError(f"An event's name is a string; got {name!r}.")
+        raise TypeError(f"An event's name must be a string; got {name!r}.")
     if not 0 < len(name) <= MAX_NAME_CHARS:
-        raise ValueError(f"An event's name has 1 to {MAX_NAME_CHARS} characters; got {len(name)}.")
+        raise ValueError(f"An event's name must have 1 to {MAX_NAME_CHARS} characters; got {len(name)}.")
     # The sender's name of the group is in the data, since some layers do not accept every string.
     data = _checked("An event", serialise([group, payload]))
     return {"type": EVENT, "group": layer_group(group), "name": name, "data": data}

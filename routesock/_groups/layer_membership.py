@@ -13,7 +13,7 @@ _CANCEL_AGAIN: Final = 0.25
 """Seconds that a cancelled ``receive()`` has to end. ``asyncio.wait_for`` of Python 3.11 may lose a cancellation."""
 
 _REFUSED: Final = (TypeError, ValueError, AssertionError, AttributeError, NotImplementedError)
-"""What a layer raises for a name or a call that it does not accept. Nothing has been sent then."""
+"""Exceptions of a layer that does not accept a name or a call. Nothing was sent."""
 
 
 class RememberingLayer:

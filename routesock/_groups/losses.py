@@ -212,7 +212,7 @@ def _reset_counts() -> None:
 logger: Final = safe_logger("routesock.socket")
 
 SETTLES: Final = 1.0
-"""Seconds after a hub has joined a group in which messages may arrive that were sent before that."""
+"""Seconds after joining a group during which messages that were sent before may still arrive."""
 
 
 class Period:

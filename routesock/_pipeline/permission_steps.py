@@ -34,14 +34,14 @@ class PermissionFault(Exception):
 
 
 class PermissionCheck(NamedTuple):
-    """One permission check, ``ask(make(), request, obj)``, and what follows each answer: another check or the decision.
+    """One permission check, ``call(make(), request, obj)``, and what follows each answer: a check or the decision.
 
     If ``explains`` is true and the answer denies the request, the permission's ``message`` is the reason.
     """
 
     runs: Runs
     make: Callable[[], Any]
-    ask: Callable[[Any, Request, Any], Any]
+    call: Callable[[Any, Request, Any], Any]
     explains: bool
     yes: CheckOrDecision
     no: CheckOrDecision
@@ -69,7 +69,7 @@ def _where_checks_run(first: CheckOrDecision) -> set[Runs]:
         if isinstance(target, PermissionCheck) and id(target) not in seen:
             seen[id(target)] = target
             ahead += target.yes, target.no
-    return {question.runs for question in seen.values()}
+    return {check.runs for check in seen.values()}
 
 
 def _decide_together(first: CheckOrDecision) -> Callable[[Request, Any], None]:
@@ -79,9 +79,9 @@ def _decide_together(first: CheckOrDecision) -> Callable[[Request, Any], None]:
         target, permission, explains = first, None, False
         try:
             while type(target) is PermissionCheck:
-                _, make, ask, explains, yes, no = target
+                _, make, call, explains, yes, no = target
                 permission = make()
-                answer = ask(permission, request, request.payload)
+                answer = call(permission, request, request.payload)
                 if answer is not True and answer is not False and isawaitable(answer):
                     answer = async_to_sync(_result_of)(answer)
                 target = yes if answer is True else no
@@ -101,12 +101,12 @@ def _decide_in_turn(first: CheckOrDecision) -> Callable[[Request, Any], Any]:
         target, permission, explains = first, None, False
         try:
             while type(target) is PermissionCheck:
-                runs, make, ask, explains, yes, no = target
+                runs, make, call, explains, yes, no = target
                 permission = make()
                 if runs is Runs.IN_THREAD:
-                    answer = await database.in_thread(ask, permission, request, request.payload)
+                    answer = await database.in_thread(call, permission, request, request.payload)
                 else:
-                    answer = ask(permission, request, request.payload)
+                    answer = call(permission, request, request.payload)
                 if answer is not True and answer is not False and isawaitable(answer):
                     answer = await answer
                 target = yes if answer is True else no
@@ -243,14 +243,14 @@ class _Compiler:
         if function is None or yes is no:
             return yes
         make = leaf.maker(self._route.attr)
-        ask, arguments = _METHODS[name]
+        call, arguments = _METHODS[name]
         if not takes(getattr(make(), name), len(arguments)):
             raise RouteSetupError(
                 f"{leaf.name}.{name}{inspect.signature(function)} cannot be called as a permission. "
                 f"Write `def {name}(self, {', '.join(arguments)})`."
             )
         runs = Runs.ON_LOOP if function in AT_ONCE else _await_on_loop(Runs.of(function))
-        return PermissionCheck(runs, make, ask, not negated, yes, no)
+        return PermissionCheck(runs, make, call, not negated, yes, no)
 
     def _hook(self, hook: Hook, yes: CheckOrDecision, no: CheckOrDecision, negated: bool) -> CheckOrDecision:
         if yes is no:
@@ -261,12 +261,12 @@ class _Compiler:
                 f"{self._cls.__name__}.{self._route.attr}: permissions={function!r} cannot be called as a permission. "
                 "Write `def may(request)` that returns True or False. For a method, pass its name."
             )
-        call = hook_of(self._cls, self._route, "permissions", function)
+        bound = hook_of(self._cls, self._route, "permissions", function)
 
-        def ask(permission: Any, request: Request, obj: Any) -> Any:
-            return call(request, request)
+        def call(permission: Any, request: Request, obj: Any) -> Any:
+            return bound(request, request)
 
-        return PermissionCheck(_await_on_loop(Runs.of(call)), _nothing, ask, False, yes, no)
+        return PermissionCheck(_await_on_loop(Runs.of(bound)), _nothing, call, False, yes, no)
 
 
 def _await_on_loop(runs: Runs) -> Runs:

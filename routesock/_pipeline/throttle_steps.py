@@ -130,7 +130,7 @@ def _declared(cls: type, option: str) -> tuple[Throttle, ...]:
 
 
 def _throttle_steps(where: str, limits: Sequence[_Limit]) -> list[Step]:
-    asked: list[Step] = []
+    hook_steps: list[Step] = []
     for throttle, _ in limits:
         for option, hook, read in (("scope", throttle.scope, _as_caller), ("cost", throttle.cost, _as_cost)):
             if callable(hook):
@@ -138,11 +138,11 @@ def _throttle_steps(where: str, limits: Sequence[_Limit]) -> list[Step]:
                     raise RouteSetupError(
                         f"{where}: {option}={hook!r} cannot be called. Write `def {option}(request)`."
                     )
-                asked.append(_hook_step(hook, read, first=not asked))
+                hook_steps.append(_hook_step(hook, read, first=not hook_steps))
     headers = RateLimitHeaders(window for _, windows in limits for window in windows)
     return [
-        *asked,
-        Step(Runs.AWAITED, _take(_buckets_from_hooks(limits) if asked else _fixed_buckets(limits), headers)),
+        *hook_steps,
+        Step(Runs.AWAITED, _take(_buckets_from_hooks(limits) if hook_steps else _fixed_buckets(limits), headers)),
     ]
 
 
@@ -150,7 +150,7 @@ def _hook_step(hook: Callable[[Request], Any], read: Callable[[Any, Any], Any], 
     """Return the step that calls a user's ``scope=`` or ``cost=`` function and appends its answer."""
     runs = Runs.of(hook)
 
-    def ask(request: Request, answers: Any) -> Any:
+    def call_hook(request: Request, answers: Any) -> Any:
         answer = read(hook, checked_result(hook(request), hook))
         return (answer,) if first else (*answers, answer)
 
@@ -158,7 +158,7 @@ def _hook_step(hook: Callable[[Request], Any], read: Callable[[Any, Any], Any], 
         answer = read(hook, await hook(request))
         return (answer,) if first else (*answers, answer)
 
-    return Step(runs, await_answer if runs is Runs.AWAITED else ask)
+    return Step(runs, await_answer if runs is Runs.AWAITED else call_hook)
 
 
 def _as_caller(hook: Any, answer: Any) -> str:

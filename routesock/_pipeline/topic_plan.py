@@ -24,19 +24,19 @@ class SubscriptionOwner(Protocol):
     """The subscriptions of one socket."""
 
     async def begin(self, name: str, plan: TopicPlan) -> None:
-        """Have a place for one more. Raises what the client reads if it cannot be."""
+        """Reserve a subscription for ``name``. Raises the error for the client if it cannot be."""
 
     async def enter(self, request: Request) -> None:
-        """The request was let in: join the group of ``request.topic``. Raises what the layer raises."""
+        """Join the group of ``request.topic``, since the permissions allow it. Raises what the layer raises."""
 
     async def establish(self, name: str) -> None:
-        """The handler has succeeded."""
+        """Keep the subscription, since the handler has succeeded."""
 
-    async def abandon(self, name: str) -> None:
-        """It was not, or not in the client's eyes: leave the group."""
+    async def undo(self, name: str) -> None:
+        """Undo :meth:`begin` and :meth:`enter`: the handler has failed, or its reply could not be sent."""
 
     async def unsubscribe(self, request: Request) -> None:
-        """Leave the group of ``request.topic``, and call the hook. Raises what the client reads."""
+        """Leave the group of ``request.topic``, and call the hook. Raises the error for the client."""
 
 
 class TopicPlan:
@@ -104,13 +104,13 @@ class Subscribe:
             reply = await plan.entering.run(request, outer)
         except BaseException:
             if runs(task):  # else the loop was closed and nothing can be awaited
-                await subscriptions.abandon(name)
+                await subscriptions.undo(name)
             raise
         if reply.status in _SUCCESS and not hasattr(request, "_revoked"):
-            request._undo = partial(subscriptions.abandon, name)
+            request._undo = partial(subscriptions.undo, name)
             await subscriptions.establish(name)
         else:
-            await subscriptions.abandon(name)
+            await subscriptions.undo(name)
         return reply
 
     def _found(self, name: str) -> tuple[TopicPlan, dict[str, str]] | None:

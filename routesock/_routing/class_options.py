@@ -36,7 +36,7 @@ class Heartbeat:
         for field in fields(self):
             value = getattr(self, field.name)
             if type(value) not in (int, float) or not (value > 0 and isfinite(value)):
-                raise ValueError(f"A heartbeat's {field.name} is a positive number of seconds; got {value!r}.")
+                raise ValueError(f"A heartbeat's {field.name} must be a positive number of seconds; got {value!r}.")
 
 
 class Limits(NamedTuple):
@@ -89,7 +89,7 @@ def dialect_of(cls: type) -> Dialect:
     if isinstance(dialect, Dialect):
         return dialect
     raise RouteSetupError(
-        f"{cls.__name__}.route_dialect is an instance of a Dialect, such as Keys(route='action'); got {dialect!r}."
+        f"{cls.__name__}.route_dialect must be an instance of a Dialect, such as Keys(route='action'); got {dialect!r}."
     )
 
 
@@ -105,14 +105,16 @@ def grace_of(cls: type) -> float | Unset:
     grace: Any = getattr(cls, "route_disconnect_grace", UNSET)
     if grace is UNSET or (isinstance(grace, int | float) and not isinstance(grace, bool) and grace >= 0):
         return grace
-    raise RouteSetupError(f"{cls.__name__}.route_disconnect_grace is a number of seconds, 0 for none; got {grace!r}.")
+    raise RouteSetupError(
+        f"{cls.__name__}.route_disconnect_grace must be a number of seconds, 0 for none; got {grace!r}."
+    )
 
 
 def limits_of(cls: type) -> Limits:
     heartbeat: Any = getattr(cls, "route_heartbeat", None)
     if heartbeat is not None and not isinstance(heartbeat, Heartbeat):
         raise RouteSetupError(
-            f"{cls.__name__}.route_heartbeat is a Heartbeat(interval=25, timeout=10), or None for none; "
+            f"{cls.__name__}.route_heartbeat must be a Heartbeat(interval=25, timeout=10), or None for none; "
             f"got {heartbeat!r}."
         )
     idle, anonymous = (
@@ -126,7 +128,7 @@ def ends_with_session(cls: type) -> bool | Unset:
     ends: Any = getattr(cls, "route_ends_with_session", UNSET)
     if ends is UNSET or isinstance(ends, bool):
         return ends
-    raise RouteSetupError(f"{cls.__name__}.route_ends_with_session is True or False; got {ends!r}.")
+    raise RouteSetupError(f"{cls.__name__}.route_ends_with_session must be True or False; got {ends!r}.")
 
 
 def revalidate_interval_of(cls: type) -> float | None:
@@ -140,7 +142,7 @@ def concurrency_of(cls: type) -> int | Unset:
     count: Any = getattr(cls, "route_concurrency", UNSET)
     if count is UNSET or (type(count) is int and count > 0):
         return count
-    raise RouteSetupError(f"{cls.__name__}.route_concurrency is a positive number of requests; got {count!r}.")
+    raise RouteSetupError(f"{cls.__name__}.route_concurrency must be a positive number of requests; got {count!r}.")
 
 
 def overflow_of(cls: type) -> str | Unset:
@@ -148,7 +150,7 @@ def overflow_of(cls: type) -> str | Unset:
     if policy is UNSET or policy in conf.OVERFLOW_POLICIES:
         return policy  # type: ignore[no-any-return]
     choice = " or ".join(repr(name) for name in conf.OVERFLOW_POLICIES)
-    raise RouteSetupError(f"{cls.__name__}.route_overflow is {choice}; got {policy!r}.")
+    raise RouteSetupError(f"{cls.__name__}.route_overflow must be {choice}; got {policy!r}.")
 
 
 def permissions_of(cls: type) -> tuple[Tree, ...] | Unset:
@@ -161,6 +163,6 @@ def has_dedicated_threads(cls: type) -> bool:
     if isinstance(isolated, bool):
         return isolated
     raise RouteSetupError(
-        f"{cls.__name__}.route_dedicated_threads is True or False; got {isolated!r}. "
+        f"{cls.__name__}.route_dedicated_threads must be True or False; got {isolated!r}. "
         'How many threads there are is a setting: ROUTESOCK = {"DB_THREADS": 8}.'
     )

@@ -47,7 +47,7 @@ class EventMark(Mark):
     @classmethod
     def checked(cls, name: Any) -> str:
         if not isinstance(name, str) or not name:
-            raise RouteSetupError(f'An event\'s name is a string, as in @event("order.paid"); got {name!r}.')
+            raise RouteSetupError(f'An event\'s name must be a string, as in @event("order.paid"); got {name!r}.')
         if len(name) > MAX_NAME_CHARS:
             raise RouteSetupError(
                 f"An event's name has at most {MAX_NAME_CHARS} characters; {name[:20]!r}... is longer."

@@ -87,7 +87,7 @@ def collect_pushes(cls: type) -> Pushes:
 def _pushes_of(cls: type, declared: Any) -> Pushes:
     if not isinstance(declared, list | tuple) or not all(isinstance(push, Push) for push in declared):
         raise RouteSetupError(
-            f'{cls.__name__}.route_pushes is a list of pushes, such as [Push("chat.message")]; got {declared!r}.'
+            f'{cls.__name__}.route_pushes must be a list of pushes, such as [Push("chat.message")]; got {declared!r}.'
         )
     pushes: dict[str, Push] = {}
     for push in declared:
@@ -147,7 +147,7 @@ def _declared(route: str | Push, pushes: Pushes) -> Push | str:
     if route in RESERVED:
         raise ValueError(f"The route {route!r} is reserved for the protocol.")
     if not 0 < len(route) <= MAX_ROUTE_CHARS:
-        raise ValueError(f"A route's name has 1 to {MAX_ROUTE_CHARS} characters; got {len(route)}.")
+        raise ValueError(f"A route's name must have 1 to {MAX_ROUTE_CHARS} characters; got {len(route)}.")
     return route
 
 

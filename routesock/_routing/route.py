@@ -274,7 +274,7 @@ def collect(cls: type) -> dict[str, Route]:
     """
     prefix = getattr(cls, "route_prefix", "")
     if not isinstance(prefix, str):
-        raise RouteSetupError(f"{cls.__name__}.route_prefix is a string, not {prefix!r}.")
+        raise RouteSetupError(f"{cls.__name__}.route_prefix must be a string, not {prefix!r}.")
     routes = collected(cls, Route, prefix)
     for name, route in routes.items():
         if yields(getattr(cls, route.attr)):
@@ -292,7 +292,7 @@ def checked_name(name: Any, example: str) -> str:
     ``example`` shows in the message how a name is given.
     """
     if not isinstance(name, str) or not name:
-        raise RouteSetupError(f"A route's name is a string, as in {example}; got {name!r}.")
+        raise RouteSetupError(f"A route's name must be a string, as in {example}; got {name!r}.")
     if len(name) > MAX_ROUTE_CHARS:
         raise RouteSetupError(f"A route's name has at most {MAX_ROUTE_CHARS} characters; {name[:20]!r}... is longer.")
     if name in RESERVED:
@@ -308,12 +308,12 @@ def checked_hook(option: str, hook: Any) -> Callable[..., Any] | str | None:
     if hook is None or (isinstance(hook, str) and hook.isidentifier()):
         return hook
     if not callable(hook):
-        raise RouteSetupError(f"{option}= is a function or the name of a method; got {hook!r}.")
+        raise RouteSetupError(f"{option}= must be a function or the name of a method; got {hook!r}.")
     if yields(hook):
         raise RouteSetupError(f"{option}={hook!r} yields. Return the result instead.")
     if not takes(hook, 1):
         raise RouteSetupError(
-            f"{option}={hook!r} cannot be called with one argument. Of a method, give the name: "
+            f"{option}={hook!r} cannot be called with one argument. For a method, pass its name: "
             f"{option}={getattr(hook, '__name__', 'name')!r}."
         )
     function: Callable[..., Any] = hook
@@ -326,14 +326,14 @@ def _checked_status(status: Any) -> int | None:
     if isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 299 and status != 206:
         return int(status)
     raise RouteSetupError(
-        f"status= is that of a success: 200 to 299, but not 206, which marks items of streams; got {status!r}."
+        f"status= must be a success status, 200 to 299 except 206, which marks items of a stream; got {status!r}."
     )
 
 
 def checked_flag(option: str, value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    raise RouteSetupError(f"{option}= is True or False; got {value!r}.")
+    raise RouteSetupError(f"{option}= must be True or False; got {value!r}.")
 
 
 def checked_throttles(option: str, throttle: Any) -> tuple[Throttle, ...] | Unset:
@@ -343,7 +343,9 @@ def checked_throttles(option: str, throttle: Any) -> tuple[Throttle, ...] | Unse
     items = throttle if isinstance(throttle, list | tuple) else [throttle]
     for item in items:
         if not isinstance(item, str | Throttle):
-            raise RouteSetupError(f'{option} is a rate such as "30/min", a Throttle, or a list of them; got {item!r}.')
+            raise RouteSetupError(
+                f'{option} must be a rate such as "30/min", a Throttle, or a list of them; got {item!r}.'
+            )
     return tuple(item if isinstance(item, Throttle) else Throttle(item) for item in items)
 
 
@@ -353,13 +355,13 @@ def checked_timeout(option: str, seconds: Any) -> float | Unset | None:
         return seconds
     if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0:
         return float(seconds)
-    raise RouteSetupError(f"{option} is a positive number of seconds, or None for none; got {seconds!r}.")
+    raise RouteSetupError(f"{option} must be a positive number of seconds, or None for none; got {seconds!r}.")
 
 
 def checked_middleware(option: str, middleware: Any) -> tuple[Callable[..., Any], ...]:
     """``middleware`` as a tuple of functions ``async def m(request, call_next)``."""
     if not isinstance(middleware, list | tuple):  # an iterator would be empty for a subclass, and a set has no order
-        raise RouteSetupError(f"{option} is a list of functions; got {middleware!r}.")
+        raise RouteSetupError(f"{option} must be a list of functions; got {middleware!r}.")
     for function in middleware:
         if not is_middleware(function):
             raise RouteSetupError(f"{option}: write {function!r} as `async def m(request, call_next)`.")

@@ -54,7 +54,7 @@ class Pattern:
 
     def __init__(self, text: Any) -> None:
         if not isinstance(text, str) or not text:
-            raise RouteSetupError(f'A topic\'s name is a string, as in @topic("room.{{room_id}}"); got {text!r}.')
+            raise RouteSetupError(f'A topic\'s name must be a string, as in @topic("room.{{room_id}}"); got {text!r}.')
         if len(text) > MAX_TOPIC_CHARS:
             raise RouteSetupError(
                 f"A topic's name has at most {MAX_TOPIC_CHARS} characters; {text[:20]!r}... is longer."

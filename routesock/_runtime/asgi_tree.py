@@ -20,7 +20,7 @@ _WRAPPED: Final = ("inner", "application", "app")
 
 
 class Endpoint(NamedTuple):
-    """What serves the sockets of one path; ``path`` as it stands in the URLRouters, empty without any."""
+    """The application for the sockets of one path. ``path`` is as in the URLRouters, empty without one."""
 
     path: str
     application: Any

@@ -18,7 +18,7 @@ def client_address(scope: Scope, proxies: int) -> str | None:
     """The address of the client behind ``proxies`` trusted proxies; ``None`` if it is not known.
 
     Each proxy appends to ``X-Forwarded-For`` the address that it was called from. So the client's address is the n-th
-    from the end, and what stands before it may be forged. Without that header it is the address of the connection.
+    from the end, and the addresses before it may be forged. Without that header it is the address of the connection.
     """
     if proxies:
         forwarded = [value for name, value in scope.get("headers", ()) if name.lower() == b"x-forwarded-for"]
@@ -121,8 +121,8 @@ def take_slot(scope: Scope) -> ConnectionSlot | None:
     return ConnectionSlot(tuple(limits))
 
 
-def add_user(place: ConnectionSlot, scope: Scope) -> bool:
-    """Count ``place`` also for the user of ``scope``, who signed in later; ``False`` if that user has too many."""
+def add_user(slot: ConnectionSlot, scope: Scope) -> bool:
+    """Count ``slot`` also for the user of ``scope``, who signed in later; ``False`` if that user has too many."""
     of_user: int | None = conf.get("MAX_SOCKETS_PER_USER")
     if of_user is None or not is_signed_in(scope) or scope["user"].pk is None:
         return True
@@ -132,7 +132,7 @@ def add_user(place: ConnectionSlot, scope: Scope) -> bool:
         if _counts.get(key, 0) >= of_user:
             return False
         _counts[key] = _counts.get(key, 0) + 1
-        place.add(key)
+        slot.add(key)
     return True
 
 

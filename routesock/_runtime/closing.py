@@ -18,7 +18,7 @@ logger: Final = safe_logger("routesock.socket")
 Send = Callable[[Any], Awaitable[None]]
 
 CLOSE_WAIT: Final = 1.0
-"""Seconds that a client which does not read has to take the CLOSE notice, and then as many for the close frame."""
+"""Seconds to wait for a client that does not read: once for the CLOSE notice, once for the close frame."""
 
 MAX_REASON_BYTES: Final = 123
 """A close frame holds 125 bytes, of which the code takes two (RFC 6455, section 5.5)."""
@@ -68,9 +68,14 @@ async def send_notice_and_close(send: Send, ending: Ending, dialect: Dialect) ->
 
     Never raises, and does not wait for a client that does not read.
     """
+    text = None
     try:
         text = codec.encode(dialect.push("CLOSE", close_notice(ending)))
-        await within_close_wait(send({"type": "websocket.send", "text": text}))
+    except Exception:  # of a dialect: the close frame has the code and the reason, too
+        logger.exception("The CLOSE notice could not be encoded.")
+    try:
+        if text is not None:
+            await within_close_wait(send({"type": "websocket.send", "text": text}))
         await within_close_wait(send_close(send, ending))
     except Exception:
         logger.debug("A socket could not be closed.", exc_info=True)

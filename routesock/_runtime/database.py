@@ -158,7 +158,7 @@ class _DedicatedThreads:
     """The dedicated threads that are in use, at most ``DB_THREADS`` of them."""
 
     def __init__(self) -> None:
-        # Sockets of several loops share them. Reentrant, since the garbage collector may end a socket at any place.
+        # Sockets of several loops share them. Reentrant, since the garbage collector may end a socket at any point.
         self._lock = threading.RLock()
         self._used: list[DedicatedThread] = []
 
@@ -189,7 +189,7 @@ release_dedicated_thread: Final = _dedicated.give_back
 
 
 def take_dedicated_thread(context: contextvars.Context) -> DedicatedThread | None:
-    """Run the sync work of ``context`` in a thread beside the shared one, until it is given back.
+    """Run the sync work of ``context`` in a thread other than the shared one, until it is given back.
 
     Returns:
         The thread; ``None`` if the work has to stay in its present thread, see :func:`_is_bound_to_thread`.

@@ -49,7 +49,7 @@ class Drainable(Protocol):
         """Begin to end: accept no requests, let running ones end, then send ``retry_after`` and close."""
 
     def end_grace(self) -> None:
-        """Cut the grace short."""
+        """End the grace period."""
 
     def signed_in(self, user: object) -> None:
         """Follow the login of ``user`` if the socket's scope has this very object. May be called in any thread."""
@@ -63,17 +63,17 @@ class Sockets:
         """The process shuts down: a socket that opens now is closed at once, with :meth:`retry_after`."""
         self._open: set[Drainable] = set()
         self._spread = FIRST_RETURN
-        self._cut_short: asyncio.Future[None] | None = None
+        self._wait_over: asyncio.Future[None] | None = None
 
     def add(self, socket: Drainable) -> None:
-        """``socket`` has opened."""
+        """Drain ``socket``, which has opened, when the process shuts down."""
         self._open.add(socket)
 
     def discard(self, socket: Drainable) -> None:
-        """``socket`` has ended, ``disconnect()`` and all."""
+        """Forget ``socket``, which has ended; ``disconnect()`` has run."""
         self._open.discard(socket)
         if not self._open:
-            self.hurry()
+            self.end_wait()
 
     def retry_after(self) -> float:
         """Seconds after which one client may reconnect, random so that clients do not come together."""
@@ -99,15 +99,15 @@ class Sockets:
                 socket.end_grace()
         await self._ended(CLOSE_LIMIT)
 
-    def hurry(self) -> None:
-        """Cut short what :meth:`drain` waits for: first the grace, then the closes."""
-        if self._cut_short is not None and not self._cut_short.done():
-            self._cut_short.set_result(None)
+    def end_wait(self) -> None:
+        """End the current wait of :meth:`drain`: first the grace period, then that for the closes."""
+        if self._wait_over is not None and not self._wait_over.done():
+            self._wait_over.set_result(None)
 
     async def _ended(self, within: float) -> None:
         if self._open:
-            self._cut_short = asyncio.get_running_loop().create_future()
-            await asyncio.wait({self._cut_short}, timeout=within)
+            self._wait_over = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._wait_over}, timeout=within)
 
 
 class DrainingHandler:
@@ -132,7 +132,7 @@ class DrainingHandler:
             self._since = time.monotonic()
             self._loop.call_soon_threadsafe(self._begin, signum)
         elif time.monotonic() - self._since > SAME_SIGNAL:
-            self._loop.call_soon_threadsafe(self._sockets.hurry)
+            self._loop.call_soon_threadsafe(self._sockets.end_wait)
 
     def _begin(self, signum: int) -> None:
         self._task = plain_task(self._drain(signum), self._loop)

@@ -179,7 +179,7 @@ class Request:
 
 
 class Reply:
-    """What a handler answers when a plain value does not say enough.
+    """The result of a handler that sets the status or headers of its reply.
 
     ``status`` is from 200 to 599 (204 sends ``null``), but not 206, which marks an item of a stream; ``headers`` appear
     in the reply only if there are any. ``ValueError`` for any other status.
@@ -189,7 +189,7 @@ class Reply:
 
     def __init__(self, payload: Any = None, status: int = 200, headers: Mapping[str, Any] | None = None) -> None:
         if not isinstance(status, int) or not 200 <= status <= 599 or status == 206:
-            raise ValueError(f"A reply's status is an integer from 200 to 599 other than 206, not {status!r}.")
+            raise ValueError(f"A reply's status must be an integer from 200 to 599 other than 206, not {status!r}.")
         self.payload: Any = payload
         self.status: int = status
         self.headers: Mapping[str, Any] = headers or NO_HEADERS

@@ -66,11 +66,11 @@ def fitted(problem: dict[str, Any], size: int) -> dict[str, Any]:
     if len(encode(problem)) <= size:
         return problem
     standard: dict[str, Any] = {name: problem[name] for name in ("code", "title", "detail") if name in problem}
-    room = size - len(encode({**standard, "detail": "", "errors": ""}))
-    standard["detail"] = _cut(str(standard.get("detail", "")), MAX_MESSAGE_CHARS, room // 2)
+    left = size - len(encode({**standard, "detail": "", "errors": ""}))
+    standard["detail"] = _cut(str(standard.get("detail", "")), MAX_MESSAGE_CHARS, left // 2)
     if "errors" not in problem:
         return standard
-    return {**standard, "errors": bounded(problem["errors"], room - len(encode(standard["detail"])))}
+    return {**standard, "errors": bounded(problem["errors"], left - len(encode(standard["detail"])))}
 
 
 def _at_most(errors: Any, most: int, total: int) -> Any:

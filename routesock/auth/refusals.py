@@ -51,7 +51,7 @@ def reject(
         dialect: Encodes the CLOSE notice.
 
     Raises:
-        ValueError: If ``status`` is no HTTP status.
+        ValueError: If ``status`` is not an HTTP status.
     """
     ending = ending_for(status, reason, reconnect, retry_after)
 
@@ -76,10 +76,10 @@ def deny(status: int, reason: str = "", *, headers: Headers = (), body: bytes | 
         body: Body of the response.
 
     Raises:
-        ValueError: If ``status`` is no HTTP status from 300 to 599.
+        ValueError: If ``status`` is not an HTTP status from 300 to 599.
     """
     if not isinstance(status, int) or not 300 <= status <= 599:
-        raise ValueError(f"A handshake is denied with a status from 300 to 599; got {status!r}.")
+        raise ValueError(f"The status must be an HTTP status from 300 to 599; got {status!r}.")
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         logger.info("A handshake is answered %d: %s", status, reason)

@@ -235,7 +235,7 @@ def as_permissions(option: str, permissions: Any) -> tuple[Tree, ...]:
     """The trees of ``permissions=`` or ``route_permissions``. Raises :class:`RouteSetupError` for a wrong value."""
     if not isinstance(permissions, list | tuple):
         raise RouteSetupError(
-            f"{option} is a list of permissions, such as [IsAuthenticated], or () to allow everyone; "
+            f"{option} must be a list of permissions, such as [IsAuthenticated], or () to allow everyone; "
             f"got {permissions!r}."
         )
     return tuple(map(as_permission, permissions))
@@ -273,7 +273,7 @@ def as_permission(permission: Any) -> Tree:
         return Hook(permission)
     hint = " Write ~ for `not`." if permission is False else ""
     raise RouteSetupError(
-        f"{permission!r} is no permission.{hint} Accepted are a BasePermission (class or instance), a permission of "
+        f"{permission!r} is not a permission.{hint} Expected a BasePermission (class or instance), a permission of "
         'Django\'s such as "chat.add_message", a function that takes the request or the name of a method, and a DRF '
         "permission."
     )

@@ -34,7 +34,7 @@ class RestFramework(Foreign):
 
     def __init__(self, permission: Any, *, method: str = "POST") -> None:
         if not isinstance(method, str) or not method.isupper():
-            raise RouteSetupError(f'method= is the name of an HTTP method, such as "GET"; got {method!r}.')
+            raise RouteSetupError(f'method= must be the name of an HTTP method, such as "GET"; got {method!r}.')
         self._permission = permission
         self._method = method
 
@@ -108,12 +108,12 @@ class _Adapted:
     def code(self) -> Any:
         return getattr(self._permission, "code", None)
 
-    def has_permission(self, asked: Request) -> Any:
-        view = view_of(asked, self._method, self._action)
+    def has_permission(self, socket_request: Request) -> Any:
+        view = view_of(socket_request, self._method, self._action)
         return self._permission.has_permission(view.request, view)
 
-    def has_object_permission(self, asked: Request, obj: Any) -> Any:
-        view = view_of(asked, self._method, self._action)
+    def has_object_permission(self, socket_request: Request, obj: Any) -> Any:
+        view = view_of(socket_request, self._method, self._action)
         return self._permission.has_object_permission(view.request, view, obj)
 
 
@@ -134,19 +134,19 @@ class View:
         return getattr(self._consumer, name)
 
 
-def view_of(asked: Request, method: str, action: str) -> View:
-    """The view with DRF's request; all permissions of ``asked`` that see the same method share it."""
-    view: View | None = getattr(asked, "_view", None)
+def view_of(socket_request: Request, method: str, action: str) -> View:
+    """The view with DRF's request; all permissions of ``socket_request`` that see the same method share it."""
+    view: View | None = getattr(socket_request, "_view", None)
     if view is None or view.request.method != method:
-        view = asked._view = View(asked.consumer, http_request(asked, method), action)
+        view = socket_request._view = View(socket_request.consumer, http_request(socket_request, method), action)
         view.request.parser_context.update(view=view, args=view.args, kwargs=view.kwargs)
-    view.request._data = view.request._full_data = asked.data  # the validated payload, once the schema has run
+    view.request._data = view.request._full_data = socket_request.data  # the validated payload, once the schema has run
     return view
 
 
-def http_request(asked: Request, method: str) -> Any:
+def http_request(socket_request: Request, method: str) -> Any:
     """The handshake as a DRF request with ``method``, the payload as its data, and the socket's user."""
-    scope = asked.scope
+    scope = socket_request.scope
     scheme = "https" if scope.get("scheme") in ("wss", "https") else "http"
     query = scope.get("query_string", b"").decode(errors="replace")
     handshake = ASGIRequest(
@@ -156,6 +156,6 @@ def http_request(asked: Request, method: str) -> Any:
         handshake.session = scope["session"]
     http = request.Request(handshake)
     http._files = MultiValueDict()
-    http.user = without_cached_permissions(asked.user)
+    http.user = without_cached_permissions(socket_request.user)
     http.auth = scope.get("auth")
     return http

@@ -222,7 +222,7 @@ def as_schema(schema: Any) -> SchemaAdapter:
     if is_function(schema):
         return PlainAdapter(schema)
     raise RouteSetupError(
-        f"{schema!r} is no schema.{_hint(schema)} Accepted are a marshmallow Schema (class or instance), a pydantic "
+        f"{schema!r} is not a schema.{_hint(schema)} Expected a marshmallow Schema (class or instance), a pydantic "
         "model, a msgspec Struct, a DRF serializer, and a plain function that takes the payload."
     )
 

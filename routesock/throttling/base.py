@@ -143,7 +143,7 @@ class Window:
 
 
 Bucket = tuple[Window, str, int]
-"""What one call takes from one window: the window, the caller and the cost."""
+"""The window, the caller and the cost of one call."""
 
 
 class Quota(NamedTuple):

@@ -85,6 +85,17 @@ async def test_a_gate_closes_with_a_code_that_the_server_can_send() -> None:
         assert socket.closed == {"type": "websocket.close", "code": 4503, "reason": "The server restarts."}
 
 
+async def test_a_gate_closes_although_the_dialect_cannot_encode_the_notice(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Keys):
+        def push(self, route: str, payload: Any, headers: Any = None) -> Any:
+            raise LookupError("no such notice")
+
+    async with Socket(reject(403, "Not you.", dialect=Broken())) as socket:
+        await until(lambda: socket.closed)
+        assert socket.closed == {"type": "websocket.close", "code": 4403, "reason": "Not you."}
+    assert any(record.exc_info for record in caplog.records)
+
+
 async def test_deny_answers_the_handshake_where_the_server_can() -> None:
     async with Socket(deny(404, headers=[(b"X-A", b"1")]), **RESPONSE) as socket:
         await until(lambda: len(socket.sent) == 2)

@@ -286,13 +286,13 @@ def test_pythons_own_words_are_refused(kind: Any) -> None:
 def test_class_is_true_as_every_class_is() -> None:
     """Tools that document or mock classes ask; ``not`` of one is found when the route is declared."""
     assert bool(IsStaff) is True
-    with pytest.raises(RouteSetupError, match=r"False is no permission\. Write ~ for `not`"):
+    with pytest.raises(RouteSetupError, match=r"False is not a permission\. Write ~ for `not`"):
         guarded(not IsStaff)
 
 
 def test_nonsense_inside_of_an_expression_is_found_when_the_route_is_declared() -> None:
     """As outside of one."""
-    with pytest.raises(RouteSetupError, match="5 is no permission"):
+    with pytest.raises(RouteSetupError, match="5 is not a permission"):
         guarded(IsStaff | (IsAuthenticated & 5))
 
 

@@ -173,7 +173,7 @@ class TestSettings:
             ("IsStaff", "cannot be imported"),
             ("", "cannot be imported"),
             (".add_user", "app_label.codename"),
-            (here("OPEN"), "is no permission"),
+            (here("OPEN"), "is not a permission"),
             (here("two"), "cannot be called as a permission"),
         ],
     )

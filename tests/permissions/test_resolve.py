@@ -82,18 +82,18 @@ def yields(request: Request) -> Iterator[bool]:
 @pytest.mark.parametrize(
     ("permission", "message"),
     [
-        (None, "None is no permission"),
-        (True, "True is no permission"),
-        (5, "5 is no permission"),
-        ("", "'' is no permission"),
-        ("two words", "'two words' is no permission"),
-        ([IsAuthenticated], "is no permission"),
-        (forms.Form, "is no permission"),
-        (serializers.Serializer, "is no permission"),
-        (dict, "is no permission"),
-        (Duck, "is no permission"),
-        (Duck(), "is no permission"),
-        (Called(), "is no permission"),
+        (None, "None is not a permission"),
+        (True, "True is not a permission"),
+        (5, "5 is not a permission"),
+        ("", "'' is not a permission"),
+        ("two words", "'two words' is not a permission"),
+        ([IsAuthenticated], "is not a permission"),
+        (forms.Form, "is not a permission"),
+        (serializers.Serializer, "is not a permission"),
+        (dict, "is not a permission"),
+        (Duck, "is not a permission"),
+        (Duck(), "is not a permission"),
+        (Called(), "is not a permission"),
         ("chat.", "app_label.codename"),
         (".add_message", "app_label.codename"),
         (HasPerm, r"Give an instance, HasPerm\(\.\.\.\)"),
@@ -131,9 +131,9 @@ def test_what_cannot_permit_is_refused(permission: Any, message: str) -> None:
 @pytest.mark.parametrize("permissions", [None, IsAuthenticated, "auth.add_user", {IsAuthenticated}, 5, two])
 def test_anything_but_a_list_is_refused(permissions: Any) -> None:
     """A single permission would read as well, but a string is one and a sequence, too."""
-    with pytest.raises(RouteSetupError, match=r"permissions= is a list of permissions"):
+    with pytest.raises(RouteSetupError, match=r"permissions= must be a list of permissions"):
         route("ask", permissions=permissions)
-    with pytest.raises(RouteSetupError, match=r"Guarded\.route_permissions is a list of permissions"):
+    with pytest.raises(RouteSetupError, match=r"Guarded\.route_permissions must be a list of permissions"):
         unsaid(route_permissions=permissions)
 
 

@@ -46,8 +46,8 @@ def test_own_adapter_is_taken_as_it_is() -> None:
     ids=repr,
 )
 def test_anything_else_is_refused(schema: Any) -> None:
-    """What is no schema is an error when the class is created, which names it and what is accepted."""
-    with pytest.raises(RouteSetupError, match="is no schema") as caught:
+    """What is not a schema is an error when the class is created, which names it and what is accepted."""
+    with pytest.raises(RouteSetupError, match="is not a schema") as caught:
         as_schema(schema)
     assert repr(schema) in str(caught.value)
     assert "marshmallow Schema" in str(caught.value)

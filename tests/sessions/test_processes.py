@@ -17,7 +17,7 @@ from .conftest import Browser, Project
 
 pytestmark = pytest.mark.servers
 
-NOTICE = {"code": 4401, "reason": "You are not signed in any more.", "reconnect": False}
+NOTICE = {"code": 4401, "reason": "You are no longer signed in.", "reconnect": False}
 
 
 async def frames_until_the_end(connection: ClientConnection) -> list[Any]:

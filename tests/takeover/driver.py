@@ -23,7 +23,7 @@ async def until(predicate: Callable[[], object], what: str = "", seconds: float 
         if loop.time() > deadline:
             raise AssertionError(f"Not within {seconds} s: {what or predicate}")
         turns += 1
-        await asyncio.sleep(0 if turns < 200 else 0.0005)
+        await asyncio.sleep(0 if turns < 40 else 0.0005)
 
 
 async def turns(count: int = 50) -> None:

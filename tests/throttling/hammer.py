@@ -22,7 +22,7 @@ from routesock import Request, RouteMixin, Throttle, route, run_on_loop
 from routesock.testing import RouteClient
 
 LIMIT = 30
-CLIENTS = 50
+CLIENTS = 20
 CALLS = 2
 
 

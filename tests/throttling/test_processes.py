@@ -16,8 +16,8 @@ from tests.throttling.redis_server import RedisServer, cache_at
 
 pytestmark = pytest.mark.servers
 
-PROCESSES = 8
-ROUNDS = 5
+PROCESSES = 4
+ROUNDS = 3
 AHEAD = 60
 """Seconds that the clock of every other process is ahead."""
 
@@ -80,7 +80,7 @@ def rounds(passed: Passed, alias: str) -> list[list[int]]:
 
 @pytest.mark.parametrize("client", CLIENT_CLASSES)
 def test_exactly_as_many_as_the_rate_says(passed: Passed, redis_server: RedisServer, client: str) -> None:
-    """Eight processes of fifty clients, every other one with a clock that is a minute ahead, round after round."""
+    """Four processes of twenty clients, every other one with a clock that is a minute ahead, round after round."""
     assert [sum(each) for each in rounds(passed, client)] == [LIMIT] * ROUNDS
     assert redis_server.key_names()
     assert PROCESSES * CLIENTS * CALLS > LIMIT

@@ -30,7 +30,7 @@ logger: Final = safe_logger("routesock.socket")
 _DROPPED: Final = {
     "connect": "%d pushes were dropped that came before a socket was ready for them.",
     "client": "%d pushes to a client that reads too slowly were dropped.",
-    "busy": "%d pushes were dropped since the consumer's own code for what is sent was busy.",
+    "busy": "%d pushes were dropped because the consumer's own sending code was busy.",
 }
 
 _FIRST_RETRY: Final = 0.1
@@ -49,7 +49,7 @@ class PushBacklog:
         self._bytes = 0
         self._max_bytes: int = conf.get("MAX_OUTGOING_BYTES")
         self.dropped: dict[str, int] = {}
-        """How many were dropped, by what they waited for."""
+        """The number of dropped pushes, by reason."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -116,7 +116,7 @@ class Member:
         self._user_group: str | None = None  # the group of a user that it should be in
         self._following: asyncio.Task[Any] | None = None  # joins and leaves groups of users
         self.id: str | None = None
-        """What broadcasts call the socket that they exclude."""
+        """The id by which broadcasts exclude this socket; ``None`` until one does."""
 
     def connected(self) -> None:
         """Deliver what waits, since ``connect()`` has returned."""
@@ -337,6 +337,6 @@ class EndedMember:
 
 
 def _group_of_user(consumer: Any) -> str | None:
-    """Return the group of the user who is signed in now: Channels' ``logout()`` notifies nobody when it is done."""
+    """Return the group of the user who is signed in now: Channels' ``logout()`` sends no signal when it is done."""
     name = revocation.name_in_scope(consumer.scope)
     return None if name is None else revocation.group_of(name)

@@ -114,7 +114,7 @@ class PushRecheck:
             self._task = None
             number = self._waiting.dropped.pop("permission", 0)
             if number:
-                logger.warning("%d pushes were dropped while the permissions of their topic were asked.", number)
+                logger.warning("%d pushes were dropped while the permissions of their topic were checked.", number)
                 losses.dropped(type(self._subscription.consumer), number, "permission")
 
     async def _check_and_write(self, broadcasts: list[Broadcast]) -> None:
@@ -183,14 +183,14 @@ class Subscriptions:
 
     async def establish(self, name: str) -> None:
         if self._ended:  # a handler that ignored its cancellation
-            await self.abandon(name)
+            await self.undo(name)
             return
         subscription = self._by_name[name]
         subscription.established = True
         if subscription.recheck is not None:
             subscription.recheck.start()
 
-    async def abandon(self, name: str) -> None:
+    async def undo(self, name: str) -> None:
         subscription = self._by_name.get(name)
         if subscription is not None and subscription.ending is None:  # else its permission was denied as well
             del self._by_name[name]
@@ -270,7 +270,7 @@ class Subscriptions:
         task = asyncio.current_task()
         try:
             await hook.run(request, ())
-        except BaseException as exc:  # the hooks behind it run, whatever this one raises
+        except BaseException as exc:  # the other hooks run, whatever this one raises
             if not is_from_outside(exc, task):
                 instrumentation.internal_error(exc, what, self.consumer, request=request)
             elif runs(task):

@@ -147,8 +147,18 @@ class JobQueue:
 
     async def _refuse_queued(self, error: RoutesockError) -> None:
         self._state.drain(error)
-        for job in self.clear():
+        # One at a time, since a refusal waits for a slow client: until then a CANCEL and a close find the others here.
+        while (job := self._take_queued()) is not None:
             await self._dispatcher.refuse(job, error)
+
+    def _take_queued(self) -> Job | None:
+        """Take out and return a queued job; ``None`` if there is none."""
+        for queue in (self._queue, None if self._parallel is None else self._parallel.queued):
+            if queue:
+                job = queue.popleft()
+                job.dequeue()
+                return job
+        return None
 
     # Running them in order
 
@@ -179,7 +189,7 @@ class JobQueue:
             # The queue stays busy when others have a turn: a frame that is read meanwhile is queued behind.
             if number and number % FAIR_SHARE == 0:
                 yield from self._let_others_run(task).__await__()
-            if not self._queue:
+            if not self._queue or not state.may_dispatch:
                 break
             job = self.current = self._queue.popleft()
             job.dequeue()
@@ -220,14 +230,14 @@ class ParallelQueue:
     Jobs that have to wait share the slots of their source with those in the ordered queue.
     """
 
-    __slots__ = ("_dispatcher", "_limit", "_queue", "_state", "_tasks", "running")
+    __slots__ = ("_dispatcher", "_limit", "_state", "_tasks", "queued", "running")
 
     def __init__(self, dispatcher: Dispatcher, state: SocketState, tasks: Tasks, limit: int) -> None:
         self._dispatcher = dispatcher
         self._state = state
         self._tasks = tasks
         self._limit = limit
-        self._queue: deque[Job] = deque()
+        self.queued: deque[Job] = deque()
         self.running: set[Job] = set()
 
     async def submit(self, job: Job) -> Submitted:
@@ -237,7 +247,7 @@ class ParallelQueue:
                 self._start(job)
                 return READ_ON
             if job.enqueue(self):
-                self._queue.append(job)
+                self.queued.append(job)
                 self._dispatcher.add(job)
                 return READ_ON
             if not await job.source.wait_for_slot(refusable=True):
@@ -246,13 +256,13 @@ class ParallelQueue:
 
     def remove(self, job: Job) -> None:
         """Take a queued job out."""
-        self._queue.remove(job)
+        self.queued.remove(job)
         job.dequeue()
 
     def clear(self) -> list[Job]:
         """Take out and return all queued jobs. Those that run go on."""
-        jobs = [*self._queue]
-        self._queue.clear()
+        jobs = [*self.queued]
+        self.queued.clear()
         for job in jobs:
             job.dequeue()
         return jobs
@@ -269,8 +279,8 @@ class ParallelQueue:
     def _ended(self, job: Job) -> None:
         self.running.discard(job)
         self._state.job_done()
-        if self._queue:
-            following = self._queue.popleft()
+        if self.queued and self._state.may_dispatch:
+            following = self.queued.popleft()
             following.dequeue()
             self._start(following)
         else:

@@ -61,17 +61,17 @@ class HandshakeMiddleware:
         dialect: Dialect | None = None,
     ) -> None:
         if mode not in [*Mode]:
-            raise RouteSetupError(f'mode= is "required", "optional" or "disabled"; got {mode!r}.')
+            raise RouteSetupError(f'mode= must be "required", "optional" or "disabled"; got {mode!r}.')
         if not _is_number(timeout) or timeout <= 0:
-            raise RouteSetupError(f"timeout= is a positive number of seconds; got {timeout!r}.")
+            raise RouteSetupError(f"timeout= must be a positive number of seconds; got {timeout!r}.")
         if type(attempts) is not int or attempts < 1:
-            raise RouteSetupError(f"attempts= is a positive number of wrong tokens; got {attempts!r}.")
+            raise RouteSetupError(f"attempts= must be a positive number of wrong tokens; got {attempts!r}.")
         if not _is_number(lock) or lock < 0:
-            raise RouteSetupError(f"lock= is a number of seconds, 0 for no lock; got {lock!r}.")
+            raise RouteSetupError(f"lock= must be a number of seconds, 0 for no lock; got {lock!r}.")
         if isinstance(subprotocols, str):
-            raise RouteSetupError(f"subprotocols= is a list of names; got {subprotocols!r}.")
+            raise RouteSetupError(f"subprotocols= must be a list of names; got {subprotocols!r}.")
         if dialect is not None and not isinstance(dialect, Dialect):
-            raise RouteSetupError(f"dialect= is an instance of a Dialect, such as Keys(); got {dialect!r}.")
+            raise RouteSetupError(f"dialect= must be an instance of a Dialect, such as Keys(); got {dialect!r}.")
         self.inner = app
         self._mode = Mode(mode)
         resolved: tuple[Authenticator, ...] = ()

@@ -136,7 +136,7 @@ class Listener(Protocol):
 
 _listeners: Final[dict[str, set[Listener]]] = {}
 
-# Loops of several threads share them. Reentrant, since the garbage collector may end a socket at any place.
+# Loops of several threads share them. Reentrant, since the garbage collector may end a socket at any point.
 _lock = threading.RLock()
 
 
@@ -292,13 +292,13 @@ def _never_raises(receiver: Callable[..., None]) -> Callable[..., None]:
     """Log what ``receiver`` raises: a logout, or the save of a user, must not fail because of sockets."""
 
     @wraps(receiver)
-    def guarded(**kwargs: Any) -> None:
+    def logging_errors(**kwargs: Any) -> None:
         try:
             receiver(**kwargs)
         except Exception:
             logger.exception("The sockets of a user could not be notified that a login may have ended.")
 
-    return guarded
+    return logging_errors
 
 
 @_never_raises

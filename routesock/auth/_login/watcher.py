@@ -82,7 +82,7 @@ def _cache_answers() -> bool:
 
 logger: Final = safe_logger("routesock.socket")
 
-ENDED: Final = Ending(4401, "You are not signed in any more.", reconnect=False)
+ENDED: Final = Ending(4401, "You are no longer signed in.", reconnect=False)
 
 EXPIRED: Final = Ending(4401, "Your token has expired.", reconnect=False)
 
