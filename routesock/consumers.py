@@ -9,11 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from asgiref.sync import async_to_sync
+from channels.consumer import AsyncConsumer
 from channels.layers import get_channel_layer
 
 from ._connection.connection import Connection
 from ._groups.layer_membership import Membership, RememberingLayer
-from ._pipeline.compiler import ConsumerPlan, check_bases, compile_consumer
+from ._pipeline.compiler import ConsumerPlan, check_bases, compile_consumer, not_a_consumer
 from ._routing.class_options import Heartbeat
 from ._routing.push import Push
 from ._runtime import database, shutdown
@@ -162,14 +163,17 @@ class RouteMixin:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one socket, as ``AsyncConsumer.__call__`` does, but with routesock's way of reading frames."""
         consumer: Any = self
+        if not issubclass(type(self), AsyncConsumer):
+            raise not_a_consumer(type(self), type(self))
         if scope["type"] != "websocket":  # Channels raises, which servers rely on for "lifespan"
             await super().__call__(scope, receive, send)  # type: ignore[misc]
             return
-        if "scope" in vars(self):
+        if "_routesock_connection" in vars(self):
             raise RuntimeError(
                 f"One {type(self).__name__} serves two sockets, which would answer each other's requests. "
                 f"Route to {type(self).__name__}.as_asgi(), which makes one for each."
             )
+        consumer._routesock_connection = None
         consumer.scope = scope
         with ExitStack() as stack:
             await _serve(consumer, type(self)._routesock, receive, send, stack)

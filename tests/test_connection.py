@@ -46,6 +46,44 @@ async def test_one_consumer_instance_does_not_serve_two_sockets() -> None:
                 pass
 
 
+async def test_a_consumer_may_set_its_scope_before_it_is_served() -> None:
+    """A ``__call__`` of the class itself, or its constructor, may do so; it is still one consumer for one socket."""
+
+    class Tenant(Echo):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scope = {}  # type: ignore[typeddict-item]
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            self.scope = {**scope, "tenant": "acme"}
+            await super().__call__(self.scope, receive, send)
+
+        @route("tenant")
+        async def tenant(self, request: Request) -> Any:
+            return self.scope["tenant"]  # type: ignore[typeddict-item]
+
+    async with RouteClient(Tenant) as client:
+        assert (await client.call("tenant")).payload == "acme"
+    shared = Tenant()
+    async with RouteClient(shared):
+        with pytest.raises(RuntimeError, match=r"Tenant\.as_asgi\(\)"):
+            async with RouteClient(shared):
+                pass
+
+
+async def test_a_consumer_that_is_asked_twice_at_the_same_time_serves_one_socket() -> None:
+    """The second call comes before the first has opened its socket."""
+    shared = Echo()
+    first, second = Socket(shared), Socket(shared)
+    first.start()
+    second.start()
+    assert isinstance(await second.ending(), RuntimeError)
+    first.feed({"type": "websocket.connect"})
+    assert (await first.call("echo", 1))["payload"] is True
+    first.disconnect()
+    assert await first.ending() is None
+
+
 @pytest.mark.parametrize("name", ["TIMEOUT", "MAX_FRAME", "MAX_QUEUED", "MAX_REPLY", "MIDDLEWARE", "DISCONNECT_GRACE"])
 async def test_a_setting_that_cannot_be_meant_is_named_when_a_socket_opens(name: str) -> None:
     with (

@@ -797,15 +797,42 @@ class TestBases:
         """There are no frames to route."""
         assert "Chat is not a WebSocket consumer" in refusal(lambda: type("Chat", (RouteMixin, base), {}))
 
+    @pytest.mark.parametrize("method", ["__call__", "__await__", "as_view"])
+    def test_mixin_in_front_of_a_class_that_is_no_consumer_is_refused(self, method: str) -> None:
+        """Such a class is served by something else, which would never read a frame for the mixin."""
+        endpoint = type("Endpoint", (), {method: lambda self: None})
+        message = refusal(lambda: type("Chat", (RouteMixin, endpoint), {}))
+        assert message.startswith("Chat is not a Channels consumer, so RouteMixin in front of Endpoint has no frames")
+        assert "`class Chat(RouteMixin, AsyncJsonWebsocketConsumer)`" in message
+
+    async def test_class_without_a_consumer_is_refused_when_it_is_served(self) -> None:
+        """Until then it may be a mixin that is still to be combined."""
+
+        class Helper: ...
+
+        class Chat(RouteMixin, Helper):
+            @route("send")
+            async def handler(self, request: Request) -> None: ...
+
+            async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+                await super().__call__(scope, receive, send)
+
+        with pytest.raises(RouteSetupError, match=r"^Chat is not a Channels consumer, so RouteMixin has no .*Write `"):
+            await Chat()({"type": "websocket"}, None, None)
+        assert attrs_of(type("Real", (Chat, AsyncJsonWebsocketConsumer), {})) == {"send": "handler"}
+
     def test_base_with_its_own_call_is_refused(self) -> None:
-        """The mixin in front would replace it without a word; behind it, both work."""
+        """The mixin in front would replace it without a word; behind it, or in what it calls, both work."""
 
         class Traced(AsyncJsonWebsocketConsumer):
             async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
         message = refusal(lambda: type("Chat", (RouteMixin, Traced), {}))
         assert message.startswith("Traced overrides __call__")
-        assert "`class Traced(RouteMixin, ...)`" in message
+        assert "put the mixin into those consumers" in message
+        assert message.endswith(
+            "(RouteMixin, AsyncJsonWebsocketConsumer)` with the routes, and `class Chat(Traced, Routed)`."
+        )
 
     async def test_call_in_front_of_the_mixin_is_kept(self) -> None:
         """A consumer may still wrap the whole socket."""

@@ -241,12 +241,15 @@ def check_bases(cls: type, mixin: type) -> bool:
     Raises:
         RouteSetupError: The mixin would have no effect on ``cls``.
     """
+    mro = cls.__mro__
+    behind = mro[mro.index(mixin) + 1 :]
     if not issubclass(cls, AsyncConsumer):
+        for base in behind:
+            if not _SERVING.isdisjoint(vars(base)):
+                raise not_a_consumer(cls, base)
         return False
     if not issubclass(cls, AsyncWebsocketConsumer | WebsocketConsumer):
         raise RouteSetupError(f"{cls.__name__} is not a WebSocket consumer, so RouteMixin has no frames to route.")
-    mro = cls.__mro__
-    behind = mro[mro.index(mixin) + 1 :]
     consumers = [base for base in mro if issubclass(base, AsyncConsumer) and not issubclass(base, mixin)]
     if AsyncConsumer not in behind:
         raise RouteSetupError(
@@ -257,10 +260,32 @@ def check_bases(cls: type, mixin: type) -> bool:
         if "__call__" in vars(base) and base.__module__ not in _CHANNELS:
             raise RouteSetupError(
                 f"{base.__name__} overrides __call__, which RouteMixin in front of it would replace. "
-                f"Add the mixin to that class instead: `class {base.__name__}(RouteMixin, ...)`."
+                "If it passes the frames on to other consumers, as a demultiplexer does, put the mixin into those "
+                f"consumers. If it wraps the whole socket and calls super().__call__(), put {base.__name__} in front: "
+                f"write `class Routed(RouteMixin, {_channels_base(cls)})` with the routes, and "
+                f"`class {cls.__name__}({base.__name__}, Routed)`."
             )
     class_options.check_names(cls, mixin)
     return True
+
+
+_SERVING: Final = frozenset({"__call__", "__await__", "as_view"})
+"""Methods by which a server or Django calls a class. A class that has one is complete, and not a plain mixin."""
+
+
+def not_a_consumer(cls: type, base: type) -> RouteSetupError:
+    """Return the error for ``cls``, which has the mixin in front of ``base`` and no consumer of Channels."""
+    front = "" if base is cls else f" in front of {base.__name__}"
+    return RouteSetupError(
+        f"{cls.__name__} is not a Channels consumer, so RouteMixin{front} has no frames to route. "
+        f"Write `class {cls.__name__}(RouteMixin, AsyncJsonWebsocketConsumer)`, or another WebSocket consumer of "
+        "channels.generic.websocket."
+    )
+
+
+def _channels_base(cls: type) -> str:
+    """Return the name of the class of Channels that ``cls`` derives from."""
+    return next(base.__name__ for base in cls.__mro__ if base.__module__ in _CHANNELS)
 
 
 def _is_own(cls: type, name: str) -> bool:
