@@ -336,7 +336,7 @@ class Dispatcher:
             job.handled = True
         job.decision = decision
 
-    # Frames without a place in the order
+    # Frames that are not queued
 
     def acts_at_once(self, decision: Decision) -> bool:
         """Whether :meth:`act` handles ``decision`` ahead of the queues."""

@@ -110,7 +110,7 @@ class FrameParser:
             except InvalidEnvelope as error:
                 return Refusal(error, name, id)
         if id is None and self._plans[name].streams:
-            return Refusal(InvalidEnvelope("A stream is asked for with an id, to which its items belong."), name)
+            return Refusal(InvalidEnvelope("A stream needs an id, to which its items belong."), name)
         return request
 
     def _decoded(self, text: str, *, too_large: bool) -> Decision:
@@ -193,8 +193,8 @@ class FrameParser:
             except (ValueError, RecursionError):
                 return Refusal(error)
             name = self._dialect.route(content) if type(content) is dict else None
-            ours = type(name) is str and (name in self._plans or name in self._control_names)
-            return Refusal(error, name) if ours else Unanswered.FOREIGN
+            is_answered = type(name) is str and (name in self._plans or name in self._control_names)
+            return Refusal(error, name) if is_answered else Unanswered.FOREIGN
         return self._foreign_or(Refusal(error))
 
     def _foreign_or(self, refusal: Refusal) -> Decision:

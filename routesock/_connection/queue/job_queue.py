@@ -40,7 +40,7 @@ _ENDED: Final = object()
 
 
 class JobQueue:
-    """Runs the jobs of one socket: in order, at most one at a time, and requests of parallel routes beside that.
+    """Runs the jobs of one socket: in order, at most one at a time, and requests of parallel routes at the same time.
 
     ``concurrency`` is how many of the latter may run at a time.
     """
