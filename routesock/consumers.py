@@ -64,6 +64,29 @@ class ChannelLayer:
         return consumer.channel_layer
 
 
+class CompiledPlan:
+    """The descriptor ``_routesock`` of a consumer class: its plan.
+
+    A class is compiled when it is created, so that errors show then. Where a base in front of the mixin has an
+    ``__init_subclass__`` that calls no ``super()``, the class is compiled at the first access.
+    """
+
+    def __get__(self, consumer: Any, owner: type) -> ConsumerPlan:
+        plan: ConsumerPlan | None = vars(owner).get("_routesock_plan") or _compile(owner)
+        if plan is None:
+            raise AttributeError(f"{owner.__name__} is not a Channels consumer.")
+        return plan
+
+
+def _compile(cls: Any) -> ConsumerPlan | None:
+    """Compile ``cls`` and store its plan; returns ``None`` for a mixin that is not combined with a consumer yet."""
+    if not check_bases(cls, RouteMixin):
+        return None
+    cls._routesock_plan = plan = compile_consumer(cls)
+    keep_inherited_socket(cls)
+    return plan
+
+
 class RouteMixin:
     """Routes frames to the methods of a WebSocket consumer that are decorated with :func:`~routesock.route`.
 
@@ -151,13 +174,11 @@ class RouteMixin:
         channel_layer = ChannelLayer()
         channel_name = ChannelName()
 
-    _routesock: ClassVar[ConsumerPlan]
+    _routesock: Final = CompiledPlan()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if check_bases(cls, RouteMixin):
-            cls._routesock = compile_consumer(cls)
-            keep_inherited_socket(cls)
+        _compile(cls)
 
     # The parameters are Any for type checkers' sake: a user's class also has Channels' signature.
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

@@ -157,7 +157,7 @@ def test_consumer_with_routes_has_no_other_new_names(base: type) -> None:
 
     cls: Any = type("Chat", (RouteMixin, base), {"handler": route("send")(handler)})
     added = names_of(cls) - names_of(base) - names_of(RouteMixin)
-    assert {name for name in added if not name.endswith("__")} == {"handler", "_routesock"}
+    assert {name for name in added if not name.endswith("__")} == {"handler", "_routesock_plan"}
 
 
 def test_version_is_that_of_the_metadata() -> None:

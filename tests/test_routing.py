@@ -31,6 +31,7 @@ from django.utils.functional import SimpleLazyObject
 
 from routesock import Keys, Request, RouteMixin, RouteSetupError, route
 from routesock._routing.route import RESERVED, Route
+from routesock.checks.consumers import consumers
 from routesock.dialects import MAX_ROUTE_CHARS
 from routesock.testing import RouteClient
 
@@ -856,6 +857,48 @@ class TestBases:
         assert not hasattr(Ours, "_routesock")
         assert attrs_of(type("Chat", (Ours, AsyncJsonWebsocketConsumer), {})) == {"send": "handler"}
         assert "no effect" in refusal(lambda: type("Chat", (AsyncJsonWebsocketConsumer, Ours), {}))
+
+    async def test_base_in_front_that_calls_no_super_when_a_class_is_created_switches_nothing_off(self) -> None:
+        """The class is compiled when it is first served, with its own routes and options."""
+
+        class Observable(AsyncJsonWebsocketConsumer):
+            def __init_subclass__(cls, **kwargs: Any) -> None:
+                """Calls no ``super()``."""
+
+        class Chat(Observable, consumer(Messages)):  # type: ignore[misc]
+            route_prefix = "chat."
+
+            @route("own")
+            async def own(self, request: Request) -> str:
+                return "own"
+
+        class Child(Chat):
+            @route("child")
+            async def child(self, request: Request) -> str:
+                return "child"
+
+        assert {Chat, Child} <= {*consumers()}  # whose system checks run
+        assert await answers(Child, "chat.child") == "child"
+        assert await answers(Child, "chat.own") == "own"
+        assert await answers(Chat, "chat.own") == "own"
+        assert await answers(Chat, "chat.send") == "base"
+        assert "chat.child" not in attrs_of(Chat)
+
+    async def test_errors_of_such_a_class_show_when_it_is_first_served(self) -> None:
+        """Each socket raises the same error, and none is served without routes."""
+
+        class Observable(AsyncJsonWebsocketConsumer):
+            def __init_subclass__(cls, **kwargs: Any) -> None:
+                """Calls no ``super()``."""
+
+        class Chat(Observable, consumer(Messages)):  # type: ignore[misc]
+            route_timeout = -1
+
+        assert Chat not in consumers()
+        for _ in range(2):
+            with pytest.raises(RouteSetupError, match="route_timeout"):
+                async with RouteClient(Chat):
+                    pass
 
     def test_arguments_of_the_class_statement_reach_other_bases(self) -> None:
         """``__init_subclass__`` of a class behind the mixin is called with them."""

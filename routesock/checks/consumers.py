@@ -41,8 +41,9 @@ def _subclasses(cls: type[RouteMixin]) -> dict[type[RouteMixin], None]:
     """
     found: dict[type[RouteMixin], None] = {}
     for subclass in cls.__subclasses__():
-        if "_routesock" in vars(subclass):
-            found[subclass] = None
+        with suppress(RouteSetupError):
+            if hasattr(subclass, "_routesock"):
+                found[subclass] = None
         found |= _subclasses(subclass)
     return found
 
