@@ -38,7 +38,7 @@ from routesock.testing import RouteClient
 if TYPE_CHECKING:
     from fractions import Fraction
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
 
 

@@ -380,7 +380,7 @@ class Wrapped(RouteMixin, AsyncJsonWebsocketConsumer):
         raise NotFound
 
 
-MIDDLEWARE = {"MIDDLEWARE": ["tests.test_pipeline.outermost"]}
+MIDDLEWARE = {"MIDDLEWARE": ["tests.pipeline.test_plan.outermost"]}
 
 
 async def test_middleware_stands_around_the_handler_from_settings_to_class_to_route() -> None:

@@ -473,7 +473,7 @@ AT_EXIT = """
 import asyncio, atexit
 import django
 django.setup()
-from tests.test_isolation import Isolated, by_hand
+from tests.runtime.test_dedicated_threads import Isolated, by_hand
 
 async def open_one():
     task, sent = by_hand(Isolated)
