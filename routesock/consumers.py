@@ -64,7 +64,7 @@ class ChannelLayer:
         return consumer.channel_layer
 
 
-class CompiledPlan:
+class _CompiledPlan:
     """The descriptor ``_routesock`` of a consumer class: its plan.
 
     A class is compiled when it is created, so that errors show then. Where a base in front of the mixin has an
@@ -174,7 +174,7 @@ class RouteMixin:
         channel_layer = ChannelLayer()
         channel_name = ChannelName()
 
-    _routesock: Final = CompiledPlan()
+    _routesock: Final = _CompiledPlan()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
