@@ -220,7 +220,7 @@ async def _serve(consumer: Any, compiled: ConsumerPlan, receive: Any, send: Any,
     if ending is not None:
         await _close_at_once(connection, receive, ending)
         return
-    thread = database.take_dedicated_thread(context) if compiled.isolated else None
+    thread = database.take_dedicated_thread(context) if compiled.dedicated_threads else None
     if thread is not None:
         stack.callback(database.release_dedicated_thread, thread)
     sockets.add(connection)
@@ -247,7 +247,7 @@ async def _refused(consumer: Any, compiled: ConsumerPlan, gate: Gate | None, sta
     if slot.is_counted or gate is not None:
         stack.callback(slot.give_back)
     if gate is None:
-        return await compiled.door.ending(consumer)
+        return await compiled.connection_check.ending(consumer)
     gate.keep(slot)  # the socket is counted for its user, and throttled, once the client has passed
     return None
 

@@ -48,7 +48,7 @@ class Room(RouteMixin, AsyncJsonWebsocketConsumer):
             await self.socket.broadcast("room", "told", float("nan"))
         with pytest.raises(ValueError, match="over MAX_REPLY"):
             await self.socket.broadcast("room", "told", "x" * 1_000_000)
-        with pytest.raises(TypeError, match="name is a string"):
+        with pytest.raises(TypeError, match="name must be a string"):
             await self.socket.broadcast(1, "told")
         return "raised"
 
@@ -371,7 +371,7 @@ async def test_they_do_not_wait_there_without_bound(
             await until(lambda: told(client) == [-1, *range(30)])
             await until(lambda: caplog.records)
     assert [record.getMessage() for record in caplog.records] == [
-        "70 pushes were dropped since the consumer's own code for what is sent was busy."
+        "70 pushes were dropped because the consumer's own sending code was busy."
     ]
 
 

@@ -197,7 +197,7 @@ async def test_each_layer_is_a_world_of_its_own() -> None:
         (("room", "told", object()), TypeError, "not JSON serializable"),
         (("room", "told", {"x": float("inf")}), ValueError, "JSON compliant"),
         (("room", "told", "x" * 1_000_000), ValueError, "over MAX_REPLY"),
-        ((None, "told"), TypeError, "name is a string"),
+        ((None, "told"), TypeError, "name must be a string"),
     ],
 )
 @ON_COMMIT

@@ -95,7 +95,7 @@ class Connection:
         self._dispatcher = Dispatcher(
             consumer, compiled, self._writer, state, tasks,
             refresh=refresh,
-            admit=None if gate is None else partial(self._admit, gate, compiled.door),
+            admit=None if gate is None else partial(self._admit, gate, compiled.connection_check),
             connected=self._connected,
             stop=self.stop,
         )  # fmt: skip
@@ -109,7 +109,7 @@ class Connection:
             is_signed_in=lambda: is_signed_in(consumer.scope),
         )
         self._reader = ClientReader(
-            receive, consumer, self._dispatcher, self._queue, state, self._liveness, compiled.beside, self.stop
+            receive, consumer, self._dispatcher, self._queue, state, self._liveness, compiled.parallel_routes, self.stop
         )
 
     # The life of the socket
@@ -467,9 +467,9 @@ class Connection:
 
     # Its login
 
-    async def _admit(self, gate: Gate, door: ConnectionCheck) -> None:
+    async def _admit(self, gate: Gate, connection_check: ConnectionCheck) -> None:
         """Let ``connect()`` run for the client that has passed ``gate``, unless its user has too many sockets."""
-        ending = await door.ending(self._consumer) if gate.admit(self._consumer.scope) else TOO_MANY
+        ending = await connection_check.ending(self._consumer) if gate.admit(self._consumer.scope) else TOO_MANY
         if ending is not None:
             await self.close(ending)
             raise StopConsumer

@@ -19,7 +19,7 @@ from .._pipeline.compiler import ConsumerPlan
 from .._pipeline.plan import Plan, RequestPlan
 from .._runtime import database, instrumentation
 from .._runtime.callables import runs
-from .._wire.frames import OURS, Auth, Cancel, Decision, Of, Ping, Refusal
+from .._wire.frames import ANSWERED, Auth, Cancel, Decision, Ping, Refusal, Unanswered
 from .._wire.messages import Reply, Request, RequestId
 from ..exceptions import Cancelled, DeadlineExceeded, RoutesockError
 from ..signals import request_started
@@ -33,7 +33,7 @@ from .state import SocketState
 from .tasks import Tasks, uncancel
 from .token_refresh import TokenRefresh
 
-_DECODER: Final = Of.DECODER
+_UNDECODED: Final = Unanswered.UNDECODED
 
 _SENT: Final = ReplyStatus.SENT
 
@@ -49,7 +49,7 @@ class Dispatcher:
     """
 
     __slots__ = (
-        "_admit", "_compiled", "_connected", "_consumer", "_guarded", "_hook", "_middleware", "_plans", "_refresh",
+        "_admit", "_compiled", "_connected", "_consumer", "_hook", "_middleware", "_own_dispatch", "_plans", "_refresh",
         "_state", "_stop", "_tasks", "_timeout", "in_flight", "parser", "writer",
     )  # fmt: skip
 
@@ -68,8 +68,8 @@ class Dispatcher:
     ) -> None:
         self._consumer = consumer
         self._compiled = compiled
-        self._guarded = compiled.guarded
-        self._plans = compiled.plans_now()
+        self._own_dispatch = compiled.overrides_dispatch
+        self._plans = compiled.current_plans()
         self._middleware = tuple(import_string(path) for path in conf.get("MIDDLEWARE"))
         self._timeout: float | None = conf.get("TIMEOUT")
         self._state = state
@@ -82,7 +82,7 @@ class Dispatcher:
         self.in_flight: dict[RequestId, Job] = {}
         """The requests that can be cancelled, by their ids."""
         self.parser = FrameParser(consumer, compiled, self.in_flight)
-        self._hook = ReceiveHook(consumer, self, sync=compiled.sync) if compiled.guarded else None
+        self._hook = ReceiveHook(consumer, self, sync=compiled.sync) if compiled.overrides_dispatch else None
 
     def close(self) -> None:
         """Leave the consumer as it was, since nothing runs any longer."""
@@ -98,10 +98,10 @@ class Dispatcher:
             job.stage = RUNNING
         request = job.decision
         try:
-            if type(request) is Request and not self._guarded:  # as result_of() does, without another coroutine
+            if type(request) is Request and not self._own_dispatch:  # as result_of() does, without another coroutine
                 plan = self._prepare(job, request)
                 try:
-                    if type(plan) is Plan and plan.calls is not None and not self._middleware:
+                    if isinstance(plan, Plan) and plan.calls is not None and not self._middleware:
                         plan.refresh()  # this is plan.run(), without another coroutine
                         value: Any = None
                         for call, awaited in plan.calls:
@@ -134,9 +134,9 @@ class Dispatcher:
                 uncancel(job.task)
 
     async def _run_other(self, job: Job) -> None:
-        if job.decision is _DECODER:
+        if job.decision is _UNDECODED:
             await self.decode(job)
-        if self._guarded or type(job.decision) not in OURS:
+        if self._own_dispatch or type(job.decision) not in ANSWERED:
             await self._run_consumer_code(job)
         else:
             job.result = await self.result_of(job)
@@ -259,15 +259,15 @@ class Dispatcher:
 
     async def _run_consumer_code(self, job: Job) -> None:
         """Hand the message to the consumer as Channels would. A routed frame comes back through the receive hook."""
-        if job.handled or (job.decision is Of.NOBODY and not self._guarded):
+        if job.handled or (job.decision is Unanswered.IGNORED and not self._own_dispatch):
             return
         token = current_job.set(job)
         try:
             if type(job) is EventJob:
                 await self._compiled.events[job.event.name].run(job.event.event(), self._consumer)
             else:
-                # A copy for a guard: what it writes into the message must show beside what the client sent.
-                await self.dispatch({**job.message} if self._guarded else job.message)
+                # A copy for an own dispatch: what it writes into the message must show beside what the client sent.
+                await self.dispatch({**job.message} if self._own_dispatch else job.message)
         except StopConsumer:
             self._stop(None)
         except BaseException as exc:
@@ -330,21 +330,21 @@ class Dispatcher:
             job.decision = self.parser.undecodable()
             return
         decision = self.parser.content(content, too_large=self.parser.is_too_large(text))
-        if type(decision) in (Ping, Cancel, Auth) or decision is Of.PONG:
+        if type(decision) in (Ping, Cancel, Auth) or decision is Unanswered.PONG:
             await self.act(decision)
-            decision = Of.NOBODY
+            decision = Unanswered.IGNORED
             job.handled = True
         job.decision = decision
 
-    # Frames without a place in the order
+    # Frames that are not queued
 
     def acts_at_once(self, decision: Decision) -> bool:
         """Whether :meth:`act` handles ``decision`` ahead of the queues."""
         if isinstance(decision, Refusal):
-            return not self._guarded
-        if decision is Of.NOBODY:
-            return not self._guarded
-        return isinstance(decision, Ping | Cancel | Auth) or decision is Of.PONG
+            return not self._own_dispatch
+        if decision is Unanswered.IGNORED:
+            return not self._own_dispatch
+        return isinstance(decision, Ping | Cancel | Auth) or decision is Unanswered.PONG
 
     async def act(self, decision: Decision) -> None:
         """Act on a control frame, a refused or an ignored one."""

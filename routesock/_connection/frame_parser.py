@@ -11,7 +11,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from .. import conf
 from .._pipeline.compiler import ConsumerPlan
 from .._wire import codec
-from .._wire.frames import Auth, Cancel, Decision, Of, Ping, Refusal
+from .._wire.frames import Auth, Cancel, Decision, Ping, Refusal, Unanswered
 from .._wire.messages import NO_HEADERS, Request, RequestId
 from ..auth.authenticators import AUTHENTICATORS
 from ..dialects import MAX_ID_CHARS, MAX_ROUTE_CHARS, Frame, plain_keys
@@ -61,7 +61,7 @@ class FrameParser:
         text = message.get("text")
         if not text:
             if self._compiled.receive:
-                return Of.CONSUMER
+                return Unanswered.FOREIGN
             return Refusal(ParseError(_NOT_TEXT.format("binary" if message.get("bytes") else "empty")))
         too_large = len(text) * 4 > self._max_frame and self.is_too_large(text)
         if too_large and not self._has_own_code:
@@ -110,13 +110,13 @@ class FrameParser:
             except InvalidEnvelope as error:
                 return Refusal(error, name, id)
         if id is None and self._plans[name].streams:
-            return Refusal(InvalidEnvelope("A stream is asked for with an id, to which its items belong."), name)
+            return Refusal(InvalidEnvelope("A stream needs an id, to which its items belong."), name)
         return request
 
     def _decoded(self, text: str, *, too_large: bool) -> Decision:
         """Decide with the consumer's own ``decode_json``, here and now unless it waits."""
         if self._decoder_waits:
-            return Of.DECODER
+            return Unanswered.UNDECODED
         try:
             content = self._consumer.decode_json(text)
             if not self._compiled.sync:
@@ -126,14 +126,14 @@ class FrameParser:
         except (_Waits, SynchronousOnlyOperation, RuntimeError):
             # It waits, or it must not run on the loop, or its `finally` waits, too.
             self._decoder_waits = True
-            return Of.DECODER
+            return Unanswered.UNDECODED
         except BaseException:  # whatever it raises, it does not accept the frame
             return self.undecodable()
         return self.content(content, too_large=too_large)
 
     def undecodable(self) -> Decision:
         """Decide about a frame that the consumer's own ``decode_json`` does not accept."""
-        return Of.CONSUMER if self._compiled.receive else Refusal(ParseError())
+        return Unanswered.FOREIGN if self._compiled.receive else Refusal(ParseError())
 
     def is_too_large(self, text: str) -> bool:
         """Whether ``text`` has more bytes in UTF-8 than ``MAX_FRAME``."""
@@ -162,7 +162,7 @@ class FrameParser:
             try:
                 return Cancel(self._dialect.id(frame))
             except InvalidEnvelope:
-                return Of.NOBODY
+                return Unanswered.IGNORED
         if name == "AUTH" and name in self._control_names:
             try:
                 return Auth(self._dialect.id(frame), self._dialect.payload(frame))
@@ -170,8 +170,8 @@ class FrameParser:
                 return Refusal(error, name, error.id)
         if name == "PONG":
             if name in self._control_names:
-                return Of.PONG
-            return None if self._has_own_code else Of.NOBODY
+                return Unanswered.PONG
+            return None if self._has_own_code else Unanswered.IGNORED
         return None
 
     def _control(self, text: str) -> Decision | None:
@@ -193,12 +193,12 @@ class FrameParser:
             except (ValueError, RecursionError):
                 return Refusal(error)
             name = self._dialect.route(content) if type(content) is dict else None
-            ours = type(name) is str and (name in self._plans or name in self._control_names)
-            return Refusal(error, name) if ours else Of.CONSUMER
+            is_answered = type(name) is str and (name in self._plans or name in self._control_names)
+            return Refusal(error, name) if is_answered else Unanswered.FOREIGN
         return self._foreign_or(Refusal(error))
 
     def _foreign_or(self, refusal: Refusal) -> Decision:
-        return Of.CONSUMER if self._has_own_code else refusal
+        return Unanswered.FOREIGN if self._has_own_code else refusal
 
     def _size_error(self) -> TooLarge:
         return TooLarge(f"A frame has at most {self._max_frame} bytes.", limit=self._max_frame)

@@ -15,7 +15,7 @@ from .._groups.envelopes import EventMessage
 from .._groups.layer_membership import Membership
 from .._runtime import instrumentation
 from .._runtime.supervision import safe_logger
-from .._wire.frames import OURS, Decision, Of, Ping, Refusal
+from .._wire.frames import ANSWERED, Decision, Ping, Refusal, Unanswered
 from .._wire.messages import Request
 from ..exceptions import TooManyInFlight
 from .dispatch import Dispatcher
@@ -141,13 +141,13 @@ class ClientReader(JobSource):
             except Exception as exc:  # of a dialect that did not expect such a frame
                 decision = Refusal(instrumentation.internal_error(exc, "Reading a frame", self._consumer))
         if self._liveness is not None:
-            self._liveness.heard(heartbeat=type(decision) is Ping or decision is Of.PONG)
+            self._liveness.heard(heartbeat=type(decision) is Ping or decision is Unanswered.PONG)
         if decision is None or type(decision) is Request or not self._dispatcher.acts_at_once(decision):
             return _SUBMIT, decision
         return _ACT, decision
 
     async def _refuse(self, decision: Decision | None) -> None:
-        if isinstance(decision, OURS):
+        if isinstance(decision, ANSWERED):
             refusal = Refusal(self._state.refusal or TooManyInFlight(), decision.route, decision.id)
             await self._dispatcher.writer.refuse(refusal, decision if type(decision) is Request else None)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import async_to_sync
 
-from .._wire.frames import OURS, Auth, Cancel, Of, Ping
+from .._wire.frames import ANSWERED, Auth, Cancel, Ping, Unanswered
 from .queue.jobs import DONE, PENDING, RUNNING, WAITING, Job
 from .tasks import uncancel
 
@@ -61,7 +61,7 @@ class ReceiveHook:
         job = current_job.get()
         if job is None or job.decision is None:
             return None
-        if job.decision is Of.CONSUMER and text_data == job.message.get("text"):
+        if job.decision is Unanswered.FOREIGN and text_data == job.message.get("text"):
             return None
         return job
 
@@ -70,7 +70,7 @@ class ReceiveHook:
         if job.handled or text_data != job.message.get("text"):
             return await self._handle_new(job, {"type": job.message["type"], "text": text_data, "bytes": bytes_data})
         job.handled = True
-        if type(job.decision) in OURS:
+        if type(job.decision) in ANSWERED:
             job.result = await self._dispatcher.result_of(job)
             if (
                 job.stage is DONE and job.reply is PENDING
@@ -83,19 +83,19 @@ class ReceiveHook:
         dispatcher = self._dispatcher
         job.handled = True
         dispatcher.forget(job)
-        job.decision = Of.NOBODY  # the new frame can be cancelled and has a deadline in its place
+        job.decision = Unanswered.IGNORED  # the new frame can be cancelled and has a deadline in its place
         task = asyncio.current_task()
         assert task is not None
         inner = Job(job.source, message, dispatcher.parser.frame(message), task)
         inner.advance(RUNNING)
         inner.advance(WAITING)
-        if inner.decision is Of.DECODER:
+        if inner.decision is Unanswered.UNDECODED:
             await dispatcher.decode(inner)
         if isinstance(inner.decision, Ping | Cancel | Auth):
             await dispatcher.act(inner.decision)
-        elif type(inner.decision) in OURS:
+        elif type(inner.decision) in ANSWERED:
             await self._run(inner, task)
-        return inner.decision is not Of.CONSUMER
+        return inner.decision is not Unanswered.FOREIGN
 
     async def _run(self, job: Job, task: asyncio.Task[Any]) -> None:
         cancelled = False

@@ -46,12 +46,12 @@ class EventPlan:
 
     __slots__ = ("_loads", "_refresh", "_runs", "_schema", "attr")
 
-    def __init__(self, cls: type, mark: EventMark, *, isolated: bool) -> None:
+    def __init__(self, cls: type, mark: EventMark, *, dedicated_threads: bool) -> None:
         self.attr = mark.attr
         self._schema = mark.schema
         self._loads = Runs.IN_THREAD if mark.schema is not None and mark.schema.runs_in_thread else Runs.ON_LOOP
         self._runs = Runs.of(getattr(cls, mark.attr))
-        self._refresh = database.refresh_current if isolated else database.refresh
+        self._refresh = database.refresh_current if dedicated_threads else database.refresh
 
     async def run(self, event: Event, consumer: Any) -> None:
         self._refresh()
@@ -96,9 +96,9 @@ class ConsumerPlan:
 
     plans: Mapping[str, RequestPlan]
     """The plans without the permissions from the settings."""
-    plans_now: Callable[[], Mapping[str, RequestPlan]]
+    current_plans: Callable[[], Mapping[str, RequestPlan]]
     """Returns the plans with them. Raises :class:`RouteSetupError` for a ``PERMISSIONS`` setting that cannot work."""
-    door: ConnectionCheck
+    connection_check: ConnectionCheck
     throttled: bool
     """Whether a route or opening a socket is throttled."""
     topics: tuple[Topic, ...]
@@ -107,7 +107,7 @@ class ConsumerPlan:
     """The pushes that the class declares, by their names."""
     handlers: frozenset[str]
     """The handler methods of routes, topics and events: no channel-layer message may call them."""
-    beside: frozenset[str]
+    parallel_routes: frozenset[str]
     """The names of the routes that run in parallel (``parallel=True`` and streams)."""
     public: frozenset[str]
     """The names of the routes that are answered before authentication (``public=True``)."""
@@ -115,7 +115,7 @@ class ConsumerPlan:
     overflow: str | Unset
     dialect: Dialect
     grace: float | Unset
-    isolated: bool
+    dedicated_threads: bool
     """Whether sync work runs in dedicated threads instead of Django's shared one."""
     limits: Limits
     ends_with_session: bool | Unset
@@ -125,7 +125,7 @@ class ConsumerPlan:
     overrides: frozenset[str]
     """The names of the methods of Channels that the class overrides. The attributes that follow are read from it."""
     dispatch: bool
-    guarded: bool
+    overrides_dispatch: bool
     """The class overrides ``dispatch`` or ``websocket_receive``, so every frame has to pass through it."""
     receive: bool
     """The class overrides ``receive``, which gets foreign frames of every kind."""
@@ -146,11 +146,13 @@ def compile_consumer(cls: type) -> ConsumerPlan:
     dialect = class_options.dialect_of(cls)
     timeout = class_options.timeout_of(cls)
     middleware = class_options.middleware_of(cls)
-    isolated = class_options.has_dedicated_threads(cls)
+    dedicated_threads = class_options.has_dedicated_threads(cls)
     routes = collect(cls)
     topics = collect_topics(cls)
     declared = [*routes.values(), *(topic.route for topic in topics)]
-    events = {name: EventPlan(cls, mark, isolated=isolated) for name, mark in collect_events(cls).items()}
+    events = {
+        name: EventPlan(cls, mark, dedicated_threads=dedicated_threads) for name, mark in collect_events(cls).items()
+    }
     throttles = Throttles(cls, declared)
     permissions = class_options.permissions_of(cls)
 
@@ -162,32 +164,34 @@ def compile_consumer(cls: type) -> ConsumerPlan:
                 timeout if route.timeout is UNSET else route.timeout,
                 middleware,
                 throttles,
-                isolated=isolated,
+                dedicated_threads=dedicated_threads,
                 entering=entering,
             )
 
         plans: dict[str, RequestPlan] = {name: plan(route) for name, route in routes.items()}
-        return plans | topic_plans([TopicPlan(cls, topic, plan, isolated=isolated) for topic in topics], timeout)
+        return plans | topic_plans(
+            [TopicPlan(cls, topic, plan, dedicated_threads=dedicated_threads) for topic in topics], timeout
+        )
 
     for route in declared:
         check_objects(cls, route)
     plans = compiled(permissions)
     return ConsumerPlan(
         plans=plans,
-        plans_now=_PlansWithSettings(plans, compiled),
-        door=ConnectionCheck(throttles),
+        current_plans=_PlansWithSettings(plans, compiled),
+        connection_check=ConnectionCheck(throttles),
         throttled=throttles.any,
         topics=topics,
         events=events,
         pushes=collect_pushes(cls),
         handlers=frozenset([route.attr for route in declared] + [event.attr for event in events.values()]),
-        beside=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
+        parallel_routes=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
         public=frozenset(name for name, route in routes.items() if route.public),
         concurrency=class_options.concurrency_of(cls),
         overflow=class_options.overflow_of(cls),
         dialect=dialect,
         grace=class_options.grace_of(cls),
-        isolated=isolated,
+        dedicated_threads=dedicated_threads,
         limits=class_options.limits_of(cls),
         ends_with_session=class_options.ends_with_session(cls),
         revalidate=class_options.revalidate_interval_of(cls),
@@ -218,7 +222,7 @@ def _attributes_for(overrides: frozenset[str]) -> dict[str, Any]:
     return {
         "overrides": overrides,
         "dispatch": "dispatch" in overrides,
-        "guarded": not overrides.isdisjoint(("dispatch", "websocket_receive")),
+        "overrides_dispatch": not overrides.isdisjoint(("dispatch", "websocket_receive")),
         "receive": "receive" in overrides,
         "receive_json": "receive_json" in overrides,
         "decode": "decode_json" in overrides,

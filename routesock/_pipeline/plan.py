@@ -178,17 +178,17 @@ class Plan:
         after: Sequence[Step],
         middleware: tuple[Middleware, ...],
         *,
-        isolated: bool,
+        dedicated_threads: bool,
     ) -> None:
         self.route = route
         self.timeout = timeout
         self.streams = route.streams
         self._middleware = middleware
-        self.refresh: Callable[[], None] = database.refresh_current if isolated else database.refresh
+        self.refresh: Callable[[], None] = database.refresh_current if dedicated_threads else database.refresh
         self._before = _merge_hops(before)
         self._handler = _merge_hops(handler)
         self._after = _merge_hops(after)
-        self.calls = None if middleware else _merge_hops((*before, *handler, *after))
+        self.calls: tuple[Call, ...] | None = None if middleware else _merge_hops((*before, *handler, *after))
 
     @property
     def declared(self) -> tuple[Route, ...]:
@@ -230,7 +230,7 @@ def compile_route(
     middleware: tuple[Middleware, ...],
     throttles: Throttles,
     *,
-    isolated: bool,
+    dedicated_threads: bool,
     entering: Sequence[Step] = (),
 ) -> Plan:
     """Compile the plan of ``route`` on ``cls``.
@@ -252,13 +252,15 @@ def compile_route(
     handler.append(finish_with_limits(route) if throttle else finish(route))
     after = [dehydrate(cls, route)] if route.dehydrate is not None and not route.streams else []
     before = [*permissions, *throttle, *before]
-    return Plan(route, timeout, before, handler, after, middleware + route.middleware, isolated=isolated)
+    return Plan(
+        route, timeout, before, handler, after, middleware + route.middleware, dedicated_threads=dedicated_threads
+    )
 
 
-def compile_check(cls: type, route: Route, timeout: float | Unset | None, *, isolated: bool) -> Plan:
+def compile_check(cls: type, route: Route, timeout: float | Unset | None, *, dedicated_threads: bool) -> Plan:
     """Compile only the permissions of ``route``, with the hooks that they depend on. The plan returns no reply."""
     permissions, before = _access_steps(cls, route)
-    return Plan(route, timeout, [*permissions, *before], (), (), (), isolated=isolated)
+    return Plan(route, timeout, [*permissions, *before], (), (), (), dedicated_threads=dedicated_threads)
 
 
 def _access_steps(cls: type, route: Route) -> tuple[list[Step], list[Step]]:

@@ -49,7 +49,7 @@ class TopicPlan:
     __slots__ = ("check", "entering", "hook", "pattern")
 
     def __init__(
-        self, cls: type, topic: Topic, compiled: Callable[[Route, Sequence[Step]], Plan], *, isolated: bool
+        self, cls: type, topic: Topic, compiled: Callable[[Route, Sequence[Step]], Plan], *, dedicated_threads: bool
     ) -> None:
         self.pattern: Pattern = topic.pattern
         self.entering = plan = compiled(topic.route, (_ENTER,))
@@ -58,10 +58,10 @@ class TopicPlan:
         self.hook: Plan | None = None
         """The ``unsubscribe=`` hook, called when a subscription ends."""
         if topic.recheck:
-            self.check = compile_check(cls, plan.route, plan.timeout, isolated=isolated)
+            self.check = compile_check(cls, plan.route, plan.timeout, dedicated_threads=dedicated_threads)
         if topic.unsubscribe is not None:
             call = _unsubscribe_step(hook_of(cls, plan.route, "unsubscribe", topic.unsubscribe))
-            self.hook = Plan(plan.route, plan.timeout, (call,), (), (), (), isolated=isolated)
+            self.hook = Plan(plan.route, plan.timeout, (call,), (), (), (), dedicated_threads=dedicated_threads)
 
 
 def topic_plans(plans: Sequence[TopicPlan], timeout: float | Unset | None) -> dict[str, RequestPlan]:

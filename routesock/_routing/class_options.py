@@ -159,10 +159,10 @@ def permissions_of(cls: type) -> tuple[Tree, ...] | Unset:
 
 
 def has_dedicated_threads(cls: type) -> bool:
-    isolated: Any = getattr(cls, "route_dedicated_threads", False)
-    if isinstance(isolated, bool):
-        return isolated
+    dedicated_threads: Any = getattr(cls, "route_dedicated_threads", False)
+    if isinstance(dedicated_threads, bool):
+        return dedicated_threads
     raise RouteSetupError(
-        f"{cls.__name__}.route_dedicated_threads must be True or False; got {isolated!r}. "
+        f"{cls.__name__}.route_dedicated_threads must be True or False; got {dedicated_threads!r}. "
         'How many threads there are is a setting: ROUTESOCK = {"DB_THREADS": 8}.'
     )

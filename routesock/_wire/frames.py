@@ -9,13 +9,13 @@ from ..exceptions import RoutesockError
 from .messages import Request, RequestId
 
 
-class Of(Enum):
+class Unanswered(Enum):
     """Frames that routesock does not answer itself."""
 
-    CONSUMER = "foreign: the consumer's own code gets it"
-    NOBODY = "ignored"
+    FOREIGN = "the consumer's own code gets it"
+    IGNORED = "ignored"
     PONG = "the answer to a PING from the server"
-    DECODER = "only the consumer's own decode_json can read it, and that is async"
+    UNDECODED = "only the consumer's own decode_json can read it, and that is async"
 
 
 class Refusal(NamedTuple):
@@ -49,7 +49,7 @@ class Auth(NamedTuple):
         return f"<Auth {self.id!r}>"
 
 
-Decision: TypeAlias = Request | Refusal | Ping | Cancel | Auth | Of
+Decision: TypeAlias = Request | Refusal | Ping | Cancel | Auth | Unanswered
 
-OURS: Final = (Request, Refusal)
+ANSWERED: Final = (Request, Refusal)
 """Kinds of frames that routesock answers, not the consumer's own code."""

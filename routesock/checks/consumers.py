@@ -135,7 +135,7 @@ def _routes_without_objects(cls: type[RouteMixin]) -> tuple[CheckMessage, list[R
 
 
 def _current_routes(cls: type[RouteMixin]) -> list[Route]:
-    return [route for plan in cls._routesock.plans_now().values() for route in plan.declared]
+    return [route for plan in cls._routesock.current_plans().values() for route in plan.declared]
 
 
 def _names_of(routes: Iterable[Route]) -> str:

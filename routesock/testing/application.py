@@ -1,4 +1,4 @@
-"""Runs an ASGI application in a test as a server would: scope, messages and database connections."""
+"""Runs an ASGI application in a test as a server would: scope, messages, timeouts and database connections."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import contextvars
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .._wire.messages import Scope
-from .frames import ClientTimeout, Close, ConnectionClosed, ConnectionRefused
+from .._wire.messages import RequestId, Scope
+from .frames import ClientTimeout, Close, ConnectionClosed, ConnectionRefused, Inbox, NoReply
+
+T = TypeVar("T")
 
 HeaderValue = str | bytes
 
@@ -271,3 +273,59 @@ def _data_of(message: Message) -> str | bytes:
     if isinstance(data, bytes) and text is None:
         return data
     raise TypeError("A websocket.send must have either a str as 'text' or bytes as 'bytes'.")
+
+
+class Transport:
+    """Sends frames to an application and waits for its frames.
+
+    Args:
+        application: The running application.
+        inbox: The frames that it has sent.
+        timeout: The default timeout of each wait, in seconds.
+    """
+
+    def __init__(self, application: Application, inbox: Inbox, timeout: float) -> None:
+        self.application = application
+        self.inbox = inbox
+        self._timeout = timeout
+
+    def send(self, data: str | bytes) -> None:
+        """Send a frame. Raise failures that no call has raised yet, and ``ConnectionClosed`` if it is closed."""
+        self.inbox.raise_failure()
+        self.application.raise_if_closed()
+        self.feed(data)
+
+    def feed(self, data: str | bytes) -> None:
+        """Send a frame. Never raises."""
+        self.application.feed({"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data})
+
+    async def wait_for_reply(self, id: RequestId, take: Callable[[], T | None], what: str, timeout: float | None) -> T:
+        """Wait until ``take`` returns a frame of the request. If there is none, raise the failure that explains it."""
+        try:
+            return await self._wait(take, what, timeout, NoReply)
+        except (ClientTimeout, ConnectionClosed):
+            self.inbox.raise_failure(id)
+            self.inbox.raise_failure()
+            raise
+
+    async def wait_for(self, take: Callable[[], T | None], what: str, timeout: float | None) -> T:
+        """Wait until ``take`` returns something that is not a reply. Raise failures that no call has claimed."""
+
+        def take_or_raise() -> T | None:
+            self.inbox.raise_failure()
+            return take()
+
+        return await self._wait(take_or_raise, what, timeout, ClientTimeout)
+
+    async def _wait(
+        self, take: Callable[[], T | None], what: str, timeout: float | None, error: type[ClientTimeout]
+    ) -> T:
+        seconds = self._timeout if timeout is None else timeout
+        deadline = asyncio.get_running_loop().time() + seconds
+        in_time = True
+        while (found := take()) is None:
+            self.application.raise_if_closed()
+            if not in_time:
+                raise error(f"No {what} within {seconds:g} s. {self.inbox.summary()}")
+            in_time = await self.application.wait_for_change(deadline)
+        return found

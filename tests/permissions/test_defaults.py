@@ -153,16 +153,16 @@ class TestSettings:
         """Not for each socket."""
         consumer = unsaid()
         with settings("routesock.permissions.IsStaff"):
-            plans = consumer._routesock.plans_now()
+            plans = consumer._routesock.current_plans()
             await status(consumer)
-            assert consumer._routesock.plans_now() is plans
-        assert consumer._routesock.plans_now() is consumer._routesock.plans
+            assert consumer._routesock.current_plans() is plans
+        assert consumer._routesock.current_plans() is consumer._routesock.plans
 
     @pytest.mark.parametrize("options", [{"route_permissions": ()}, {"route_permissions": [IsStaff]}])
     async def test_class_with_its_own_word_does_not_ask_the_settings(self, options: Any) -> None:
         """Not even for their names."""
         with settings("nowhere.at.all"):
-            assert unsaid(**options)._routesock.plans_now() is not None
+            assert unsaid(**options)._routesock.current_plans() is not None
             assert await status(unsaid(**options), user=STAFF) == 200
 
     @pytest.mark.parametrize(

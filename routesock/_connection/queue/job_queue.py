@@ -10,7 +10,7 @@ from itertools import count
 from types import coroutine
 from typing import Any, Final
 
-from ..._wire.frames import OURS
+from ..._wire.frames import ANSWERED
 from ...exceptions import RoutesockError
 from ..dispatch import Dispatcher
 from ..state import SocketState
@@ -40,7 +40,7 @@ _ENDED: Final = object()
 
 
 class JobQueue:
-    """Runs the jobs of one socket: in order, at most one at a time, and requests of parallel routes beside that.
+    """Runs the jobs of one socket: in order, at most one at a time, and requests of parallel routes at the same time.
 
     ``concurrency`` is how many of the latter may run at a time.
     """
@@ -103,7 +103,7 @@ class JobQueue:
                 self._queue.append(job)
                 self._dispatcher.add(job)
                 return READ_ON
-            if not await job.source.wait_for_slot(refusable=type(job.decision) in OURS):
+            if not await job.source.wait_for_slot(refusable=type(job.decision) in ANSWERED):
                 return NO_SLOT
         if not state.may_dispatch:  # before the job came, or while it waited for a slot
             return NO_SLOT

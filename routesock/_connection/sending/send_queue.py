@@ -37,7 +37,7 @@ PUSH: Final = FrameKind.PUSH
 
 CONTROL: Final = FrameKind.CONTROL
 
-_OURS: Final = (ANSWER, REPLY, PUSH)
+_NOT_SENT_WHEN_CLOSING: Final = (ANSWER, REPLY, PUSH)
 
 _COUNTED: Final = (FrameKind.OWN, FrameKind.PUSH)
 
@@ -96,7 +96,7 @@ class SendQueue:
         was dropped, and one of routesock's when a close has begun.
         """
         state = self._state
-        if state.is_closing and kind in _OURS:
+        if state.is_closing and kind in _NOT_SENT_WHEN_CLOSING:
             return
         # The socket is not read while the current job waits here. What other tasks send does not hold up the reader.
         holds = kind is ANSWER or (kind is not REPLY and state.current_task is asyncio.current_task())
@@ -134,7 +134,7 @@ class SendQueue:
 
     async def _wait_in_queue(self, message: dict[str, Any], kind: FrameKind) -> bool:
         size = size_of(message.get("text") or message.get("bytes"))
-        if kind in _COUNTED and not self._make_room(size, kind):
+        if kind in _COUNTED and not self._make_space(size, kind):
             return False
         waiting = _Waiting(asyncio.get_running_loop().create_future(), kind, size)
         if self._waiting is None:
@@ -163,7 +163,7 @@ class SendQueue:
             number, self._dropped = self._dropped, 0
             self._report_dropped(number)
 
-    def _make_room(self, size: int, kind: FrameKind) -> bool:
+    def _make_space(self, size: int, kind: FrameKind) -> bool:
         while self._frames >= self._max_frames or (self._frames and self._bytes + size > self._max_bytes):
             oldest = self._oldest_push() if self._drops else None
             if oldest is not None:
