@@ -14,7 +14,7 @@ from channels.layers import get_channel_layer
 
 from ._connection.connection import Connection
 from ._groups.layer_membership import Membership, RememberingLayer
-from ._pipeline.compiler import ConsumerPlan, check_bases, compile_consumer, not_a_consumer
+from ._pipeline.compiler import ConsumerPlan, check_bases, compile_consumer, not_a_consumer, with_overrides
 from ._routing.class_options import Heartbeat
 from ._routing.push import Push
 from ._runtime import database, shutdown
@@ -64,7 +64,7 @@ class ChannelLayer:
         return consumer.channel_layer
 
 
-class CompiledPlan:
+class _CompiledPlan:
     """The descriptor ``_routesock`` of a consumer class: its plan.
 
     A class is compiled when it is created, so that errors show then. Where a base in front of the mixin has an
@@ -174,7 +174,7 @@ class RouteMixin:
         channel_layer = ChannelLayer()
         channel_name = ChannelName()
 
-    _routesock: Final = CompiledPlan()
+    _routesock: Final = _CompiledPlan()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -197,7 +197,7 @@ class RouteMixin:
         consumer._routesock_connection = None
         consumer.scope = scope
         with ExitStack() as stack:
-            await _serve(consumer, type(self)._routesock, receive, send, stack)
+            await _serve(consumer, with_overrides(type(self)._routesock, consumer), receive, send, stack)
 
 
 async def _serve(consumer: Any, compiled: ConsumerPlan, receive: Any, send: Any, stack: ExitStack) -> None:

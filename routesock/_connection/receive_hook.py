@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import async_to_sync
@@ -23,29 +25,36 @@ class ReceiveHook:
     """Replaces ``receive`` on a consumer that has its own ``dispatch`` or ``websocket_receive``.
 
     Channels' ``websocket_receive`` calls it with each frame that the consumer's own code passes on. A routed frame is
-    answered; every other one goes on to the ``receive`` of the class.
+    answered; every other one goes on to the ``receive`` of the consumer or its class.
     """
 
     def __init__(self, consumer: Any, dispatcher: Dispatcher, *, sync: bool) -> None:
         self._consumer = consumer
         self._dispatcher = dispatcher
+        self._own: Callable[..., Any] | None = vars(consumer).get("receive")  # as __init__ may have set it
         self._installed = consumer.receive = self._receive_in_thread if sync else self._receive
 
     def remove(self) -> None:
         """Give the consumer its own ``receive`` back."""
         if vars(self._consumer).get("receive") is self._installed:
             del self._consumer.receive
+            if self._own is not None:
+                self._consumer.receive = self._own
         del self._installed
 
     async def _receive(self, *args: Any, **kwargs: Any) -> None:
         job = self._current_job(*args, **kwargs)
         if job is None or not await self._handle(job, *args, **kwargs):
-            await type(self._consumer).receive(self._consumer, *args, **kwargs)
+            await self._original()(*args, **kwargs)
 
     def _receive_in_thread(self, *args: Any, **kwargs: Any) -> None:
         job = self._current_job(*args, **kwargs)
         if job is None or not async_to_sync(self._handle)(job, *args, **kwargs):
-            type(self._consumer).receive(self._consumer, *args, **kwargs)
+            self._original()(*args, **kwargs)
+
+    def _original(self) -> Callable[..., Any]:
+        """Return the ``receive`` that this one replaces. The class is looked at now, since it may be patched."""
+        return partial(type(self._consumer).receive, self._consumer) if self._own is None else self._own
 
     def _current_job(self, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> Job | None:
         """Return the job that the consumer's code handles; ``None`` without one, and for an unchanged foreign frame."""

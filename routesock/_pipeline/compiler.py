@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -122,6 +122,8 @@ class ConsumerPlan:
     revalidate: float | None
     """Seconds between two look-ups of the user; ``None``: never."""
     sync: bool
+    overrides: frozenset[str]
+    """The names of the methods of Channels that the class overrides. The attributes that follow are read from it."""
     dispatch: bool
     overrides_dispatch: bool
     """The class overrides ``dispatch`` or ``websocket_receive``, so every frame has to pass through it."""
@@ -152,9 +154,6 @@ def compile_consumer(cls: type) -> ConsumerPlan:
         name: EventPlan(cls, mark, dedicated_threads=dedicated_threads) for name, mark in collect_events(cls).items()
     }
     throttles = Throttles(cls, declared)
-    is_json = issubclass(cls, AsyncJsonWebsocketConsumer | JsonWebsocketConsumer)
-    own = {name: _is_own(cls, name) for name in ("dispatch", "websocket_receive", "receive", "send")}
-    own |= {name: is_json and _is_own(cls, name) for name in _JSON_METHODS}
     permissions = class_options.permissions_of(cls)
 
     def compiled(permissions: tuple[Tree, ...] | Unset) -> dict[str, RequestPlan]:
@@ -197,15 +196,40 @@ def compile_consumer(cls: type) -> ConsumerPlan:
         ends_with_session=class_options.ends_with_session(cls),
         revalidate=class_options.revalidate_interval_of(cls),
         sync=issubclass(cls, SyncConsumer),
-        dispatch=own["dispatch"],
-        overrides_dispatch=own["dispatch"] or own["websocket_receive"],
-        receive=own["receive"],
-        receive_json=own["receive_json"],
-        decode=own["decode_json"],
-        encode=own["encode_json"],
-        send=own["send"],
-        send_json=own["send_json"],
+        **_attributes_for(_overrides(cls, ())),
     )
+
+
+def with_overrides(plan: ConsumerPlan, consumer: Any) -> ConsumerPlan:
+    """Return ``plan`` with the methods that ``consumer`` overrides now.
+
+    A class decorator or a patch may have replaced one since the class was created, and ``__init__`` may have set one on
+    the consumer itself.
+    """
+    overrides = _overrides(type(consumer), vars(consumer))
+    return plan if overrides == plan.overrides else replace(plan, **_attributes_for(overrides))
+
+
+def _overrides(cls: type, attributes: Container[str]) -> frozenset[str]:
+    """Return the names of Channels' methods that ``cls`` overrides, or that are in a consumer's own ``attributes``."""
+    is_json = issubclass(cls, AsyncJsonWebsocketConsumer | JsonWebsocketConsumer)
+    names = (*_METHODS, *_JSON_METHODS) if is_json else _METHODS
+    return frozenset(name for name in names if name in attributes or _is_own(cls, name))
+
+
+def _attributes_for(overrides: frozenset[str]) -> dict[str, Any]:
+    """Return the attributes of a :class:`ConsumerPlan` that depend on ``overrides``."""
+    return {
+        "overrides": overrides,
+        "dispatch": "dispatch" in overrides,
+        "overrides_dispatch": not overrides.isdisjoint(("dispatch", "websocket_receive")),
+        "receive": "receive" in overrides,
+        "receive_json": "receive_json" in overrides,
+        "decode": "decode_json" in overrides,
+        "encode": "encode_json" in overrides,
+        "send": "send" in overrides,
+        "send_json": "send_json" in overrides,
+    }
 
 
 class _PlansWithSettings:
@@ -231,6 +255,8 @@ class _PlansWithSettings:
             self._last = names, plans
         return plans
 
+
+_METHODS: Final = ("dispatch", "websocket_receive", "receive", "send")
 
 _JSON_METHODS: Final = ("receive_json", "decode_json", "encode_json", "send_json")
 
