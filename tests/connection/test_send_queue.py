@@ -268,5 +268,5 @@ async def test_the_setting_holds_where_the_class_says_nothing() -> None:
 
 @pytest.mark.parametrize("policy", ["", "Drop", None, True, ["close"]])
 def test_a_policy_is_one_of_two(policy: Any) -> None:
-    with pytest.raises(RouteSetupError, match="route_overflow is 'close' or 'drop'; got"):
+    with pytest.raises(RouteSetupError, match="route_overflow must be 'close' or 'drop'; got"):
         type("Chat", (RouteMixin, AsyncJsonWebsocketConsumer), {"route_overflow": policy})
