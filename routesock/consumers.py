@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -196,19 +195,25 @@ class RouteMixin:
             )
         consumer._routesock_connection = None
         consumer.scope = scope
-        with ExitStack() as stack:
-            await _serve(consumer, with_overrides(type(self)._routesock, consumer), receive, send, stack)
+        at_end: list[Callable[[], None]] = []  # an ExitStack would take 1 KiB for as long as the socket is open
+        try:
+            await _serve(consumer, with_overrides(type(self)._routesock, consumer), receive, send, at_end)
+        finally:
+            for release in reversed(at_end):
+                release()
 
 
-async def _serve(consumer: Any, compiled: ConsumerPlan, receive: Any, send: Any, stack: ExitStack) -> None:
-    """Serve the socket of ``consumer``. What has to be given back at its end is pushed on ``stack``."""
+async def _serve(
+    consumer: Any, compiled: ConsumerPlan, receive: Any, send: Any, at_end: list[Callable[[], None]]
+) -> None:
+    """Serve the socket of ``consumer``. Functions that release what it holds are added to ``at_end``."""
     context = contextvars.copy_context()
     sockets = shutdown.sockets()
     gate: Gate | None = consumer.scope.get(GATE)
     if gate is not None:
         gate.enter(consumer.scope)
     consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
-    ending = await _refused(consumer, compiled, gate, stack)
+    ending = await _refused(consumer, compiled, gate, at_end)
     membership = None if layer is None or ending is not None else Membership(layer, await layer.new_channel())
     connection = Connection(consumer, compiled, receive, membership, send, context, gate)
     consumer._routesock_connection = connection
@@ -222,9 +227,9 @@ async def _serve(consumer: Any, compiled: ConsumerPlan, receive: Any, send: Any,
         return
     thread = database.take_dedicated_thread(context) if compiled.dedicated_threads else None
     if thread is not None:
-        stack.callback(database.release_dedicated_thread, thread)
+        at_end.append(partial(database.release_dedicated_thread, thread))
     sockets.add(connection)
-    stack.callback(sockets.discard, connection)
+    at_end.append(partial(sockets.discard, connection))
     await connection.serve()
 
 
@@ -239,13 +244,15 @@ async def _close_at_once(connection: Connection, receive: Any, ending: Ending) -
     await connection.end()
 
 
-async def _refused(consumer: Any, compiled: ConsumerPlan, gate: Gate | None, stack: ExitStack) -> Ending | None:
+async def _refused(
+    consumer: Any, compiled: ConsumerPlan, gate: Gate | None, at_end: list[Callable[[], None]]
+) -> Ending | None:
     """Take a slot for the socket of ``consumer``; returns how to close it if that is not possible."""
     slot = take_slot(consumer.scope)
     if slot is None:
         return TOO_MANY
     if slot.is_counted or gate is not None:
-        stack.callback(slot.give_back)
+        at_end.append(slot.give_back)
     if gate is None:
         return await compiled.connection_check.ending(consumer)
     gate.keep(slot)  # the socket is counted for its user, and throttled, once the client has passed
