@@ -77,8 +77,7 @@ class TokenRefresh:
         else:
             update_scope(self._consumer.scope, identity)
             self._changed()
-            if auth.id is not None:
-                await self._writer.granted("AUTH", auth.id, {"expires": identity.expires})
+            await self._writer.granted(auth.request, {"expires": identity.expires})
         finally:
             self._busy = False
 
@@ -103,7 +102,7 @@ class TokenRefresh:
         return identity
 
     async def _refuse(self, auth: Auth, error: RoutesockError) -> None:
-        await self._writer.refuse(Refusal(error, "AUTH", auth.id))
+        await self._writer.refuse(Refusal(error, "AUTH", auth.id, auth.request))
 
 
 def _is_cancelled() -> bool:

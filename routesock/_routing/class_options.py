@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .. import conf
 from ..dialects import Dialect
@@ -151,6 +151,18 @@ def overflow_of(cls: type) -> str | Unset:
         return policy  # type: ignore[no-any-return]
     choice = " or ".join(repr(name) for name in conf.OVERFLOW_POLICIES)
     raise RouteSetupError(f"{cls.__name__}.route_overflow must be {choice}; got {policy!r}.")
+
+
+FOREIGN_ERRORS: Final = ("reply", "close")
+"""What may happen after an exception of the consumer's own code."""
+
+
+def closes_on_foreign_errors(cls: type) -> bool:
+    policy: Any = getattr(cls, "route_foreign_errors", "reply")
+    if policy in FOREIGN_ERRORS:
+        return bool(policy == "close")
+    choice = " or ".join(map(repr, FOREIGN_ERRORS))
+    raise RouteSetupError(f"{cls.__name__}.route_foreign_errors must be {choice}; got {policy!r}.")
 
 
 def permissions_of(cls: type) -> tuple[Tree, ...] | Unset:

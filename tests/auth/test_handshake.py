@@ -27,6 +27,7 @@ from routesock._runtime.timers import SECOND_LOOKS
 from routesock.auth import Credentials, CredentialSource, HandshakeMiddleware, Identity
 from routesock.auth._handshake.attempts import AuthDeadline
 from routesock.auth._handshake.inner_application import InnerApplication
+from routesock.dialects import Frame
 from routesock.exceptions import NotAuthenticated
 from tests.takeover.driver import LIMIT, Socket, problems, turns, until
 
@@ -620,10 +621,10 @@ async def test_nothing_is_sent_behind_the_close() -> None:
 
 async def test_a_dialect_that_fails_costs_no_socket() -> None:
     class Broken(Keys):
-        def id(self, frame: Any) -> Any:
-            if frame.get("uuid") == "break":
-                raise KeyError("uuid")
-            return super().id(frame)
+        def read(self, value: Any) -> Frame | None:
+            if value.get("uuid") == "break":
+                raise RuntimeError("a bug")
+            return super().read(value)
 
     async with connected(gate(dialect=Broken())) as socket:
         socket.request("me", "break")
