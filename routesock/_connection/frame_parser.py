@@ -172,8 +172,8 @@ class FrameParser:
                     decision = Refusal(DuplicateRequest(), decision.route, decision.id, decision)
                 else:
                     taken.add(decision.id)
-            answered = decision.about if isinstance(decision, Refusal) else decision
-            if isinstance(answered, Request):
+            answered = _answered_by(decision)
+            if answered is not None:
                 answered._batch = replies
             else:  # a control frame, or one for the consumer's own code
                 replies.finish_one()
@@ -332,6 +332,15 @@ def _timeout_of(headers: Mapping[str, Any]) -> float | None:
     if type(seconds) in (int, float) and seconds > 0:
         return float(min(seconds, _LONGEST))
     raise InvalidEnvelope("The header Request-Timeout is a positive number of seconds.")
+
+
+def _answered_by(decision: Decision) -> Request | None:
+    """Return what the dialect gets when ``decision`` is answered; ``None`` if it is not answered by routesock."""
+    if isinstance(decision, Request):
+        return decision
+    if isinstance(decision, Refusal):
+        return decision.about
+    return decision.request if isinstance(decision, Ping | Auth) else None
 
 
 def _result_of(coroutine: Coroutine[Any, Any, Any]) -> Any:

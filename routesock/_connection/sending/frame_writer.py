@@ -21,7 +21,7 @@ from ..._runtime.closing import means_gone, send_message
 from ..._wire import codec, problems
 from ..._wire.codec import EncodeError, FrameTooLarge, serialise
 from ..._wire.frames import Refusal
-from ..._wire.messages import NO_HEADERS, NO_REPLY, Reply, ReplyBatch, Request
+from ..._wire.messages import NO_HEADERS, NO_REPLY, Reply, ReplyBatch, Request, reply_with
 from ...dialects import Dialect, Problem
 from ...dialects.base import has_own_encode
 from ...dialects.keys import is_plain as is_plain_dialect
@@ -195,10 +195,8 @@ class FrameWriter:
 
     async def granted(self, request: Request, payload: dict[str, Any]) -> None:
         """Answer a control frame with success, if it wants an answer."""
-        if request.id is None and not self._dialect.answers_without_id:
-            return
         try:
-            await self._answer(request, self._dialect.reply(request, 200, payload, NO_HEADERS), REPLY)
+            await self._answer(request, self._reply_frame(request, reply_with(payload, 200)), REPLY)
         except Exception as exc:
             await self._fail(exc, request)
 
