@@ -44,6 +44,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "MAX_SOCKETS_PER_ADDRESS": None,
     "MIDDLEWARE": (),
     "PERMISSIONS": (),
+    "GUARD_ATTRIBUTES": (),
 }
 
 COUNTS: Final = (
@@ -71,6 +72,7 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
     "END_WITH_SESSION": (True, False),
     "MIDDLEWARE": ([], (), ["shop.middleware.timing"], ("a.b", "c.d")),
     "PERMISSIONS": ([], (), ["routesock.permissions.IsAuthenticated"], ("chat.add_message", "a.b.c")),
+    "GUARD_ATTRIBUTES": ([], (), ["access_rules"], ("access_rules", "roles")),
 }
 
 REFUSED: Final[dict[str, tuple[Any, ...]]] = {
@@ -89,6 +91,7 @@ REFUSED: Final[dict[str, tuple[Any, ...]]] = {
     "END_WITH_SESSION": (0, 1, None, "False", "no"),
     "MIDDLEWARE": ("shop.middleware.timing", [print], {"a.b"}, {"a.b": 1}, None, [None]),
     "PERMISSIONS": ("chat.add_message", [print], {"a.b"}, {"a.b": 1}, None, [None]),
+    "GUARD_ATTRIBUTES": ("access_rules", [print], {"access_rules"}, {"access_rules": 1}, None, [None]),
 }
 
 
