@@ -51,14 +51,14 @@ class Broadcast:
     Raises ``KeyError``, ``TypeError``, ``ValueError`` or ``RecursionError`` for a message that carries none.
     """
 
-    __slots__ = ("_data", "_encoded", "_headers", "_payload", "_route", "excluded", "group")
+    __slots__ = ("_data", "_encoded", "_payload", "_route", "excluded", "group", "headers")
 
     def __init__(self, message: Message) -> None:
         self.group = _group_in(message)
         self.excluded: str | None = message.get("except")
         """The ``id`` of the member that sent it and is excluded, if any."""
         self._data: str = message["data"]
-        self._route, self._payload, self._headers = json.loads(self._data)
+        self._route, self._payload, self.headers = json.loads(self._data)
         self._encoded: dict[int, tuple[Dialect, str | bytes | None]] = {}
 
     @property
@@ -74,7 +74,7 @@ class Broadcast:
         """The frame as ``dialect`` encodes it; ``None`` if that sends nothing."""
         known = self._encoded.get(id(dialect))  # which it keeps alive, so that no other dialect gets the same id
         if known is None:
-            frame = dialect.push(self._route, self._payload, self._headers)
+            frame = dialect.push(self._route, self._payload, self.headers)
             known = self._encoded[id(dialect)] = dialect, None if frame is None else dialect.encode(frame)
         return known[1]
 

@@ -6,13 +6,17 @@ No other package knows a key of a frame.
 from __future__ import annotations
 
 from .base import Dialect, Frame, Incoming, Problem
+from .chanx import Chanx
 from .keys import Keys, ObservableSocket
+from .wsx import Wsx
 
 __all__ = [
+    "Chanx",
     "Dialect",
     "Frame",
     "Incoming",
     "Keys",
     "ObservableSocket",
     "Problem",
+    "Wsx",
 ]

@@ -224,7 +224,7 @@ class Gatekeeper:
             await self._refuse(internal_error(exc, "Authentication", self, request.id), request)
             return False
         self._inner.gate.identity = identity
-        if request.id is not None or self._dialect.answers_without_id:
+        if request.id is not None or self._dialect.answers_without_id or self._dialect.answers_auth:
             await self._write(self._dialect.reply(request, 200, {"expires": identity.expires}, NO_HEADERS))
         return True
 
