@@ -44,12 +44,14 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "topic",
     ],
     "routesock.dialects": [
+        "Chanx",
         "Dialect",
         "Frame",
         "Incoming",
         "Keys",
         "ObservableSocket",
         "Problem",
+        "Wsx",
     ],
     "routesock.permissions": ["AllowAny", "BasePermission", "HasPerm", "IsAuthenticated", "IsStaff", "as_permission"],
     "routesock.auth": [
