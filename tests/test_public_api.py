@@ -45,9 +45,11 @@ PUBLIC: Final[dict[str, list[str]]] = {
     ],
     "routesock.dialects": [
         "Chanx",
+        "Dcrf",
         "Dialect",
         "Frame",
         "Incoming",
+        "JsonRpc",
         "Keys",
         "ObservableSocket",
         "Problem",
