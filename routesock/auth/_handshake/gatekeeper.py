@@ -12,12 +12,12 @@ from ..._runtime.clients import TOO_MANY, ConnectionSlot, take_slot
 from ..._runtime.closing import Send, send_notice_and_close
 from ..._runtime.instrumentation import internal_error
 from ..._runtime.supervision import safe_logger
-from ..._runtime.timers import running_timer
+from ..._runtime.timers import FAIR_SECONDS, FAIR_SHARE, clock, running_timer
 from ..._wire import codec
 from ..._wire.messages import NO_HEADERS, RequestId, Scope
 from ..._wire.problems import fitted
 from ...dialects import MAX_ROUTE_CHARS, Dialect, Frame, Keys
-from ...exceptions import BadRequest, InvalidEnvelope, NotAuthenticated, ParseError, RoutesockError, TooLarge
+from ...exceptions import InvalidEnvelope, NotAuthenticated, ParseError, RoutesockError, TooLarge
 from ...status import ANONYMOUS, Ending, restart_ending
 from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate
 from ..refusals import Application, Receive
@@ -28,6 +28,11 @@ logger: Final = safe_logger("routesock.socket")
 
 MAX_PROBLEM: Final = 3_500
 """Bytes of a problem object: with an id and a route an error's frame stays below 4 KiB."""
+
+MAX_EARLY: Final = 64
+"""Frames that a client may send before a good AUTH, those of public routes not counted. One more closes the socket."""
+
+TOO_EARLY: Final = Ending(4429, "Too many frames came before AUTH.", reconnect=True, retry_after=30)
 
 _TOO_OFTEN: Final = "Too many wrong tokens."
 
@@ -54,8 +59,8 @@ class Gatekeeper:
     """Stands in front of ``inner``, the application of one socket, until its client has authenticated."""
 
     __slots__ = (
-        "_address", "_deadline", "_dialect", "_failed", "_held", "_inner", "_public", "_receive", "_restarting",
-        "_send", "_slot", "_terms", "_verifying", "scope",
+        "_address", "_deadline", "_dialect", "_early", "_failed", "_held", "_inner", "_public", "_receive",
+        "_restarting", "_send", "_slot", "_terms", "_verifying", "scope",
     )  # fmt: skip
 
     grace: float = 0.0
@@ -66,6 +71,7 @@ class Gatekeeper:
         self._receive = receive
         self._send = send
         self._address = address_of(scope)
+        self._early = 0
         self._failed = 0
         self._held: list[dict[str, Any]] = []
         self._verifying = False
@@ -152,8 +158,13 @@ class Gatekeeper:
         return passed
 
     async def _read(self) -> bool:
+        handled, spent = 0, 0.0
         while True:
+            if handled >= FAIR_SHARE or spent >= FAIR_SECONDS:
+                handled, spent = 0, 0.0
+                await asyncio.sleep(0)
             message = await self._receive()
+            began = clock()
             if message["type"] == "websocket.disconnect":
                 self._inner.disconnect(message)
                 return False
@@ -165,7 +176,16 @@ class Gatekeeper:
             except _Refused:
                 raise
             except Exception as exc:  # of a dialect that did not expect such a frame
+                self._count_early()
                 await self._refuse(internal_error(exc, "Reading a frame", self))
+            handled += 1
+            spent += clock() - began
+
+    def _count_early(self) -> None:
+        """Count a frame that gets a client no further. Raises ``_Refused`` for one too many."""
+        self._early += 1
+        if self._early > MAX_EARLY:
+            raise _Refused(TOO_EARLY)
 
     async def _handle(self, message: dict[str, Any]) -> bool:
         """Answer a frame, or pass it on. Returns whether it opens the gate."""
@@ -175,6 +195,7 @@ class Gatekeeper:
         except RoutesockError as error:
             if not self._terms.required:
                 return self._let_through(message)
+            self._count_early()
             await self._refuse(error)
             return False
         if name == "AUTH":
@@ -182,11 +203,13 @@ class Gatekeeper:
             good = await self._auth(frame)
             self._verifying = good
             return good
-        if name == "PING":
-            await self._pong(frame)
-        elif type(name) is str and name in self._public:
+        if type(name) is str and name in self._public:
             self._free_slot()
             await self._inner.pass_on(message)
+            return False
+        self._count_early()
+        if name == "PING":
+            await self._pong(frame)
         elif name in ("CANCEL", "PONG"):
             if self._inner.has_started:
                 await self._inner.pass_on(message)
@@ -201,12 +224,14 @@ class Gatekeeper:
         try:
             id = self._dialect.id(frame)
         except InvalidEnvelope as error:
+            self._count_early()
             await self._refuse(error, "AUTH", error.id)
             return False
         payload = self._dialect.payload(frame)
         token = payload.get("token") if isinstance(payload, dict) else None
         if not isinstance(token, str) or not token:
-            await self._refuse(BadRequest('AUTH has the payload {"token": "..."}.'), "AUTH", id)
+            self._count_early()
+            await self._refuse(InvalidEnvelope('The payload of AUTH is {"token": "..."}.'), "AUTH", id)
             return False
         locked = self._terms.failures.locked_for(self._address)
         if locked:
