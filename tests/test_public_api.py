@@ -80,6 +80,7 @@ CLASS_OPTIONS: Final = {
     "route_heartbeat",
     "route_idle_timeout",
     "route_concurrency",
+    "route_max_frame",
     "route_connection_throttle",
     "route_dedicated_threads",
     "route_dialect",

@@ -86,7 +86,7 @@ class ClientReader(JobSource):
         parallel_routes: Container[str],
         stop: Callable[[dict[str, Any]], None],
     ) -> None:
-        super().__init__(conf.get("MAX_QUEUED"), state)
+        super().__init__(conf.get("MAX_QUEUED"), state, weight=conf.get("MAX_QUEUED_BYTES"))
         self._receive = receive
         self._consumer = consumer
         self._dispatcher = dispatcher
@@ -150,6 +150,9 @@ class ClientReader(JobSource):
         if decision is None or type(decision) is Request or not self._dispatcher.acts_at_once(decision):
             return _SUBMIT, decision
         return _ACT, decision
+
+    def weight_of(self, message: dict[str, Any]) -> int:
+        return _weigh(message)
 
     async def _refuse(self, decision: Decision | None) -> None:
         if isinstance(decision, ANSWERED):

@@ -1,18 +1,23 @@
-"""One socket's costly frames leave turns of the loop to all others, by number and by time."""
+"""One socket's costly frames leave turns of the loop to all others, and its queue is bounded in bytes."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
+from collections import Counter
 from typing import Any
 
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.layers import get_channel_layer
+from django.test import override_settings
 
-from routesock import Request, RouteMixin, event, route
+from routesock import Request, RouteMixin, RouteSetupError, asend_event, event, route
 from routesock._connection import readers
 from routesock._connection.queue import job_queue
 from routesock._runtime.timers import FAIR_SHARE
+from routesock.auth import HandshakeMiddleware
 from tests.takeover.driver import Socket, until
 
 COSTLY = 0.004
@@ -55,6 +60,10 @@ class Costly(RouteMixin, AsyncJsonWebsocketConsumer):
 
     @route("wait")
     async def wait(self, request: Request) -> None:
+        await type(self).gate.wait()
+
+    @route("wait too", parallel=True)
+    async def wait_too(self, request: Request) -> None:
         await type(self).gate.wait()
 
     @event("costly.event")
@@ -125,8 +134,6 @@ async def test_costly_channel_layer_messages(clock: Clock) -> None:
 
     Named.clock = clock
     async with Socket(Named.as_asgi()) as socket:
-        from channels.layers import get_channel_layer
-
         layer: Any = get_channel_layer()
         for _ in range(20):
             await layer.send(Named.name, {"type": "note"})
@@ -135,8 +142,6 @@ async def test_costly_channel_layer_messages(clock: Clock) -> None:
 
 
 async def test_costly_events(clock: Clock) -> None:
-    from routesock import asend_event
-
     class Joined(Costly):
         async def connect(self) -> None:
             await self.accept()
@@ -148,3 +153,69 @@ async def test_costly_events(clock: Clock) -> None:
         for _ in range(20):
             await asend_event("room", "costly.event")
         assert await most_in_a_turn(Joined, 20) <= 2
+
+
+LARGE = json.dumps([{}] * 16_000)
+"""64 KB that take a megabyte when they are decoded."""
+
+
+@pytest.mark.parametrize("name", ["costly", "parallel"])
+async def test_queued_frames_are_bounded_in_bytes(name: str, clock: Clock) -> None:
+    """64 frames may wait, but not 64 large ones: what is decoded takes some 25 times as much memory."""
+    consumer = costly(clock)
+    with override_settings(ROUTESOCK={"CONCURRENCY": 1}):
+        async with Socket(consumer.as_asgi()) as socket:
+            socket.json({"route": "wait", "uuid": "w"}, {"route": "wait too", "uuid": "p"})
+            await until(lambda: socket.unread() == 0)
+            tracemalloc.start()
+            try:
+                socket.text(*[f'{{"route": "{name}", "uuid": {n}, "payload": {LARGE}}}' for n in range(64)])
+                await until(lambda: len(socket.frames) == 56, "refusals")
+                assert tracemalloc.get_traced_memory()[1] < 25_000_000
+            finally:
+                tracemalloc.stop()
+            consumer.gate.set()
+            await until(lambda: len(socket.frames) == 66)
+            assert Counter(frame["status"] for frame in socket.frames) == {429: 56, 204: 10}
+
+
+async def test_one_frame_may_wait_whatever_its_size(clock: Clock) -> None:
+    consumer = costly(clock)
+    with override_settings(ROUTESOCK={"MAX_QUEUED_BYTES": 1}):
+        async with Socket(consumer.as_asgi()) as socket:
+            socket.json({"route": "wait", "uuid": "w"}, {"route": "costly", "uuid": 1}, {"route": "costly", "uuid": 2})
+            await until(lambda: len(socket.frames) == 1)
+            assert [(frame["uuid"], frame["status"]) for frame in socket.frames] == [(2, 429)]
+            consumer.gate.set()
+            await until(lambda: len(socket.frames) == 3)
+
+
+async def test_the_frame_limit_of_a_class() -> None:
+    class Small(RouteMixin, AsyncJsonWebsocketConsumer):
+        route_max_frame = 100
+
+        @route("echo", public=True)
+        async def echo(self, request: Request) -> Any:
+            return request.payload
+
+    class Large(Small):
+        route_max_frame = 100_000
+
+    for consumer, status in ((Small, 413), (Large, 200)):
+        for app in (consumer.as_asgi(), HandshakeMiddleware(consumer.as_asgi(), authenticators=[nobody])):
+            async with Socket(app) as socket:
+                for size in (20, 80_000):
+                    socket.json({"route": "echo", "uuid": size, "payload": "x" * size})
+                await until(lambda: [frame for frame in socket.frames if frame.get("status")][1:])
+                statuses = [frame["status"] for frame in socket.frames if frame.get("status")]
+                assert sorted(statuses) == [200, status]
+
+
+async def nobody(credentials: Any) -> None:
+    """An authenticator that knows no token."""
+
+
+@pytest.mark.parametrize("most", [0, -1, "1", 1.0, True, None])
+def test_a_frame_limit_that_is_none(most: Any) -> None:
+    with pytest.raises(RouteSetupError, match=r"\.route_max_frame must be a positive number of bytes; got "):
+        type("Wrong", (RouteMixin, AsyncJsonWebsocketConsumer), {"route_max_frame": most})

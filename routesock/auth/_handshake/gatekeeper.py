@@ -19,6 +19,7 @@ from ..._wire.problems import fitted
 from ...dialects import MAX_ROUTE_CHARS, Dialect, Frame, Keys
 from ...exceptions import InvalidEnvelope, NotAuthenticated, ParseError, RoutesockError, TooLarge
 from ...status import ANONYMOUS, Ending, restart_ending
+from ...typing import UNSET
 from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate
 from ..refusals import Application, Receive
 from .attempts import AuthDeadline, Lockout, address_of
@@ -59,8 +60,8 @@ class Gatekeeper:
     """Stands in front of ``inner``, the application of one socket, until its client has authenticated."""
 
     __slots__ = (
-        "_address", "_deadline", "_dialect", "_early", "_failed", "_held", "_inner", "_public", "_receive",
-        "_restarting", "_send", "_slot", "_terms", "_verifying", "scope",
+        "_address", "_deadline", "_dialect", "_early", "_failed", "_held", "_inner", "_max_frame", "_public",
+        "_receive", "_restarting", "_send", "_slot", "_terms", "_verifying", "scope",
     )  # fmt: skip
 
     grace: float = 0.0
@@ -80,6 +81,8 @@ class Gatekeeper:
         self._restarting: Ending | None = None
         compiled = getattr(consumer_at(inner, scope), "_routesock", None)
         self._dialect = terms.dialect or getattr(compiled, "dialect", None) or Keys()
+        most = getattr(compiled, "max_frame", UNSET)
+        self._max_frame: int = conf.get("MAX_FRAME") if most is UNSET else most
         self._public: frozenset[str] = getattr(compiled, "public", frozenset()) if terms.required else frozenset()
         self._inner = InnerApplication(inner, scope, receive, send, self._dialect, terms.authenticators)
 
@@ -190,7 +193,7 @@ class Gatekeeper:
     async def _handle(self, message: dict[str, Any]) -> bool:
         """Answer a frame, or pass it on. Returns whether it opens the gate."""
         try:
-            frame = _frame_in(message)
+            frame = _frame_in(message, self._max_frame)
             name = self._dialect.route(frame)
         except RoutesockError as error:
             if not self._terms.required:
@@ -327,13 +330,15 @@ def _locked(seconds: float) -> Ending:
     return Ending(4429, _TOO_OFTEN, reconnect=True, retry_after=round(seconds, 1) or 0.1)
 
 
-def _frame_in(message: dict[str, Any]) -> Frame:
-    """Return the object in a ``websocket.receive`` event. Raises the error that answers an event without one."""
+def _frame_in(message: dict[str, Any], limit: int) -> Frame:
+    """Return the object in a ``websocket.receive`` event, of at most ``limit`` bytes.
+
+    Raises the error that answers an event without one.
+    """
     text = message.get("text")
     if not text:
         kind = "binary" if message.get("bytes") else "empty"
         raise ParseError(f"A frame is one JSON text; this one is {kind}.")
-    limit: int = conf.get("MAX_FRAME")
     if codec.size_of(text) > limit:
         raise TooLarge(f"A frame has at most {limit} bytes.", limit=limit)
     frame = codec.decode(text, conf.get("MAX_DEPTH"))
