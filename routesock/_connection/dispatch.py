@@ -290,9 +290,11 @@ class Dispatcher:
         try:
             await self._compiled.events[event.name].run(event.event(), self._consumer)
         except Exception:
-            await self.writer.after_event(event.name)
+            if self.writer.completes:
+                await self.writer.after_event(event.name)
             raise
-        await self.writer.after_event(event.name)
+        if self.writer.completes:
+            await self.writer.after_event(event.name)
 
     def _consumer_failure(self, job: Job, exc: BaseException) -> Refusal | None:
         kind = job.message.get("type")

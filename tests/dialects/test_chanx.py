@@ -184,6 +184,27 @@ async def test_an_unexpected_exception_is_completed_once() -> None:
     assert [(frame["action"], frame["ref"]) for frame in frames] == [("error", "f"), ("complete", "f")]
 
 
+async def test_a_frame_that_cannot_be_made_after_an_answer_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Chanx):
+        def after_request(self, request: Request) -> Any:
+            raise ValueError("a bug")
+
+        def after_event(self, name: str) -> Any:
+            return object()
+
+    class Consumer(Chat):
+        route_dialect = Broken(completion=True)
+
+    async with RouteClient(Consumer, raise_exceptions=False) as client:
+        assert (await client.call("echo", "x")).payload == "x"
+        await asend_event("everybody", "paid", {"n": 1})
+        assert await client.receive() == {"action": "paid", "payload": {"n": 1}}
+        assert (await client.call("echo", "y")).payload == "y"
+    logged = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(logged) == 3
+    assert all("The frame after an" in message for message in logged)
+
+
 # With camelize=True
 
 

@@ -96,7 +96,7 @@ class FrameWriter:
 
     __slots__ = (
         "_consumer", "_dialect", "_encode", "_encodes", "_is_fast", "_max_bytes", "_own", "_queue", "_state",
-        "is_plain",
+        "completes", "is_plain",
     )  # fmt: skip
 
     def __init__(self, consumer: Any, compiled: ConsumerPlan, queue: SendQueue, state: SocketState) -> None:
@@ -108,6 +108,8 @@ class FrameWriter:
         self._queue = queue
         self._state = state
         self._max_bytes: int = conf.get("MAX_REPLY")
+        self.completes = dialect.completes
+        """The dialect sends a frame after others."""
         self.is_plain = is_plain(compiled)
         """No method of the consumer sees what is sent."""
         self._is_fast = self.is_plain and is_plain_dialect(dialect)
@@ -184,7 +186,8 @@ class FrameWriter:
         answered = request or about or Request(route or "", id, consumer=self._consumer)
         try:
             await self._answer(answered, self._error_frame(error, answered), kind)
-            await self._complete(answered, is_frame=request is not None or about is not None)
+            if self.completes and (request is not None or about is not None):
+                await self._complete(answered)
         except Exception as exc:
             status = 500
             await self._fail(exc, answered, kind, request)
@@ -210,19 +213,17 @@ class FrameWriter:
         """Answer a heartbeat."""
         try:
             await self._answer(request, self._dialect.pong(request), REPLY)
-            await self._complete(request)
+            if self.completes:
+                await self._complete(request)
         except Exception as exc:
             await self._fail(exc, Request("", request.id, consumer=self._consumer))
 
     async def after_broadcast(self, headers: Mapping[str, Any]) -> None:
         """Send what the dialect sends after a push that came through a group. Raises what encoding raises."""
-        if self._dialect.completes:
-            await self.write(self._dialect.after_broadcast(headers), PUSH)
+        await self.write(self._dialect.after_broadcast(headers), PUSH)
 
     async def after_event(self, name: str) -> None:
         """Send what the dialect sends after an event. Never raises."""
-        if not self._dialect.completes:
-            return
         try:
             await self.write(self._dialect.after_event(name), PUSH)
         except Exception as exc:
@@ -239,7 +240,8 @@ class FrameWriter:
         status = reply.status
         try:
             await self._answer(request, self._reply_frame(request, reply), kind)
-            await self._complete(request)
+            if self.completes:
+                await self._complete(request)
         except Exception as exc:
             await self._fail_reply(exc, request, kind)
         finally:  # of several calls for one request the first counts
@@ -264,10 +266,8 @@ class FrameWriter:
         finally:
             self._finished(request, 500)
 
-    async def _complete(self, request: Request, *, is_frame: bool = True) -> None:
+    async def _complete(self, request: Request) -> None:
         """Send what the dialect sends after the answer to ``request``. Never raises: the request is answered."""
-        if not self._dialect.completes or not is_frame:
-            return
         try:
             await self.write(self._dialect.after_request(request))
         except Exception as exc:
