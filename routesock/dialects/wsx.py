@@ -138,7 +138,7 @@ def _error(
         error["fields"] = fields if isinstance(fields, dict) else _by_name(fields)
     if extra:
         error["extra"] = extra
-    frame = {"ok": False, "error": error}
+    frame: dict[str, Any] = {"ok": False, "error": error}
     if request.id is not None:
         frame["id"] = request.id
     return {**frame, "trace_id": _trace_id(request)}
