@@ -259,9 +259,8 @@ def decode(dialect: Dialect, message: Mapping[str, Any]) -> Decoded:
     return decoded
 
 
-def decode_bounded(dialect: Dialect, message: Mapping[str, Any]) -> Decoded:
-    """As :func:`decode`. Raises :class:`TooLarge` for a message of more than ``MAX_FRAME`` bytes."""
-    limit: int = conf.get("MAX_FRAME")
+def decode_bounded(dialect: Dialect, message: Mapping[str, Any], limit: int) -> Decoded:
+    """As :func:`decode`. Raises :class:`TooLarge` for a message of more than ``limit`` bytes."""
     if codec.size_of(message.get("text") or message.get("bytes")) > limit:
         raise TooLarge(f"A frame has at most {limit} bytes.", limit=limit)
     return decode(dialect, message)
