@@ -538,3 +538,13 @@ class WithSocket(AsyncJsonWebsocketConsumer):
 
 class Empty(AsyncJsonWebsocketConsumer):
     pass
+
+
+def consumer(cls: type) -> type:
+    """A decorator that adds the base class."""
+    return type(cls.__name__, (cls, AsyncJsonWebsocketConsumer), {"__module__": cls.__module__})
+
+
+@consumer
+class Decorated:
+    pass

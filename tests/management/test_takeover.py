@@ -5,20 +5,30 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from channels.consumer import AsyncConsumer
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from routesock import Request, RouteMixin, route
 from routesock.dialects import Keys
 from routesock.management._takeover.dialect import protocol_of
 from routesock.management._takeover.frames import read_frames
-from routesock.management._takeover.source import load
+from routesock.management._takeover.overrides import no_longer_called, overrides_of
+from routesock.management._takeover.report import report
+from routesock.management._takeover.source import Source, load
 from routesock.management.commands.routesock_takeover import Command
+from routesock.testing import RouteClient
+from tests.management import consumers
+from tests.management.consumers import Arrays, Boundary
+from tests.takeover import flavours, legacy, test_override_matrix, threads
 from tests.takeover.legacy import ACTIONS
 
 CONSUMERS = "tests.management.consumers"
@@ -37,6 +47,7 @@ def output(path: str, *options: str) -> str:
     return out.getvalue()
 
 
+@cache
 def said(path: str) -> str:
     """The text in front of the diff."""
     text = output(path).partition("\ndiff --git")[0]
@@ -291,6 +302,7 @@ def test_a_class_that_cannot_have_the_mixin(path: str, says: str) -> None:
         (f"{CONSUMERS}:Outer.Inner", "is defined in another class"),
         (f"{CONSUMERS}.Outer.Inner", "is defined in another class"),
         ("ByType", "has no statement `class ByType`"),
+        ("Decorated", "The statement `class Decorated` has no bases"),
     ],
 )
 def test_a_class_whose_statement_cannot_be_changed(path: str, says: str) -> None:
@@ -315,6 +327,7 @@ def test_a_class_whose_statement_cannot_be_changed(path: str, says: str) -> None
         ("builtins.dict", "The source of builtins.dict cannot be read"),
         ("broken_consumers.Chat", "broken_consumers cannot be imported: ZeroDivisionError"),
         ("broken_package.consumers.Chat", "cannot be imported: ZeroDivisionError"),
+        ("leaving_consumers.Chat", "leaving_consumers cannot be imported: SystemExit: 3"),
         ("in_memory_consumers.Chat", "The source of in_memory_consumers.Chat cannot be read"),
     ],
 )
@@ -322,6 +335,7 @@ def test_a_path_that_cannot_be_read_is_an_error_of_the_command(
     path: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken_consumers.py").write_text("1 / 0\n")
+    (tmp_path / "leaving_consumers.py").write_text("raise SystemExit(3)\n")
     (tmp_path / "broken_package").mkdir()
     (tmp_path / "broken_package" / "__init__.py").write_text("1 / 0\n")
     in_memory = ModuleType("in_memory_consumers")
@@ -364,6 +378,96 @@ def test_a_consumer_of_a_known_library_gets_its_dialect(dcrf: str) -> None:
     assert actions(dcrf)["list"].strip() == "from a base class"
     assert "permission_classes (Notes): It does not guard routes." in own(dcrf)
     assert "receive_json (GenericAsyncAPIConsumer" in own(dcrf)
+    assert "was not read" not in doubts(dcrf)
+
+
+@pytest.fixture
+def chanx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A consumer of chanx, with a stand-in for that library; gives its path."""
+    (tmp_path / "chanx.py").write_text(
+        "from channels.generic.websocket import AsyncJsonWebsocketConsumer\n\n\n"
+        "def ws_handler(method):\n    return method\n\n\n"
+        "class AsyncJsonWebsocketConsumer(AsyncJsonWebsocketConsumer):\n    pass\n"
+    )
+    (tmp_path / "chanx_consumers.py").write_text(
+        "from typing import Literal\n\nfrom chanx import AsyncJsonWebsocketConsumer, ws_handler\n\n\n"
+        "class Say:\n    action: Literal['say', 'shout']\n\n\n"
+        "class Room(AsyncJsonWebsocketConsumer):\n"
+        "    @ws_handler\n    async def say(self, message: Say) -> None: ...\n\n"
+        "    @ws_handler\n    async def other(self, message: 'Unknown') -> None: ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "chanx_consumers.Room"
+    for name in ("chanx", "chanx_consumers"):
+        sys.modules.pop(name, None)
+
+
+def test_the_actions_of_chanx_are_in_its_message_classes(chanx: str) -> None:
+    assert section(chanx, "Dialect") == ["route_dialect = Chanx()"]
+    assert list(actions(chanx)) == ["say", "shout"]
+    assert "the name of the action is in the message class of other()" in doubts(chanx)
+
+
+async def test_a_dispatch_with_except_clauses_sees_what_old_handlers_raise() -> None:
+    """As the text about ``Boundary`` says."""
+
+    class Routed(RouteMixin, Boundary):
+        @route("fail")
+        async def fail(self, request: Request) -> None:
+            raise ZeroDivisionError
+
+    async with RouteClient(Routed, raise_exceptions=False) as client:
+        await client.send_json({"action": "divide", "by": 0})
+        assert await client.receive() == {"action": "error"}
+        reply = await client.request("fail")
+        assert (reply.status, reply.payload["code"]) == (500, "internal_error")
+
+
+@pytest.mark.parametrize(("consumer", "key"), [("Tutorial", "message"), ("Presence", "typing")])
+async def test_a_route_by_the_presence_of_a_key_is_called(consumer: str, key: str) -> None:
+    class Routed(RouteMixin, AsyncJsonWebsocketConsumer):
+        route_dialect = _suggested(consumer)
+
+        @route(key)
+        async def handle(self, request: Request) -> Any:
+            return {"got": request.payload[key]}
+
+        async def receive_json(self, content: Any, **kwargs: Any) -> None:
+            await self.send_json({"old": content})
+
+    async with RouteClient(Routed) as client:
+        await client.send_json({key: "hi"})
+        assert await client.receive() == {"action": key, "got": "hi"}
+        await client.send_json({"other": 1})
+        assert await client.receive() == {"old": {"other": 1}}
+
+
+async def test_a_route_by_the_first_element_of_an_array_is_called() -> None:
+    class Routed(RouteMixin, Arrays):
+        route_dialect = _suggested("Arrays")
+
+        @route("join")
+        async def join(self, request: Request) -> Any:
+            return {"room": request.payload[0]}
+
+    async with RouteClient(Routed) as client:
+        await client.send_text('["join", "lobby"]')
+        assert await client.receive() == ["join", {"room": "lobby"}]
+        await client.send_text('["leave", "lobby"]')
+        assert await client.receive() == ["left", "lobby"]
+
+
+@pytest.mark.parametrize("module", [legacy, flavours, threads, test_override_matrix, consumers])
+def test_no_consumer_is_too_much_for_it(module: ModuleType) -> None:
+    for value in vars(module).values():
+        if not isinstance(value, type) or value.__module__ != module.__name__ or not issubclass(value, AsyncConsumer):
+            continue
+        source = Source(value)
+        facts = read_frames(source)
+        protocol = protocol_of(source, facts)
+        for found in (overrides_of(source, facts), no_longer_called(source, facts, protocol)):
+            assert isinstance(list(found), list)
+        assert source.name in report(source, ROOT)[0]
 
 
 def test_it_changes_no_file() -> None:

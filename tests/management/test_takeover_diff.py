@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from routesock.management._takeover.dialect import Suggestion
 from routesock.management._takeover.diff import _unified, with_mixin
+from tests.docs_pages import blocks_of
 from tests.management.test_takeover import CONSUMERS, ROOT
 
 KEYS = Suggestion('Keys(route="action", id="id")', (("routesock", "Keys"),))
@@ -359,7 +360,7 @@ class TestTheCommand:
     def test_without_a_work_tree_in_the_current_folder(self, tmp_path: Path) -> None:
         write_consumer(tmp_path / "chat", CHAT)
         done = command(tmp_path, "chat.consumers.Chat")
-        assert f"takes this diff in {tmp_path}." in done.decode().replace("\n    ", " ")
+        assert f"takes this diff in {tmp_path}\n" in done.decode()
         git(tmp_path, "apply", given=command(tmp_path, "chat.consumers.Chat", "--diff"))
         assert python(tmp_path, FIRST_BASES) == EXPECTED
 
@@ -439,14 +440,21 @@ def example(repository: Path) -> Path:
     return folder
 
 
-def test_the_chat_of_the_example_project(example: Path) -> None:
-    manage = [sys.executable, "manage.py"]
-    words = ["routesock_takeover", "chat.legacy.ChatConsumer", "--diff"]
-    diff = subprocess.run([*manage, *words], cwd=example, capture_output=True, env=ENVIRONMENT, check=True).stdout
-    git(example, "apply", given=diff)
+def test_the_chat_of_the_example_project_is_as_the_docs_show(example: Path) -> None:
+    def manage(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words],
+            cwd=example, capture_output=True, text=True, env=ENVIRONMENT, check=True,
+        )  # fmt: skip
+        return done.stdout
+
+    text = manage("routesock_takeover", "chat.legacy.ChatConsumer")
+    shown = text.replace(str(example.parent), "/home/you/project")
+    shown = "\n".join(line.rstrip() for line in shown.splitlines())  # reStructuredText has no trailing spaces
+    blocks = [block.text for block in blocks_of((ROOT / "docs" / "takeover.rst").read_text(encoding="utf-8"))]
+    assert f"$ python manage.py routesock_takeover chat.legacy.ChatConsumer\n{shown}\n" in blocks
+
+    git(example, "apply", given=text[text.index("diff --git") :].encode())
     code = "import chat.legacy as m; print(m.ChatConsumer.__mro__[1].__name__, m.ChatConsumer.route_dialect)"
-    shell = subprocess.run(
-        [*manage, "shell", "-c", code], cwd=example, capture_output=True, text=True, env=ENVIRONMENT, check=True
-    )
     dialect = "Keys(route='action', id='request_id', payload=None, status='status', headers=None)"
-    assert shell.stdout.strip().splitlines()[-1] == f"RouteMixin {dialect}"
+    assert manage("shell", "-c", code).strip().splitlines()[-1] == f"RouteMixin {dialect}"

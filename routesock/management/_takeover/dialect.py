@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, get_args, get_type_hints
 
 from ...dialects import Keys
 from .frames import Facts, Key, KeyPath, Place
-from .source import Source
+from .source import Method, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,27 +95,60 @@ def _of_library(source: Source, library: str) -> Protocol:
     name, dialect = LIBRARIES[library]
     protocol = Protocol(key="action", suggestion=Suggestion(f"{dialect}()", (("routesock.dialects", dialect),)))
     protocol.sentences.append(f"The class derives from {name}, so its frames are those of that library.")
-    protocol.actions.update(_library_actions(source, library))
+    protocol.actions.update(_message_names(source, protocol) if library == "chanx" else _action_names(source))
     if not protocol.actions:
         protocol.doubts.append(f"No action of {name} was found in the class.")
     return protocol
 
 
-def _library_actions(source: Source, library: str) -> Iterator[tuple[Key, Place | None]]:
+def _action_names(source: Source) -> Iterator[tuple[Key, Place | None]]:
+    """Yield the names of the methods that djangochannelsrestframework calls."""
     available = getattr(source.cls, "available_actions", None)
-    names: dict[str, str] = dict(available) if isinstance(available, Mapping) else {}
-    marks = {"djangochannelsrestframework": "action", "chanx": "ws_handler"}
-    for method in source.methods():
-        for decorator in getattr(method.node, "decorator_list", ()):
-            call = decorator if hasattr(decorator, "func") else None
-            mark: Any = decorator if call is None else call.func
-            if getattr(mark, "attr", getattr(mark, "id", "")) == marks.get(library):
-                words = {} if call is None else {word.arg: word.value for word in call.keywords}
-                name = getattr(words.get("name"), "value", None) or method.name
-                names.pop(str(name), None)
-                yield name, Place(method.file, method.line)
-    for inherited in names:
+    names = set(available) if isinstance(available, Mapping) else set()
+    for method, call in _marked(source, "action"):
+        words = {} if call is None else {word.arg: word.value for word in call.keywords}
+        given = words.get("name")
+        name = str(given.value) if isinstance(given, ast.Constant) else method.name
+        names.discard(name)
+        yield name, Place(method.file, method.line)
+    for inherited in sorted(names):
         yield inherited, None
+
+
+def _message_names(source: Source, protocol: Protocol) -> Iterator[tuple[Key, Place | None]]:
+    """Yield the values of ``action`` in the message classes that chanx passes to its handlers."""
+    for method, _ in _marked(source, "ws_handler"):
+        names: list[Key] = []
+        for message in _annotations(method):
+            names += get_args(_annotations_of(message).get("action"))
+        if not names:
+            protocol.doubts.append(
+                f"{where(method)}: the name of the action is in the message class of {method.name}(), "
+                "which could not be read."
+            )
+        for name in names:
+            yield name, Place(method.file, method.line)
+
+
+def _annotations(method: Method) -> list[Any]:
+    return [value for name, value in _annotations_of(method.function).items() if name != "return"]
+
+
+def _annotations_of(value: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(value)
+    except Exception:  # an annotation may be any expression, and one under TYPE_CHECKING cannot be evaluated
+        return {}
+
+
+def _marked(source: Source, decorator: str) -> Iterator[tuple[Method, ast.Call | None]]:
+    """Yield the methods with a decorator of that name, and its call if it is called."""
+    for method in source.methods():
+        for node in method.node.decorator_list:
+            call = node if isinstance(node, ast.Call) else None
+            mark = node if call is None else call.func
+            if getattr(mark, "attr", getattr(mark, "id", "")) == decorator:
+                yield method, call
 
 
 def _json_rpc(source: Source, facts: Facts, protocol: Protocol) -> None:
@@ -210,7 +244,7 @@ def _id_key(facts: Facts, protocol: Protocol, key: str) -> str | None:
             echoed.setdefault(name, place)
     if len(echoed) == 1:
         ((name, place),) = echoed.items()
-        protocol.sentences.append(f'Replies repeat "{name}" ({where(place)}), so it is the id of a request.')
+        protocol.sentences.append(f'Replies repeat "{name}" ({where(place)}), so it is taken for the id of a request.')
         return name
     if echoed:
         names = ", ".join(f'"{name}" ({where(place)})' for name, place in echoed.items())
@@ -419,6 +453,6 @@ def _shown(path: KeyPath) -> str:
     return " > ".join(f'"{key}"' if isinstance(key, str) else f"[{key}]" for key in path)
 
 
-def where(place: Place) -> str:
+def where(place: Place | Method) -> str:
     """Return a place for people: the file with its folder, since each app has a consumers.py, and the line."""
     return f"{place.file.parent.name}/{place.file.name} line {place.line}"

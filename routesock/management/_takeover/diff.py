@@ -56,6 +56,8 @@ def _definition(source: Source) -> ast.ClassDef:
         raise NoDiff(f"{source.file.name} has no statement `class {name}`, so something else makes the class.")
     if len(source.definitions) > 1:
         raise NoDiff(f"{source.file.name} has several statements `class {name}`. Which of them is used cannot be seen.")
+    if not source.definitions[0].bases:
+        raise NoDiff(f"The statement `class {name}` has no bases, so something else, such as a decorator, adds them.")
     if {"site-packages", "dist-packages"} & set(source.file.parts):
         raise NoDiff(
             f"{name} belongs to an installed package. Write `class Own(RouteMixin, {name})` in your project instead."

@@ -79,9 +79,10 @@ def overrides_of(source: Source, facts: Facts) -> Iterator[Override]:
     for base in source.own_bases():
         if "socket" in vars(base):
             yield Override("socket", None, base.__name__, _SOCKET)
-        for name, instead in _GUARDS.items():
-            if vars(base).get(name):
-                yield Override(name, None, base.__name__, (f"It does not guard routes. To say {instead}.",))
+    for name, instead in _GUARDS.items():
+        if getattr(source.cls, name, None):
+            base = next(source.overrides(name))
+            yield Override(name, None, base.__name__, (f"It does not guard routes. To say {instead}.",))
 
 
 _SOCKET: Final = (

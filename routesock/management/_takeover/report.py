@@ -15,7 +15,7 @@ from .dialect import Protocol, protocol_of, where
 from .diff import Diff, NoDiff, diff_of
 from .frames import Facts, Key, Place, read_frames
 from .overrides import changed, clashing_options, no_longer_called, overrides_of, unchanged
-from .source import CHANNELS, Source
+from .source import CHANNELS, NOT_READ, Source
 
 _WIDTH: Final = 100
 
@@ -25,28 +25,31 @@ def report(source: Source, cwd: Path) -> tuple[str, Diff | None]:
 
     Args:
         source: The consumer class.
-        cwd: The folder to which paths of the diff may be relative.
+        cwd: The current folder. Paths of the diff are relative to it if there is no git work tree.
     """
     obstacles = list(obstacles_of(source))
     if obstacles:
-        lines = [*_title(source), *_section("The mixin cannot go into this class", obstacles)]
+        lines = [*_title(source, cwd), *_section("The mixin cannot go into this class", obstacles)]
         return "\n".join(lines) + "\n", None
     facts = read_frames(source)
     protocol = protocol_of(source, facts)
-    lines = [*_title(source), *_frames(protocol), *_overrides(source, facts)]
+    lines = [*_title(source, cwd), *_frames(protocol), *_overrides(source, facts)]
     lines += _section("What is no longer called", no_longer_called(source, facts, protocol))
     lines += _section("What changes with the mixin alone", changed(source))
     lines += _section("What stays", unchanged(source, protocol))
     doubts = list(dict.fromkeys([*protocol.doubts, *_limits(source, facts)]))
     lines += _section("What this command cannot tell", doubts)
-    diff, step = None, []
+    diff = None
     try:
         diff = diff_of(source, protocol.suggestion, cwd=cwd)
     except NoDiff as exc:
-        step = [str(exc)]
+        step = _section("First step", [str(exc)])
     else:
-        step = [f"`git apply` takes this diff in {diff.folder}. It moves no action yet."]
-    text = "\n".join([*lines, *_section("First step", step)]) + "\n"
+        # Not wrapped, so that the folder can be copied.
+        step = _section(
+            "First step", [f"`git apply` takes this diff in {diff.folder}", "It moves no action yet."], wrap=False
+        )
+    text = "\n".join([*lines, *step]) + "\n"
     return (text if diff is None else f"{text}\n{diff.text}"), diff
 
 
@@ -78,11 +81,12 @@ def obstacles_of(source: Source) -> Iterator[str]:
         yield from clashing_options(source)
 
 
-def _title(source: Source) -> list[str]:
+def _title(source: Source, cwd: Path) -> list[str]:
     cls: type = source.cls
     lines = source.definitions
     place = f", line {lines[0].lineno}" if len(lines) == 1 else ""
-    return [f"{cls.__module__}.{cls.__qualname__}", f"{source.file}{place}"]
+    file = source.file.relative_to(cwd) if source.file.is_relative_to(cwd) else source.file
+    return [f"{cls.__module__}.{cls.__qualname__}", f"{file}{place}"]
 
 
 def _frames(protocol: Protocol) -> list[str]:
@@ -116,7 +120,8 @@ def _overrides(source: Source, facts: Facts) -> list[str]:
 def _limits(source: Source, facts: Facts) -> Iterator[str]:
     for base in source.own_bases():
         unread = [name for name in ("receive", "receive_json", "websocket_receive") if name in vars(base)]
-        if unread and not any(method.owner is base for method in facts.methods) and base is not source.cls:
+        is_known = base.__module__.partition(".")[0] in NOT_READ
+        if unread and not is_known and not any(method.owner is base for method in facts.methods):
             yield f"{base.__name__} of {base.__module__} was not read."
     derived: list[type] = source.cls.__subclasses__()
     if derived:

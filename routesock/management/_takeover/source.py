@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 CHANNELS: Final = ("channels.consumer", "channels.generic.websocket")
 """The modules of Channels' own consumers. What they define is no override."""
 
-_NOT_READ: Final = ("channels", "djangochannelsrestframework", "chanx", "wsx", "routesock")
+NOT_READ: Final = ("channels", "djangochannelsrestframework", "chanx", "wsx", "routesock")
 """Top-level packages whose methods are not searched for actions: routesock knows their protocols."""
 
 
@@ -113,7 +113,7 @@ class Source:
         mro = self.cls.__mro__
         for base in mro[0 if after is None else mro.index(after) + 1 :]:
             if name in vars(base):
-                return None if base.__module__.partition(".")[0] in _NOT_READ else self.method_of(base, name)
+                return None if base.__module__.partition(".")[0] in NOT_READ else self.method_of(base, name)
         return None
 
     def method_of(self, owner: type, name: str) -> Method | None:
@@ -133,7 +133,7 @@ class Source:
         """Yield the methods of the class and of its bases that are neither Channels' nor a known library's."""
         seen = set()
         for base in self.own_bases():
-            if _top(base.__module__) in _NOT_READ:
+            if _top(base.__module__) in NOT_READ:
                 continue
             for name, value in vars(base).items():
                 if name not in seen and isinstance(inspect.unwrap(_function(value)), FunctionType):
@@ -202,7 +202,7 @@ def _imported(path: str) -> Any:
         raise NotReadable(f"{path!r} is not the path of a class. Write package.module.ClassName.")
     try:
         value: Any = importlib.import_module(module_path)
-    except Exception as exc:  # the module is the project's own code, which may raise anything
+    except (Exception, SystemExit) as exc:  # the module is the project's own code, which may raise anything
         raise NotReadable(f"{module_path} cannot be imported: {type(exc).__name__}: {exc}") from exc
     for name in names:
         if not hasattr(value, name):
@@ -220,7 +220,7 @@ def _is_module(path: str) -> bool:
         return importlib.util.find_spec(path) is not None
     except ModuleNotFoundError:
         return False
-    except Exception as exc:  # of a package that find_spec() imports
+    except (Exception, SystemExit) as exc:  # of a package that find_spec() imports
         raise NotReadable(f"{path.rpartition('.')[0]} cannot be imported: {type(exc).__name__}: {exc}") from exc
 
 
