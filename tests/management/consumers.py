@@ -12,6 +12,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from channels.consumer import SyncConsumer
 from channels.db import database_sync_to_async
+from channels.exceptions import StopConsumer
 from channels.generic.http import AsyncHttpConsumer
 from channels.generic.websocket import (
     AsyncJsonWebsocketConsumer,
@@ -215,6 +216,8 @@ class Boundary(AsyncJsonWebsocketConsumer):
     async def dispatch(self, message: Any) -> None:
         try:
             await super().dispatch(message)
+        except StopConsumer:
+            raise
         except Exception:
             logger.exception("Failed")
             await self.send_json({"action": "error"})

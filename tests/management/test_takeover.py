@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -419,7 +420,7 @@ async def test_a_dispatch_with_except_clauses_sees_what_old_handlers_raise() -> 
     async with RouteClient(Routed, raise_exceptions=False) as client:
         await client.send_json({"action": "divide", "by": 0})
         assert await client.receive() == {"action": "error"}
-        reply = await client.request("fail")
+        reply = await client.call("fail")
         assert (reply.status, reply.payload["code"]) == (500, "internal_error")
 
 
@@ -452,9 +453,9 @@ async def test_a_route_by_the_first_element_of_an_array_is_called() -> None:
 
     async with RouteClient(Routed) as client:
         await client.send_text('["join", "lobby"]')
-        assert await client.receive() == ["join", {"room": "lobby"}]
+        assert json.loads(await client.receive()) == ["join", {"room": "lobby"}]
         await client.send_text('["leave", "lobby"]')
-        assert await client.receive() == ["left", "lobby"]
+        assert json.loads(await client.receive()) == ["left", "lobby"]
 
 
 @pytest.mark.parametrize("module", [legacy, flavours, threads, test_override_matrix, consumers])

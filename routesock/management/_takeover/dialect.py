@@ -74,14 +74,14 @@ def protocol_of(source: Source, facts: Facts) -> Protocol:
         _without_key(source, facts, protocol)
     elif path == (0,):
         _array(source, facts, protocol)
-    elif len(path) > 1 or isinstance(path[0], int):
+    elif len(path) == 1 and isinstance(path[0], str):
+        _keyed(source, facts, protocol, path[0])
+    else:
         protocol.actions.update(facts.names.get(path, {}))
         protocol.doubts.append(
             f"Frames are told apart by {_shown(path)}, which is not a key of the frame itself. "
             "The diff has no dialect for that. Write a subclass of Keys with a read() that looks there."
         )
-    else:
-        _keyed(source, facts, protocol, str(path[0]))
     if path is not None:
         _doubts_about_names(source, facts, protocol, path)
     _doubts_about_frames(facts, protocol)

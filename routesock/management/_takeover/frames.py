@@ -209,7 +209,7 @@ class _MethodReader(ast.NodeVisitor):
         value = self._value(node.iter)
         if value == Value(Kind.FRAME) and isinstance(node.target, ast.Name):
             self._facts.batches.append(self._place(node.iter))
-            self._env[node.target.id] = value
+            self._env[node.target.id] = Value(Kind.FRAME)
         for statement in (*node.body, *node.orelse):
             self.visit(statement)
 
