@@ -90,6 +90,7 @@ CLASS_OPTIONS: Final = {
     "route_idle_timeout",
     "route_foreign_errors",
     "route_concurrency",
+    "route_max_frame",
     "route_connection_throttle",
     "route_dedicated_threads",
     "route_dialect",

@@ -91,7 +91,9 @@ class Connection:
         self._writer = FrameWriter(consumer, compiled, self._send_queue, state)
         refresh = None
         if AUTHENTICATORS in consumer.scope:
-            refresh = TokenRefresh(consumer, self._writer, self._follow_login_soon, self.sign_out)
+            refresh = TokenRefresh(
+                consumer, self._writer, start=self._start, changed=self._follow_login_soon, end=self.sign_out
+            )
         self._dispatcher = Dispatcher(
             consumer, compiled, self._writer, state, tasks,
             refresh=refresh,

@@ -369,7 +369,7 @@ class Dispatcher:
             await self.cancel(self.in_flight.get(decision.id), Cancelled())
         elif isinstance(decision, Auth):
             assert self._refresh is not None
-            _ = self._tasks.start_apart(self._refresh.answer(decision))
+            await self._refresh.answer(decision)
 
 
 async def _nothing() -> None:

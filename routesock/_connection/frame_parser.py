@@ -27,6 +27,7 @@ from ..dialects.base import (
 )
 from ..dialects.keys import plain_keys
 from ..exceptions import DuplicateRequest, InvalidEnvelope, ParseError, RoutesockError, TooLarge, UnknownRoute
+from ..typing import UNSET
 
 _CONTROL: Final = ("PING", "CANCEL")
 """Reserved names that are acted upon before anything else. PONG is one of them where the server sends PING."""
@@ -70,7 +71,7 @@ class FrameParser:
         self._keys = plain_keys(dialect)
         self._plans = compiled.plans
         self._in_flight = in_flight
-        self._max_frame: int = conf.get("MAX_FRAME")
+        self._max_frame: int = conf.get("MAX_FRAME") if compiled.max_frame is UNSET else compiled.max_frame
         self._max_depth: int = conf.get("MAX_DEPTH")
         self._has_own_code = compiled.receive or compiled.receive_json
         self._decoder_waits = False
@@ -245,7 +246,7 @@ class FrameParser:
         return Unanswered.FOREIGN if self._compiled.receive else Refusal(ParseError())
 
     def is_too_large(self, text: str) -> bool:
-        """Whether ``text`` has more bytes in UTF-8 than ``MAX_FRAME``."""
+        """Whether ``text`` has more bytes in UTF-8 than a frame may have."""
         return len(text) > self._max_frame or codec.size_of(text) > self._max_frame
 
     def _unregistered(self, frame: Frame) -> Decision:

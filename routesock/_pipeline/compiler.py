@@ -113,6 +113,7 @@ class ConsumerPlan:
     public: frozenset[str]
     """The names of the routes that are answered before authentication (``public=True``)."""
     concurrency: int | Unset
+    max_frame: int | Unset
     overflow: str | Unset
     dialect: Dialect
     closes_on_foreign_errors: bool
@@ -191,6 +192,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
         parallel_routes=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
         public=frozenset(name for name, route in routes.items() if route.public),
         concurrency=class_options.concurrency_of(cls),
+        max_frame=class_options.max_frame_of(cls),
         overflow=class_options.overflow_of(cls),
         dialect=dialect,
         closes_on_foreign_errors=class_options.closes_on_foreign_errors(cls),

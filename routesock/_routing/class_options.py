@@ -145,6 +145,13 @@ def concurrency_of(cls: type) -> int | Unset:
     raise RouteSetupError(f"{cls.__name__}.route_concurrency must be a positive number of requests; got {count!r}.")
 
 
+def max_frame_of(cls: type) -> int | Unset:
+    most: Any = getattr(cls, "route_max_frame", UNSET)
+    if most is UNSET or (type(most) is int and most > 0):
+        return most
+    raise RouteSetupError(f"{cls.__name__}.route_max_frame must be a positive number of bytes; got {most!r}.")
+
+
 def overflow_of(cls: type) -> str | Unset:
     policy: Any = getattr(cls, "route_overflow", UNSET)
     if policy is UNSET or policy in conf.OVERFLOW_POLICIES:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -144,8 +146,9 @@ class Dialect(ABC):
 
         Raises:
             ParseError: The message cannot be decoded.
-            InvalidEnvelope: It is no frame. A ``ValueError``, ``TypeError``, ``LookupError`` or ``AttributeError``
-                means the same, so that you can unpack what the client sent without looking first.
+            InvalidEnvelope: It is no frame. A ``ValueError``, ``TypeError``, ``LookupError``, ``AttributeError``,
+                ``struct.error`` or ``zlib.error`` means the same, so that you can unpack what the client sent without
+                looking first. Any other exception is a 500 and is logged.
         """
         return self.read(self.load(message.get("text") or message.get("bytes") or ""))
 
@@ -227,7 +230,7 @@ class Dialect(ABC):
         return to_camel_case(payload) if self._camelize else payload
 
 
-_NO_FRAME: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+_NO_FRAME: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError, struct.error, zlib.error)
 """What code raises that unpacks something else than it expected."""
 
 
@@ -256,9 +259,8 @@ def decode(dialect: Dialect, message: Mapping[str, Any]) -> Decoded:
     return decoded
 
 
-def decode_bounded(dialect: Dialect, message: Mapping[str, Any]) -> Decoded:
-    """As :func:`decode`. Raises :class:`TooLarge` for a message of more than ``MAX_FRAME`` bytes."""
-    limit: int = conf.get("MAX_FRAME")
+def decode_bounded(dialect: Dialect, message: Mapping[str, Any], limit: int) -> Decoded:
+    """As :func:`decode`. Raises :class:`TooLarge` for a message of more than ``limit`` bytes."""
     if codec.size_of(message.get("text") or message.get("bytes")) > limit:
         raise TooLarge(f"A frame has at most {limit} bytes.", limit=limit)
     return decode(dialect, message)

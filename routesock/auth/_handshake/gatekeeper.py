@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, NamedTuple
 
+from ... import conf
 from ..._runtime import shutdown
 from ..._runtime.asgi_tree import consumer_at
 from ..._runtime.clients import TOO_MANY, ConnectionSlot, take_slot
 from ..._runtime.closing import Send, send_message, send_notice_and_close
 from ..._runtime.instrumentation import internal_error
 from ..._runtime.supervision import safe_logger
-from ..._runtime.timers import running_timer
+from ..._runtime.timers import FAIR_SECONDS, FAIR_SHARE, clock, running_timer
 from ..._wire.messages import NO_HEADERS, Request, Scope
 from ..._wire.problems import fitted
 from ...dialects import Dialect, Frame, Keys, Problem
 from ...dialects.base import MAX_ROUTE_CHARS, checked_id, decode_bounded, dialect_for
-from ...exceptions import BadRequest, InvalidEnvelope, NotAuthenticated, RoutesockError
+from ...exceptions import InvalidEnvelope, NotAuthenticated, RoutesockError
 from ...status import ANONYMOUS, Ending, restart_ending
-from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate
+from ...typing import UNSET
+from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate_token
 from ..refusals import Application, Receive
-from .attempts import AuthDeadline, Lockout, address_of
+from .attempts import LOCKOUT, TOO_OFTEN, AuthDeadline, Lockout, address_of, is_outage, retry_after
 from .inner_application import InnerApplication
 
 logger: Final = safe_logger("routesock.socket")
@@ -28,7 +30,10 @@ logger: Final = safe_logger("routesock.socket")
 MAX_PROBLEM: Final = 3_500
 """Bytes of a problem object: with an id and a route an error's frame stays below 4 KiB."""
 
-_TOO_OFTEN: Final = "Too many wrong tokens."
+MAX_EARLY: Final = 64
+"""Frames that a client may send before a good AUTH, those of public routes not counted. One more closes the socket."""
+
+TOO_EARLY: Final = Ending(4429, "Too many frames came before AUTH.", reconnect=True, retry_after=30)
 
 
 class Terms(NamedTuple):
@@ -53,8 +58,8 @@ class Gatekeeper:
     """Stands in front of ``inner``, the application of one socket, until its client has authenticated."""
 
     __slots__ = (
-        "_address", "_deadline", "_dialect", "_failed", "_held", "_inner", "_public", "_receive", "_restarting",
-        "_send", "_slot", "_terms", "_verifying", "scope",
+        "_address", "_deadline", "_dialect", "_early", "_failed", "_held", "_inner", "_max_frame", "_public",
+        "_receive", "_restarting", "_send", "_slot", "_terms", "_verifying", "scope",
     )  # fmt: skip
 
     grace: float = 0.0
@@ -65,6 +70,7 @@ class Gatekeeper:
         self._receive = receive
         self._send = send
         self._address = address_of(scope)
+        self._early = 0
         self._failed = 0
         self._held: list[dict[str, Any]] = []
         self._verifying = False
@@ -74,8 +80,11 @@ class Gatekeeper:
         compiled = getattr(consumer_at(inner, scope), "_routesock", None)
         dialect = terms.dialect or getattr(compiled, "dialect", None) or Keys()
         self._dialect = dialect_for(dialect, self)
+        most = getattr(compiled, "max_frame", UNSET)
+        self._max_frame: int = conf.get("MAX_FRAME") if most is UNSET else most
         self._public: frozenset[str] = getattr(compiled, "public", frozenset()) if terms.required else frozenset()
-        self._inner = InnerApplication(inner, scope, receive, send, self._dialect, terms.authenticators)
+        inner_scope = {**scope, LOCKOUT: terms.failures}
+        self._inner = InnerApplication(inner, inner_scope, receive, send, self._dialect, terms.authenticators)
 
     async def serve(self) -> None:
         """Accept the socket and serve it to its end."""
@@ -152,8 +161,13 @@ class Gatekeeper:
         return passed
 
     async def _read(self) -> bool:
+        handled, spent = 0, 0.0
         while True:
+            if handled >= FAIR_SHARE or spent >= FAIR_SECONDS:
+                handled, spent = 0, 0.0
+                await asyncio.sleep(0)
             message = await self._receive()
+            began = clock()
             if message["type"] == "websocket.disconnect":
                 self._inner.disconnect(message)
                 return False
@@ -165,15 +179,25 @@ class Gatekeeper:
             except _Refused:
                 raise
             except Exception as exc:  # of a dialect that did not expect such a frame
+                self._count_early()
                 await self._refuse(internal_error(exc, "Reading a frame", self))
+            handled += 1
+            spent += clock() - began
+
+    def _count_early(self) -> None:
+        """Count a frame that gets a client no further. Raises ``_Refused`` for one too many."""
+        self._early += 1
+        if self._early > MAX_EARLY:
+            raise _Refused(TOO_EARLY)
 
     async def _handle(self, message: dict[str, Any]) -> bool:
         """Answer a frame, or pass it on. Returns whether it opens the gate."""
         try:
-            frame = _frame_in(self._dialect, message)
+            frame = _frame_in(self._dialect, message, self._max_frame)
         except RoutesockError as error:
             if not self._terms.required:
                 return self._let_through(message)
+            self._count_early()
             await self._refuse(error)
             return False
         name = frame.route
@@ -182,11 +206,13 @@ class Gatekeeper:
             good = await self._auth(frame)
             self._verifying = good
             return good
-        if name == "PING":
-            await self._pong(frame)
-        elif type(name) is str and name in self._public:
+        if type(name) is str and name in self._public:
             self._free_slot()
             await self._inner.pass_on(message)
+            return False
+        self._count_early()
+        if name == "PING":
+            await self._pong(frame)
         elif name in ("CANCEL", "PONG"):
             if self._inner.has_started:
                 await self._inner.pass_on(message)
@@ -201,43 +227,59 @@ class Gatekeeper:
         try:
             request = self._request(frame, "AUTH")
         except InvalidEnvelope as error:
+            self._count_early()
             await self._refuse(error, self._request(frame._replace(id=None), "AUTH"))
             return False
         payload = request.payload
         token = payload.get("token") if isinstance(payload, dict) else None
         if not isinstance(token, str) or not token:
-            await self._refuse(BadRequest('AUTH has the payload {"token": "..."}.'), request)
+            self._count_early()
+            await self._refuse(InvalidEnvelope('The payload of AUTH is {"token": "..."}.'), request)
             return False
-        locked = self._terms.failures.locked_for(self._address)
-        if locked:
-            raise _Refused(_locked(locked))
+        self._raise_if_locked()
         try:
-            identity = await authenticate(
-                self._terms.authenticators, Credentials(token, CredentialSource.FRAME, self.scope)
-            )
-            if identity is None:
-                raise NotAuthenticated(INVALID_TOKEN)
+            credentials = Credentials(token, CredentialSource.FRAME, self.scope)
+            identity = await authenticate_token(self._terms.authenticators, credentials)
         except NotAuthenticated:
+            self._raise_if_locked()
             await self._fail(request)
             return False
         except Exception as exc:
-            await self._refuse(internal_error(exc, "Authentication", self, request.id), request)
+            failure = internal_error(exc, "Authentication", self, request.id)
+            if is_outage(exc):
+                self._count_early()
+                await self._refuse(failure, request)
+            else:
+                await self._fail(request, failure)
             return False
+        self._raise_if_locked()
+        self._terms.failures.succeed(self._address)
         self._inner.gate.identity = identity
         if request.id is not None or self._dialect.answers_without_id:
             await self._write(self._dialect.reply(request, 200, {"expires": identity.expires}, NO_HEADERS))
         return True
 
-    async def _fail(self, request: Request) -> None:
+    def _raise_if_locked(self) -> None:
+        """Raise ``_Refused`` while the address is locked: before a token is looked at, and once more after that.
+
+        Other sockets of the address may have failed meanwhile. Otherwise as many tokens could be tried at once as there
+        are sockets.
+        """
+        locked = self._terms.failures.locked_for(self._address)
+        if locked:
+            raise _Refused(_locked(locked))
+
+    async def _fail(self, request: Request, error: RoutesockError | None = None) -> None:
+        """Answer a token that is wrong, or one that an authenticator failed at (``error``)."""
         self._failed += 1
         self._terms.failures.fail(self._address)
         logger.info("A wrong token came from %s.", self._address)
         left = max(self._terms.attempts - self._failed, 0)
         if self._terms.failures.locked_for(self._address):
             left = 0
-        await self._refuse(NotAuthenticated(INVALID_TOKEN, attempts_left=left), request)
+        await self._refuse(error or NotAuthenticated(INVALID_TOKEN, attempts_left=left), request)
         if not left:
-            raise _Refused(Ending(4401, _TOO_OFTEN, reconnect=False))
+            raise _Refused(Ending(4401, TOO_OFTEN, reconnect=False))
 
     async def _close(self, ending: Ending) -> None:
         logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
@@ -309,12 +351,15 @@ class Gatekeeper:
 
 
 def _locked(seconds: float) -> Ending:
-    return Ending(4429, _TOO_OFTEN, reconnect=True, retry_after=round(seconds, 1) or 0.1)
+    return Ending(4429, TOO_OFTEN, reconnect=True, retry_after=retry_after(seconds))
 
 
-def _frame_in(dialect: Dialect, message: dict[str, Any]) -> Frame:
-    """Return the frame in a ``websocket.receive`` event. Raises the error that answers an event without one."""
-    decoded = decode_bounded(dialect, message)
+def _frame_in(dialect: Dialect, message: dict[str, Any], limit: int) -> Frame:
+    """Return the frame in a ``websocket.receive`` event, of at most ``limit`` bytes.
+
+    Raises the error that answers an event without one.
+    """
+    decoded = decode_bounded(dialect, message, limit)
     if isinstance(decoded, Frame):
         return decoded
     raise InvalidEnvelope("A message holds one frame until the client has authenticated." if decoded else None)

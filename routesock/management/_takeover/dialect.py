@@ -351,7 +351,7 @@ def _without_key(source: Source, facts: Facts, protocol: Protocol) -> None:
     )
     protocol.doubts.append(
         f'What a reply of a route should look like is not in the code. It has the route under "{options["route"]}" '
-        f"until you give {name} a reply()."
+        f"until you give {name} a reply(). A route that answers through the group needs none: write reply=None."
     )
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 
+from ...checks.guards import active_guards
 from ...consumers import RouteMixin
 from .dialect import Protocol, where
 from .frames import Facts, Place, calls
@@ -49,13 +50,6 @@ _MEANING: Final = {
 _PASSING: Final = {"dispatch", "websocket_receive"}
 """Methods that have to pass a frame on, or it reaches no route."""
 
-_GUARDS: Final = {
-    "permission_classes": "who may call a route, use permissions= or route_permissions",
-    "throttle_classes": "how often a route may be called, use throttle= or route_throttle",
-    "authentication_classes": "who a client is, use routesock.auth",
-}
-"""Attributes of other libraries' classes that look as if they guarded routes, and what to use instead."""
-
 
 def overrides_of(source: Source, facts: Facts) -> Iterator[Override]:
     """Yield what the class overrides, and what it means."""
@@ -79,10 +73,9 @@ def overrides_of(source: Source, facts: Facts) -> Iterator[Override]:
     for base in source.own_bases():
         if "socket" in vars(base):
             yield Override("socket", None, base.__name__, _SOCKET)
-    for name, instead in _GUARDS.items():
-        if getattr(source.cls, name, None):
-            base = next(source.overrides(name))
-            yield Override(name, None, base.__name__, (f"It does not guard routes. To say {instead}.",))
+    for name, guard in active_guards(source.cls):
+        base = next(source.overrides(name))
+        yield Override(name, None, base.__name__, (f"It does not guard routes. {guard.instead}",))
 
 
 _SOCKET: Final = (

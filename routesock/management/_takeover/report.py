@@ -19,6 +19,11 @@ from .source import CHANNELS, NOT_READ, Source
 
 _WIDTH: Final = 100
 
+_NO_DIALECT: Final = (
+    "None can be suggested. Without one, all frames go to your code as before. "
+    '"Frames of other shapes" in docs/takeover shows how to write one.'
+)
+
 
 def report(source: Source, cwd: Path) -> tuple[str, Diff | None]:
     """Return the whole text, and the diff in it.
@@ -94,9 +99,7 @@ def _frames(protocol: Protocol) -> list[str]:
     lines = _section("Frames", [*sentences, *protocol.sentences] or ["Nothing certain was found about them."])
     lines += _section("Actions", _actions(protocol.actions) or ["None was found."])
     if protocol.suggestion is None:
-        return lines + _section(
-            "Dialect", ["None can be suggested. Without one, all frames go to your code as before."]
-        )
+        return lines + _section("Dialect", [_NO_DIALECT])
     lines += _section("Dialect", [f"route_dialect = {protocol.suggestion.expression}"], wrap=False)
     return lines
 
