@@ -22,7 +22,7 @@ from ._runtime.clients import TOO_MANY, take_slot
 from ._runtime.supervision import safe_logger
 from .auth._handshake.inner_application import GATE, Gate
 from .dialects import Dialect, Keys
-from .socket import SocketAttribute, keep_inherited_socket
+from .socket import SocketAttribute, keep_inherited_socket, socket_of
 from .status import Ending, restart_ending
 from .throttling import Throttle
 from .typing import UNSET, Unset
@@ -259,7 +259,7 @@ async def _serve(
     consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
     ending = await _refused(consumer, compiled, gate, at_end)
     membership = None if layer is None or ending is not None else Membership(layer, await layer.new_channel())
-    connection = Connection(consumer, compiled, receive, membership, send, context, gate)
+    connection = Connection(consumer, compiled, receive, membership, send, context, gate, socket_of=socket_of)
     consumer._routesock_connection = connection
     if membership is not None:
         _set_channel(consumer, membership, connection)
