@@ -88,6 +88,7 @@ class Connection:
         self._end_task: asyncio.Task[None] | None = None
         self._state = state = SocketState(handshake_done=gate is not None)  # a gate has accepted the socket already
         self._tasks = tasks = Tasks(context, state, self.stop)
+        conf.get("LOG_EXCLUDE")  # read when a request has ended: too late to tell of a value that is not valid
         overflow = conf.get("OVERFLOW") if compiled.overflow is UNSET else compiled.overflow
         self._send_queue = SendQueue(
             send, state, drops=overflow == "drop", overflow=self._overflow, report_dropped=self._report_dropped
