@@ -44,9 +44,11 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "topic",
     ],
     "routesock.dialects": [
+        "Dcrf",
         "Dialect",
         "Frame",
         "Incoming",
+        "JsonRpc",
         "Keys",
         "ObservableSocket",
         "Problem",

@@ -119,7 +119,8 @@ class FrameParser:
         try:
             return self._decide(read(self._dialect, content), too_large=too_large)
         except InvalidEnvelope as error:
-            return self._foreign_or(Refusal(error, None, error.id, self._about(Frame(None, error.id, value=content))))
+            about = self._about(Frame(None, value=content), None, error.id)
+            return self._foreign_or(Refusal(error, None, error.id, about))
 
     def _decoded_by_dialect(self, message: dict[str, Any]) -> Decision | Batch:
         """Decide about a message that need not be JSON."""
@@ -185,7 +186,7 @@ class FrameParser:
     def _of_batch(self, frame: Frame | InvalidEnvelope, *, too_large: bool) -> Decision:
         if isinstance(frame, Frame):
             return self._of(frame, too_large=too_large)
-        return self._foreign_or(Refusal(frame, None, frame.id, self._about(Frame(None))))
+        return self._foreign_or(Refusal(frame, None, frame.id, self._about(Frame(None), None, frame.id)))
 
     def _of(self, frame: Frame, *, too_large: bool) -> Decision:
         """Decide about one frame."""
