@@ -24,6 +24,10 @@ MAX_ID_INTEGER: Final = 2**53
 """The largest integer id. JavaScript reads larger integers inexactly (ECMA-262, Number.MAX_SAFE_INTEGER + 1)."""
 
 
+TOPIC_HEADER: Final = "Topic"
+"""The header of a push that came through a topic: the name that the client has subscribed to."""
+
+
 class Frame(NamedTuple):
     """What a client sent, as a dialect reads it. No part is checked yet: a client may have sent anything.
 
@@ -177,6 +181,14 @@ class Dialect(ABC):
 
         A class with its own ``decode_json`` passes what that returns.
         """
+
+    def id_in_head(self, text: str) -> RequestId:
+        """Return the id in the beginning of a text that is too large to decode, or that is no JSON.
+
+        It must be cheap, and certain: a client takes the error for the reply to the request of that id. By default
+        ``None``.
+        """
+        return None
 
     # To the client. What these return is encoded by encode(); None means that nothing is sent.
 

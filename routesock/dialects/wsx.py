@@ -71,9 +71,8 @@ class Wsx(Dialect):
         if status >= 400:
             return _error(request, status, *self._parts(status, payload), headers)
         if request.route == "AUTH":
-            data = {"authenticated": True, "via": "authorize"}
-            if payload.get("expires") is not None:
-                data["expires"] = payload["expires"]
+            expiry = {name: value for name, value in payload.items() if value is not None}
+            data = {"authenticated": True, "via": "authorize", **expiry}
             return {"action": _AUTHORIZED, "data": data, "trace_id": _trace_id(request)}
         return {"id": request.id, "ok": True, "data": self.dumped(payload), "trace_id": _trace_id(request)}
 
