@@ -114,7 +114,7 @@ class Chanx(Dialect):
 
     def error(self, problem: Problem, request: Request) -> Any:
         name, code = request.route, problem.code
-        if name == "AUTH":
+        if name == "AUTH" and code != "unknown_route":
             return _answer(request, "authentication", _authentication(problem.status, _without(problem.members)))
         if (name, code) in (("SUBSCRIBE", "already_subscribed"), ("UNSUBSCRIBE", _NOT_SUBSCRIBED)):
             return _answer(request, _ACTIONS[name], None)
