@@ -44,6 +44,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "topic",
     ],
     "routesock.dialects": [
+        "Chanx",
         "Dcrf",
         "Dialect",
         "Frame",
@@ -52,6 +53,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "Keys",
         "ObservableSocket",
         "Problem",
+        "Wsx",
     ],
     "routesock.permissions": ["AllowAny", "BasePermission", "HasPerm", "IsAuthenticated", "IsStaff", "as_permission"],
     "routesock.auth": [

@@ -255,7 +255,7 @@ class Gatekeeper:
         self._raise_if_locked()
         self._terms.failures.succeed(self._address)
         self._inner.gate.identity = identity
-        if request.id is not None or self._dialect.answers_without_id:
+        if request.id is not None or self._dialect.answers_without_id or self._dialect.answers_auth:
             await self._write(self._dialect.reply(request, 200, expiry_of(identity), NO_HEADERS))
         return True
 
