@@ -26,7 +26,7 @@ from ..auth._login.revocation import group_of, name_in_scope
 from ..auth._login.watcher import LoginWatcher, watch_login
 from ..auth.authenticators import AUTHENTICATORS
 from ..auth.refusals import refuse
-from ..exceptions import NotAuthenticated, Unavailable
+from ..exceptions import NotAuthenticated, SocketEnded, Unavailable
 from ..status import RESTART_REASON, Ending, restart_ending
 from ..typing import UNSET
 from .dispatch import Dispatcher
@@ -269,10 +269,13 @@ class Connection:
         """The consumer's ``base_send``: passes everything on, and notes when a close begins.
 
         Once the client has left, nothing is sent and nothing raised: servers differ in what they do then, and a handler
-        that saves, acknowledges and notifies others must get to its end.
+        that saves, acknowledges and notifies others must get to its end. When ``disconnect()`` has run, it raises, so
+        that a task of the consumer's own does not send for ever.
         """
         state = self._state
         if state.is_gone:
+            if state.phase is Phase.ENDED:
+                raise SocketEnded
             return
         if asyncio.get_running_loop() is not self._loop:
             await self._run_on_loop(self.send(message))
@@ -301,7 +304,7 @@ class Connection:
         return self._compiled.pushes
 
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
-        """Send an unsolicited frame. Raises what encoding raises."""
+        """Send an unsolicited frame. Raises what encoding raises, and ``SocketEnded`` as :meth:`send` does."""
         if self._is_other_loop():
             await self._run_on_loop(self.push(route, payload, headers))
             return
@@ -311,6 +314,7 @@ class Connection:
         frame = self._compiled.dialect.push(route, payload, headers)
         if frame is not None and is_plain(self._compiled):  # it raises for the same payloads as before
             encoder_of(self._compiled.dialect)(frame, conf.get("MAX_REPLY"))
+        raise SocketEnded
 
     @property
     def groups(self) -> frozenset[str]:

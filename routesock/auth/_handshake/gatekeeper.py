@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from ... import conf
 from ..._runtime import shutdown
 from ..._runtime.asgi_tree import consumer_at
-from ..._runtime.clients import TOO_MANY, ConnectionSlot, take_slot
+from ..._runtime.clients import TOO_MANY, ConnectionSlot, customer_of, take_slot
 from ..._runtime.closing import Send, send_message, send_notice_and_close
 from ..._runtime.instrumentation import internal_error
 from ..._runtime.supervision import safe_logger
@@ -22,7 +22,7 @@ from ...status import ANONYMOUS, Ending, restart_ending
 from ...typing import UNSET
 from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate_token, expiry_of
 from ..refusals import Application, Receive
-from .attempts import LOCKOUT, TOO_OFTEN, AuthDeadline, Lockout, address_of, is_outage, retry_after
+from .attempts import LOCKOUT, TOO_OFTEN, AuthDeadline, Lockout, is_outage, retry_after
 from .inner_application import InnerApplication
 
 logger: Final = safe_logger("routesock.socket")
@@ -69,7 +69,7 @@ class Gatekeeper:
         self._terms = terms
         self._receive = receive
         self._send = send
-        self._address = address_of(scope)
+        self._address = customer_of(scope)
         self._early = 0
         self._failed = 0
         self._held: list[dict[str, Any]] = []
