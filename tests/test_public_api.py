@@ -82,6 +82,7 @@ CLASS_OPTIONS: Final = {
     "route_concurrency",
     "route_connection_throttle",
     "route_dedicated_threads",
+    "route_thread_context",
     "route_dialect",
     "route_disconnect_grace",
     "route_ends_with_session",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -117,6 +118,8 @@ class ConsumerPlan:
     grace: float | Unset
     dedicated_threads: bool
     """Whether sync work runs in dedicated threads instead of Django's shared one."""
+    thread_context: Callable[[Any], AbstractContextManager[Any]] | None
+    """Returns the context manager to enter around each piece of sync work of a consumer."""
     limits: Limits
     ends_with_session: bool | Unset
     revalidate: float | None
@@ -192,6 +195,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
         dialect=dialect,
         grace=class_options.grace_of(cls),
         dedicated_threads=dedicated_threads,
+        thread_context=class_options.thread_context_of(cls),
         limits=class_options.limits_of(cls),
         ends_with_session=class_options.ends_with_session(cls),
         revalidate=class_options.revalidate_interval_of(cls),
