@@ -127,9 +127,16 @@ class RouteMixin:
     """How many requests of ``parallel=True`` routes and streams one socket may run at the same time. The default is the
     setting ``CONCURRENCY``."""
 
+    route_max_frame: ClassVar[int | Unset] = UNSET
+    """The largest frame of a client in bytes of UTF-8. The default is the setting ``MAX_FRAME``."""
+
     route_overflow: ClassVar[str | Unset] = UNSET
     """What happens when too many frames wait for a slow client. ``"close"`` closes the socket, ``"drop"`` drops the
     oldest push. The default is the setting ``OVERFLOW``."""
+
+    route_foreign_errors: ClassVar[str] = "reply"
+    """What an exception of the consumer's own code does to the socket. ``"reply"`` logs it and answers 500.
+    ``"close"`` ends the socket with it, as Channels does."""
 
     route_dedicated_threads: ClassVar[bool] = False
     """Whether the sync work of each socket, queries above all, runs in one of ``DB_THREADS`` dedicated threads instead

@@ -22,6 +22,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "MAX_REPLY": 1_000_000,
     "MAX_DEPTH": 64,
     "MAX_QUEUED": 64,
+    "MAX_QUEUED_BYTES": 524_288,
     "CONCURRENCY": 15,
     "MAX_SUBSCRIPTIONS": 100,
     "MAX_OUTGOING": 256,
@@ -44,10 +45,11 @@ DEFAULTS: Final[dict[str, Any]] = {
     "MAX_SOCKETS_PER_ADDRESS": None,
     "MIDDLEWARE": (),
     "PERMISSIONS": (),
+    "GUARD_ATTRIBUTES": (),
 }
 
 COUNTS: Final = (
-    "MAX_FRAME", "MAX_REPLY", "MAX_DEPTH", "MAX_QUEUED", "CONCURRENCY", "MAX_SUBSCRIPTIONS",
+    "MAX_FRAME", "MAX_REPLY", "MAX_DEPTH", "MAX_QUEUED", "MAX_QUEUED_BYTES", "CONCURRENCY", "MAX_SUBSCRIPTIONS",
     "MAX_OUTGOING", "MAX_OUTGOING_BYTES",
     "DB_THREADS",
 )  # fmt: skip
@@ -71,6 +73,7 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
     "END_WITH_SESSION": (True, False),
     "MIDDLEWARE": ([], (), ["shop.middleware.timing"], ("a.b", "c.d")),
     "PERMISSIONS": ([], (), ["routesock.permissions.IsAuthenticated"], ("chat.add_message", "a.b.c")),
+    "GUARD_ATTRIBUTES": ([], (), ["access_rules"], ("access_rules", "roles")),
 }
 
 REFUSED: Final[dict[str, tuple[Any, ...]]] = {
@@ -89,6 +92,7 @@ REFUSED: Final[dict[str, tuple[Any, ...]]] = {
     "END_WITH_SESSION": (0, 1, None, "False", "no"),
     "MIDDLEWARE": ("shop.middleware.timing", [print], {"a.b"}, {"a.b": 1}, None, [None]),
     "PERMISSIONS": ("chat.add_message", [print], {"a.b"}, {"a.b": 1}, None, [None]),
+    "GUARD_ATTRIBUTES": ("access_rules", [print], {"access_rules"}, {"access_rules": 1}, None, [None]),
 }
 
 

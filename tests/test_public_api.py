@@ -17,6 +17,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 
 PUBLIC: Final[dict[str, list[str]]] = {
     "routesock": [
+        "NO_REPLY",
         "DeliveryCounts",
         "Dialect",
         "Event",
@@ -41,6 +42,14 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "run_on_loop",
         "send_event",
         "topic",
+    ],
+    "routesock.dialects": [
+        "Dialect",
+        "Frame",
+        "Incoming",
+        "Keys",
+        "ObservableSocket",
+        "Problem",
     ],
     "routesock.permissions": ["AllowAny", "BasePermission", "HasPerm", "IsAuthenticated", "IsStaff", "as_permission"],
     "routesock.auth": [
@@ -79,7 +88,9 @@ CLASS_OPTIONS: Final = {
     "route_anonymous_timeout",
     "route_heartbeat",
     "route_idle_timeout",
+    "route_foreign_errors",
     "route_concurrency",
+    "route_max_frame",
     "route_connection_throttle",
     "route_dedicated_threads",
     "route_thread_context",

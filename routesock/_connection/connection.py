@@ -35,7 +35,7 @@ from .membership.member import EndedMember, Member
 from .membership.subscriptions import Subscriptions
 from .queue.job_queue import JobQueue
 from .readers import ClientReader, LayerReader, Receive
-from .sending.frame_writer import FrameWriter, encoded, is_plain
+from .sending.frame_writer import FrameWriter, encoder_of, is_plain
 from .sending.send_queue import FrameKind, SendQueue
 from .state import Phase, SocketState
 from .tasks import Tasks
@@ -91,7 +91,9 @@ class Connection:
         self._writer = FrameWriter(consumer, compiled, self._send_queue, state)
         refresh = None
         if AUTHENTICATORS in consumer.scope:
-            refresh = TokenRefresh(consumer, self._writer, self._follow_login_soon, self.sign_out)
+            refresh = TokenRefresh(
+                consumer, self._writer, start=self._start, changed=self._follow_login_soon, end=self.sign_out
+            )
         self._dispatcher = Dispatcher(
             consumer, compiled, self._writer, state, tasks,
             refresh=refresh,
@@ -302,8 +304,8 @@ class Connection:
             await self._writer.push(route, payload, headers)
             return
         frame = self._compiled.dialect.push(route, payload, headers)
-        if is_plain(self._compiled):  # it raises for the same payloads as before
-            encoded(frame, conf.get("MAX_REPLY"))
+        if frame is not None and is_plain(self._compiled):  # it raises for the same payloads as before
+            encoder_of(self._compiled.dialect)(frame, conf.get("MAX_REPLY"))
 
     @property
     def groups(self) -> frozenset[str]:

@@ -21,7 +21,7 @@ from .._runtime import database, instrumentation
 from .._runtime.callables import runs
 from .._wire.frames import ANSWERED, Auth, Cancel, Decision, Ping, Refusal, Unanswered
 from .._wire.messages import Reply, Request, RequestId
-from ..exceptions import Cancelled, DeadlineExceeded, RoutesockError
+from ..exceptions import Cancelled, DeadlineExceeded, InvalidEnvelope, RoutesockError
 from ..signals import request_started
 from ..typing import UNSET
 from .frame_parser import FrameParser
@@ -82,7 +82,9 @@ class Dispatcher:
         self.in_flight: dict[RequestId, Job] = {}
         """The requests that can be cancelled, by their ids."""
         self.parser = FrameParser(consumer, compiled, self.in_flight)
-        self._hook = ReceiveHook(consumer, self, sync=compiled.sync) if compiled.overrides_dispatch else None
+        self._hook: ReceiveHook | None = None
+        if compiled.overrides_dispatch:
+            self._hook = ReceiveHook(consumer, self, sync=compiled.sync, overrides=compiled.overrides)
 
     def close(self) -> None:
         """Leave the consumer as it was, since nothing runs any longer."""
@@ -279,6 +281,9 @@ class Dispatcher:
                 self._connected()
         finally:
             current_job.reset(token)
+            job.refused = None
+        if self._hook is not None and type(job.decision) is Request and not job.handled and job.result is None:
+            self._hook.warn_of_unreachable_route(job.decision)
 
     def _consumer_failure(self, job: Job, exc: BaseException) -> Refusal | None:
         kind = job.message.get("type")
@@ -287,6 +292,12 @@ class Dispatcher:
             return None
         if type(job.decision) is Request:
             return self._failure(job.decision, exc)
+        if job.refused is exc:  # Channels raised it for a frame that is refused anyway, and the consumer let it out
+            assert isinstance(job.decision, Refusal)
+            return job.decision
+        if self._compiled.closes_on_foreign_errors and type(job) is not EventJob:
+            self._stop(exc)
+            return None
         what = f"The consumer's own code for {instrumentation.printable(kind)}"
         if type(job) is EventJob:
             what = f"The handler of the event {instrumentation.printable(job.event.name)}"
@@ -330,6 +341,8 @@ class Dispatcher:
             job.decision = self.parser.undecodable()
             return
         decision = self.parser.content(content, too_large=self.parser.is_too_large(text))
+        if isinstance(decision, list):  # its frames have one place in the order
+            decision = Refusal(InvalidEnvelope("A frame holds one request here, since its decode_json waits."))
         if type(decision) in (Ping, Cancel, Auth) or decision is Unanswered.PONG:
             await self.act(decision)
             decision = Unanswered.IGNORED
@@ -351,12 +364,12 @@ class Dispatcher:
         if isinstance(decision, Refusal):
             await self.writer.refuse(decision)
         elif isinstance(decision, Ping):
-            await self.writer.pong(decision)
+            await self.writer.pong(decision.request)
         elif isinstance(decision, Cancel):
             await self.cancel(self.in_flight.get(decision.id), Cancelled())
         elif isinstance(decision, Auth):
             assert self._refresh is not None
-            _ = self._tasks.start_apart(self._refresh.answer(decision))
+            await self._refresh.answer(decision)
 
 
 async def _nothing() -> None:

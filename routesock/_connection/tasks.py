@@ -78,7 +78,7 @@ class Tasks:
         self._state = state
         self._failed = failed
         self._loop = asyncio.get_running_loop()
-        self._tasks: list[asyncio.Task[None]] = []  # few, and smaller than a set
+        self._tasks: set[asyncio.Task[None]] = set()
         self._grace_over: asyncio.Future[None] | None = None
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -141,7 +141,7 @@ class Tasks:
 
     async def cancel(self, *, keep: Iterable[asyncio.Task[Any]] = ()) -> None:
         """Cancel all tasks but those to ``keep``, and wait for their end."""
-        tasks = {*self._tasks}.difference(keep)
+        tasks = self._tasks.difference(keep)
         for task in tasks:
             task.cancel()
         if tasks:
@@ -151,12 +151,12 @@ class Tasks:
 
     def _start(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine, context=context)
-        self._tasks.append(task)
+        self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.remove(task)
+        self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             self._failed(exc)
 

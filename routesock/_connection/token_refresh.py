@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from .. import conf
@@ -25,6 +25,7 @@ from ..exceptions import (
     NotAuthenticated,
     PermissionDenied,
     RoutesockError,
+    Throttled,
     TooManyInFlight,
 )
 from ..status import Ending
@@ -36,33 +37,70 @@ MAX_REFUSED: Final = 5
 TOO_MANY_REFUSED: Final = Ending(4401, "Too many tokens were refused.", reconnect=False)
 
 
-class TokenRefresh:
-    """Answers AUTH on an open socket.
+INTERVAL: Final = 1.0
+"""Seconds after a successful AUTH before which the next one is refused."""
 
-    ``changed`` is called when there is a new identity, ``end`` when too many tokens were refused.
+
+class TokenRefresh:
+    """Answers AUTH on an open socket: 200, or an error after which the old identity is still valid.
+
+    Only one token at a time is verified, in a task. Every other AUTH is refused in the task that reads the socket, so a
+    client that does not read its answers is not read either.
+
+    Args:
+        consumer: The consumer, whose scope gets the new identity.
+        writer: Sends the answers.
+        start: Starts a task that ends with the socket.
+        changed: Called when there is a new identity.
+        end: Called when too many tokens were refused.
     """
 
-    __slots__ = ("_authenticators", "_busy", "_changed", "_consumer", "_end", "_refused", "_writer")
+    __slots__ = ("_authenticators", "_busy", "_changed", "_consumer", "_end", "_next", "_refused", "_start", "_writer")
 
     def __init__(
-        self, consumer: Any, writer: FrameWriter, changed: Callable[[], None], end: Callable[[Ending], None]
+        self,
+        consumer: Any,
+        writer: FrameWriter,
+        *,
+        start: Callable[[Coroutine[Any, Any, None]], object],
+        changed: Callable[[], None],
+        end: Callable[[Ending], None],
     ) -> None:
         self._consumer = consumer
         self._authenticators: Sequence[Authenticator] = consumer.scope[AUTHENTICATORS]
         self._writer = writer
+        self._start = start
         self._changed = changed
         self._end = end
         self._busy = False
+        self._next = 0.0  # the time of the loop from which on the next AUTH is verified
         self._refused = 0
 
     async def answer(self, auth: Auth) -> None:
-        """Answer 200 with the new expiry, or with an error, after which the old identity is still valid."""
-        if self._busy:
-            await self._refuse(auth, TooManyInFlight())
-            return
-        self._busy = True
+        """Refuse ``auth``, or start the task that verifies its token."""
         try:
-            identity = await self._identity(auth)
+            token = self._token_of(auth)
+        except RoutesockError as error:
+            await self._refuse(auth, error)
+        else:
+            self._busy = True
+            self._start(self._verify(auth, token))
+
+    def _token_of(self, auth: Auth) -> str:
+        """Return the token in ``auth``. Raises the error that refuses it without a look at the token."""
+        if self._busy:
+            raise TooManyInFlight
+        token = auth.payload.get("token") if isinstance(auth.payload, Mapping) else None
+        if not isinstance(token, str) or not token:
+            raise InvalidEnvelope('The payload of AUTH is {"token": "..."}.')
+        wait = self._next - asyncio.get_running_loop().time()
+        if wait > 0:
+            raise Throttled("The token was replaced a moment ago.", wait=wait)
+        return token
+
+    async def _verify(self, auth: Auth, token: str) -> None:
+        try:
+            identity = await self._identity(token)
         except (NotAuthenticated, PermissionDenied) as error:
             self._refused += 1
             await self._refuse(auth, error)
@@ -75,17 +113,14 @@ class TokenRefresh:
                 raise
             await self._refuse(auth, instrumentation.internal_error(exc, "AUTH", self._consumer))
         else:
+            self._next = asyncio.get_running_loop().time() + INTERVAL
             update_scope(self._consumer.scope, identity)
             self._changed()
-            if auth.id is not None:
-                await self._writer.granted("AUTH", auth.id, {"expires": identity.expires})
+            await self._writer.granted(auth.request, {"expires": identity.expires})
         finally:
             self._busy = False
 
-    async def _identity(self, auth: Auth) -> Identity:
-        token = auth.payload.get("token") if isinstance(auth.payload, Mapping) else None
-        if not isinstance(token, str) or not token:
-            raise InvalidEnvelope('The payload of AUTH is {"token": "..."}.')
+    async def _identity(self, token: str) -> Identity:
         scope = self._consumer.scope
         identity = await self._authenticated(Credentials(token, CredentialSource.FRAME, scope))
         if identity.user != scope.get("user"):
@@ -103,7 +138,7 @@ class TokenRefresh:
         return identity
 
     async def _refuse(self, auth: Auth, error: RoutesockError) -> None:
-        await self._writer.refuse(Refusal(error, "AUTH", auth.id))
+        await self._writer.refuse(Refusal(error, "AUTH", auth.id, auth.request))
 
 
 def _is_cancelled() -> bool:

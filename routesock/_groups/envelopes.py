@@ -10,9 +10,8 @@ from typing import Any, Final, final
 
 from .. import conf
 from .._routing.event import MAX_NAME_CHARS, Event
-from .._wire import codec
 from .._wire.codec import FrameTooLarge, serialise
-from ..dialects import Dialect, Frame
+from ..dialects import Dialect
 
 _READABLE: Final = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
@@ -47,12 +46,12 @@ Message = dict[str, Any]
 
 
 class Broadcast:
-    """The frame in a message. Its JSON is made once for each dialect that is used.
+    """The frame in a message. It is encoded once for each dialect that is used.
 
     Raises ``KeyError``, ``TypeError``, ``ValueError`` or ``RecursionError`` for a message that carries none.
     """
 
-    __slots__ = ("_data", "_headers", "_payload", "_route", "_texts", "excluded", "group")
+    __slots__ = ("_data", "_encoded", "_headers", "_payload", "_route", "excluded", "group")
 
     def __init__(self, message: Message) -> None:
         self.group = _group_in(message)
@@ -60,23 +59,24 @@ class Broadcast:
         """The ``id`` of the member that sent it and is excluded, if any."""
         self._data: str = message["data"]
         self._route, self._payload, self._headers = json.loads(self._data)
-        self._texts: dict[int, str] = {}
+        self._encoded: dict[int, tuple[Dialect, str | bytes | None]] = {}
 
     @property
     def size(self) -> int:
         """Approximate size in bytes."""
         return len(self._data)
 
-    def frame(self, dialect: Dialect) -> Frame:
-        """The frame as a new object, which the caller may change."""
+    def frame(self, dialect: Dialect) -> Any:
+        """The frame as a new object, which the caller may change; ``None`` if ``dialect`` sends nothing."""
         return dialect.push(*json.loads(self._data))
 
-    def text(self, dialect: Dialect) -> str:
-        """The frame as JSON."""
-        text = self._texts.get(id(dialect))
-        if text is None:
-            text = self._texts[id(dialect)] = codec.encode(dialect.push(self._route, self._payload, self._headers))
-        return text
+    def data(self, dialect: Dialect) -> str | bytes | None:
+        """The frame as ``dialect`` encodes it; ``None`` if that sends nothing."""
+        known = self._encoded.get(id(dialect))  # which it keeps alive, so that no other dialect gets the same id
+        if known is None:
+            frame = dialect.push(self._route, self._payload, self._headers)
+            known = self._encoded[id(dialect)] = dialect, None if frame is None else dialect.encode(frame)
+        return known[1]
 
 
 @final

@@ -25,6 +25,7 @@ from .._routing.topic import Topic, collect_topics
 from .._runtime import database
 from .._runtime.instrumentation import printable
 from ..dialects import Dialect
+from ..dialects.base import dialect_for
 from ..exceptions import Invalid, RouteSetupError
 from ..permissions.base import Tree, from_settings
 from ..typing import UNSET, Unset
@@ -113,8 +114,11 @@ class ConsumerPlan:
     public: frozenset[str]
     """The names of the routes that are answered before authentication (``public=True``)."""
     concurrency: int | Unset
+    max_frame: int | Unset
     overflow: str | Unset
     dialect: Dialect
+    closes_on_foreign_errors: bool
+    """Whether an exception of the consumer's own code ends the socket, as under Channels, instead of being answered."""
     grace: float | Unset
     dedicated_threads: bool
     """Whether sync work runs in dedicated threads instead of Django's shared one."""
@@ -191,8 +195,10 @@ def compile_consumer(cls: type) -> ConsumerPlan:
         parallel_routes=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
         public=frozenset(name for name, route in routes.items() if route.public),
         concurrency=class_options.concurrency_of(cls),
+        max_frame=class_options.max_frame_of(cls),
         overflow=class_options.overflow_of(cls),
         dialect=dialect,
+        closes_on_foreign_errors=class_options.closes_on_foreign_errors(cls),
         grace=class_options.grace_of(cls),
         dedicated_threads=dedicated_threads,
         thread_context=class_options.thread_context_of(cls),
@@ -205,13 +211,19 @@ def compile_consumer(cls: type) -> ConsumerPlan:
 
 
 def with_overrides(plan: ConsumerPlan, consumer: Any) -> ConsumerPlan:
-    """Return ``plan`` with the methods that ``consumer`` overrides now.
+    """Return ``plan`` with the methods that ``consumer`` overrides now, and the dialect of this socket.
 
-    A class decorator or a patch may have replaced one since the class was created, and ``__init__`` may have set one on
-    the consumer itself.
+    A class decorator or a patch may have replaced a method since the class was created, and ``__init__`` may have set
+    one on the consumer itself.
     """
+    changes: dict[str, Any] = {}
     overrides = _overrides(type(consumer), vars(consumer))
-    return plan if overrides == plan.overrides else replace(plan, **_attributes_for(overrides))
+    if overrides != plan.overrides:
+        changes = _attributes_for(overrides)
+    dialect = dialect_for(plan.dialect, consumer)
+    if dialect is not plan.dialect:
+        changes["dialect"] = dialect
+    return replace(plan, **changes) if changes else plan
 
 
 def _overrides(cls: type, attributes: Container[str]) -> frozenset[str]:

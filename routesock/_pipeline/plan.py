@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from .._routing.route import Route
 from .._runtime import database, instrumentation
+from .._runtime.timers import FAIR_SECONDS, FAIR_SHARE, clock
 from .._wire.messages import Reply, Request
 from ..status import Ending, is_temporary
 from ..typing import Unset
@@ -30,9 +31,6 @@ from .steps import (
     mark_start,
 )
 from .throttle_steps import Throttles, finish_with_limits
-
-FAIR_SHARE: Final = 16
-"""A stream yields to the event loop after this many items, so that one that never waits cannot block it."""
 
 _END: Final = object()
 
@@ -62,14 +60,15 @@ def stream(cls: type, route: Route) -> Step:
     async def run(request: Request, value: Any) -> Reply:
         emit = request.emit
         assert emit is not None
-        emitted = 0
+        emitted, began = 0, clock()
         # Looked up for each call, as every handler is, so that tests can patch it.
         async with aclosing(opened(request, getattr(request.consumer, attr)(request))) as items:
             async for item in items:
                 await emit(await _dehydrate_item(serialise, request, item))
                 emitted += 1
-                if emitted % FAIR_SHARE == 0:
+                if emitted % FAIR_SHARE == 0 or clock() - began >= FAIR_SECONDS:
                     await asyncio.sleep(0)
+                    began = clock()
         return Reply(None, 200)
 
     return Step(Runs.AWAITED, run)

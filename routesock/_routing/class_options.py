@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .. import conf
 from .._runtime.callables import is_async, takes
@@ -148,12 +148,31 @@ def concurrency_of(cls: type) -> int | Unset:
     raise RouteSetupError(f"{cls.__name__}.route_concurrency must be a positive number of requests; got {count!r}.")
 
 
+def max_frame_of(cls: type) -> int | Unset:
+    most: Any = getattr(cls, "route_max_frame", UNSET)
+    if most is UNSET or (type(most) is int and most > 0):
+        return most
+    raise RouteSetupError(f"{cls.__name__}.route_max_frame must be a positive number of bytes; got {most!r}.")
+
+
 def overflow_of(cls: type) -> str | Unset:
     policy: Any = getattr(cls, "route_overflow", UNSET)
     if policy is UNSET or policy in conf.OVERFLOW_POLICIES:
         return policy  # type: ignore[no-any-return]
     choice = " or ".join(repr(name) for name in conf.OVERFLOW_POLICIES)
     raise RouteSetupError(f"{cls.__name__}.route_overflow must be {choice}; got {policy!r}.")
+
+
+FOREIGN_ERRORS: Final = ("reply", "close")
+"""What may happen after an exception of the consumer's own code."""
+
+
+def closes_on_foreign_errors(cls: type) -> bool:
+    policy: Any = getattr(cls, "route_foreign_errors", "reply")
+    if policy in FOREIGN_ERRORS:
+        return bool(policy == "close")
+    choice = " or ".join(map(repr, FOREIGN_ERRORS))
+    raise RouteSetupError(f"{cls.__name__}.route_foreign_errors must be {choice}; got {policy!r}.")
 
 
 def permissions_of(cls: type) -> tuple[Tree, ...] | Unset:

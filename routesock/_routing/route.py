@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, TypeVar
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from .._runtime.callables import is_async, is_bound, takes, yields
-from ..dialects import MAX_ROUTE_CHARS
+from ..dialects.base import MAX_ROUTE_CHARS
 from ..exceptions import RouteSetupError
 from ..permissions.base import Tree, as_permissions
 from ..schemas import SchemaAdapter, as_schema, library_adapter
@@ -174,6 +174,8 @@ class Route(Mark):
     parallel: bool = False
     cancel_on_disconnect: bool = False
     public: bool = False
+    replies: bool = True
+    """Whether a success is answered. ``False`` for ``reply=None``."""
     streams: bool = False
     """Its handler yields. So it runs as if ``parallel=True`` and ``cancel_on_disconnect=True`` were set."""
     summary: str = ""
@@ -194,6 +196,7 @@ def route(
     schema: Any = None,
     hydrate: Callable[..., Any] | str | None = None,
     dehydrate: Any = None,
+    reply: Unset | None = UNSET,
     status: int | None = None,
     timeout: float | Unset | None = UNSET,
     middleware: Sequence[Callable[..., Any]] = (),
@@ -225,6 +228,8 @@ def route(
         hydrate: Called with the request, and returns the new ``request.payload``, such as a model instance. A function
             or the name of a method, sync or async.
         dehydrate: Turns the handler's result into JSON, for 2xx replies: a schema, a function, or the name of a method.
+        reply: ``None`` for a route that sends no success reply, such as one that answers through a group. Errors are
+            answered all the same. For one request, return :data:`~routesock.NO_REPLY` instead.
         status: The status of a plain result, 200 to 299 but not 206. The default is 200, and 204 for ``None``.
         timeout: Seconds that the handler may take before the client is answered 504, ``None`` for no limit; for a
             stream, the time between two items. The default is ``route_timeout`` of the class, else the setting
@@ -259,6 +264,7 @@ def route(
         parallel=checked_flag("parallel", parallel),
         cancel_on_disconnect=checked_flag("cancel_on_disconnect", cancel_on_disconnect),
         public=checked_flag("public", public),
+        replies=_checked_reply(reply, dehydrate, status),
         summary=summary,
         description=description,
         tags=(tags,) if isinstance(tags, str) else tuple(tags),
@@ -281,6 +287,10 @@ def collect(cls: type) -> dict[str, Route]:
             if route.status is not None:
                 raise RouteSetupError(
                     f"{cls.__name__}.{route.attr} yields: its items have status 206 and its end 200. Remove status=."
+                )
+            if not route.replies:
+                raise RouteSetupError(
+                    f"{cls.__name__}.{route.attr} yields: its items and their end are replies. Remove reply=None."
                 )
             routes[name] = replace(route, streams=True)
     return routes
@@ -328,6 +338,20 @@ def _checked_status(status: Any) -> int | None:
     raise RouteSetupError(
         f"status= must be a success status, 200 to 299 except 206, which marks items of a stream; got {status!r}."
     )
+
+
+def _checked_reply(reply: Any, dehydrate: Any, status: Any) -> bool:
+    """Return whether a success is answered."""
+    if reply is UNSET:
+        return True
+    if reply is not None:
+        raise RouteSetupError(f"reply= must be None, for a route that sends no success reply; got {reply!r}.")
+    for option, value in (("dehydrate", dehydrate), ("status", status)):
+        if value is not None:
+            raise RouteSetupError(
+                f"A route with reply=None sends no success reply, so nothing reads {option}=. Remove it."
+            )
+    return False
 
 
 def checked_flag(option: str, value: Any) -> bool:

@@ -21,6 +21,7 @@ from ..consumers import RouteMixin
 from ..exceptions import RouteSetupError
 from ..permissions.base import from_settings
 from ..typing import UNSET
+from .guards import check_guards
 from .settings import Id, setting_if_valid, text_of
 
 
@@ -154,6 +155,7 @@ def check_consumers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     messages = list(_check_application())
     messages += check_handlers()
     messages += check_permissions()
+    messages += check_guards(consumers())
     return messages
 
 

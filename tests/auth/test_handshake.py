@@ -6,6 +6,8 @@ import asyncio
 import json
 import logging
 import time
+from contextlib import AsyncExitStack
+from itertools import count
 from typing import Any
 
 import pytest
@@ -23,11 +25,14 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 from routesock import Keys, Request, RouteMixin, RouteSetupError, abroadcast, route, topic
 from routesock._groups import hub
 from routesock._runtime import clients, shutdown
-from routesock._runtime.timers import SECOND_LOOKS
+from routesock._runtime.timers import FAIR_SHARE, SECOND_LOOKS
 from routesock.auth import Credentials, CredentialSource, HandshakeMiddleware, Identity
+from routesock.auth._handshake import gatekeeper
 from routesock.auth._handshake.attempts import AuthDeadline
 from routesock.auth._handshake.inner_application import InnerApplication
+from routesock.dialects import Frame
 from routesock.exceptions import NotAuthenticated
+from tests.clock import advance, shifted
 from tests.takeover.driver import LIMIT, Socket, problems, turns, until
 
 from .consumers import EVERY, PLAIN, ROUTED, router
@@ -64,6 +69,53 @@ async def ended(socket: Socket) -> tuple[Any, int]:
     notice = socket.frames[-1]
     assert notice["route"] == "CLOSE"
     return notice["payload"], socket.closed["code"]
+
+
+EARLY = {
+    "PING": '{"route": "PING", "uuid": 1}',
+    "a request": '{"route": "me", "uuid": 1}',
+    "no route": "{}",
+    "no object": "[]",
+    "no JSON": "{",
+    "CANCEL": '{"route": "CANCEL", "uuid": 1}',
+    "no token": '{"route": "AUTH", "uuid": 1}',
+    "no id": '{"route": "AUTH", "uuid": [], "payload": {"token": "carol"}}',
+}
+
+
+@pytest.mark.parametrize("frame", EARLY.values(), ids=EARLY)
+async def test_too_many_frames_that_bring_a_client_no_further_close_the_socket(frame: str) -> None:
+    async with connected(gate()) as socket:
+        socket.text(*[frame] * gatekeeper.MAX_EARLY)
+        await socket.all_read()
+        assert socket.closed is None
+        socket.text(frame)
+        notice, code = await ended(socket)
+        assert (code, notice["reconnect"], notice["retry_after"]) == (4429, True, 30)
+        assert notice["reason"] == "Too many frames came before AUTH."
+        assert socket.log == []
+
+
+@pytest.mark.parametrize(("seconds", "share"), [(0.0, FAIR_SHARE), (0.002, 3)])
+async def test_a_flood_in_front_of_the_gate_leaves_turns_to_others(
+    seconds: float, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight sockets whose server has all their frames already: each handles so many a turn, by number and by time."""
+    times = count()
+    monkeypatch.setattr(gatekeeper, "clock", lambda: next(times) * seconds)
+    app = gate()
+    sockets = [connected(app) for _ in range(8)]
+    async with AsyncExitStack() as stack:
+        for socket in sockets:
+            await stack.enter_async_context(socket)
+        for socket in sockets:
+            socket.text(*[EARLY["PING"]] * gatekeeper.MAX_EARLY)
+        left = [gatekeeper.MAX_EARLY] * 8
+        while any(left):
+            await asyncio.sleep(0)
+            now = [socket.unread() for socket in sockets]
+            assert max(before - after for before, after in zip(left, now, strict=True)) <= share
+            left = now
 
 
 # What is announced, and success
@@ -197,7 +249,7 @@ async def test_an_auth_without_a_token_is_no_attempt(payload: Any) -> None:
     async with connected(gate(attempts=1)) as socket:
         socket.json({"route": "AUTH", "uuid": "x", "payload": payload})
         await socket.read(2)
-        assert codes(socket) == [("x", 400, "bad_request")]
+        assert codes(socket) == [("x", 400, "invalid_envelope")]
         auth(socket, "carol")
         assert (await socket.reply("a"))["status"] == 200
 
@@ -620,10 +672,10 @@ async def test_nothing_is_sent_behind_the_close() -> None:
 
 async def test_a_dialect_that_fails_costs_no_socket() -> None:
     class Broken(Keys):
-        def id(self, frame: Any) -> Any:
-            if frame.get("uuid") == "break":
-                raise KeyError("uuid")
-            return super().id(frame)
+        def read(self, value: Any) -> Frame | None:
+            if value.get("uuid") == "break":
+                raise RuntimeError("a bug")
+            return super().read(value)
 
     async with connected(gate(dialect=Broken())) as socket:
         socket.request("me", "break")
@@ -656,6 +708,7 @@ async def test_a_login_at_the_gate_ends_with_its_token(public: bool) -> None:
         assert (await ended(socket))[1] == 4401
 
 
+@shifted
 async def test_an_auth_on_the_open_socket_is_looked_at_as_strictly() -> None:
     carol = Account()
 
@@ -666,6 +719,7 @@ async def test_an_auth_on_the_open_socket_is_looked_at_as_strictly() -> None:
         auth(socket, "good", 1)
         auth(socket, "good", 2)
         assert (await socket.reply(2))["status"] == 200
+        await advance(1)
         auth(socket, "expired", 3)
         assert (await socket.reply(3))["status"] == 401
         carol.is_active = False

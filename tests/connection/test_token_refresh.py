@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -18,6 +19,8 @@ from routesock.auth.authenticators import Credentials, CredentialSource, Identit
 from routesock.exceptions import NotAuthenticated
 from routesock.testing import RouteClient
 from tests.clock import advance, shifted
+from tests.takeover.driver import Socket as RawSocket
+from tests.takeover.driver import turns
 
 
 class Who(RouteMixin, AsyncJsonWebsocketConsumer):
@@ -168,6 +171,7 @@ async def test_it_is_not_behind_a_busy_handler_and_nothing_is_behind_it() -> Non
         assert (await client.expect_reply("a")).status == 200
 
 
+@shifted
 async def test_one_at_a_time() -> None:
     tokens = Tokens()
     tokens.held.clear()
@@ -176,14 +180,44 @@ async def test_one_at_a_time() -> None:
         assert (await auth(client, "ada-400")).status == 429
         tokens.held.set()
         assert (await client.expect_reply("a")).status == 200
+        await advance(token_refresh.INTERVAL)
         assert (await auth(client, "ada-400")).status == 200
 
 
+@shifted
+async def test_a_token_that_was_just_replaced_is_not_replaced_again() -> None:
+    """Each success costs a look at the login; one a second is plenty."""
+    tokens = Tokens()
+    async with socket(tokens) as client:
+        assert (await auth(client, "ada-300")).status == 200
+        reply = await auth(client, "ada-400")
+        assert (reply.status, reply.payload["code"], reply.headers["Retry-After"]) == (429, "throttled", 1)
+        assert len(tokens.asked) == 1
+        await advance(token_refresh.INTERVAL)
+        assert (await auth(client, "ada-400")).status == 200
+
+
+@pytest.mark.parametrize("token", ["ada-300", "bad-1", ""])
+async def test_a_client_that_does_not_read_its_answers_is_not_read(token: str) -> None:
+    """Nothing is kept for each AUTH: neither a task nor an answer."""
+    scope = {"user": ADA, "routesock.authenticators": (Tokens(),)}
+    async with RawSocket(Who.as_asgi(), **scope) as client:
+        before = len(asyncio.all_tasks())
+        client.writable.clear()
+        client.text(*[json.dumps({"route": "AUTH", "uuid": n, "payload": {"token": token}}) for n in range(1000)])
+        await turns(200)
+        assert client.unread() > 990
+        assert len(asyncio.all_tasks()) - before <= 2
+        client.writable.set()
+
+
+@shifted
 async def test_without_an_id_only_a_refusal_is_answered() -> None:
     async with socket(Tokens()) as client:
         await client.send("AUTH", {"token": "ada-300"})
         await client.settle()
         assert (await client.call("who")).payload == ["ada", "ada-300"]
+        await advance(token_refresh.INTERVAL)
         await client.send("AUTH", {"token": "bad-1"})
         reply = await client.receive()
         assert (reply["route"], reply["uuid"], reply["status"]) == ("AUTH", None, 401)
@@ -245,7 +279,7 @@ async def test_whatever_the_consumer_overrides(cls: type[Any]) -> None:
 
 
 def test_no_token_is_printed() -> None:
-    assert "secret" not in repr(Auth(1, {"token": "secret"}))
+    assert "secret" not in repr(Auth(Request("AUTH", 1, {"token": "secret"})))
 
 
 async def test_nor_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -182,7 +182,9 @@ class Member:
     async def _write(self, broadcast: Broadcast) -> None:
         try:
             if self._writer.is_plain:
-                await self._writer.write_text(broadcast.text(self._compiled.dialect), PUSH)
+                data = broadcast.data(self._compiled.dialect)
+                if data is not None:
+                    await self._writer.write_data(data, PUSH)
             else:  # through the consumer's own methods, which may change the frame
                 await self._writer.write(broadcast.frame(self._compiled.dialect), PUSH)
         except Exception as exc:

@@ -163,6 +163,8 @@ class Job:
     reply = PENDING
     handled = False
     """The consumer's own code has passed the frame on, and it was acted upon."""
+    refused: BaseException | None = None
+    """What Channels raised inside the consumer's own code for a frame that is refused anyway."""
     result: Reply | Refusal | None = None
     """What to answer, once that is known."""
     queue: Queue | None = None
