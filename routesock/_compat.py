@@ -109,6 +109,11 @@ def with_function(work: Callable[..., Any], change: Callable[[Any], Callable[[],
     return change(work)
 
 
+def forget_waiting_caller() -> None:
+    """Let the current context use its own thread again, and not the one whose ``async_to_sync`` it was called from."""
+    AsyncToSync.executors.current = None
+
+
 def has_waiting_thread(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether a thread waits for ``loop`` in ``async_to_sync`` and runs the loop's sync work meanwhile."""
     return loop in AsyncToSync.loop_thread_executors

@@ -117,7 +117,8 @@ class RouteMixin:
     """The deadline of handlers in seconds, ``None`` for none. The default is the setting ``TIMEOUT``."""
 
     route_middleware: ClassVar[Sequence[Callable[..., Any]]] = ()
-    """Functions ``async def m(request, call_next)`` that run around every handler."""
+    """Functions ``async def m(request, call_next)`` that surround every request: its permissions,
+    throttles, schema, hooks and handler."""
 
     route_disconnect_grace: ClassVar[float | Unset] = UNSET
     """The time in seconds that a running handler may go on after its client has left. The default is the setting

@@ -234,7 +234,7 @@ def route(
         timeout: Seconds that the handler may take before the client is answered 504, ``None`` for no limit; for a
             stream, the time between two items. The default is ``route_timeout`` of the class, else the setting
             ``TIMEOUT``.
-        middleware: Functions ``async def m(request, call_next)``, called around the handler inside the middleware of
+        middleware: Functions ``async def m(request, call_next)``, called around the request inside the middleware of
             the class.
         parallel: Whether requests of the route run in tasks of their own instead of one after the other with the other
             requests of the socket, each with a copy of the context. Streams always do.
