@@ -158,7 +158,9 @@ class ClientReader(JobSource):
                 decision = Refusal(instrumentation.internal_error(exc, "Reading a frame", self._consumer))
         if self._liveness is not None:
             self._liveness.heard(heartbeat=type(decision) is Ping or decision is Unanswered.PONG)
-        return self._action(decision), decision
+        if decision is None or type(decision) is Request or not self._dispatcher.acts_at_once(decision):
+            return _SUBMIT, decision  # as _action() says, without a call
+        return _ACT, decision
 
     def _action(self, decision: Decision | None) -> Action:
         if decision is None or type(decision) is Request or not self._dispatcher.acts_at_once(decision):

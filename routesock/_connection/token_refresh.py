@@ -9,14 +9,14 @@ from typing import Any, Final
 from .. import conf
 from .._runtime import instrumentation
 from .._wire.frames import Auth, Refusal
+from ..auth._handshake.attempts import LOCKOUT, TOO_OFTEN, Lockout, address_of, is_outage, retry_after
 from ..auth.authenticators import (
     AUTHENTICATORS,
-    INVALID_TOKEN,
     Authenticator,
     Credentials,
     CredentialSource,
     Identity,
-    authenticate,
+    authenticate_token,
     update_scope,
 )
 from ..exceptions import (
@@ -38,7 +38,10 @@ TOO_MANY_REFUSED: Final = Ending(4401, "Too many tokens were refused.", reconnec
 
 
 INTERVAL: Final = 1.0
-"""Seconds after a successful AUTH before which the next one is refused."""
+"""Seconds after a successful AUTH, or one that an authenticator failed at, before which the next one is refused."""
+
+WRONG: Final = "This token is not valid for the user of this socket. Connect again to sign in as somebody else."
+"""The ``detail`` for every refused token: one of another user must not be told from a wrong one."""
 
 
 class TokenRefresh:
@@ -55,7 +58,10 @@ class TokenRefresh:
         end: Called when too many tokens were refused.
     """
 
-    __slots__ = ("_authenticators", "_busy", "_changed", "_consumer", "_end", "_next", "_refused", "_start", "_writer")
+    __slots__ = (
+        "_authenticators", "_busy", "_changed", "_consumer", "_end", "_lockout", "_next", "_refused", "_start",
+        "_writer",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -68,6 +74,7 @@ class TokenRefresh:
     ) -> None:
         self._consumer = consumer
         self._authenticators: Sequence[Authenticator] = consumer.scope[AUTHENTICATORS]
+        self._lockout: Lockout | None = consumer.scope.get(LOCKOUT)
         self._writer = writer
         self._start = start
         self._changed = changed
@@ -95,25 +102,32 @@ class TokenRefresh:
             raise InvalidEnvelope('The payload of AUTH is {"token": "..."}.')
         wait = self._next - asyncio.get_running_loop().time()
         if wait > 0:
-            raise Throttled("The token was replaced a moment ago.", wait=wait)
+            raise Throttled("A token was verified a moment ago.", wait=wait)
+        self._raise_if_locked()
         return token
+
+    def _raise_if_locked(self) -> None:
+        locked = 0.0 if self._lockout is None else self._lockout.locked_for(address_of(self._consumer.scope))
+        if locked:
+            raise Throttled(TOO_OFTEN, wait=retry_after(locked))
 
     async def _verify(self, auth: Auth, token: str) -> None:
         try:
             identity = await self._identity(token)
-        except (NotAuthenticated, PermissionDenied) as error:
-            self._refused += 1
-            await self._refuse(auth, error)
-            if self._refused == MAX_REFUSED:
-                self._end(TOO_MANY_REFUSED)
+        except (NotAuthenticated, PermissionDenied):
+            await self._refuse_wrong(auth, NotAuthenticated(WRONG))
         except RoutesockError as error:
             await self._refuse(auth, error)
         except BaseException as exc:  # an authenticator may raise SystemExit or a CancelledError itself
             if _is_cancelled():
                 raise
-            await self._refuse(auth, instrumentation.internal_error(exc, "AUTH", self._consumer))
+            self._next = asyncio.get_running_loop().time() + INTERVAL
+            failure = instrumentation.internal_error(exc, "AUTH", self._consumer)
+            await (self._refuse(auth, failure) if is_outage(exc) else self._refuse_wrong(auth, failure))
         else:
             self._next = asyncio.get_running_loop().time() + INTERVAL
+            if self._lockout is not None:
+                self._lockout.succeed(address_of(self._consumer.scope))
             update_scope(self._consumer.scope, identity)
             self._changed()
             await self._writer.granted(auth.request, {"expires": identity.expires})
@@ -122,20 +136,31 @@ class TokenRefresh:
 
     async def _identity(self, token: str) -> Identity:
         scope = self._consumer.scope
-        identity = await self._authenticated(Credentials(token, CredentialSource.FRAME, scope))
-        if identity.user != scope.get("user"):
-            raise PermissionDenied("This token is somebody else's. Connect again to sign in with it.")
+        try:
+            identity = await self._authenticated(Credentials(token, CredentialSource.FRAME, scope))
+            if identity.user != scope.get("user"):
+                raise NotAuthenticated(WRONG)
+        except (NotAuthenticated, PermissionDenied):
+            self._raise_if_locked()
+            raise
+        self._raise_if_locked()  # since other sockets of the address have failed meanwhile
         return identity
 
     async def _authenticated(self, credentials: Credentials) -> Identity:
         try:
             async with asyncio.timeout(conf.get("TIMEOUT")):
-                identity = await authenticate(self._authenticators, credentials)
+                return await authenticate_token(self._authenticators, credentials)
         except TimeoutError:
             raise DeadlineExceeded("The token took too long to be looked at; the old one holds.") from None
-        if identity is None:
-            raise NotAuthenticated(INVALID_TOKEN)
-        return identity
+
+    async def _refuse_wrong(self, auth: Auth, error: RoutesockError) -> None:
+        """Refuse a token that is wrong, or one that an authenticator failed at, and count it."""
+        if self._lockout is not None:
+            self._lockout.fail(address_of(self._consumer.scope))
+        self._refused += 1
+        await self._refuse(auth, error)
+        if self._refused == MAX_REFUSED:
+            self._end(TOO_MANY_REFUSED)
 
     async def _refuse(self, auth: Auth, error: RoutesockError) -> None:
         await self._writer.refuse(Refusal(error, "AUTH", auth.id, auth.request))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from channels.db import database_sync_to_async
 from channels.generic.websocket import (
     AsyncJsonWebsocketConsumer,
@@ -65,6 +66,14 @@ class Routes(RouteMixin, AsyncJsonWebsocketConsumer):
         return NO_REPLY if request.payload else "answered"
 
 
+async def settled(client: RouteClient) -> None:
+    """Wait until the application has done all that it can: on the loop, and in the one thread of all sync work."""
+    for _ in range(8):
+        await client.settle()
+        await sync_to_async(lambda: None)()
+    await client.settle()
+
+
 async def conversation(consumer: type, *frames: Any, then: Any = None) -> list[Any]:
     """Send ``frames`` and return what comes back until nothing more does."""
     received: list[Any] = []
@@ -74,10 +83,10 @@ async def conversation(consumer: type, *frames: Any, then: Any = None) -> list[A
                 await client.send_bytes(frame)
             else:
                 await client.send_text(frame if isinstance(frame, str) else json.dumps(frame))
-            await client.settle()
+            await settled(client)
         while True:
             try:
-                received.append(await client.receive(timeout=0.1))
+                received.append(await client.receive(timeout=0.001))
             except TimeoutError:
                 return received
 
@@ -567,7 +576,7 @@ async def test_an_exception_of_the_old_code_may_end_the_socket() -> None:
     client = RouteClient(Failing)
     await client.connect()
     await client.send_json({"old": 1})
-    await client.settle()
+    await settled(client)
     with pytest.raises(ValueError, match="the old code"):
         await client.disconnect()
 

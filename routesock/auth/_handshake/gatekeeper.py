@@ -20,9 +20,9 @@ from ...dialects.base import MAX_ROUTE_CHARS, checked_id, decode_bounded, dialec
 from ...exceptions import InvalidEnvelope, NotAuthenticated, RoutesockError
 from ...status import ANONYMOUS, Ending, restart_ending
 from ...typing import UNSET
-from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate
+from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate_token
 from ..refusals import Application, Receive
-from .attempts import AuthDeadline, Lockout, address_of
+from .attempts import LOCKOUT, TOO_OFTEN, AuthDeadline, Lockout, address_of, is_outage, retry_after
 from .inner_application import InnerApplication
 
 logger: Final = safe_logger("routesock.socket")
@@ -34,8 +34,6 @@ MAX_EARLY: Final = 64
 """Frames that a client may send before a good AUTH, those of public routes not counted. One more closes the socket."""
 
 TOO_EARLY: Final = Ending(4429, "Too many frames came before AUTH.", reconnect=True, retry_after=30)
-
-_TOO_OFTEN: Final = "Too many wrong tokens."
 
 
 class Terms(NamedTuple):
@@ -85,7 +83,8 @@ class Gatekeeper:
         most = getattr(compiled, "max_frame", UNSET)
         self._max_frame: int = conf.get("MAX_FRAME") if most is UNSET else most
         self._public: frozenset[str] = getattr(compiled, "public", frozenset()) if terms.required else frozenset()
-        self._inner = InnerApplication(inner, scope, receive, send, self._dialect, terms.authenticators)
+        inner_scope = {**scope, LOCKOUT: terms.failures}
+        self._inner = InnerApplication(inner, inner_scope, receive, send, self._dialect, terms.authenticators)
 
     async def serve(self) -> None:
         """Accept the socket and serve it to its end."""
@@ -237,36 +236,50 @@ class Gatekeeper:
             self._count_early()
             await self._refuse(InvalidEnvelope('The payload of AUTH is {"token": "..."}.'), request)
             return False
-        locked = self._terms.failures.locked_for(self._address)
-        if locked:
-            raise _Refused(_locked(locked))
+        self._raise_if_locked()
         try:
-            identity = await authenticate(
-                self._terms.authenticators, Credentials(token, CredentialSource.FRAME, self.scope)
-            )
-            if identity is None:
-                raise NotAuthenticated(INVALID_TOKEN)
+            credentials = Credentials(token, CredentialSource.FRAME, self.scope)
+            identity = await authenticate_token(self._terms.authenticators, credentials)
         except NotAuthenticated:
+            self._raise_if_locked()
             await self._fail(request)
             return False
         except Exception as exc:
-            await self._refuse(internal_error(exc, "Authentication", self, request.id), request)
+            failure = internal_error(exc, "Authentication", self, request.id)
+            if is_outage(exc):
+                self._count_early()
+                await self._refuse(failure, request)
+            else:
+                await self._fail(request, failure)
             return False
+        self._raise_if_locked()
+        self._terms.failures.succeed(self._address)
         self._inner.gate.identity = identity
         if request.id is not None or self._dialect.answers_without_id:
             await self._write(self._dialect.reply(request, 200, {"expires": identity.expires}, NO_HEADERS))
         return True
 
-    async def _fail(self, request: Request) -> None:
+    def _raise_if_locked(self) -> None:
+        """Raise ``_Refused`` while the address is locked: before a token is looked at, and once more after that.
+
+        Other sockets of the address may have failed meanwhile. Otherwise as many tokens could be tried at once as there
+        are sockets.
+        """
+        locked = self._terms.failures.locked_for(self._address)
+        if locked:
+            raise _Refused(_locked(locked))
+
+    async def _fail(self, request: Request, error: RoutesockError | None = None) -> None:
+        """Answer a token that is wrong, or one that an authenticator failed at (``error``)."""
         self._failed += 1
         self._terms.failures.fail(self._address)
         logger.info("A wrong token came from %s.", self._address)
         left = max(self._terms.attempts - self._failed, 0)
         if self._terms.failures.locked_for(self._address):
             left = 0
-        await self._refuse(NotAuthenticated(INVALID_TOKEN, attempts_left=left), request)
+        await self._refuse(error or NotAuthenticated(INVALID_TOKEN, attempts_left=left), request)
         if not left:
-            raise _Refused(Ending(4401, _TOO_OFTEN, reconnect=False))
+            raise _Refused(Ending(4401, TOO_OFTEN, reconnect=False))
 
     async def _close(self, ending: Ending) -> None:
         logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
@@ -338,7 +351,7 @@ class Gatekeeper:
 
 
 def _locked(seconds: float) -> Ending:
-    return Ending(4429, _TOO_OFTEN, reconnect=True, retry_after=round(seconds, 1) or 0.1)
+    return Ending(4429, TOO_OFTEN, reconnect=True, retry_after=retry_after(seconds))
 
 
 def _frame_in(dialect: Dialect, message: dict[str, Any], limit: int) -> Frame:
