@@ -32,6 +32,7 @@ from .steps import (
     mark_start,
 )
 from .throttle_steps import Throttles, finish_with_limits
+from .transactions import aliases_of, atomic_steps
 
 _END: Final = object()
 
@@ -228,14 +229,16 @@ def compile_route(
     *,
     dedicated_threads: bool,
     entering: Sequence[Step] = (),
+    atomic_requests: Sequence[str] = (),
 ) -> Plan:
     """Compile the plan of ``route`` on ``cls``.
 
     Args:
         entering: Steps to run once nothing can refuse the request any longer, in front of the handler.
+        atomic_requests: The databases with ``ATOMIC_REQUESTS``.
 
     Raises:
-        RouteSetupError: A hook or a permission cannot be called.
+        RouteSetupError: A hook or a permission cannot be called, or options contradict each other.
     """
     permissions, before = _access_steps(cls, route)
     before += entering
@@ -247,6 +250,11 @@ def compile_route(
         handler.insert(0, Step(Runs.ON_LOOP, mark_start))  # the last throttle step marks the start itself
     handler.append(finish_with_limits(route) if throttle else finish(route))
     after = [dehydrate(cls, route)] if route.dehydrate is not None and not route.streams else []
+    aliases = aliases_of(cls, route, atomic_requests)
+    if aliases:
+        first = 1 if route.schema is not None else 0
+        before, within = before[:first], before[first:]
+        handler, after = atomic_steps(cls, route, aliases, within, handler, after), []
     steps = [*permissions, *throttle, *before, *handler, *after]
     return Plan(route, timeout, steps, middleware + route.middleware, dedicated_threads=dedicated_threads)
 

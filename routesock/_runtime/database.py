@@ -101,6 +101,11 @@ refresh: Final = _shared.refresh
 """Close stale connections before the next work of the shared database thread. Does not wait."""
 
 
+def atomic_requests() -> tuple[str, ...]:
+    """The aliases of the databases with ``ATOMIC_REQUESTS``."""
+    return tuple(alias for alias, options in connections.settings.items() if options["ATOMIC_REQUESTS"])
+
+
 def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
     try:
         return function(*args), None
