@@ -97,6 +97,7 @@ CLASS_OPTIONS: Final = {
     "route_max_frame",
     "route_connection_throttle",
     "route_dedicated_threads",
+    "route_thread_context",
     "route_dialect",
     "route_disconnect_grace",
     "route_ends_with_session",
