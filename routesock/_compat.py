@@ -91,6 +91,19 @@ def thread_notes() -> dict[str, Any]:
     return vars(SyncToAsync.threadlocal)
 
 
+_SYNC_CALL: Final = AsyncToSync.main_wrap.__code__
+
+
+def is_sync_call() -> bool:
+    """Whether the current task is a call that sync code in an asgiref thread makes with ``async_to_sync``.
+
+    That thread waits for the task. A thread that asgiref does not know makes such calls on a loop of its own.
+    """
+    task = asyncio.current_task()
+    coroutine: Any = None if task is None else task.get_coro()
+    return getattr(coroutine, "cr_code", None) is _SYNC_CALL
+
+
 # Channels
 
 dispatch_in_thread: Final[Callable[[Any, dict[str, Any]], None]] = vars(SyncConsumer)["dispatch"].func

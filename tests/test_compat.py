@@ -49,6 +49,15 @@ class TestAsgiref:
         _compat.submit_to_shared_thread(lambda: threads.append(thread())).result(5)
         assert threads == [await sync_to_async(thread)()]
 
+    async def test_a_call_of_sync_code_is_known_from_others(self) -> None:
+        """Otherwise sync code that sends to a client which does not read holds the thread for all sockets."""
+
+        async def is_sync_call() -> bool:
+            return _compat.is_sync_call()
+
+        assert await sync_to_async(async_to_sync(is_sync_call))()
+        assert not await is_sync_call()
+
     async def test_two_tasks_of_one_context_may_wait_for_the_thread(self) -> None:
         """Otherwise a socket's requests deadlock, or fail, while another of its requests waits for the database."""
         release = threading.Event()

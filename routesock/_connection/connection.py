@@ -12,6 +12,7 @@ from typing import Any, Final
 from channels.exceptions import StopConsumer
 
 from .. import conf
+from .._compat import is_sync_call
 from .._groups import losses
 from .._groups.layer_membership import Membership
 from .._pipeline.compiler import ConsumerPlan
@@ -86,8 +87,13 @@ class Connection:
         self._tasks = tasks = Tasks(context, state, self.stop)
         overflow = conf.get("OVERFLOW") if compiled.overflow is UNSET else compiled.overflow
         self._send_queue = SendQueue(
-            send, state, drops=overflow == "drop", overflow=self._overflow, report_dropped=self._report_dropped
-        )
+            send, state,
+            drops=overflow == "drop",
+            overflow=self._overflow,
+            report_dropped=self._report_dropped,
+            start=tasks.start,
+            start_now=tasks.start_now,
+        )  # fmt: skip
         self._writer = FrameWriter(consumer, compiled, self._send_queue, state)
         refresh = None
         if AUTHENTICATORS in consumer.scope:
@@ -263,6 +269,9 @@ class Connection:
 
         Once the client has left, nothing is sent and nothing raised: servers differ in what they do then, and a handler
         that saves, acknowledges and notifies others must get to its end.
+
+        Sync code in a thread that it shares with other sockets does not wait for the client; see
+        :meth:`SendQueue.post`.
         """
         state = self._state
         if state.is_gone:
@@ -279,6 +288,9 @@ class Connection:
             elif self._liveness is not None:
                 self._liveness.accepted(asyncio.get_running_loop().time())
         try:
+            if message["type"] != "websocket.accept" and is_sync_call():
+                self._send_queue.post(message, kind)
+                return
             await self._send_queue.write(message, kind)
             if message["type"] == "websocket.accept":
                 state.accept_sent = True
@@ -393,7 +405,7 @@ class Connection:
         """Send a CLOSE notice and close the socket. All that follows a client's disconnect follows.
 
         Does nothing on a socket that is closing already, never raises, and does not wait for a client that does not
-        read.
+        read: sync code goes on at once, other code after :data:`CLOSE_WAIT`.
         """
         if self._is_other_loop():
             await self._run_on_loop(self.close(ending))
@@ -401,6 +413,12 @@ class Connection:
         handshake_done = self._state.handshake_done
         if not self._begin_close():
             return
+        if is_sync_call():
+            self._tasks.start_now(self._close(ending, handshake_done))
+        else:
+            await self._close(ending, handshake_done)
+
+    async def _close(self, ending: Ending, handshake_done: bool) -> None:
         ending = ending._replace(reason=cut_reason(ending.reason))
         try:
             if handshake_done:

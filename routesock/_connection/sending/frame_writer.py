@@ -13,6 +13,7 @@ from typing import Any, Final
 from django.conf import settings
 
 from ... import conf
+from ..._compat import is_sync_call
 from ..._pipeline.compiler import ConsumerPlan
 from ..._routing.topic import UNSUBSCRIBE
 from ..._runtime import database, instrumentation
@@ -25,7 +26,7 @@ from ...dialects import Frame
 from ...exceptions import RoutesockError
 from ...signals import request_finished
 from ..state import SocketState
-from .send_queue import CONTROL, PUSH, REPLY, FrameKind, SendQueue
+from .send_queue import CONTROL, PUSH, REPLY, SYNC_PUSH, FrameKind, SendQueue
 
 _is_logged: Final = instrumentation.logger.logger.isEnabledFor
 
@@ -113,8 +114,9 @@ class FrameWriter:
         await self.write(self._dialect.reply(request.route, request.id, 206, payload, NO_HEADERS))
 
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
-        """Send an unsolicited frame. Raises what encoding raises."""
-        await self.write(self._dialect.push(route, payload, headers), PUSH)
+        """Send an unsolicited frame. Raises what encoding raises. Sync code does not wait for the client."""
+        frame = self._dialect.push(route, payload, headers)
+        await self.write(frame, SYNC_PUSH if is_sync_call() else PUSH)
 
     async def close_notice(self, payload: dict[str, Any]) -> None:
         """Send the CLOSE notice: some servers do not send the reason of a close frame."""
