@@ -12,6 +12,7 @@ from channels.consumer import AsyncConsumer
 from channels.layers import get_channel_layer
 
 from ._connection.connection import Connection
+from ._groups.channel_reader import new_channel
 from ._groups.layer_membership import Membership, RememberingLayer
 from ._pipeline.compiler import ConsumerPlan, check_bases, compile_consumer, not_a_consumer, with_overrides
 from ._routing.class_options import Heartbeat
@@ -214,7 +215,7 @@ async def _serve(
         gate.enter(consumer.scope)
     consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
     ending = await _refused(consumer, compiled, gate, at_end)
-    membership = None if layer is None or ending is not None else Membership(layer, await layer.new_channel())
+    membership = None if layer is None or ending is not None else Membership(layer, await new_channel(layer))
     connection = Connection(consumer, compiled, receive, membership, send, context, gate)
     consumer._routesock_connection = connection
     if membership is not None:

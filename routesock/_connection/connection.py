@@ -21,6 +21,7 @@ from .._routing.push import Pushes
 from .._runtime import database, instrumentation
 from .._runtime.clients import TOO_MANY, is_signed_in
 from .._runtime.closing import accept_message, close_notice, cut_reason, means_gone, send_close, within_close_wait
+from .._runtime.fair_timeout import wait_fairly
 from .._runtime.supervision import safe_logger
 from ..auth._handshake.inner_application import Gate
 from ..auth._login.revocation import group_of, name_in_scope
@@ -525,7 +526,7 @@ class Connection:
         name = name_in_scope(scope)
         if name is not None or self._member is not None:
             group = None if name is None else group_of(name)
-            await asyncio.wait({self._start(self._open_member().belong(group))}, timeout=JOIN_WAIT)
+            await wait_fairly({self._start(self._open_member().belong(group))}, JOIN_WAIT)
 
     def _forget_login(self) -> None:
         if self._watcher is not None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar
 
 from .._runtime.callables import is_from_outside
+from .._runtime.fair_timeout import FairTimeout
 from .._runtime.supervision import Supervisor, backoff, safe_logger
 
 logger: Final = safe_logger("routesock.socket")
@@ -93,7 +94,7 @@ class Recovery:
         if self.is_running:
             # A group that it is joining for a socket that has ended is left afterwards, unless it is cancelled between.
             with suppress(TimeoutError):
-                async with asyncio.timeout(CALL_LIMIT):
+                async with FairTimeout(CALL_LIMIT):
                     await self._idle.wait()
         await self._work.end()
         self.failing = False
