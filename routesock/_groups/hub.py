@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from .._compat import ensure_capacity, hub_channel, reaches_other_processes
 from .._runtime.fair_timeout import FairTimeout, wait_fairly
 from .._runtime.instrumentation import printable
-from .._runtime.layer_calls import call
+from .._runtime.layer_calls import call, is_known_outage
 from .._runtime.supervision import Guard, Supervisor, plain_task, reset_after_fork, safe_logger
 from ..auth._login.revocation import TYPE as REVOCATION
 from ..auth._login.revocation import received
@@ -119,7 +119,8 @@ class Hub:
             task = plain_task(self._tidy(group, entry), self.loop)
             self._tidying.add(task)
             task.add_done_callback(self._tidying.discard)
-            await wait_fairly({task}, CALL_LIMIT)
+            if not is_known_outage(self.layer):
+                await wait_fairly({task}, CALL_LIMIT)
 
     async def accept(self, message: Message) -> None:
         """Write what ``message`` carries to the members of its group, in the order of the calls."""
