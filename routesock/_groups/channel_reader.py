@@ -50,7 +50,7 @@ class ChannelReader:
         """Have the layer forget the channel. Returns when it has, or after :data:`END_LIMIT`."""
         reading, self._reading = self._reading, None
         if reading is None or reading.done():
-            await wait_fairly({_outlive(release_channel(self._layer, self._channel))}, END_LIMIT)
+            await wait_fairly({outlive(release_channel(self._layer, self._channel))}, END_LIMIT)
             return
         _unfinished.add(reading)
         reading.add_done_callback(_unfinished.discard)
@@ -86,7 +86,8 @@ _unfinished: Final[set[asyncio.Task[Any]]] = set()
 """What layers still do for sockets that have ended. A loop keeps no reference to its tasks."""
 
 
-def _outlive(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+def outlive(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run ``coroutine`` in a task that outlives the socket."""
     task = asyncio.Task(coroutine, loop=asyncio.get_running_loop())
     _unfinished.add(task)
     task.add_done_callback(_unfinished.discard)
@@ -121,4 +122,4 @@ async def new_channel(layer: Any) -> str:
 def _opened_for_nothing(layer: Any, opening: asyncio.Task[str]) -> None:
     _unfinished.discard(opening)
     if not opening.cancelled() and opening.exception() is None:
-        _ = _outlive(release_channel(layer, opening.result()))
+        _ = outlive(release_channel(layer, opening.result()))

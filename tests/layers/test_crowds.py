@@ -144,3 +144,24 @@ async def test_sockets_that_leave_keep_no_subscription(
                 await asyncio.sleep(1)
                 stack.redis.resume()
             await until(lambda: subscribed() <= before, "no subscription left", WITHIN)
+
+
+@on(("uvicorn", CORE))
+async def test_groups_that_redis_has_lost_come_back(stack: Stack, opened: Any, server: Server) -> None:
+    """After FLUSHALL nothing fails: a process notices that what it sends to itself does not come back."""
+    lost, again = "has lost its groups", "its groups were joined again"
+    before = len(server.output())
+    (listener,) = await opened(1, "/news/")
+    (teller,) = await opened(1, "/news/")
+    (member,) = await opened(1, "/ws/")
+    with Redis.from_url(stack.redis.url) as redis:
+        await until(lambda: redis.keys("asgi:group:routesock.pulse.*"), "the first pulse", WITHIN)
+        redis.flushall()
+        await until(lambda: again in server.output()[before:], "the groups again", WITHIN)
+        hearing = asyncio.create_task(receive(listener, lambda frame: frame["route"] == "news", within=WITHIN))
+        assert await ask(teller, "pass", "news") == 204
+        assert (await hearing)["payload"] == "news"
+        hearing = asyncio.create_task(receive(member, lambda frame: "told" in frame, within=WITHIN))
+        await send(member, {"route": "broadcast", "payload": {"group": "declared", "round": 1}})
+        assert (await hearing)["told"] == "declared"
+        assert server.output()[before:].count(lost) == 1
