@@ -14,6 +14,7 @@ from channels.consumer import AsyncConsumer
 from channels.layers import get_channel_layer
 
 from ._connection.connection import Connection
+from ._groups.channel_reader import new_channel
 from ._groups.layer_membership import Membership, RememberingLayer
 from ._pipeline.compiler import ConsumerPlan, check_bases, compile_consumer, not_a_consumer, with_overrides
 from ._routing import class_options
@@ -275,7 +276,7 @@ async def _serve(
     if compiled.thread_context is not None:
         database.set_thread_context(context, partial(compiled.thread_context, consumer))
     ending = await _refused(consumer, compiled, gate, at_end, context)
-    membership = None if layer is None or ending is not None else Membership(layer, await layer.new_channel())
+    membership = None if layer is None or ending is not None else Membership(layer, await new_channel(layer))
     connection = Connection(consumer, compiled, receive, membership, send, context, gate, socket_of=socket_of)
     consumer._routesock_connection = connection
     if membership is not None:

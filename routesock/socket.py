@@ -168,9 +168,10 @@ class Socket:
 
 
 class SyncSocket:
-    """The socket of one client: ``self.socket`` on a sync consumer. Its methods are those of :class:`Socket`, blocking.
+    """The socket of one client: ``self.socket`` on a sync consumer, with the methods of :class:`Socket`.
 
-    Call them in any thread but that of the event loop.
+    Call them in any thread but that of the event loop. In a handler, :meth:`push` and :meth:`close` do not wait for a
+    client that does not read, since other sockets need the thread; in a thread that you started, they do.
     """
 
     __slots__ = ("_socket",)

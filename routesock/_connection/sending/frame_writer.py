@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from django.conf import settings
 
 from ... import conf
+from ..._compat import is_sync_call
 from ..._pipeline.compiler import ConsumerPlan
 from ..._routing.topic import UNSUBSCRIBE
 from ..._runtime import database, instrumentation
@@ -28,7 +29,7 @@ from ...dialects.keys import is_plain as is_plain_dialect
 from ...exceptions import RoutesockError
 from ...signals import request_finished
 from ..state import SocketState
-from .send_queue import CONTROL, PUSH, REPLY, FrameKind, SendQueue
+from .send_queue import CONTROL, PUSH, REPLY, SYNC_PUSH, FrameKind, SendQueue
 
 _is_logged: Final = instrumentation.logger.logger.isEnabledFor
 
@@ -160,8 +161,9 @@ class FrameWriter:
         await self.write(self._dialect.reply(request, 206, payload, NO_HEADERS))
 
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
-        """Send an unsolicited frame. Raises what encoding raises."""
-        await self.write(self._dialect.push(route, payload, headers), PUSH)
+        """Send an unsolicited frame. Raises what encoding raises. Sync code does not wait for the client."""
+        frame = self._dialect.push(route, payload, headers)
+        await self.write(frame, SYNC_PUSH if is_sync_call() else PUSH)
 
     async def close_notice(self, payload: dict[str, Any]) -> None:
         """Send the CLOSE notice: some servers do not send the reason of a close frame."""
