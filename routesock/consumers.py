@@ -14,6 +14,7 @@ from channels.layers import get_channel_layer
 from ._connection.connection import Connection
 from ._groups.layer_membership import Membership, RememberingLayer
 from ._pipeline.compiler import ConsumerPlan, check_bases, compile_consumer, not_a_consumer, with_overrides
+from ._routing import class_options
 from ._routing.class_options import Heartbeat
 from ._routing.push import Push
 from ._runtime import database, shutdown
@@ -21,7 +22,7 @@ from ._runtime.clients import TOO_MANY, take_slot
 from ._runtime.supervision import safe_logger
 from .auth._handshake.inner_application import GATE, Gate
 from .dialects import Dialect, Keys
-from .socket import SocketAttribute, keep_inherited_socket
+from .socket import SocketAttribute, keep_inherited_socket, socket_of
 from .status import Ending, restart_ending
 from .throttling import Throttle
 from .typing import UNSET, Unset
@@ -83,7 +84,28 @@ def _compile(cls: Any) -> ConsumerPlan | None:
         return None
     cls._routesock_plan = plan = compile_consumer(cls)
     keep_inherited_socket(cls)
+    plan.attributes.extend(dict(vars(base)) for base in cls.__mro__)
     return plan
+
+
+def refresh_plan(cls: Any) -> None:
+    """Compile ``cls`` again if it, or a base, has changed since it was created; called before it is first served.
+
+    A class decorator or other code may have set an option or a method on it.
+
+    Raises:
+        RouteSetupError: What was set cannot work.
+    """
+    if any(map(_differs, cls.__mro__, cls._routesock.attributes)):
+        _compile(cls)
+
+
+def _differs(cls: type, before: dict[str, Any]) -> bool:
+    """Return whether an option or a method of ``cls`` is not what it was."""
+    now = vars(cls)
+    changed = (name for name in now.keys() | before.keys() if now.get(name, UNSET) is not before.get(name, UNSET))
+    # Python adds names such as __annotations__ when they are first read.
+    return any(not name.startswith(("__", "_routesock_")) for name in changed)
 
 
 class RouteMixin:
@@ -176,9 +198,29 @@ class RouteMixin:
     if TYPE_CHECKING:
         channel_layer: Any
         channel_name: str
-    else:
+    else:  # type checkers would permit any attribute on a class with __setattr__
         channel_layer = ChannelLayer()
         channel_name = ChannelName()
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name.startswith("route_"):
+                class_options.check_late(type(self), RouteMixin, name, f"self.{name} = ...")
+            super().__setattr__(name, value)
+
+        @classmethod
+        def as_asgi(cls, **initkwargs: Any) -> Any:
+            """Return an ASGI application that makes a consumer for each socket; see Channels.
+
+            Args:
+                initkwargs: Arguments of the consumer's ``__init__``. Options ``route_*`` are not among them.
+
+            Raises:
+                RouteSetupError: One of them is an option, which would have no effect.
+            """
+            for name in initkwargs:
+                if name.startswith("route_"):
+                    class_options.check_late(cls, RouteMixin, name, f"{cls.__name__}.as_asgi({name}=...)")
+            return super().as_asgi(**initkwargs)
 
     _routesock: Final = _CompiledPlan()
 
@@ -200,6 +242,8 @@ class RouteMixin:
                 f"One {type(self).__name__} serves two sockets, which would answer each other's requests. "
                 f"Route to {type(self).__name__}.as_asgi(), which makes one for each."
             )
+        refresh_plan(type(self))
+        type(self)._routesock.attributes.clear()
         consumer._routesock_connection = None
         consumer.scope = scope
         at_end: list[Callable[[], None]] = []  # an ExitStack would take 1 KiB for as long as the socket is open
@@ -222,7 +266,7 @@ async def _serve(
     consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
     ending = await _refused(consumer, compiled, gate, at_end)
     membership = None if layer is None or ending is not None else Membership(layer, await layer.new_channel())
-    connection = Connection(consumer, compiled, receive, membership, send, context, gate)
+    connection = Connection(consumer, compiled, receive, membership, send, context, gate, socket_of=socket_of)
     consumer._routesock_connection = connection
     if membership is not None:
         _set_channel(consumer, membership, connection)

@@ -55,7 +55,7 @@ class Connection:
     __slots__ = (
         "__weakref__", "_cause", "_compiled", "_consumer", "_dispatcher", "_end_task", "_layer_reader", "_liveness",
         "_loop", "_member", "_message", "_queue", "_reader", "_receive", "_send", "_send_queue", "_state",
-        "_subscriptions", "_tasks", "_watcher", "_writer", "grace", "membership",
+        "_subscriptions", "_tasks", "_watcher", "_writer", "grace", "membership", "socket_of",
     )  # fmt: skip
 
     def __init__(
@@ -67,7 +67,11 @@ class Connection:
         send: Callable[[Any], Awaitable[None]],
         context: contextvars.Context,
         gate: Gate | None = None,
+        *,
+        socket_of: Callable[[Any], Any],
     ) -> None:
+        self.socket_of = socket_of
+        """Returns ``self.socket`` of a consumer; for :attr:`Request.socket`."""
         self.grace: float = conf.get("DISCONNECT_GRACE") if compiled.grace is UNSET else compiled.grace
         self._consumer: Any = consumer
         self._compiled = compiled
@@ -84,6 +88,7 @@ class Connection:
         self._end_task: asyncio.Task[None] | None = None
         self._state = state = SocketState(handshake_done=gate is not None)  # a gate has accepted the socket already
         self._tasks = tasks = Tasks(context, state, self.stop)
+        conf.get("LOG_EXCLUDE")  # read when a request has ended: too late to tell of a value that is not valid
         overflow = conf.get("OVERFLOW") if compiled.overflow is UNSET else compiled.overflow
         self._send_queue = SendQueue(
             send, state, drops=overflow == "drop", overflow=self._overflow, report_dropped=self._report_dropped

@@ -17,6 +17,7 @@ from ..auth.authenticators import (
     CredentialSource,
     Identity,
     authenticate_token,
+    expiry_of,
     update_scope,
 )
 from ..exceptions import (
@@ -130,7 +131,7 @@ class TokenRefresh:
                 self._lockout.succeed(address_of(self._consumer.scope))
             update_scope(self._consumer.scope, identity)
             self._changed()
-            await self._writer.granted(auth.request, {"expires": identity.expires})
+            await self._writer.granted(auth.request, expiry_of(identity))
         finally:
             self._busy = False
 

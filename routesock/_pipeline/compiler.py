@@ -126,6 +126,8 @@ class ConsumerPlan:
     revalidate: float | None
     """Seconds between two look-ups of the user; ``None``: never."""
     sync: bool
+    attributes: list[dict[str, Any]]
+    """The attributes of the class and of its bases when it was compiled. Empty once the class has been served."""
     overrides: frozenset[str]
     """The names of the methods of Channels that the class overrides. The attributes that follow are read from it."""
     dispatch: bool
@@ -202,6 +204,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
         ends_with_session=class_options.ends_with_session(cls),
         revalidate=class_options.revalidate_interval_of(cls),
         sync=issubclass(cls, SyncConsumer),
+        attributes=[],
         **_attributes_for(_overrides(cls, ())),
     )
 

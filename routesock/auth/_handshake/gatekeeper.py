@@ -20,7 +20,7 @@ from ...dialects.base import MAX_ROUTE_CHARS, checked_id, decode_bounded, dialec
 from ...exceptions import InvalidEnvelope, NotAuthenticated, RoutesockError
 from ...status import ANONYMOUS, Ending, restart_ending
 from ...typing import UNSET
-from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate_token
+from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate_token, expiry_of
 from ..refusals import Application, Receive
 from .attempts import LOCKOUT, TOO_OFTEN, AuthDeadline, Lockout, address_of, is_outage, retry_after
 from .inner_application import InnerApplication
@@ -255,8 +255,8 @@ class Gatekeeper:
         self._raise_if_locked()
         self._terms.failures.succeed(self._address)
         self._inner.gate.identity = identity
-        if request.id is not None or self._dialect.answers_without_id:
-            await self._write(self._dialect.reply(request, 200, {"expires": identity.expires}, NO_HEADERS))
+        if request.id is not None or self._dialect.answers_without_id or self._dialect.answers_auth:
+            await self._write(self._dialect.reply(request, 200, expiry_of(identity), NO_HEADERS))
         return True
 
     def _raise_if_locked(self) -> None:
