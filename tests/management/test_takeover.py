@@ -18,9 +18,9 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from routesock import Request, RouteMixin, route
-from routesock.dialects import Keys
-from routesock.management._takeover.dialect import protocol_of
+from routesock import Request, RouteMixin, dialects, route
+from routesock.dialects import Dialect, Keys
+from routesock.management._takeover.dialect import LIBRARIES, protocol_of
 from routesock.management._takeover.frames import read_frames
 from routesock.management._takeover.overrides import no_longer_called, overrides_of
 from routesock.management._takeover.report import report
@@ -479,6 +479,11 @@ def test_no_consumer_is_too_much_for_it(module: ModuleType) -> None:
         for found in (overrides_of(source, facts), no_longer_called(source, facts, protocol)):
             assert isinstance(list(found), list)
         assert source.name in report(source, ROOT)[0]
+
+
+@pytest.mark.parametrize("name", [dialect for _, dialect in LIBRARIES.values()])
+def test_the_dialects_of_known_libraries_exist(name: str) -> None:
+    assert isinstance(getattr(dialects, name)(), Dialect)
 
 
 def test_it_changes_no_file() -> None:

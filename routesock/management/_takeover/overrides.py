@@ -80,7 +80,7 @@ def overrides_of(source: Source, facts: Facts) -> Iterator[Override]:
 
 _SOCKET: Final = (
     "Your own attribute stays, so self.socket has no join() and push() of routesock's.",
-    "Rename it if you want to use those.",
+    "In a route use request.socket for those.",
 )
 
 
