@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DataError
 from django.test import override_settings
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -451,3 +452,22 @@ class TestExcludedRoutes:
         ):
             async with RouteClient(Shop):
                 pass
+
+
+class Nulls(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("save")
+    async def save(self, request: Request) -> None:
+        raise ValueError("A string literal cannot contain NUL (0x00) characters.")
+
+    @route("save.newer")
+    async def save_newer(self, request: Request) -> None:
+        raise DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+
+
+@pytest.mark.parametrize("name", ["save", "save.newer"])
+async def test_a_null_character_that_postgresql_refuses_is_the_clients_mistake(name: str) -> None:
+    """As in Django's forms. Where the client has sent none, it is a fault."""
+    async with RouteClient(Nulls, raise_exceptions=False) as client:
+        reply = await client.call(name, {"text": "a\0b"})
+        assert (reply.status, reply.payload["errors"]) == (422, {"_schema": ["Null characters are not allowed."]})
+        assert (await client.call(name, {"text": r"a\x00b"})).status == 500

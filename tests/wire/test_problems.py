@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core import exceptions as django
 from django.http import Http404
+from django.urls.exceptions import Resolver404
 from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +48,17 @@ CASES = {
     "own": (exceptions.Conflict("Taken."), 409, "conflict", "Taken.", None),
     "Http404": (Http404(), 404, "not_found", "Not found.", None),
     "Http404 message": (Http404("No such room."), 404, "not_found", "No such room.", None),
+    "Http404 object": (Http404({"tried": ["/admin/"]}), 404, "not_found", "Not found.", None),
+    "Http404 without text": (Http404(None), 404, "not_found", "Not found.", None),
+    "Resolver404": (Resolver404({"tried": [], "path": "secret"}), 404, "not_found", "Not found.", None),
+    "Resolver404 with text": (Resolver404("secret"), 404, "not_found", "Not found.", None),
+    "PermissionDenied object": (
+        django.PermissionDenied(User(username="secret")),
+        403,
+        "permission_denied",
+        "You do not have permission to do this.",
+        None,
+    ),
     "Http404 lazy": (Http404(gettext_lazy("No such room.")), 404, "not_found", "No such room.", None),
     "ObjectDoesNotExist": (django.ObjectDoesNotExist("Room."), 404, "not_found", "Not found.", None),
     "DoesNotExist": (
