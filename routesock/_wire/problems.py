@@ -33,6 +33,15 @@ def error_of(exc: BaseException) -> RoutesockError | None:
         convert = _CONVERTERS.get(f"{cls.__module__}.{cls.__qualname__}")
         if convert is not None:
             return convert(exc)
+    return _error_of_group(exc) if isinstance(exc, BaseExceptionGroup) else None
+
+
+def _error_of_group(group: BaseExceptionGroup[BaseException]) -> RoutesockError | None:
+    """Return the first error of a group, as a task group raises it, if all of them have one status."""
+    errors = [error_of(exc) for exc in group.exceptions]
+    first = errors[0]
+    if first is not None and all(error is not None and error.status == first.status for error in errors):
+        return first
     return None
 
 

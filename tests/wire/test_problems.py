@@ -314,3 +314,28 @@ def test_problem_without_errors_is_cut_too() -> None:
     """A long detail, with what a client sent in it, is cut; extra members go."""
     problem = exceptions.NotFound("x" * 5_000, hint="y").problem()
     assert fitted(problem, 1_000) == {"code": "not_found", "title": "Not Found", "detail": "x" * 200}
+
+
+def group(*members: BaseException) -> BaseException:
+    return BaseExceptionGroup("unhandled errors in a TaskGroup", members)
+
+
+def test_group_whose_members_have_one_status_is_the_first_of_them() -> None:
+    """As ``asyncio.TaskGroup`` raises it, nested or not."""
+    members = (exceptions.NotFound("No room."), Http404("No user."), group(User.DoesNotExist("secret")))
+    assert problem_of(group(*members)) == (404, "not_found", "No room.", None)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        (exceptions.NotFound(), exceptions.Conflict()),
+        (exceptions.NotFound(), LookupError("secret")),
+        (LookupError("secret"), exceptions.NotFound()),
+        (exceptions.NotFound(), KeyboardInterrupt()),
+    ],
+    ids=["two statuses", "a fault", "a fault first", "an exit"],
+)
+def test_any_other_group_is_a_fault(members: tuple[BaseException, ...]) -> None:
+    """A fault must not hide behind an error."""
+    assert error_of(group(*members)) is None
