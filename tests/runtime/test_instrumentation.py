@@ -471,3 +471,32 @@ async def test_a_null_character_that_postgresql_refuses_is_the_clients_mistake(n
         reply = await client.call(name, {"text": "a\0b"})
         assert (reply.status, reply.payload["errors"]) == (422, {"_schema": ["Null characters are not allowed."]})
         assert (await client.call(name, {"text": r"a\x00b"})).status == 500
+
+
+class Returning(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("return")
+    async def give(self, request: Request) -> Any:
+        return tuple(request.payload)
+
+
+@pytest.mark.parametrize(
+    ("value", "debug", "lines"),
+    [
+        ([{"id": 1}, 201], True, 1),
+        ([{"id": 1}, 201], False, 0),
+        ([1, 2], True, 0),
+        ([{"id": 1}, True], True, 0),
+        ([{"id": 1}, 201, 3], True, 0),
+    ],
+)
+async def test_a_tuple_with_a_status_is_named_under_debug(
+    value: list[Any], debug: bool, lines: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is sent as a list, once or twice; the warning is logged once for each route."""
+    monkeypatch.setattr("routesock._pipeline.steps._warned", set())
+    with override_settings(DEBUG=debug):
+        async with RouteClient(Returning) as client:
+            assert [(await client.call("return", value)).payload for _ in range(2)] == [value, value]
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == lines
+    assert all("write `return Reply(payload, status=201)`" in warning for warning in warnings)
