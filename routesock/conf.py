@@ -54,6 +54,7 @@ SETTINGS: Final[dict[str, Setting]] = {
     "MAX_REPLY": Setting(1_000_000, _is_count, "a positive number of bytes"),
     "MAX_DEPTH": Setting(64, _is_count, "a positive number of levels"),
     "MAX_QUEUED": Setting(64, _is_count, "a positive number of requests"),
+    "MAX_QUEUED_BYTES": Setting(524_288, _is_count, "a positive number of bytes"),
     "CONCURRENCY": Setting(15, _is_count, "a positive number of requests"),
     "MAX_SUBSCRIPTIONS": Setting(100, _is_count, "a positive number of subscriptions"),
     "MAX_OUTGOING": Setting(256, _is_count, "a positive number of frames"),

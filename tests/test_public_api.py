@@ -17,6 +17,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 
 PUBLIC: Final[dict[str, list[str]]] = {
     "routesock": [
+        "NO_REPLY",
         "DeliveryCounts",
         "Dialect",
         "Event",
@@ -41,6 +42,18 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "run_on_loop",
         "send_event",
         "topic",
+    ],
+    "routesock.dialects": [
+        "Chanx",
+        "Dcrf",
+        "Dialect",
+        "Frame",
+        "Incoming",
+        "JsonRpc",
+        "Keys",
+        "ObservableSocket",
+        "Problem",
+        "Wsx",
     ],
     "routesock.permissions": ["AllowAny", "BasePermission", "HasPerm", "IsAuthenticated", "IsStaff", "as_permission"],
     "routesock.auth": [
@@ -79,9 +92,12 @@ CLASS_OPTIONS: Final = {
     "route_anonymous_timeout",
     "route_heartbeat",
     "route_idle_timeout",
+    "route_foreign_errors",
     "route_concurrency",
+    "route_max_frame",
     "route_connection_throttle",
     "route_dedicated_threads",
+    "route_thread_context",
     "route_dialect",
     "route_disconnect_grace",
     "route_ends_with_session",

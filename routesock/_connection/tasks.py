@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from functools import partial
+from types import coroutine
+from typing import Any, Final, TypeVar
 
 from .._compat import enter_task, leave_task
 from .._runtime import database
@@ -13,6 +15,8 @@ from .._runtime.supervision import safe_logger
 from .state import SocketState
 
 logger: Final = safe_logger("routesock.socket")
+
+T = TypeVar("T")
 
 CANCEL_WAIT: Final = 1.0
 """Seconds that a cancelled handler has for its ``finally`` blocks before ``disconnect()`` runs without it."""
@@ -78,7 +82,7 @@ class Tasks:
         self._state = state
         self._failed = failed
         self._loop = asyncio.get_running_loop()
-        self._tasks: list[asyncio.Task[None]] = []  # few, and smaller than a set
+        self._tasks: set[asyncio.Task[None]] = set()
         self._grace_over: asyncio.Future[None] | None = None
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -141,7 +145,7 @@ class Tasks:
 
     async def cancel(self, *, keep: Iterable[asyncio.Task[Any]] = ()) -> None:
         """Cancel all tasks but those to ``keep``, and wait for their end."""
-        tasks = {*self._tasks}.difference(keep)
+        tasks = self._tasks.difference(keep)
         for task in tasks:
             task.cancel()
         if tasks:
@@ -151,14 +155,33 @@ class Tasks:
 
     def _start(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine, context=context)
-        self._tasks.append(task)
+        self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.remove(task)
+        self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             self._failed(exc)
+
+
+@coroutine
+def in_context(context: contextvars.Context, function: Callable[[], Awaitable[T]]) -> Generator[Any, Any, T]:
+    """Await ``function()`` in the current task, but in ``context``."""
+    steps = context.run(function).__await__()
+    resume: Callable[[], Any] = partial(next, steps)
+    try:
+        while True:
+            future = context.run(resume)
+            try:
+                yield future
+            except BaseException as exc:  # a cancellation, or the generator's close
+                resume = partial(steps.throw, exc)
+            else:
+                resume = partial(next, steps)
+    except StopIteration as done:
+        result: T = done.value
+        return result
 
 
 def uncancel(task: asyncio.Task[Any]) -> None:

@@ -13,7 +13,7 @@ from django.conf import settings
 from .._routing.route import Route
 from .._runtime.callables import is_async, is_bound, takes, yields
 from .._runtime.supervision import safe_logger
-from .._wire.messages import NO_HEADERS, Reply, Request, new_reply, reply_with
+from .._wire.messages import NO_HEADERS, NO_REPLY, Reply, Request, new_reply, reply_with
 from ..exceptions import RouteSetupError
 from ..schemas.base import SchemaAdapter, run_on_loop, runs_in_thread
 
@@ -52,7 +52,12 @@ class Step(NamedTuple):
 
 
 def as_reply(route: Route, value: Any) -> Reply:
-    """Return ``value`` as a :class:`Reply`: with the status of the route, else 200, or 204 for ``None``."""
+    """Return ``value`` as a :class:`Reply`: with the status of the route, else 200, or 204 for ``None``.
+
+    A success of a route with ``reply=None`` is :data:`NO_REPLY`.
+    """
+    if not route.replies and not (isinstance(value, Reply) and value.status >= 400):
+        return NO_REPLY
     if isinstance(value, Reply):
         return value
     return Reply(value, route.status or (204 if value is None else 200))
@@ -60,6 +65,8 @@ def as_reply(route: Route, value: Any) -> Reply:
 
 def finish(route: Route) -> Step:
     """Turn the handler's result into a :class:`Reply`."""
+    if not route.replies:
+        return Step(Runs.ON_LOOP, lambda request, value: as_reply(route, value))
 
     status = route.status or 200
     status_of_none = route.status or 204

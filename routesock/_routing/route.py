@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, ParamSpec, TypeVar
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from .._runtime.callables import is_async, is_bound, takes, yields
-from ..dialects import MAX_ROUTE_CHARS
+from ..dialects.base import MAX_ROUTE_CHARS
 from ..exceptions import RouteSetupError
 from ..permissions.base import Tree, as_permissions
 from ..schemas import SchemaAdapter, as_schema, library_adapter
@@ -250,9 +250,12 @@ class Route(Mark):
     status: int | None = None
     timeout: float | Unset | None = UNSET
     middleware: tuple[Callable[..., Any], ...] = ()
+    atomic: bool | tuple[str, ...] | Unset = UNSET
     parallel: bool = False
     cancel_on_disconnect: bool = False
     public: bool = False
+    replies: bool = True
+    """Whether a success is answered. ``False`` for ``reply=None``."""
     streams: bool = False
     """Its handler yields. So it runs as if ``parallel=True`` and ``cancel_on_disconnect=True`` were set."""
     summary: str = ""
@@ -274,9 +277,11 @@ def route(
     schema: Any = None,
     hydrate: Callable[..., Any] | str | None = None,
     dehydrate: Any = None,
+    reply: Unset | None = UNSET,
     status: int | None = None,
     timeout: float | Unset | None = UNSET,
     middleware: Sequence[Callable[..., Any]] = (),
+    atomic: bool | str | Sequence[str] | Unset = UNSET,
     parallel: bool = False,
     cancel_on_disconnect: bool = False,
     public: bool = False,
@@ -305,12 +310,18 @@ def route(
         hydrate: Called with the request, and returns the new ``request.payload``, such as a model instance. A function
             or the name of a method, sync or async.
         dehydrate: Turns the handler's result into JSON, for 2xx replies: a schema, a function, or the name of a method.
+        reply: ``None`` for a route that sends no success reply, such as one that answers through a group. Errors are
+            answered all the same. For one request, return :data:`~routesock.NO_REPLY` instead.
         status: The status of a plain result, 200 to 299 but not 206. The default is 200, and 204 for ``None``.
         timeout: Seconds that the handler may take before the client is answered 504, ``None`` for no limit; for a
             stream, the time between two items. The default is ``route_timeout`` of the class, else the setting
             ``TIMEOUT``.
-        middleware: Functions ``async def m(request, call_next)``, called around the handler inside the middleware of
+        middleware: Functions ``async def m(request, call_next)``, called around the request inside the middleware of
             the class.
+        atomic: Whether ``hydrate``, a sync handler and ``dehydrate`` run in one database transaction, which is rolled
+            back if one of them raises or the reply has a status of 400 or more. ``True`` for the default database, an
+            alias or a list of them for others, ``False`` for none. By default the ``ATOMIC_REQUESTS`` of each database
+            decides.
         parallel: Whether requests of the route run in tasks of their own instead of one after the other with the other
             requests of the socket, each with a copy of the context. Streams always do.
         cancel_on_disconnect: Whether the handler is cancelled at once when the client leaves, instead of after
@@ -336,9 +347,11 @@ def route(
         status=_checked_status(status),
         timeout=checked_timeout("timeout", timeout),
         middleware=checked_middleware("middleware", middleware),
+        atomic=_checked_atomic(atomic),
         parallel=checked_flag("parallel", parallel),
         cancel_on_disconnect=checked_flag("cancel_on_disconnect", cancel_on_disconnect),
         public=checked_flag("public", public),
+        replies=_checked_reply(reply, dehydrate, status),
         summary=summary,
         description=description,
         tags=(tags,) if isinstance(tags, str) else tuple(tags),
@@ -361,6 +374,10 @@ def collect(cls: type) -> dict[str, Route]:
             if route.status is not None:
                 raise RouteSetupError(
                     f"{cls.__name__}.{route.attr} yields: its items have status 206 and its end 200. Remove status=."
+                )
+            if not route.replies:
+                raise RouteSetupError(
+                    f"{cls.__name__}.{route.attr} yields: its items and their end are replies. Remove reply=None."
                 )
             routes[name] = replace(route, streams=True)
     return routes
@@ -407,6 +424,31 @@ def _checked_status(status: Any) -> int | None:
         return int(status)
     raise RouteSetupError(
         f"status= must be a success status, 200 to 299 except 206, which marks items of a stream; got {status!r}."
+    )
+
+
+def _checked_reply(reply: Any, dehydrate: Any, status: Any) -> bool:
+    """Return whether a success is answered."""
+    if reply is UNSET:
+        return True
+    if reply is not None:
+        raise RouteSetupError(f"reply= must be None, for a route that sends no success reply; got {reply!r}.")
+    for option, value in (("dehydrate", dehydrate), ("status", status)):
+        if value is not None:
+            raise RouteSetupError(
+                f"A route with reply=None sends no success reply, so nothing reads {option}=. Remove it."
+            )
+    return False
+
+
+def _checked_atomic(atomic: Any) -> bool | tuple[str, ...] | Unset:
+    if isinstance(atomic, bool | Unset):
+        return atomic
+    aliases = (atomic,) if isinstance(atomic, str) else atomic
+    if isinstance(aliases, list | tuple) and aliases and all(isinstance(alias, str) and alias for alias in aliases):
+        return tuple(aliases)
+    raise RouteSetupError(
+        f"atomic= must be True, False, or the alias of a database, or a list of them; got {atomic!r}."
     )
 
 

@@ -32,7 +32,7 @@ from django.utils.functional import SimpleLazyObject
 from routesock import Keys, Request, RouteMixin, RouteSetupError, event, route, topic
 from routesock._routing.route import RESERVED, Route
 from routesock.checks.consumers import consumers
-from routesock.dialects import MAX_ROUTE_CHARS
+from routesock.dialects.base import MAX_ROUTE_CHARS
 from routesock.testing import RouteClient
 
 if TYPE_CHECKING:

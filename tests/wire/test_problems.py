@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework import exceptions as drf
 
-from routesock import exceptions
+from routesock import Request, exceptions
 from routesock._wire.codec import encode
 from routesock._wire.problems import MAX_ERRORS, MAX_ERRORS_SIZE, bounded, error_of, fitted, invalid
-from routesock.dialects import MAX_ID_CHARS, MAX_ROUTE_CHARS, Keys
+from routesock.dialects import Keys
+from routesock.dialects.base import MAX_ID_CHARS, MAX_ROUTE_CHARS
 
 ASTRAL = "\U0001f600"  # twelve bytes as JSON
 MORE = f"{'x' * 64}-{{}}"
@@ -290,9 +291,9 @@ def test_whole_error_reply_fits_four_kib(status: int, character: str, errors: An
     """With the longest id and route there can be, a fitted problem keeps the reply within 4096 bytes."""
     error = exceptions.Invalid(ASTRAL * 500, status=status, errors=bounded(errors), hint="x" * 5_000)
     route, id = character * MAX_ROUTE_CHARS, character * MAX_ID_CHARS
-    room = 4_096 - len(encode(Keys().reply(route, id, status, {}, {})))
+    room = 4_096 - len(encode(Keys().reply(Request(route, id), status, {}, {})))
     problem = fitted(error.problem(), room)
-    assert len(encode(Keys().reply(route, id, status, problem, {}))) <= 4_096
+    assert len(encode(Keys().reply(Request(route, id), status, problem, {}))) <= 4_096
     assert problem["code"] == "invalid"
     assert problem["errors"]
 
@@ -300,7 +301,7 @@ def test_whole_error_reply_fits_four_kib(status: int, character: str, errors: An
 def test_reply_with_plain_id_and_route_fits_without_help() -> None:
     """Bounded errors alone keep a reply within 4096 bytes where id and route are ASCII."""
     errors = {f"{ASTRAL * 60}{number}": [ASTRAL * 300] for number in range(5_000)}
-    frame = Keys().reply("r" * MAX_ROUTE_CHARS, "u" * MAX_ID_CHARS, 422, invalid(errors).problem(), {})
+    frame = Keys().reply(Request("r" * MAX_ROUTE_CHARS, "u" * MAX_ID_CHARS), 422, invalid(errors).problem(), {})
     assert len(encode(frame)) <= 4_096
 
 
