@@ -9,8 +9,8 @@ from ... import conf
 from ..._runtime import shutdown
 from ..._runtime.asgi_tree import consumer_at
 from ..._runtime.clients import TOO_MANY, ConnectionSlot, customer_of, take_slot
-from ..._runtime.closing import Send, send_message, send_notice_and_close
-from ..._runtime.instrumentation import internal_error
+from ..._runtime.closing import Send, first_subprotocol, send_message, send_notice_and_close
+from ..._runtime.instrumentation import internal_error, printable
 from ..._runtime.supervision import safe_logger
 from ..._runtime.timers import FAIR_SECONDS, FAIR_SHARE, clock, running_timer
 from ..._wire.messages import NO_HEADERS, Request, Scope
@@ -273,7 +273,7 @@ class Gatekeeper:
         """Answer a token that is wrong, or one that an authenticator failed at (``error``)."""
         self._failed += 1
         self._terms.failures.fail(self._address)
-        logger.info("A wrong token came from %s.", self._address)
+        logger.info("A wrong token came from %s.", printable(self._address)[1:-1])
         left = max(self._terms.attempts - self._failed, 0)
         if self._terms.failures.locked_for(self._address):
             left = 0
@@ -347,7 +347,7 @@ class Gatekeeper:
     def _subprotocol(self) -> str | None:
         offered: list[str] = [*(self.scope.get("subprotocols") or ())]
         spoken = self._terms.subprotocols
-        return next((name for name in spoken if name in offered), None) if spoken else next(iter(offered), None)
+        return next((name for name in spoken if name in offered), None) if spoken else first_subprotocol(offered)
 
 
 def _locked(seconds: float) -> Ending:
