@@ -19,6 +19,7 @@ from ..._pipeline.compiler import ConsumerPlan
 from ..._routing.topic import UNSUBSCRIBE
 from ..._runtime import database, instrumentation
 from ..._runtime.closing import means_gone, send_message
+from ..._runtime.supervision import own_task
 from ..._wire import codec, problems
 from ..._wire.codec import EncodeError, FrameTooLarge, serialise
 from ..._wire.frames import Refusal
@@ -311,7 +312,7 @@ class FrameWriter:
         else:
             # In a separate context, not that of the current job: asgiref takes a call of the thread beside the job's
             # for one from inside it, and restores the context's variables after each call.
-            await asyncio.get_running_loop().create_task(self._write_own(frame, kind))
+            await own_task(self._write_own(frame, kind))
 
     async def _write_own(self, frame: Any, kind: FrameKind) -> None:
         if self._state.is_closing and kind is not CONTROL:
