@@ -470,7 +470,7 @@ class Connection:
 
     async def _drain(self, ending: Ending) -> None:
         error = Unavailable(RESTART_REASON, wait=ending.retry_after)
-        await self._tasks.wait([self._tasks.start_apart(self._queue.finish_running(error))], self.grace)
+        await self._tasks.wait([self._tasks.start_task(self._queue.finish_running(error))], self.grace)
         await within_close_wait(self._queue.cancel_running(error))
         await self.close(ending)
 
@@ -530,7 +530,7 @@ class Connection:
             _ = self._start(self.follow_login())
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self._tasks.start_apart(coroutine)
+        return self._tasks.start_task(coroutine)
 
     async def follow_login(self) -> None:
         """Follow the user who is signed in now. Returns when other processes can end the socket, too."""
