@@ -86,6 +86,7 @@ SETTINGS: Final[dict[str, Setting]] = {
     ),
     "MIDDLEWARE": Setting((), _is_list_of_strings, "a list of dotted paths"),
     "PERMISSIONS": Setting((), _is_list_of_strings, 'a list of dotted paths and of strings such as "chat.add_message"'),
+    "LOG_EXCLUDE": Setting((), _is_list_of_strings, "a list of names of routes"),
     "GUARD_ATTRIBUTES": Setting((), _is_list_of_strings, "a list of names of class attributes"),
 }
 

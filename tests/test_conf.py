@@ -46,6 +46,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "MAX_SOCKETS_PER_ADDRESS": None,
     "MIDDLEWARE": (),
     "PERMISSIONS": (),
+    "LOG_EXCLUDE": (),
     "GUARD_ATTRIBUTES": (),
 }
 
@@ -75,6 +76,7 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
     "END_WITH_SESSION": (True, False),
     "MIDDLEWARE": ([], (), ["shop.middleware.timing"], ("a.b", "c.d")),
     "PERMISSIONS": ([], (), ["routesock.permissions.IsAuthenticated"], ("chat.add_message", "a.b.c")),
+    "LOG_EXCLUDE": ([], (), ["PING", "typing"], ("chat.typing",)),
     "GUARD_ATTRIBUTES": ([], (), ["access_rules"], ("access_rules", "roles")),
 }
 
@@ -95,6 +97,7 @@ REFUSED: Final[dict[str, tuple[Any, ...]]] = {
     "END_WITH_SESSION": (0, 1, None, "False", "no"),
     "MIDDLEWARE": ("shop.middleware.timing", [print], {"a.b"}, {"a.b": 1}, None, [None]),
     "PERMISSIONS": ("chat.add_message", [print], {"a.b"}, {"a.b": 1}, None, [None]),
+    "LOG_EXCLUDE": ("typing", [print], {"typing"}, {"typing": 1}, None, [None], ["typing", 5]),
     "GUARD_ATTRIBUTES": ("access_rules", [print], {"access_rules"}, {"access_rules": 1}, None, [None]),
 }
 

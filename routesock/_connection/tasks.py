@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from functools import partial
+from types import coroutine
+from typing import Any, Final, TypeVar
 
 from .._compat import enter_task, leave_task
 from .._runtime import database
@@ -13,6 +15,8 @@ from .._runtime.supervision import safe_logger
 from .state import SocketState
 
 logger: Final = safe_logger("routesock.socket")
+
+T = TypeVar("T")
 
 CANCEL_WAIT: Final = 1.0
 """Seconds that a cancelled handler has for its ``finally`` blocks before ``disconnect()`` runs without it."""
@@ -159,6 +163,25 @@ class Tasks:
         self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             self._failed(exc)
+
+
+@coroutine
+def in_context(context: contextvars.Context, function: Callable[[], Awaitable[T]]) -> Generator[Any, Any, T]:
+    """Await ``function()`` in the current task, but in ``context``."""
+    steps = context.run(function).__await__()
+    resume: Callable[[], Any] = partial(next, steps)
+    try:
+        while True:
+            future = context.run(resume)
+            try:
+                yield future
+            except BaseException as exc:  # a cancellation, or the generator's close
+                resume = partial(steps.throw, exc)
+            else:
+                resume = partial(next, steps)
+    except StopIteration as done:
+        result: T = done.value
+        return result
 
 
 def uncancel(task: asyncio.Task[Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
+from .. import conf
 from .._wire import problems
 from .._wire.messages import Request, RequestId
 from ..exceptions import InternalError, RoutesockError
@@ -111,7 +112,7 @@ def finished(request: Request, status: int | None) -> None:
         return
     duration = perf_counter() - request._began
     level = _level(status)
-    if logger.isEnabledFor(level) and not getattr(request, "_logged", False):
+    if logger.isEnabledFor(level) and not getattr(request, "_logged", False) and not _is_excluded(request, status):
         answer = "no reply" if status is None else status
         about = extras(request.consumer, request, status=status)
         logger.log(level, "Route %s: %s in %.1f ms.", printable(request.route), answer, duration * 1000, extra=about)
@@ -125,6 +126,11 @@ def finished(request: Request, status: int | None) -> None:
             status=status,
             duration=duration,
         )
+
+
+def _is_excluded(request: Request, status: int | None) -> bool:
+    """Whether ``LOG_EXCLUDE`` names the route of ``request``, which has succeeded."""
+    return status is not None and status < 400 and request.route in conf.get("LOG_EXCLUDE")
 
 
 def refused(consumer: Any, error: RoutesockError, route: str | None, id: RequestId) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextvars import Context
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
@@ -98,6 +99,7 @@ class Request:
     __slots__ = (
         "_batch",
         "_began",
+        "_context",
         "_frame",
         "_logged",
         "_rate_limits",
@@ -118,6 +120,8 @@ class Request:
     )
     _batch: ReplyBatch
     _began: float | None
+    _context: Context
+    """The context inside of all middleware: errors and replies are encoded and records are written in it."""
     _frame: Any
     _logged: bool
     _rate_limits: Mapping[str, str] | None
@@ -154,6 +158,19 @@ class Request:
     def scope(self) -> Scope:
         """The ASGI scope of the socket; empty for a request made by hand without a consumer."""
         return getattr(self.consumer, "scope", None) or {}
+
+    @property
+    def socket(self) -> Any:
+        """The consumer's :class:`~routesock.socket.Socket`, also where the class has an attribute ``socket`` itself.
+
+        On a sync consumer it is a :class:`~routesock.socket.SyncSocket`. Type checkers know which of them it is if the
+        request is annotated as ``routesock.socket.AsyncRequest`` or ``SyncRequest``. ``AttributeError`` for a request
+        made by hand without a consumer that is connected.
+        """
+        connection: Any = getattr(self.consumer, "_routesock_connection", None)
+        if connection is None:
+            raise AttributeError(f"{self!r} has no socket: its consumer is not connected.")
+        return connection.socket_of(self.consumer)
 
     @property
     def user(self) -> Any:

@@ -138,6 +138,9 @@ def bounded(errors: Any, size: int = MAX_ERRORS_SIZE) -> Any:
     return kept
 
 
+_KEPT: Final = ("code", "title", "detail", "retry_after")
+
+
 def fitted(problem: dict[str, Any], size: int) -> dict[str, Any]:
     """Return ``problem``, from :meth:`RoutesockError.problem`, in at most ``size`` bytes of JSON (400 or more).
 
@@ -145,7 +148,7 @@ def fitted(problem: dict[str, Any], size: int) -> dict[str, Any]:
     """
     if len(encode(problem)) <= size:
         return problem
-    standard: dict[str, Any] = {name: problem[name] for name in ("code", "title", "detail") if name in problem}
+    standard: dict[str, Any] = {name: problem[name] for name in _KEPT if name in problem}
     left = size - len(encode({**standard, "detail": "", "errors": ""}))
     standard["detail"] = _cut(str(standard.get("detail", "")), MAX_MESSAGE_CHARS, left // 2)
     if "errors" not in problem:

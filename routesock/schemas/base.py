@@ -172,6 +172,11 @@ class PlainAdapter(SchemaAdapter):
             if inspect.iscoroutine(result):
                 result.close()
             raise TypeError(f"The schema {self._function!r} returned an awaitable. Write it as a plain function.")
+        if hasattr(type(result), "is_valid") and getattr(result, "_errors", None) is None:
+            raise TypeError(
+                f"The schema {self._function!r} returned a {type(result).__name__} that has validated nothing. Call "
+                "is_valid(), raise a ValidationError if that is False, and return what it has validated."
+            )
         return result
 
 
@@ -257,6 +262,11 @@ def _hint(schema: Any) -> str:
         return " Did you mean marshmallow's Schema.from_dict(...)?"
     if isinstance(schema, type) and issubclass(schema, SchemaAdapter):
         return f" Did you mean an instance, {schema.__name__}(...)?"
+    if hasattr(schema, "is_valid"):
+        return (
+            " A form validates nothing before its is_valid() is called. Write a function that takes the payload, calls "
+            "is_valid() and returns cleaned_data."
+        )
     if isinstance(schema, type):
         return f" Did you mean a function, such as lambda payload: {schema.__name__}(...)?"
     if _libraries_of(schema):

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -18,6 +20,7 @@ from routesock import Keys, Reply, Request, RouteMixin, route
 from routesock._routing.route import RESERVED
 from routesock._runtime import instrumentation
 from routesock.exceptions import Conflict, Unavailable
+from routesock.signals import request_finished
 from routesock.testing import RouteClient
 from tests.takeover.driver import until
 
@@ -389,3 +392,62 @@ async def test_a_log_handler_that_raises_changes_nothing_for_a_client(capsys: py
             logger.setLevel(logging.NOTSET)
     assert seen == [4403]
     assert "The log server is down." in capsys.readouterr().err
+
+
+def excluding(*names: Any) -> Any:
+    return override_settings(ROUTESOCK={"LOG_EXCLUDE": list(names)})
+
+
+class TestExcludedRoutes:
+    @pytest.mark.parametrize(("status", "lines"), [(200, 0), (204, 0), (302, 0), (404, 1), (503, 1)])
+    async def test_a_success_has_no_line(self, status: int, lines: int, log: list[logging.LogRecord]) -> None:
+        """An error has, since it is what a log is read for."""
+        with excluding("PING", "status"):
+            async with RouteClient(Shop) as client:
+                await client.call("status", status)
+        assert len(log) == lines
+
+    async def test_other_routes_have_their_lines(self, log: list[logging.LogRecord]) -> None:
+        with excluding("status", "ech"):
+            async with RouteClient(Shop) as client:
+                await client.call("echo")
+        assert len(log) == 1
+
+    async def test_faults_and_requests_without_an_end_have_their_lines(self, log: list[logging.LogRecord]) -> None:
+        """A traceback belongs to an error reply; a request without a reply has not succeeded."""
+        with excluding("raise", "slow"):
+            async with RouteClient(Shop, raise_exceptions=False) as client:
+                assert (await client.call("raise", "fault")).status == 500
+                await client.send("slow")
+                await client.ping()
+        assert [record.levelname for record in log] == ["ERROR", "INFO"]
+
+    async def test_the_name_includes_the_prefix(self, log: list[logging.LogRecord]) -> None:
+        with excluding("shop.echo"):
+            async with RouteClient(type("Prefixed", (Shop,), {"route_prefix": "shop."})) as client:
+                await client.call("shop.echo")
+        assert log == []
+
+    async def test_signals_are_sent_as_ever(self) -> None:
+        ended = []
+
+        def note(sender: Any, route: str, **kwargs: Any) -> None:
+            ended.append(route)
+
+        request_finished.connect(note, sender=Shop)
+        try:
+            with excluding("echo"):
+                async with RouteClient(Shop) as client:
+                    await client.call("echo")
+        finally:
+            request_finished.disconnect(note, sender=Shop)
+        assert ended == ["echo"]
+
+    async def test_a_value_that_is_not_valid_opens_no_socket(self) -> None:
+        """As with every setting: it would be too late when the first request has ended."""
+        with (
+            override_settings(ROUTESOCK={"LOG_EXCLUDE": "typing"}),
+            pytest.raises(ImproperlyConfigured, match=r"ROUTESOCK\['LOG_EXCLUDE'\] must be a list of names of routes"),
+        ):
+            async with RouteClient(Shop):
+                pass

@@ -9,12 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 from asgiref.sync import async_to_sync
+from django import forms
 from django.core.exceptions import ValidationError
 
+from routesock._wire.problems import error_of
 from routesock.exceptions import Invalid, RouteSetupError
 from routesock.schemas import as_schema
 
-from .samples import NoteModel, NoteStruct, note
+from .samples import NoteModel, NoteSerializer, NoteStruct, note
 
 
 async def checked_later(payload: Any) -> Any:
@@ -117,3 +119,40 @@ def test_dump_calls_the_function() -> None:
     assert as_schema(lambda value: {"n": value}).dump(5) == {"n": 5}
     with pytest.raises(ValueError, match=r"^no$"):
         as_schema(refuse(ValueError("no"))).dump(5)
+
+
+class NoteForm(forms.Form):
+    title = forms.CharField(max_length=5)
+
+
+def checked_note(payload: Any) -> Any:
+    form = NoteForm(payload)
+    if not form.is_valid():
+        raise ValidationError(form.errors.as_data())
+    return form.cleaned_data
+
+
+def test_form_that_validated_nothing_is_a_fault() -> None:
+    """A function that only makes the form would permit everything; so would a DRF serializer."""
+    for schema in (NoteForm, NoteSerializer):
+        adapter = as_schema(lambda payload, schema=schema: schema(data=payload))
+        with pytest.raises(TypeError, match="has validated nothing"):
+            adapter.load({"title": "Too long"})
+
+
+def test_form_that_has_validated_is_right() -> None:
+    """Its errors are a refusal by field; what it has cleaned, or the form itself, is the payload."""
+    adapter = as_schema(checked_note)
+    assert adapter.load({"title": "Tea "}) == {"title": "Tea"}
+    with pytest.raises(ValidationError) as caught:
+        adapter.load({"title": "Too long"})
+    error = error_of(caught.value)
+    assert error is not None
+    assert (error.status, list(error.errors)) == (422, ["title"])
+
+    def valid(payload: Any) -> NoteForm:
+        form = NoteForm(payload)
+        assert form.is_valid()
+        return form
+
+    assert isinstance(as_schema(valid).load({"title": "Tea"}), NoteForm)

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from ... import conf
 from ..._runtime import shutdown
 from ..._runtime.asgi_tree import consumer_at
-from ..._runtime.clients import TOO_MANY, ConnectionSlot, take_slot
+from ..._runtime.clients import TOO_MANY, ConnectionSlot, customer_of, take_slot
 from ..._runtime.closing import Send, send_message, send_notice_and_close
 from ..._runtime.instrumentation import internal_error
 from ..._runtime.supervision import safe_logger
@@ -20,9 +20,9 @@ from ...dialects.base import MAX_ROUTE_CHARS, checked_id, decode_bounded, dialec
 from ...exceptions import InvalidEnvelope, NotAuthenticated, RoutesockError
 from ...status import ANONYMOUS, Ending, restart_ending
 from ...typing import UNSET
-from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate_token
+from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate_token, expiry_of
 from ..refusals import Application, Receive
-from .attempts import LOCKOUT, TOO_OFTEN, AuthDeadline, Lockout, address_of, is_outage, retry_after
+from .attempts import LOCKOUT, TOO_OFTEN, AuthDeadline, Lockout, is_outage, retry_after
 from .inner_application import InnerApplication
 
 logger: Final = safe_logger("routesock.socket")
@@ -69,7 +69,7 @@ class Gatekeeper:
         self._terms = terms
         self._receive = receive
         self._send = send
-        self._address = address_of(scope)
+        self._address = customer_of(scope)
         self._early = 0
         self._failed = 0
         self._held: list[dict[str, Any]] = []
@@ -256,8 +256,8 @@ class Gatekeeper:
         self._raise_if_locked()
         self._terms.failures.succeed(self._address)
         self._inner.gate.identity = identity
-        if request.id is not None or self._dialect.answers_without_id:
-            await self._write(self._dialect.reply(request, 200, {"expires": identity.expires}, NO_HEADERS))
+        if request.id is not None or self._dialect.answers_without_id or self._dialect.answers_auth:
+            await self._write(self._dialect.reply(request, 200, expiry_of(identity), NO_HEADERS))
         return True
 
     def _raise_if_locked(self) -> None:
