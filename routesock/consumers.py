@@ -154,6 +154,10 @@ class RouteMixin:
     route_max_frame: ClassVar[int | Unset] = UNSET
     """The largest frame of a client in bytes of UTF-8. The default is the setting ``MAX_FRAME``."""
 
+    route_hello: ClassVar[bool] = False
+    """Whether the client is sent a HELLO when the socket is accepted, with the version of the protocol and the limits
+    of the connection."""
+
     route_overflow: ClassVar[str | Unset] = UNSET
     """What happens when too many frames wait for a slow client. ``"close"`` closes the socket, ``"drop"`` drops the
     oldest push. The default is the setting ``OVERFLOW``."""

@@ -95,6 +95,7 @@ CLASS_OPTIONS: Final = {
     "route_foreign_errors",
     "route_concurrency",
     "route_max_frame",
+    "route_hello",
     "route_connection_throttle",
     "route_dedicated_threads",
     "route_thread_context",

@@ -56,8 +56,8 @@ class Connection:
 
     __slots__ = (
         "__weakref__", "_cause", "_compiled", "_consumer", "_dispatcher", "_end_task", "_layer_reader", "_liveness",
-        "_loop", "_member", "_message", "_queue", "_reader", "_receive", "_send", "_send_queue", "_state",
-        "_subscriptions", "_tasks", "_watcher", "_writer", "grace", "membership", "socket_of",
+        "_loop", "_member", "_message", "_queue", "_reader", "_receive", "_says_hello", "_send", "_send_queue",
+        "_state", "_subscriptions", "_tasks", "_watcher", "_writer", "grace", "membership", "socket_of",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +89,7 @@ class Connection:
         self._cause: asyncio.Future[None] = self._loop.create_future()
         self._end_task: asyncio.Task[None] | None = None
         self._state = state = SocketState(handshake_done=gate is not None)  # a gate has accepted the socket already
+        self._says_hello = compiled.hello and gate is None
         self._tasks = tasks = Tasks(context, state, self.stop)
         conf.get("LOG_EXCLUDE")  # read when a request has ended: too late to tell of a value that is not valid
         overflow = conf.get("OVERFLOW") if compiled.overflow is UNSET else compiled.overflow
@@ -312,11 +313,22 @@ class Connection:
             await self._send_queue.write(message, kind)
             if message["type"] == "websocket.accept":
                 state.accept_sent = True
+                if self._says_hello:
+                    await self._hello()
                 self._announce_if_open()
         except Exception as exc:
             if not means_gone(exc):
                 raise
             logger.debug("A frame could not be sent.", exc_info=True)
+
+    async def _hello(self) -> None:
+        """Send the HELLO, in front of everything that the consumer sends after its accept."""
+        self._says_hello = False
+        hello = self._writer.hello(self._compiled.connection_info())
+        if self._compiled.sync and not self._writer.is_plain:
+            self._tasks.start(hello)  # its methods run in the thread that waits for the accept
+        else:
+            await hello
 
     @property
     def pushes(self) -> Pushes:

@@ -166,6 +166,13 @@ def revalidate_interval_of(cls: type) -> float | None:
     return None if interval is UNSET else interval
 
 
+def says_hello(cls: type) -> bool:
+    hello: Any = getattr(cls, "route_hello", False)
+    if isinstance(hello, bool):
+        return hello
+    raise RouteSetupError(f"{cls.__name__}.route_hello must be True or False; got {hello!r}.")
+
+
 def concurrency_of(cls: type) -> int | Unset:
     count: Any = getattr(cls, "route_concurrency", UNSET)
     if count is UNSET or (type(count) is int and count > 0):

@@ -239,6 +239,13 @@ class FrameWriter:
         except Exception as exc:
             instrumentation.internal_error(exc, "A PING", self._consumer)
 
+    async def hello(self, payload: dict[str, Any]) -> None:
+        """Send a HELLO."""
+        try:
+            await self.write(self._dialect.push("HELLO", payload))
+        except Exception as exc:
+            instrumentation.internal_error(exc, "The HELLO", self._consumer)
+
     async def _reply_and_finish(self, request: Request, reply: Reply, kind: FrameKind) -> None:
         status = reply.status
         try:

@@ -58,7 +58,7 @@ class Gatekeeper:
     """Stands in front of ``inner``, the application of one socket, until its client has authenticated."""
 
     __slots__ = (
-        "_address", "_deadline", "_dialect", "_early", "_failed", "_held", "_inner", "_max_frame", "_public",
+        "_address", "_deadline", "_dialect", "_early", "_failed", "_held", "_info", "_inner", "_max_frame", "_public",
         "_receive", "_restarting", "_send", "_slot", "_terms", "_verifying", "scope",
     )  # fmt: skip
 
@@ -77,9 +77,10 @@ class Gatekeeper:
         self._slot: ConnectionSlot | None = None
         self._deadline: AuthDeadline | None = None
         self._restarting: Ending | None = None
-        compiled = getattr(consumer_at(inner, scope), "_routesock", None)
+        compiled: Any = getattr(consumer_at(inner, scope), "_routesock", None)
         dialect = terms.dialect or getattr(compiled, "dialect", None) or Keys()
         self._dialect = dialect_for(dialect, self)
+        self._info: dict[str, Any] = compiled.connection_info() if getattr(compiled, "hello", False) else {}
         most = getattr(compiled, "max_frame", UNSET)
         self._max_frame: int = conf.get("MAX_FRAME") if most is UNSET else most
         self._public: frozenset[str] = getattr(compiled, "public", frozenset()) if terms.required else frozenset()
@@ -342,7 +343,7 @@ class Gatekeeper:
         hello: dict[str, Any] = {"mode": mode, "attempts": terms.attempts, "timeout": terms.timeout}
         if self._public:
             hello["public"] = sorted(self._public)
-        return hello
+        return {**hello, **self._info}
 
     def _subprotocol(self) -> str | None:
         offered: list[str] = [*(self.scope.get("subprotocols") or ())]
