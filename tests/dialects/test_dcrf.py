@@ -181,7 +181,7 @@ async def test_the_handshake_and_the_close_notice() -> None:
         hello = await client.receive()
         assert (hello["action"], hello["data"]["mode"], hello["response_status"]) == ("HELLO", "required", 200)
         assert (await client.call("retrieve", {"pk": 1})).status == 401
-        assert (await client.call("AUTH", {"token": "ada's token"})).payload == {"expires": None}
+        assert (await client.call("AUTH", {"token": "ada's token"})).payload == {"expires": None, "ttl": None}
         await client.send("shut")
         push = await client.expect_push("CLOSE")
         assert push.payload == {"code": 4403, "reason": "We are closed.", "reconnect": False}

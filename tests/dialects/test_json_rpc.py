@@ -220,7 +220,7 @@ async def test_the_handshake() -> None:
         frame = await client.receive()
         assert (frame["id"], frame["error"]["code"]) == (None, -32600)
         await client.send_json({"jsonrpc": "2.0", "method": "rpc.login", "params": {"token": "ada's token"}, "id": 2})
-        assert await client.receive() == {"jsonrpc": "2.0", "result": {"expires": None}, "id": 2}
+        assert await client.receive() == {"jsonrpc": "2.0", "result": {"expires": None, "ttl": None}, "id": 2}
         assert (await client.call("sum", [1, 2])).payload == 3
 
 
