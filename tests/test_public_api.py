@@ -44,6 +44,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "topic",
     ],
     "routesock.dialects": [
+        "Chanx",
         "Dcrf",
         "Dialect",
         "Frame",
@@ -52,6 +53,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "Keys",
         "ObservableSocket",
         "Problem",
+        "Wsx",
     ],
     "routesock.permissions": ["AllowAny", "BasePermission", "HasPerm", "IsAuthenticated", "IsStaff", "as_permission"],
     "routesock.auth": [
@@ -95,6 +97,7 @@ CLASS_OPTIONS: Final = {
     "route_max_frame",
     "route_connection_throttle",
     "route_dedicated_threads",
+    "route_thread_context",
     "route_dialect",
     "route_disconnect_grace",
     "route_ends_with_session",

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from functools import partial
+from types import coroutine
+from typing import Any, Final, TypeVar
 
 from .._compat import enter_task, leave_task
 from .._runtime import database
-from .._runtime.supervision import safe_logger
+from .._runtime.supervision import own_task, safe_logger
 from .state import SocketState
 
 logger: Final = safe_logger("routesock.socket")
+
+T = TypeVar("T")
 
 CANCEL_WAIT: Final = 1.0
 """Seconds that a cancelled handler has for its ``finally`` blocks before ``disconnect()`` runs without it."""
@@ -93,7 +97,7 @@ class Tasks:
 
     def start_untracked(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that :meth:`cancel` does not cancel, in the context that ``connect()`` runs in."""
-        return asyncio.get_running_loop().create_task(coroutine, context=self._context)
+        return own_task(coroutine, self._context)
 
     def __bool__(self) -> bool:
         """Whether a task still runs."""
@@ -150,7 +154,7 @@ class Tasks:
                 logger.error("A task of a closed socket does not end when it is cancelled: %r.", task)
 
     def _start(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(coroutine, context=context)
+        task = own_task(coroutine, context)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
@@ -159,6 +163,25 @@ class Tasks:
         self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             self._failed(exc)
+
+
+@coroutine
+def in_context(context: contextvars.Context, function: Callable[[], Awaitable[T]]) -> Generator[Any, Any, T]:
+    """Await ``function()`` in the current task, but in ``context``."""
+    steps = context.run(function).__await__()
+    resume: Callable[[], Any] = partial(next, steps)
+    try:
+        while True:
+            future = context.run(resume)
+            try:
+                yield future
+            except BaseException as exc:  # a cancellation, or the generator's close
+                resume = partial(steps.throw, exc)
+            else:
+                resume = partial(next, steps)
+    except StopIteration as done:
+        result: T = done.value
+        return result
 
 
 def uncancel(task: asyncio.Task[Any]) -> None:

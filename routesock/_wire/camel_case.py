@@ -37,6 +37,15 @@ def to_snake_case(value: Any) -> Any:
     return _renamed(value, _snake)
 
 
+def to_camel_case_errors(errors: Any) -> Any:
+    """Return messages by field with the names of the fields in camelCase, those in a ``loc`` of pydantic too."""
+    if isinstance(errors, dict) and isinstance(errors.get("msg"), str) and isinstance(errors.get("loc"), list | tuple):
+        return {**errors, "loc": [_camel(part) if isinstance(part, str) else part for part in errors["loc"]]}
+    if isinstance(errors, list | tuple):
+        return [to_camel_case_errors(error) for error in errors]
+    return to_camel_case(errors)
+
+
 # Where two keys of one dict would become the same name, all keep theirs: nothing that was sent is lost.
 def _renamed(value: Any, rename: Callable[[str], str]) -> Any:
     if isinstance(value, dict):

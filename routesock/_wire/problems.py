@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from django.utils.functional import Promise
+
 from .. import conf
 from ..exceptions import BadRequest, Invalid, NotFound, PermissionDenied, RoutesockError
 from ..typing import UNSET
@@ -31,6 +33,15 @@ def error_of(exc: BaseException) -> RoutesockError | None:
         convert = _CONVERTERS.get(f"{cls.__module__}.{cls.__qualname__}")
         if convert is not None:
             return convert(exc)
+    return _error_of_group(exc) if isinstance(exc, BaseExceptionGroup) else None
+
+
+def _error_of_group(group: BaseExceptionGroup[BaseException]) -> RoutesockError | None:
+    """Return the first error of a group, as a task group raises it, if all of them have one status."""
+    errors = [error_of(exc) for exc in group.exceptions]
+    first = errors[0]
+    if first is not None and all(error is not None and error.status == first.status for error in errors):
+        return first
     return None
 
 
@@ -193,10 +204,24 @@ def _cut(text: str, chars: int, size: int = MAX_ERRORS_SIZE) -> str:
     return text
 
 
+def _text_of(exc: Any) -> str | None:
+    """Return the text that ``exc`` was raised with; ``None`` for no argument, and for one that is no text.
+
+    A handler writes a text for the client. Anything else is data of the server's, such as the URL patterns in Django's
+    ``Resolver404``.
+    """
+    text = exc.args[0] if exc.args else None
+    return str(text) if isinstance(text, str | Promise) else None
+
+
 def _not_found(exc: Any) -> RoutesockError:
-    text = str(exc.args[0]) if exc.args else None
-    # The text of get_object_or_404 names the model. A text that a handler wrote is meant for the client.
+    text = _text_of(exc)
+    # The text of get_object_or_404 names the model.
     return NotFound(None if text is None or text.endswith(" matches the given query.") else text)
+
+
+def _no_url(exc: Any) -> RoutesockError:
+    return NotFound()
 
 
 def _missing_object(exc: Any) -> RoutesockError:
@@ -205,7 +230,7 @@ def _missing_object(exc: Any) -> RoutesockError:
 
 
 def _permission_denied(exc: Any) -> RoutesockError:
-    return PermissionDenied(str(exc.args[0]) if exc.args else None)
+    return PermissionDenied(_text_of(exc))
 
 
 def _django_invalid(exc: Any) -> RoutesockError:
@@ -241,6 +266,7 @@ _CONVERTERS: Final[dict[str, Callable[[Any], RoutesockError]]] = {
     "django.core.exceptions.SuspiciousOperation": _suspicious,
     "django.core.exceptions.ValidationError": _django_invalid,
     "django.http.response.Http404": _not_found,
+    "django.urls.exceptions.Resolver404": _no_url,
     "marshmallow.exceptions.ValidationError": _marshmallow_invalid,
     "rest_framework.exceptions.APIException": _rest_framework,
 }

@@ -134,7 +134,7 @@ class Keys(Dialect):
     def error(self, problem: Problem, request: Request) -> Any:
         if self._error is not None:
             return self._error(problem, request)
-        return self.reply(request, problem.status, problem.members, problem.headers)
+        return super().error(problem, request)
 
     def push(self, route: str, payload: Any, headers: Mapping[str, Any] = NO_HEADERS) -> Any:
         frame: dict[str, Any] = {self._route: route}

@@ -18,7 +18,11 @@ from .test_transcripts import SUITES
 from .transcripts import LAST, Suite, receive
 
 NAMES = ("echo", "text", "PING", "CANCEL", "AUTH", "SUBSCRIBE", "__init__", "dispatch")
-CONTROL = ("rpc.ping", "rpc.pong", "rpc.on", "rpc.off", "rpc.login", "$/cancelRequest", "$/progress")
+CONTROL = (
+    "rpc.ping", "rpc.pong", "rpc.on", "rpc.off", "rpc.login", "$/cancelRequest", "$/progress",
+    "ping", "pong", "subscribe", "unsubscribe", "authentication",
+    "socket.ping", "socket.pong", "socket.cancel", "socket.authorize", "socket.subscribe",
+)  # fmt: skip
 
 MAX_ERROR = 4096
 
@@ -70,8 +74,10 @@ def check(suite: Suite, data: str | bytes) -> None:
 def check_reply(suite: Suite, frame: Any) -> None:
     read = suite.dialect.incoming(frame)
     assert read is not None
-    if read.status is None:
-        return  # the answer to a PING
+    if read.status is None:  # the answer to a PING, or an error of a dialect without statuses
+        if read.route == "error":
+            suite.check_error(frame)
+        return
     assert read.status in (200, 201, 204, 400, 404, 409, 413, 422)
     if read.status >= 400:
         suite.check_error(frame)

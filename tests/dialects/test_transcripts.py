@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from . import dcrf, json_rpc
+from . import chanx, dcrf, json_rpc, observable_socket, wsx
 from .transcripts import Suite, Transcript, check_client, is_same, names_are_unique, serve
 
-SUITES = [dcrf.SUITE, json_rpc.SUITE]
+SUITES = [observable_socket.SUITE, chanx.SUITE, wsx.SUITE, dcrf.SUITE, json_rpc.SUITE]
 
 each = pytest.mark.parametrize(
     ("suite", "transcript"),
     [
         pytest.param(suite, transcript, id=f"{suite.name}-{transcript.name}")
-        for suite in SUITES
+        for suite in (*SUITES, chanx.COMPLETING)
         for transcript in suite.transcripts
     ],
 )
