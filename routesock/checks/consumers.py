@@ -42,7 +42,7 @@ def _subclasses(cls: type[RouteMixin]) -> dict[type[RouteMixin], None]:
     found: dict[type[RouteMixin], None] = {}
     for subclass in cls.__subclasses__():
         with suppress(RouteSetupError):
-            if hasattr(subclass, "_routesock"):
+            if subclass._routesock is not None:
                 refresh_plan(subclass)
                 found[subclass] = None
         found |= _subclasses(subclass)
