@@ -71,9 +71,8 @@ class Wsx(Dialect):
         if status >= 400:
             return _error(request, status, *self._parts(status, payload), headers)
         if request.route == "AUTH":
-            data = {"authenticated": True, "via": "authorize"}
-            if payload.get("expires") is not None:
-                data["expires"] = payload["expires"]
+            expiry = {name: value for name, value in payload.items() if value is not None}
+            data = {"authenticated": True, "via": "authorize", **expiry}
             return {"action": _AUTHORIZED, "data": data, "trace_id": _trace_id(request)}
         return {"id": request.id, "ok": True, "data": self.dumped(payload), "trace_id": _trace_id(request)}
 
@@ -138,7 +137,7 @@ def _error(
         error["fields"] = fields if isinstance(fields, dict) else _by_name(fields)
     if extra:
         error["extra"] = extra
-    frame = {"ok": False, "error": error}
+    frame: dict[str, Any] = {"ok": False, "error": error}
     if request.id is not None:
         frame["id"] = request.id
     return {**frame, "trace_id": _trace_id(request)}
