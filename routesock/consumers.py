@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -12,6 +14,7 @@ from channels.consumer import AsyncConsumer
 from channels.layers import get_channel_layer
 
 from ._connection.connection import Connection
+from ._groups.channel_reader import new_channel
 from ._groups.layer_membership import Membership, RememberingLayer
 from ._pipeline.compiler import ConsumerPlan, check_bases, compile_consumer, not_a_consumer, with_overrides
 from ._routing import class_options
@@ -137,7 +140,8 @@ class RouteMixin:
     """The deadline of handlers in seconds, ``None`` for none. The default is the setting ``TIMEOUT``."""
 
     route_middleware: ClassVar[Sequence[Callable[..., Any]]] = ()
-    """Functions ``async def m(request, call_next)`` that run around every handler."""
+    """Functions ``async def m(request, call_next)`` that surround every request: its permissions,
+    throttles, schema, hooks and handler."""
 
     route_disconnect_grace: ClassVar[float | Unset] = UNSET
     """The time in seconds that a running handler may go on after its client has left. The default is the setting
@@ -150,6 +154,10 @@ class RouteMixin:
     route_max_frame: ClassVar[int | Unset] = UNSET
     """The largest frame of a client in bytes of UTF-8. The default is the setting ``MAX_FRAME``."""
 
+    route_hello: ClassVar[bool] = False
+    """Whether the client is sent a HELLO when the socket is accepted, with the version of the protocol and the limits
+    of the connection."""
+
     route_overflow: ClassVar[str | Unset] = UNSET
     """What happens when too many frames wait for a slow client. ``"close"`` closes the socket, ``"drop"`` drops the
     oldest push. The default is the setting ``OVERFLOW``."""
@@ -161,6 +169,11 @@ class RouteMixin:
     route_dedicated_threads: ClassVar[bool] = False
     """Whether the sync work of each socket, queries above all, runs in one of ``DB_THREADS`` dedicated threads instead
     of the database thread that all sockets share."""
+
+    route_thread_context: ClassVar[Callable[[Any], AbstractContextManager[Any]] | None] = None
+    """A function that takes the consumer and returns a context manager, for the schema of a tenant, a role or a current
+    user. It is entered in the database thread around each piece of sync work of the socket, Django's async ORM
+    included."""
 
     route_heartbeat: ClassVar[Heartbeat | None] = None
     """When the server sends a PING and how long it waits for a sign of life, ``None`` for never."""
@@ -264,8 +277,10 @@ async def _serve(
     if gate is not None:
         gate.enter(consumer.scope)
     consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
-    ending = await _refused(consumer, compiled, gate, at_end)
-    membership = None if layer is None or ending is not None else Membership(layer, await layer.new_channel())
+    if compiled.thread_context is not None:
+        database.set_thread_context(context, partial(compiled.thread_context, consumer))
+    ending = await _refused(consumer, compiled, gate, at_end, context)
+    membership = None if layer is None or ending is not None else Membership(layer, await new_channel(layer))
     connection = Connection(consumer, compiled, receive, membership, send, context, gate, socket_of=socket_of)
     consumer._routesock_connection = connection
     if membership is not None:
@@ -296,7 +311,11 @@ async def _close_at_once(connection: Connection, receive: Any, ending: Ending) -
 
 
 async def _refused(
-    consumer: Any, compiled: ConsumerPlan, gate: Gate | None, at_end: list[Callable[[], None]]
+    consumer: Any,
+    compiled: ConsumerPlan,
+    gate: Gate | None,
+    at_end: list[Callable[[], None]],
+    context: contextvars.Context,
 ) -> Ending | None:
     """Take a slot for the socket of ``consumer``; returns how to close it if that is not possible."""
     slot = take_slot(consumer.scope)
@@ -305,7 +324,10 @@ async def _refused(
     if slot.is_counted or gate is not None:
         at_end.append(slot.give_back)
     if gate is None:
-        return await compiled.connection_check.ending(consumer)
+        check = compiled.connection_check.ending(consumer)
+        if compiled.thread_context is None:
+            return await check
+        return await asyncio.get_running_loop().create_task(check, context=context.copy())
     gate.keep(slot)  # the socket is counted for its user, and throttled, once the client has passed
     return None
 

@@ -56,7 +56,7 @@ class Socket:
         """Send an unsolicited frame to this client.
 
         Waits while the client does not read what was sent before; ``route_overflow`` says what happens when too many
-        frames wait. Does nothing once the socket is being closed.
+        frames wait. Does nothing once the socket is being closed, until ``disconnect()`` has run.
 
         Args:
             route: A name or a :class:`~routesock.Push`. A name in the consumer's ``route_pushes`` stands for that push.
@@ -65,6 +65,7 @@ class Socket:
 
         Raises:
             InvalidPush: The schema of the push refuses the payload. Nothing was sent.
+            SocketEnded: The socket has ended, and ``disconnect()`` has run.
             ValueError: The name is reserved, or the frame has more than ``MAX_REPLY`` bytes.
             TypeError: The payload cannot be encoded.
         """
@@ -167,9 +168,10 @@ class Socket:
 
 
 class SyncSocket:
-    """The socket of one client: ``self.socket`` on a sync consumer. Its methods are those of :class:`Socket`, blocking.
+    """The socket of one client: ``self.socket`` on a sync consumer, with the methods of :class:`Socket`.
 
-    Call them in any thread but that of the event loop.
+    Call them in any thread but that of the event loop. In a handler, :meth:`push` and :meth:`close` do not wait for a
+    client that does not read, since other sockets need the thread; in a thread that you started, they do.
     """
 
     __slots__ = ("_socket",)

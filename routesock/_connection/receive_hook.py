@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Container
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
@@ -137,6 +137,9 @@ class ReceiveHook:
         if type(job.decision) is Refusal and isinstance(job.decision.error, ParseError):
             return False  # Channels raises inside the consumer's own code, which may handle that
         if type(job.decision) in ANSWERED:
+            job.context = copy_context()
+            if type(job.decision) is Request:
+                job.decision._context = job.context
             job.result = await self._dispatcher.result_of(job)
             await self._answer_late(job)
         return True

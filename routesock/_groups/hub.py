@@ -14,11 +14,14 @@ from typing import Any, Final, Protocol
 from django.conf import settings
 
 from .._compat import ensure_capacity, hub_channel, reaches_other_processes
+from .._runtime.fair_timeout import FairTimeout, wait_fairly
 from .._runtime.instrumentation import printable
+from .._runtime.layer_calls import call, is_known_outage
 from .._runtime.supervision import Guard, Supervisor, plain_task, reset_after_fork, safe_logger
 from ..auth._login.revocation import TYPE as REVOCATION
 from ..auth._login.revocation import received
 from . import losses
+from .channel_reader import new_channel
 from .envelopes import EVENT, PUSH, Broadcast, EventMessage, Message, layer_group
 from .layer_membership import Membership
 from .layer_recovery import CALL_LIMIT, groups_of
@@ -97,7 +100,7 @@ class Hub:
         if not reaches_other_processes(self.layer):
             return
         try:
-            async with asyncio.timeout(SEND_LIMIT), entry.lock:
+            async with FairTimeout(SEND_LIMIT), entry.lock:
                 if not entry.joined:
                     membership = await self._open()
                     await membership.group_add(group, membership.channel)
@@ -118,7 +121,8 @@ class Hub:
             task = plain_task(self._tidy(group, entry), self.loop)
             self._tidying.add(task)
             task.add_done_callback(self._tidying.discard)
-            await asyncio.wait({task}, timeout=CALL_LIMIT)
+            if not is_known_outage(self.layer):
+                await wait_fairly({task}, CALL_LIMIT)
 
     async def accept(self, message: Message) -> None:
         """Write what ``message`` carries to the members of its group, in the order of the calls."""
@@ -175,7 +179,7 @@ class Hub:
     async def _open(self) -> Membership:
         async with self._opening:
             if self._membership is None:
-                membership = Membership(self.layer, hub_channel(self.layer, await self.layer.new_channel()))
+                membership = Membership(self.layer, hub_channel(self.layer, await new_channel(self.layer)))
                 self._reader = Supervisor("The reader of a channel layer", partial(self._read, membership), self.loop)
                 self._reader.start()
                 self._membership = membership
@@ -212,8 +216,7 @@ class Hub:
                 return
             if entry.joined and self._membership is not None:
                 with _LEAVING, suppress(Exception):  # the membership has logged it, and goes on trying
-                    async with asyncio.timeout(CALL_LIMIT):
-                        await self._membership.group_discard(group, self._membership.channel)
+                    await self._membership.group_discard(group, self._membership.channel, limit=CALL_LIMIT)
                 entry.joined = False
             if not entry.members:
                 del self._groups[group]
@@ -269,7 +272,7 @@ async def send(layer: Any, message: Message) -> None:
     """Send ``message`` to its group, in all processes that ``layer`` reaches.
 
     Raises what the layer raises, and ``TimeoutError`` when it takes longer than ``SEND_LIMIT``: the message may have
-    arrived then, or not.
+    arrived then, or may arrive later, or not. While the layer is known not to answer, that is raised at once.
     """
     if settings.DEBUG:
         _warn_of_group(layer, message["group"])
@@ -277,8 +280,8 @@ async def send(layer: Any, message: Message) -> None:
         ensure_capacity(layer)
         counter, number = losses.number(layer, message["group"])
         try:
-            async with asyncio.timeout(SEND_LIMIT):
-                await layer.group_send(message["group"], {**message, "from": counter, "seq": number})
+            numbered = {**message, "from": counter, "seq": number}
+            await call(layer, layer.group_send, message["group"], numbered, limit=SEND_LIMIT)
         except BaseException:
             losses.count("failed")
             raise

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
 from .. import conf
+from .._runtime.callables import is_async, takes
 from ..dialects import Dialect
 from ..exceptions import RouteSetupError
 from ..permissions.base import Tree, as_permissions
@@ -163,6 +166,13 @@ def revalidate_interval_of(cls: type) -> float | None:
     return None if interval is UNSET else interval
 
 
+def says_hello(cls: type) -> bool:
+    hello: Any = getattr(cls, "route_hello", False)
+    if isinstance(hello, bool):
+        return hello
+    raise RouteSetupError(f"{cls.__name__}.route_hello must be True or False; got {hello!r}.")
+
+
 def concurrency_of(cls: type) -> int | Unset:
     count: Any = getattr(cls, "route_concurrency", UNSET)
     if count is UNSET or (type(count) is int and count > 0):
@@ -210,3 +220,23 @@ def has_dedicated_threads(cls: type) -> bool:
         f"{cls.__name__}.route_dedicated_threads must be True or False; got {dedicated_threads!r}. "
         'How many threads there are is a setting: ROUTESOCK = {"DB_THREADS": 8}.'
     )
+
+
+def thread_context_of(cls: type) -> Callable[[Any], AbstractContextManager[Any]] | None:
+    function: Any = getattr(cls, "route_thread_context", None)
+    if function is None:
+        return None
+    where = f"{cls.__name__}.route_thread_context"
+    shown = getattr(function, "__name__", "context")
+    wrapped = inspect.unwrap(function) if callable(function) else function
+    if not callable(function) or is_async(function) or inspect.isasyncgenfunction(wrapped):
+        raise RouteSetupError(
+            f"{where} must be a function that takes the consumer and returns a context manager, to be entered in the "
+            f"database thread; got {function!r}. Write `@contextmanager` above `def {shown}(consumer)`."
+        )
+    if inspect.isgeneratorfunction(function):
+        raise RouteSetupError(f"{where} yields. Write `@contextmanager` above `def {shown}(consumer)`.")
+    if not takes(function, 1):
+        raise RouteSetupError(f"{where} cannot be called with the consumer. Write `def {shown}(consumer)`.")
+    manager: Callable[[Any], AbstractContextManager[Any]] = function
+    return manager

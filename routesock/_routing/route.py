@@ -250,6 +250,7 @@ class Route(Mark):
     status: int | None = None
     timeout: float | Unset | None = UNSET
     middleware: tuple[Callable[..., Any], ...] = ()
+    atomic: bool | tuple[str, ...] | Unset = UNSET
     parallel: bool = False
     cancel_on_disconnect: bool = False
     public: bool = False
@@ -280,6 +281,7 @@ def route(
     status: int | None = None,
     timeout: float | Unset | None = UNSET,
     middleware: Sequence[Callable[..., Any]] = (),
+    atomic: bool | str | Sequence[str] | Unset = UNSET,
     parallel: bool = False,
     cancel_on_disconnect: bool = False,
     public: bool = False,
@@ -314,8 +316,12 @@ def route(
         timeout: Seconds that the handler may take before the client is answered 504, ``None`` for no limit; for a
             stream, the time between two items. The default is ``route_timeout`` of the class, else the setting
             ``TIMEOUT``.
-        middleware: Functions ``async def m(request, call_next)``, called around the handler inside the middleware of
+        middleware: Functions ``async def m(request, call_next)``, called around the request inside the middleware of
             the class.
+        atomic: Whether ``hydrate``, a sync handler and ``dehydrate`` run in one database transaction, which is rolled
+            back if one of them raises or the reply has a status of 400 or more. ``True`` for the default database, an
+            alias or a list of them for others, ``False`` for none. By default the ``ATOMIC_REQUESTS`` of each database
+            decides.
         parallel: Whether requests of the route run in tasks of their own instead of one after the other with the other
             requests of the socket, each with a copy of the context. Streams always do.
         cancel_on_disconnect: Whether the handler is cancelled at once when the client leaves, instead of after
@@ -341,6 +347,7 @@ def route(
         status=_checked_status(status),
         timeout=checked_timeout("timeout", timeout),
         middleware=checked_middleware("middleware", middleware),
+        atomic=_checked_atomic(atomic),
         parallel=checked_flag("parallel", parallel),
         cancel_on_disconnect=checked_flag("cancel_on_disconnect", cancel_on_disconnect),
         public=checked_flag("public", public),
@@ -432,6 +439,17 @@ def _checked_reply(reply: Any, dehydrate: Any, status: Any) -> bool:
                 f"A route with reply=None sends no success reply, so nothing reads {option}=. Remove it."
             )
     return False
+
+
+def _checked_atomic(atomic: Any) -> bool | tuple[str, ...] | Unset:
+    if isinstance(atomic, bool | Unset):
+        return atomic
+    aliases = (atomic,) if isinstance(atomic, str) else atomic
+    if isinstance(aliases, list | tuple) and aliases and all(isinstance(alias, str) and alias for alias in aliases):
+        return tuple(aliases)
+    raise RouteSetupError(
+        f"atomic= must be True, False, or the alias of a database, or a list of them; got {atomic!r}."
+    )
 
 
 def checked_flag(option: str, value: Any) -> bool:

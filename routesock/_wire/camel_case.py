@@ -21,6 +21,13 @@ _LONGEST: Final = 64
 """Longer names are converted without the cache, so that a client cannot fill it with large ones."""
 
 
+class FieldPath(str):
+    """The path of a field in an error, ``items.0.first_name``. Each name in it is converted.
+
+    It has its own type, so that flattening or cutting errors twice changes nothing.
+    """
+
+
 def to_camel_case(value: Any) -> Any:
     """Return ``value`` with all keys of its dicts in camelCase, nested ones included. Values stay as they are.
 
@@ -59,6 +66,8 @@ def _renamed(value: Any, rename: Callable[[str], str]) -> Any:
 
 
 def _camel(name: str) -> str:
+    if isinstance(name, FieldPath):
+        return FieldPath(".".join(map(_camel, name.split("."))))
     return _cached_camel(name) if len(name) <= _LONGEST else _to_camel(name)
 
 

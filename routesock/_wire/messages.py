@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextvars import Context
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
@@ -98,6 +99,7 @@ class Request:
     __slots__ = (
         "_batch",
         "_began",
+        "_context",
         "_frame",
         "_logged",
         "_rate_limits",
@@ -118,6 +120,8 @@ class Request:
     )
     _batch: ReplyBatch
     _began: float | None
+    _context: Context
+    """The context inside of all middleware: errors and replies are encoded and records are written in it."""
     _frame: Any
     _logged: bool
     _rate_limits: Mapping[str, str] | None

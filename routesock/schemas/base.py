@@ -14,7 +14,7 @@ from .._wire.problems import error_of, invalid
 from ..exceptions import Invalid, RouteSetupError
 
 WHOLE: Final = "_schema"
-"""The key of messages that belong to no field, as in marshmallow."""
+"""The key of messages that belong to no field, as in marshmallow. In the flat shape it becomes ``__all__``."""
 
 _SHALLOW_LEVELS: Final = 8
 
@@ -40,8 +40,8 @@ class SchemaAdapter(ABC):
             The new ``request.payload``.
 
         Raises:
-            Invalid: The schema refuses the payload, with the messages of the library in ``errors``. Any other exception
-                is a fault of the schema, and answered 500.
+            Invalid: The schema refuses the payload, with messages by path in ``errors``. Any other exception is a fault
+                of the schema, and answered 500.
         """
 
     @abstractmethod
@@ -125,7 +125,7 @@ def is_function(schema: Any) -> bool:
 class PlainAdapter(SchemaAdapter):
     """The adapter of ``schema=function``: the result of ``function(payload)`` is the new payload.
 
-    The function refuses a payload with a ``ValueError``, whose text is sent to the client under ``"_schema"``. So catch
+    The function refuses a payload with a ``ValueError``, whose text is sent to the client under ``"__all__"``. So catch
     one whose text the client must not read. Validation errors of pydantic and msgspec refuse it, too. Any other
     exception is handled as if a handler had raised it: Django's ``ValidationError`` is a 422 with messages by field, a
     ``TypeError`` or ``KeyError`` a 500. The function runs on the event loop, unless it is marked with
@@ -187,8 +187,11 @@ def _refusal(exc: Exception) -> Invalid | None:
         from .pydantic import refusal  # the text of the error itself would show the input
 
         return refusal(exc)
-    # msgspec's errors are ValueErrors in its newest versions only.
-    return invalid({WHOLE: [str(exc)]}) if isinstance(exc, ValueError) or library == "msgspec" else None
+    if library == "msgspec":  # its errors are ValueErrors in its newest versions only
+        from .msgspec import refusal as located
+
+        return located(exc)
+    return invalid({WHOLE: [str(exc)]}) if isinstance(exc, ValueError) else None
 
 
 _ADAPTERS: Final = {

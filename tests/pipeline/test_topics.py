@@ -43,7 +43,7 @@ def load_room(request: Request) -> Any:
 
 
 async def only_small(request: Request, call_next: Any) -> Any:
-    if request.payload["room"] > 1000:
+    if request.payload["room_id"].isdigit() and int(request.payload["room_id"]) > 1000:
         return Reply({"reason": "large"}, status=409)
     return await call_next(request)
 

@@ -60,7 +60,7 @@ def test_value_error_is_the_refusal() -> None:
     """The text of a ValueError goes to the client."""
     with pytest.raises(Invalid) as caught:
         as_schema(refuse(ValueError("Too short."))).load({})
-    assert caught.value.errors == {"_schema": ["Too short."]}
+    assert caught.value.errors == {"__all__": ["Too short."]}
 
 
 @pytest.mark.parametrize("exc", [TypeError("x"), KeyError("x"), ValidationError("x"), LookupError()], ids=repr)
@@ -75,7 +75,7 @@ def test_pydantic_inside_a_function_does_not_show_the_input() -> None:
     """pydantic's error is a ValueError whose text holds the input: it is sent as the pydantic adapter sends it."""
     with pytest.raises(Invalid) as caught:
         as_schema(NoteModel.model_validate).load({"title": "a", "count": "secret"})
-    assert [error["loc"] for error in caught.value.errors] == [["count"]]
+    assert list(caught.value.errors) == ["count"]
     assert "secret" not in str(caught.value.errors)
 
 
@@ -83,7 +83,7 @@ def test_msgspec_inside_a_function_is_a_refusal() -> None:
     """msgspec's error shows types and no input."""
     with pytest.raises(Invalid) as caught:
         as_schema(partial(msgspec.convert, type=NoteStruct)).load({"title": 5})
-    assert caught.value.errors == {"_schema": ["Expected `str`, got `int` - at `$.title`"]}
+    assert caught.value.errors == {"title": ["Expected `str`, got `int`"]}
 
 
 @pytest.mark.parametrize(

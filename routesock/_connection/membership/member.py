@@ -78,6 +78,16 @@ class PushBacklog:
         self._bytes = 0
 
 
+class _Joining:
+    """The calls of :meth:`Member.join` for one name that wait for the layer, and whether it was left since the last."""
+
+    __slots__ = ("calls", "is_left")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.is_left = False
+
+
 class Member:
     """The groups of one socket in ``layer``.
 
@@ -86,8 +96,8 @@ class Member:
     """
 
     __slots__ = (
-        "_belongs", "_compiled", "_consumer", "_events", "_following", "_groups", "_held", "_layer", "_queue", "_state",
-        "_takers", "_tasks", "_topic_of", "_topics", "_user_group", "_writer", "id",
+        "_belongs", "_compiled", "_consumer", "_events", "_following", "_groups", "_held", "_joining", "_layer",
+        "_queue", "_state", "_takers", "_tasks", "_topic_of", "_topics", "_user_group", "_writer", "id",
     )  # fmt: skip
 
     def __init__(
@@ -110,6 +120,7 @@ class Member:
         self._events: EventReader | None = None  # once one has come
         self._held = None if state.connected else PushBacklog()
         self._groups: dict[str, str] = {}  # by name, what the layer calls them
+        self._joining: dict[str, _Joining] | None = None  # by name, while the layer is asked
         self._topics: dict[str, str] | None = None  # the same for what the client has subscribed to
         self._topic_of: dict[str, str] | None = None  # their names, by what the layer calls their group
         self._takers: dict[str, Callable[[Broadcast], None]] | None = None  # by what the layer calls their group
@@ -220,14 +231,29 @@ class Member:
         group = layer_group(name)
         if not self._state.may_join or name in self._groups:
             return
-        await hub_of(self._layer).join(group, self)
-        self._groups[name] = group
-        if not self._state.may_join:
-            await self.leave(name)
+        if self._joining is None:
+            self._joining = {}
+        joining = self._joining.setdefault(name, _Joining())
+        joining.calls += 1
+        joining.is_left = False
+        try:
+            await hub_of(self._layer).join(group, self)
+        finally:
+            joining.calls -= 1
+            if not joining.calls and self._joining.get(name) is joining:
+                del self._joining[name]
+        if self._state.may_join and not joining.is_left:
+            self._groups[name] = group
+        elif name not in (self._topics or ()):
+            await hub_of(self._layer).leave(group, self)
 
     async def leave(self, name: str) -> None:
         """Leave the group ``name``. Never raises."""
         group = self._groups.pop(name, None)
+        joining = None if self._joining is None else self._joining.get(name)
+        if joining is not None:
+            joining.is_left = True
+            group = layer_group(name)
         if group is not None and name not in (self._topics or ()):
             await hub_of(self._layer).leave(group, self)
 
@@ -250,7 +276,7 @@ class Member:
                 self._takers = {}
             self._takers[group] = take
         await hub_of(self._layer).join(group, self)
-        if not self._state.may_join:
+        if not self._state.may_join or not (name in self._topics or name in self._groups):  # or it was left meanwhile
             await hub_of(self._layer).leave(group, self)
 
     async def unsubscribe(self, name: str) -> None:

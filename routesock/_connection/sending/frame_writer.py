@@ -14,10 +14,12 @@ from typing import Any, Final, TypeVar
 from django.conf import settings
 
 from ... import conf
+from ..._compat import is_sync_call
 from ..._pipeline.compiler import ConsumerPlan
 from ..._routing.topic import UNSUBSCRIBE
 from ..._runtime import database, instrumentation
 from ..._runtime.closing import means_gone, send_message
+from ..._runtime.supervision import own_task
 from ..._wire import codec, problems
 from ..._wire.codec import EncodeError, FrameTooLarge, serialise
 from ..._wire.frames import Refusal
@@ -28,7 +30,7 @@ from ...dialects.keys import is_plain as is_plain_dialect
 from ...exceptions import RoutesockError
 from ...signals import request_finished
 from ..state import SocketState
-from .send_queue import CONTROL, PUSH, REPLY, FrameKind, SendQueue
+from .send_queue import CONTROL, PUSH, REPLY, SYNC_PUSH, FrameKind, SendQueue
 
 _is_logged: Final = instrumentation.logger.logger.isEnabledFor
 
@@ -160,8 +162,9 @@ class FrameWriter:
         await self.write(self._dialect.reply(request, 206, payload, NO_HEADERS))
 
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
-        """Send an unsolicited frame. Raises what encoding raises."""
-        await self.write(self._dialect.push(route, payload, headers), PUSH)
+        """Send an unsolicited frame. Raises what encoding raises. Sync code does not wait for the client."""
+        frame = self._dialect.push(route, payload, headers)
+        await self.write(frame, SYNC_PUSH if is_sync_call() else PUSH)
 
     async def close_notice(self, payload: dict[str, Any]) -> None:
         """Send the CLOSE notice: some servers do not send the reason of a close frame."""
@@ -236,6 +239,13 @@ class FrameWriter:
         except Exception as exc:
             instrumentation.internal_error(exc, "A PING", self._consumer)
 
+    async def hello(self, payload: dict[str, Any]) -> None:
+        """Send a HELLO."""
+        try:
+            await self.write(self._dialect.push("HELLO", payload))
+        except Exception as exc:
+            instrumentation.internal_error(exc, "The HELLO", self._consumer)
+
     async def _reply_and_finish(self, request: Request, reply: Reply, kind: FrameKind) -> None:
         status = reply.status
         try:
@@ -309,7 +319,7 @@ class FrameWriter:
         else:
             # In a separate context, not that of the current job: asgiref takes a call of the thread beside the job's
             # for one from inside it, and restores the context's variables after each call.
-            await asyncio.get_running_loop().create_task(self._write_own(frame, kind))
+            await own_task(self._write_own(frame, kind))
 
     async def _write_own(self, frame: Any, kind: FrameKind) -> None:
         if self._state.is_closing and kind is not CONTROL:
