@@ -29,7 +29,7 @@ _CODES: Final = {
 
 _STATUSES: Final = {code: status for status, code in _CODES.items()} | {"bad_request": 400, "server_error": 500}
 
-_STANDARD: Final = frozenset({"code", "title", "detail", "errors"})
+_STANDARD: Final = frozenset({"code", "title", "detail", "errors", "retry_after"})
 
 _OWN_CODES: Final = frozenset(
     cls.code for cls in vars(exceptions).values() if isinstance(cls, type) and issubclass(cls, RoutesockError)
