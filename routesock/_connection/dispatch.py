@@ -278,7 +278,8 @@ class Dispatcher:
             if job.message["type"] == "websocket.connect":
                 self._connected()
         finally:
-            current_job.reset(token)
+            with suppress(ValueError):  # in another context, where the coroutine is thrown away with its loop
+                current_job.reset(token)
 
     def _consumer_failure(self, job: Job, exc: BaseException) -> Refusal | None:
         kind = job.message.get("type")

@@ -112,6 +112,10 @@ class ClientReader(JobSource):
             except asyncio.CancelledError:
                 _raise_if_ended(self._state, task)
                 continue
+            except RuntimeError:
+                if task.get_loop().is_closed():  # thrown away with its loop, which a server's queue calls at that
+                    return
+                raise
             began = clock()
             action, decision = self._classify(message)
             if action is _SUBMIT:
@@ -185,6 +189,10 @@ class LayerReader(JobSource):
             except asyncio.CancelledError:
                 _raise_if_ended(self._state, task)
                 continue
+            except RuntimeError:
+                if task.get_loop().is_closed():  # thrown away with its loop, which a server's queue calls at that
+                    return
+                raise
             began = clock()
             if not self._state.is_closing:
                 job = Job(self, message, None, task)
