@@ -50,6 +50,12 @@ class TestAsgiref:
         _compat.submit_to_shared_thread(lambda: threads.append(thread())).result(5)
         assert threads == [await sync_to_async(thread)()]
 
+    async def test_shared_thread_knows_that_it_is_shared(self) -> None:
+        """Otherwise a request closes the connection that another one still needs, when its time has passed."""
+        assert await sync_to_async(_compat.is_shared_thread)()
+        assert not _compat.is_shared_thread()
+        assert not await asyncio.to_thread(_compat.is_shared_thread)
+
     async def test_two_tasks_of_one_context_may_wait_for_the_thread(self) -> None:
         """Otherwise a socket's requests deadlock, or fail, while another of its requests waits for the database."""
         release = threading.Event()
