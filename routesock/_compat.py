@@ -17,6 +17,7 @@ from functools import partial
 from json import JSONEncoder
 from json import encoder as json_encoder
 from typing import Any, Final, cast
+from urllib.parse import parse_qs, urlsplit
 
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext
 from channels.auth import get_user
@@ -140,6 +141,19 @@ def thread_notes() -> dict[str, Any]:
     return vars(SyncToAsync.threadlocal)
 
 
+_SYNC_CALL: Final = AsyncToSync.main_wrap.__code__
+
+
+def is_sync_call() -> bool:
+    """Whether the current task is a call that sync code in an asgiref thread makes with ``async_to_sync``.
+
+    That thread waits for the task. A thread that asgiref does not know makes such calls on a loop of its own.
+    """
+    task = asyncio.current_task()
+    coroutine: Any = None if task is None else task.get_coro()
+    return getattr(coroutine, "cr_code", None) is _SYNC_CALL
+
+
 # Channels
 
 dispatch_in_thread: Final[Callable[[Any, dict[str, Any]], None]] = vars(SyncConsumer)["dispatch"].func
@@ -181,6 +195,44 @@ def keeps_channel(layer: Any, channel: str) -> bool:
     """Whether ``layer`` keeps ``channel`` in this process, as channels_redis' pub/sub layer does from its creation."""
     channels = getattr(layer, "channels", None)
     return isinstance(channels, dict) and channel in channels
+
+
+def tracks_channels(layer: Any) -> bool:
+    """Whether :func:`keeps_channel` says for ``layer`` which channels it keeps."""
+    return isinstance(getattr(layer, "channels", None), dict)
+
+
+END: Final = "routesock.end"
+"""The type of a message that only ends a ``receive()``."""
+
+
+def wake_receiver(layer: Any, channel: str) -> bool:
+    """Have a ``receive()`` of ``channel`` that waits in a channels_redis core layer return; ``False`` for other layers.
+
+    It returns at once, or, if it is the one that reads for the whole process, when it has read the next message. To
+    cancel it would lose the message that it has just taken from Redis.
+    """
+    buffer = getattr(layer, "receive_buffer", None)
+    if not isinstance(buffer, dict) or "!" not in channel:
+        return False
+    buffer[channel].put_nowait({"type": END})
+    return True
+
+
+def max_connections(layer: Any) -> int | None:
+    """The smallest ``max_connections`` of the hosts of a channels_redis layer; ``None`` if it names none."""
+    hosts = getattr(layer, "hosts", None)
+    if not isinstance(hosts, list):
+        return None
+    return min((bound for bound in map(_bound_of, hosts) if bound), default=None)
+
+
+def _bound_of(host: Any) -> int | None:
+    if not isinstance(host, dict):
+        return None
+    named = parse_qs(urlsplit(str(host.get("address", ""))).query).get("max_connections")
+    bound = str(host.get("max_connections") or (named[0] if named else ""))
+    return int(bound) if bound.isdigit() else None
 
 
 def reaches_other_processes(layer: Any) -> bool:

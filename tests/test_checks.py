@@ -160,7 +160,14 @@ def here(name: str) -> str:
     return f"{__name__}.{name}"
 
 
-OF_CLASSES: Final = (Id.ASYNC_ON_SYNC, Id.OPEN_ROUTES, Id.NO_OBJECTS, Id.NO_SUCH_LAYER, Id.UNREAD_GUARD)
+OF_CLASSES: Final = (
+    Id.ASYNC_ON_SYNC,
+    Id.OPEN_ROUTES,
+    Id.NO_OBJECTS,
+    Id.NO_SUCH_LAYER,
+    Id.UNREAD_GUARD,
+    Id.WITHOUT_MIXIN,
+)
 
 
 def found(**overrides: Any) -> list[CheckMessage]:
@@ -231,6 +238,7 @@ WRONG: Final[dict[Id, dict[str, Any]]] = {
     Id.NO_GROUPS: {"CHANNEL_LAYERS": {"default": {"BACKEND": here("Ungrouped")}}},
     Id.SHORT_TIMEOUT: {"CHANNEL_LAYERS": {"default": core({"address": NO_REDIS, "socket_timeout": 5})}},
     Id.UNREAD_GUARD: {},
+    Id.WITHOUT_MIXIN: {},
 }
 
 
@@ -686,6 +694,51 @@ class TestNoObjects:
     def test_subclass_repeats_nothing(self) -> None:
         """As with every message about a class."""
         assert found_of(type("Same", (Shop,), {})) == []
+
+
+class Forgetful(AsyncJsonWebsocketConsumer):
+    """A consumer whose routes nothing reads."""
+
+    @route("send")
+    @route("post")
+    async def send_message(self, request: Request) -> None: ...
+
+    @topic("room.{id}")
+    async def room(self, request: Request) -> None: ...
+
+
+class TestWithoutMixin:
+    def test_consumer_with_routes_and_without_the_mixin_is_a_warning(self) -> None:
+        message = only(found_of(Forgetful))
+        assert message.id == Id.WITHOUT_MIXIN
+        assert message.msg == (
+            "Forgetful has no RouteMixin, so nothing reads @route('send'), @route('post'), @topic('room.{id}')."
+        )
+        assert message.hint == "Write `class Forgetful(RouteMixin, AsyncJsonWebsocketConsumer)`."
+
+    def test_routes_of_a_plain_mixin_count(self) -> None:
+        """A consumer that it is mixed into reads them no more than its own."""
+        plain = type("Plain", (), {"read": route("read")(lambda self, request: None)})
+        only(found_of(type("Reading", (plain, JsonWebsocketConsumer), {})))
+
+    def test_subclass_repeats_nothing(self) -> None:
+        """The class that declares the routes is the one to change."""
+        assert found_of(type("Same", (Forgetful,), {})) == []
+
+    def test_base_of_a_class_with_the_mixin_is_right(self, serve: Callable[[Any], dict[str, Any]]) -> None:
+        """As long as it is not served itself."""
+        base: Any = type("Base", (AsyncJsonWebsocketConsumer,), {"read": route("read")(lambda self, request: None)})
+        only(found_of(base))
+        routed = type("Routed", (RouteMixin, base), {})
+        assert found_of(base) == found_of(routed) == []
+        with override_settings(**serve(urls(old=base.as_asgi(), new=routed.as_asgi()))):  # type: ignore[attr-defined]
+            assert only(found_of(base)).id == Id.WITHOUT_MIXIN
+
+    def test_consumer_without_routes_is_right(self) -> None:
+        """So is one whose routes were removed."""
+        assert found_of(Unrouted) == []
+        removed = type("Removed", (AsyncJsonWebsocketConsumer,), {"read": None})
+        assert found_of(removed) == []
 
 
 class AllowAny:

@@ -56,6 +56,15 @@ class TestAsgiref:
         assert not _compat.is_shared_thread()
         assert not await asyncio.to_thread(_compat.is_shared_thread)
 
+    async def test_a_call_of_sync_code_is_known_from_others(self) -> None:
+        """Otherwise sync code that sends to a client which does not read holds the thread for all sockets."""
+
+        async def is_sync_call() -> bool:
+            return _compat.is_sync_call()
+
+        assert await sync_to_async(async_to_sync(is_sync_call))()
+        assert not await is_sync_call()
+
     async def test_two_tasks_of_one_context_may_wait_for_the_thread(self) -> None:
         """Otherwise a socket's requests deadlock, or fail, while another of its requests waits for the database."""
         release = threading.Event()
@@ -226,6 +235,24 @@ class TestChannels:
         proxied.channels["specific.x!y"] = asyncio.Queue()
         assert _compat.keeps_channel(layer, "specific.x!y")
         assert not _compat.keeps_channel(object(), "specific.x!y")
+        assert _compat.tracks_channels(layer)
+        assert not _compat.tracks_channels(object())
+
+    async def test_a_receive_of_the_core_layer_can_be_ended_without_cancelling_it(self) -> None:
+        """Otherwise a socket that leaves takes along a broadcast that was just read for the whole process."""
+        layer = RedisChannelLayer()
+        channel = await layer.new_channel()
+        assert _compat.wake_receiver(layer, channel)
+        assert await layer.receive(channel) == {"type": _compat.END}
+        assert channel not in layer.receive_buffer
+        assert not _compat.wake_receiver(InMemoryChannelLayer(), channel)
+        assert not _compat.wake_receiver(RedisPubSubChannelLayer(), channel)
+
+    def test_the_hosts_of_a_layer_say_how_many_connections_there_may_be(self) -> None:
+        """Otherwise a small pool refuses calls."""
+        hosts = [{"address": "redis://redis.internal", "max_connections": 10}]
+        assert _compat.max_connections(RedisChannelLayer(hosts=hosts)) == 10
+        assert _compat.max_connections(InMemoryChannelLayer()) is None
 
     @pytest.mark.parametrize(
         ("make", "reaches"),

@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 
 from .. import conf
 from .._compat import dispatch_in_thread, forget_waiting_caller
+from .._groups.envelopes import EventMessage
 from .._pipeline.compiler import ConsumerPlan
 from .._pipeline.plan import Plan, RequestPlan
 from .._runtime import database, instrumentation
@@ -285,7 +286,7 @@ class Dispatcher:
         token = current_job.set(job)
         try:
             if type(job) is EventJob:
-                await self._compiled.events[job.event.name].run(job.event.event(), self._consumer)
+                await self._run_event(job.event)
             else:
                 # A copy for an own dispatch: what it writes into the message must show beside what the client sent.
                 await self.dispatch({**job.message} if self._own_dispatch else job.message)
@@ -303,6 +304,16 @@ class Dispatcher:
             job.refused = None
         if self._hook is not None and type(job.decision) is Request and not job.handled and job.result is None:
             self._hook.warn_of_unreachable_route(job.decision)
+
+    async def _run_event(self, event: EventMessage) -> None:
+        try:
+            await self._compiled.events[event.name].run(event.event(), self._consumer)
+        except Exception:
+            if self.writer.completes:
+                await self.writer.after_event(event.name)
+            raise
+        if self.writer.completes:
+            await self.writer.after_event(event.name)
 
     def _consumer_failure(self, job: Job, exc: BaseException) -> Refusal | None:
         kind = job.message.get("type")

@@ -90,7 +90,7 @@ class FrameParser:
             return Refusal(ParseError(_NOT_TEXT.format("binary" if message.get("bytes") else "empty")))
         too_large = len(text) * 4 > self._max_frame and self.is_too_large(text)
         if too_large and not self._has_own_code:
-            return Refusal(self._size_error())
+            return Refusal(self._size_error(), None, self._id_in_head(text))
         if self._compiled.decode:
             return self._control(text) or self._decoded(text, too_large=too_large)
         try:
@@ -119,7 +119,8 @@ class FrameParser:
         try:
             return self._decide(read(self._dialect, content), too_large=too_large)
         except InvalidEnvelope as error:
-            return self._foreign_or(Refusal(error, None, error.id, self._about(Frame(None, error.id, value=content))))
+            about = self._about(Frame(None, value=content), None, error.id)
+            return self._foreign_or(Refusal(error, None, error.id, about))
 
     def _decoded_by_dialect(self, message: dict[str, Any]) -> Decision | Batch:
         """Decide about a message that need not be JSON."""
@@ -185,7 +186,7 @@ class FrameParser:
     def _of_batch(self, frame: Frame | InvalidEnvelope, *, too_large: bool) -> Decision:
         if isinstance(frame, Frame):
             return self._of(frame, too_large=too_large)
-        return self._foreign_or(Refusal(frame, None, frame.id, self._about(Frame(None))))
+        return self._foreign_or(Refusal(frame, None, frame.id, self._about(Frame(None), None, frame.id)))
 
     def _of(self, frame: Frame, *, too_large: bool) -> Decision:
         """Decide about one frame."""
@@ -306,11 +307,16 @@ class FrameParser:
             except InvalidEnvelope:
                 return Unanswered.FOREIGN
             except (ValueError, RecursionError):
-                return Refusal(error)
+                return Refusal(error, None, self._id_in_head(text))
             name = frame.route if isinstance(frame, Frame) else None
             is_answered = type(name) is str and (name in self._plans or name in self._control_names)
-            return Refusal(error, name) if is_answered else Unanswered.FOREIGN
-        return self._foreign_or(Refusal(error))
+            return Refusal(error, name, self._id_in_head(text)) if is_answered else Unanswered.FOREIGN
+        return self._foreign_or(Refusal(error, None, self._id_in_head(text)))
+
+    def _id_in_head(self, text: str) -> RequestId:
+        """Return the id of a request that is refused unread; ``None`` if it is that of another one in flight."""
+        id = self._dialect.id_in_head(text)
+        return None if id in self._in_flight else id
 
     def _foreign_or(self, refusal: Refusal) -> Decision:
         return Unanswered.FOREIGN if self._has_own_code else refusal

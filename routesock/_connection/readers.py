@@ -138,7 +138,8 @@ class ClientReader(JobSource):
             elif action is _STOP:
                 self._stop(message)
                 return
-            spent += clock() - began
+            if decision is not None:  # a slow connect() is no reason, since nothing can be behind it
+                spent += clock() - began
 
     def _classify(self, message: dict[str, Any]) -> tuple[Action, Decision | None]:
         kind = message["type"]

@@ -10,7 +10,7 @@ from types import coroutine
 from typing import Any, Final, TypeVar
 
 from .._compat import enter_task, leave_task
-from .._runtime.supervision import safe_logger
+from .._runtime.supervision import own_task, safe_logger
 from .state import SocketState
 
 logger: Final = safe_logger("routesock.socket")
@@ -101,7 +101,7 @@ class Tasks:
 
     def start_untracked(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that :meth:`cancel` does not cancel, in the context that ``connect()`` runs in."""
-        return asyncio.get_running_loop().create_task(coroutine, context=self.context)
+        return own_task(coroutine, self.context)
 
     def _copied_context(self) -> contextvars.Context:
         return (self.context if self._state.current_task is None else self.before_job).copy()
@@ -162,7 +162,7 @@ class Tasks:
                 logger.error("A task of a closed socket does not end when it is cancelled: %r.", task)
 
     def _start(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(coroutine, context=context)
+        task = own_task(coroutine, context)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from .. import conf
 from .._runtime import instrumentation
+from .._runtime.clients import customer_of
 from .._wire.frames import Auth, Refusal
-from ..auth._handshake.attempts import LOCKOUT, TOO_OFTEN, Lockout, address_of, is_outage, retry_after
+from ..auth._handshake.attempts import LOCKOUT, TOO_OFTEN, Lockout, is_outage, retry_after
 from ..auth.authenticators import (
     AUTHENTICATORS,
     Authenticator,
@@ -17,6 +18,7 @@ from ..auth.authenticators import (
     CredentialSource,
     Identity,
     authenticate_token,
+    expiry_of,
     update_scope,
 )
 from ..exceptions import (
@@ -107,7 +109,7 @@ class TokenRefresh:
         return token
 
     def _raise_if_locked(self) -> None:
-        locked = 0.0 if self._lockout is None else self._lockout.locked_for(address_of(self._consumer.scope))
+        locked = 0.0 if self._lockout is None else self._lockout.locked_for(customer_of(self._consumer.scope))
         if locked:
             raise Throttled(TOO_OFTEN, wait=retry_after(locked))
 
@@ -127,10 +129,10 @@ class TokenRefresh:
         else:
             self._next = asyncio.get_running_loop().time() + INTERVAL
             if self._lockout is not None:
-                self._lockout.succeed(address_of(self._consumer.scope))
+                self._lockout.succeed(customer_of(self._consumer.scope))
             update_scope(self._consumer.scope, identity)
             self._changed()
-            await self._writer.granted(auth.request, {"expires": identity.expires})
+            await self._writer.granted(auth.request, expiry_of(identity))
         finally:
             self._busy = False
 
@@ -156,7 +158,7 @@ class TokenRefresh:
     async def _refuse_wrong(self, auth: Auth, error: RoutesockError) -> None:
         """Refuse a token that is wrong, or one that an authenticator failed at, and count it."""
         if self._lockout is not None:
-            self._lockout.fail(address_of(self._consumer.scope))
+            self._lockout.fail(customer_of(self._consumer.scope))
         self._refused += 1
         await self._refuse(auth, error)
         if self._refused == MAX_REFUSED:

@@ -12,6 +12,7 @@ from .. import conf
 from .._routing.event import MAX_NAME_CHARS, Event
 from .._wire.codec import FrameTooLarge, serialise
 from ..dialects import Dialect
+from ..dialects.base import TOPIC_HEADER
 
 _READABLE: Final = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
@@ -59,24 +60,33 @@ class Broadcast:
         """The ``id`` of the member that sent it and is excluded, if any."""
         self._data: str = message["data"]
         self._route, self._payload, self._headers = json.loads(self._data)
-        self._encoded: dict[int, tuple[Dialect, str | bytes | None]] = {}
+        self._encoded: dict[tuple[int, bool], tuple[Dialect, str | bytes | None]] = {}
 
     @property
     def size(self) -> int:
         """Approximate size in bytes."""
         return len(self._data)
 
-    def frame(self, dialect: Dialect) -> Any:
-        """The frame as a new object, which the caller may change; ``None`` if ``dialect`` sends nothing."""
-        return dialect.push(*json.loads(self._data))
+    def frame(self, dialect: Dialect, topic: str | None = None) -> Any:
+        """The frame as a new object, which the caller may change; ``None`` if ``dialect`` sends nothing.
 
-    def data(self, dialect: Dialect) -> str | bytes | None:
-        """The frame as ``dialect`` encodes it; ``None`` if that sends nothing."""
-        known = self._encoded.get(id(dialect))  # which it keeps alive, so that no other dialect gets the same id
+        ``topic`` is the name of the topic whose group it came to, for a socket that has subscribed to it.
+        """
+        route, payload, headers = json.loads(self._data)
+        return dialect.push(route, payload, headers if topic is None else {**headers, TOPIC_HEADER: topic})
+
+    def data(self, dialect: Dialect, topic: str | None = None) -> str | bytes | None:
+        """The frame as ``dialect`` encodes it; ``None`` if that sends nothing. ``topic`` is as for :meth:`frame`."""
+        key = id(dialect), topic is not None  # the group has one name only
+        known = self._encoded.get(key)  # which keeps the dialect alive, so that no other one gets the same id
         if known is None:
-            frame = dialect.push(self._route, self._payload, self._headers)
-            known = self._encoded[id(dialect)] = dialect, None if frame is None else dialect.encode(frame)
+            frame = dialect.push(self._route, self._payload, self.headers(topic))
+            known = self._encoded[key] = dialect, None if frame is None else dialect.encode(frame)
         return known[1]
+
+    def headers(self, topic: str | None = None) -> Mapping[str, Any]:
+        """The headers of the frame. ``topic`` is as for :meth:`frame`."""
+        return self._headers if topic is None else {**self._headers, TOPIC_HEADER: topic}
 
 
 @final

@@ -93,6 +93,10 @@ class EventPlan:
 _CHANNELS: Final = ("channels.consumer", "channels.generic.websocket")
 
 
+PROTOCOL: Final = 1
+"""The version of the protocol. It changes where a client would have to change."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConsumerPlan:
     """A compiled consumer class: its plans by route name, its options, and the Channels methods that it overrides."""
@@ -114,6 +118,8 @@ class ConsumerPlan:
     """The names of the routes that run in parallel (``parallel=True`` and streams)."""
     public: frozenset[str]
     """The names of the routes that are answered before authentication (``public=True``)."""
+    hello: bool
+    """Whether the client is sent :meth:`connection_info` when the socket is accepted."""
     concurrency: int | Unset
     max_frame: int | Unset
     overflow: str | Unset
@@ -130,6 +136,8 @@ class ConsumerPlan:
     revalidate: float | None
     """Seconds between two look-ups of the user; ``None``: never."""
     sync: bool
+    attributes: list[dict[str, Any]]
+    """The attributes of the class and of its bases when it was compiled. Empty once the class has been served."""
     overrides: frozenset[str]
     """The names of the methods of Channels that the class overrides. The attributes that follow are read from it."""
     dispatch: bool
@@ -143,6 +151,16 @@ class ConsumerPlan:
     encode: bool
     send: bool
     send_json: bool
+
+    def connection_info(self) -> dict[str, Any]:
+        """Return what a client needs to know of its connection: the payload of HELLO. Times are in seconds."""
+        info: dict[str, Any] = {"protocol": PROTOCOL}
+        heartbeat = self.limits.heartbeat
+        if heartbeat is not None:
+            info["heartbeat"] = {"interval": heartbeat.interval, "timeout": heartbeat.timeout}
+        info["max_frame"] = conf.get("MAX_FRAME") if self.max_frame is UNSET else self.max_frame
+        info["max_queued"] = conf.get("MAX_QUEUED")
+        return info
 
 
 def compile_consumer(cls: type) -> ConsumerPlan:
@@ -203,6 +221,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
         handlers=frozenset([route.attr for route in declared] + [event.attr for event in events.values()]),
         parallel_routes=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
         public=frozenset(name for name, route in routes.items() if route.public),
+        hello=class_options.says_hello(cls),
         concurrency=class_options.concurrency_of(cls),
         max_frame=class_options.max_frame_of(cls),
         overflow=class_options.overflow_of(cls),
@@ -215,6 +234,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
         ends_with_session=class_options.ends_with_session(cls),
         revalidate=class_options.revalidate_interval_of(cls),
         sync=issubclass(cls, SyncConsumer),
+        attributes=[],
         **_attributes_for(_overrides(cls, ())),
     )
 

@@ -98,17 +98,18 @@ class Throttles:
         own = () if route.throttles is UNSET else route.throttles
         if route.throttles == () or not (self._common or own):
             return []
-        limits = [*self._limits("*", self._common, self._tag), *self._limits(route.name, own, self._tag)]
+        limits = [*self._limits("class", self._common, self._tag), *self._limits(f"route:{route.name}", own, self._tag)]
         return _throttle_steps(f"{self._cls.__name__}.{route.attr}", limits)
 
     def connection_steps(self) -> list[Step]:
         """Return the throttle steps for a new socket."""
         if not self._connecting:
             return []
-        limits = self._limits("connect", self._connecting, self._tag_for(self._connecting))
+        limits = self._limits("connection", self._connecting, self._tag_for(self._connecting))
         return _throttle_steps(f"{self._cls.__name__}.route_connection_throttle", limits)
 
     def _limits(self, what: str, throttles: Sequence[Throttle], tag: str) -> list[_Limit]:
+        # Names of routes have a prefix, so that none of them is one of the other two words.
         owner = f"{self._cls.__module__}.{self._cls.__qualname__}|{what}"
         return [
             (throttle, tuple(Window(f"{owner}|{number}", name, rate, tag) for name, rate in throttle.rates()))

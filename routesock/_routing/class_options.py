@@ -75,6 +75,31 @@ def check_names(cls: type, mixin: type) -> None:
                 )
 
 
+def check_late(cls: type, mixin: type, name: str, where: str) -> None:
+    """Check that ``name`` is no option of ``mixin``: those are read from the class, when it is created.
+
+    Args:
+        cls: The consumer class.
+        mixin: The class that declares the options.
+        name: An attribute of a consumer, or an argument of ``as_asgi()``.
+        where: What has no effect there, such as ``"self.route_timeout = ..."``.
+
+    Raises:
+        RouteSetupError: It is an option, or a misspelt one.
+    """
+    options = [option for option in vars(mixin) if option.startswith("route_")]
+    nearest = get_close_matches(name, options, n=1, cutoff=_MISSPELT)
+    if nearest:
+        raise RouteSetupError(
+            f"{where} has no effect, since options are read from the class. "
+            f"Write `{nearest[0]} = ...` in the body of {cls.__name__}."
+        )
+
+
+_MISSPELT: Final = 0.9
+"""How similar the name of an attribute of a consumer is to that of an option if it is meant for one."""
+
+
 def _nearest(name: str, options: list[str]) -> str:
     prefix = len("route_")
     nearest = get_close_matches(name[prefix:], [option[prefix:] for option in options], n=1)
@@ -139,6 +164,13 @@ def revalidate_interval_of(cls: type) -> float | None:
         f"{cls.__name__}.route_revalidate_interval", getattr(cls, "route_revalidate_interval", None)
     )
     return None if interval is UNSET else interval
+
+
+def says_hello(cls: type) -> bool:
+    hello: Any = getattr(cls, "route_hello", False)
+    if isinstance(hello, bool):
+        return hello
+    raise RouteSetupError(f"{cls.__name__}.route_hello must be True or False; got {hello!r}.")
 
 
 def concurrency_of(cls: type) -> int | Unset:

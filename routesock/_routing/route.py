@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, ClassVar, Final, TypeVar
+from difflib import get_close_matches
+from functools import cached_property, wraps
+from types import FrameType
+from typing import Any, ClassVar, Final, ParamSpec, TypeVar
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
@@ -28,6 +31,10 @@ _CHANNELS_NAMES: Final = frozenset(
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 M = TypeVar("M", bound="Mark")
+
+P = ParamSpec("P")
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +77,73 @@ def marking(mark: Mark) -> Callable[[Handler], Handler]:
             if other.name == mark.name:
                 raise RouteSetupError(f"{decorator} decorates {handler.__qualname__} twice. Remove one.")
         setattr(handler, _MARKS, (mark, *marks))
+        _remember(handler, mark)
         return handler
 
     return decorate
+
+
+_DECLARED: Final = "__routesock_declared__"
+
+
+def _remember(handler: Any, mark: Mark) -> None:
+    """Note in the class body that is being executed that ``handler`` has ``mark``, if it is defined there.
+
+    Nothing else knows of a handler that is lost before its class exists, as its name was given to something else.
+    """
+    name: str = getattr(handler, "__qualname__", "")
+    owner = name.rpartition(".")[0]
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_qualname != owner:
+        frame = frame.f_back
+    if frame is not None and not frame.f_code.co_flags & inspect.CO_OPTIMIZED:  # a class body, not a function
+        frame.f_locals.setdefault(_DECLARED, []).append((handler, mark))
+
+
+def _check_declared(base: type) -> None:
+    """Check that the handlers that were defined in the body of ``base`` are on the class.
+
+    Raises:
+        RouteSetupError: Something else has the name of one.
+    """
+    present = {id(mark) for definition in vars(base).values() for mark in _marks_of([definition])}
+    for handler, mark in vars(base).get(_DECLARED, ()):
+        if id(mark) in present or handler.__name__ not in vars(base):
+            continue
+        other = vars(base)[handler.__name__]
+        if other is None:
+            continue
+        where = f"{base.__name__}.{handler.__name__}"
+        if getattr(_unwrapped(other), "__qualname__", None) == handler.__qualname__:
+            raise RouteSetupError(
+                f"{base.__name__} defines {handler.__name__} twice, so {mark.a()}, {mark.name!r}, is lost. "
+                "Rename one of the methods."
+            )
+        raise RouteSetupError(
+            f"{where} handles {mark.a()}, {mark.name!r}, and is replaced with {other!r}, which does not. "
+            f"If that is a decorator above @{mark.noun}, use functools.wraps in it, or write @{mark.noun} above it."
+        )
+
+
+def naming_options(decorator: Callable[P, R]) -> Callable[P, R]:
+    """Make ``decorator`` raise :class:`RouteSetupError` for an unknown option, with the nearest one."""
+    options = [
+        parameter.name
+        for parameter in inspect.signature(decorator).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
+
+    @wraps(decorator)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        for option in kwargs:
+            if option not in options and option != "name":
+                nearest = get_close_matches(option, options, n=1)
+                listed = ", ".join(f"{name}=" for name in options)
+                hint = f"Did you mean {nearest[0]}=?" if nearest else f"The options are {listed}."
+                raise RouteSetupError(f"@{decorator.__name__} has no option {option}=. {hint}")
+        return decorator(*args, **kwargs)
+
+    return checked
 
 
 def collected(cls: type, kind: type[M], prefix: str = "") -> dict[str, M]:
@@ -101,6 +172,7 @@ def _marked(cls: type) -> Iterator[tuple[str, tuple[Mark, ...]]]:
     """Each attribute of ``cls`` that has marks, those of its bases first, with the marks that apply."""
     seen: set[str] = set()
     for base in reversed(cls.__mro__):
+        _check_declared(base)
         for attr in vars(base):
             if attr in seen:
                 continue
@@ -108,6 +180,13 @@ def _marked(cls: type) -> Iterator[tuple[str, tuple[Mark, ...]]]:
             if marks := _marks_of(vars(owner)[attr] for owner in cls.__mro__ if attr in vars(owner)):
                 _check_handler(cls, attr, type(marks[0]))
                 yield attr, marks
+
+
+def declarations(cls: type) -> list[str]:
+    """Return what ``cls`` and its bases declare with decorators, such as ``"@route('chat.send')"``."""
+    attrs = dict.fromkeys(attr for base in reversed(cls.__mro__) for attr in vars(base))
+    found = [_marks_of(vars(owner)[attr] for owner in cls.__mro__ if attr in vars(owner)) for attr in attrs]
+    return [f"@{mark.noun}({mark.name!r})" for marks in found for mark in marks]
 
 
 def _marks_of(definitions: Iterable[Any]) -> tuple[Mark, ...]:
@@ -189,6 +268,7 @@ class Route(Mark):
         return checked_name(name, '@route("chat.send")')
 
 
+@naming_options
 def route(
     name: str,
     *,

@@ -21,6 +21,13 @@ _LONGEST: Final = 64
 """Longer names are converted without the cache, so that a client cannot fill it with large ones."""
 
 
+class FieldPath(str):
+    """The path of a field in an error, ``items.0.first_name``. Each name in it is converted.
+
+    It has its own type, so that flattening or cutting errors twice changes nothing.
+    """
+
+
 def to_camel_case(value: Any) -> Any:
     """Return ``value`` with all keys of its dicts in camelCase, nested ones included. Values stay as they are.
 
@@ -37,6 +44,15 @@ def to_snake_case(value: Any) -> Any:
     return _renamed(value, _snake)
 
 
+def to_camel_case_errors(errors: Any) -> Any:
+    """Return messages by field with the names of the fields in camelCase, those in a ``loc`` of pydantic too."""
+    if isinstance(errors, dict) and isinstance(errors.get("msg"), str) and isinstance(errors.get("loc"), list | tuple):
+        return {**errors, "loc": [_camel(part) if isinstance(part, str) else part for part in errors["loc"]]}
+    if isinstance(errors, list | tuple):
+        return [to_camel_case_errors(error) for error in errors]
+    return to_camel_case(errors)
+
+
 # Where two keys of one dict would become the same name, all keep theirs: nothing that was sent is lost.
 def _renamed(value: Any, rename: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
@@ -50,6 +66,8 @@ def _renamed(value: Any, rename: Callable[[str], str]) -> Any:
 
 
 def _camel(name: str) -> str:
+    if isinstance(name, FieldPath):
+        return FieldPath(".".join(map(_camel, name.split("."))))
     return _cached_camel(name) if len(name) <= _LONGEST else _to_camel(name)
 
 

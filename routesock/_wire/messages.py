@@ -160,6 +160,19 @@ class Request:
         return getattr(self.consumer, "scope", None) or {}
 
     @property
+    def socket(self) -> Any:
+        """The consumer's :class:`~routesock.socket.Socket`, also where the class has an attribute ``socket`` itself.
+
+        On a sync consumer it is a :class:`~routesock.socket.SyncSocket`. Type checkers know which of them it is if the
+        request is annotated as ``routesock.socket.AsyncRequest`` or ``SyncRequest``. ``AttributeError`` for a request
+        made by hand without a consumer that is connected.
+        """
+        connection: Any = getattr(self.consumer, "_routesock_connection", None)
+        if connection is None:
+            raise AttributeError(f"{self!r} has no socket: its consumer is not connected.")
+        return connection.socket_of(self.consumer)
+
+    @property
     def user(self) -> Any:
         """The user in ``scope["user"]``, else an ``AnonymousUser`` instance, never its class or ``None``."""
         user = self.scope.get("user")

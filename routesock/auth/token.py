@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
+from .._runtime.clients import customer_of
 from .._runtime.instrumentation import internal_error
 from .._wire.messages import Scope
 from ..dialects import Dialect
@@ -18,7 +19,6 @@ from ._handshake.attempts import (
     LOCK,
     LOCKOUT,
     TOO_OFTEN,
-    address_of,
     is_outage,
     lockout_of,
     retry_after,
@@ -167,7 +167,7 @@ class TokenMiddleware:
         scheme = _read_authorization(scope)[0] if self._header else ""
         if not tokens and not any(_is_known(scheme, each) for each in self._authenticators):
             return await self._identity(scope, tokens)
-        lockout, address = self._lockout, address_of(scope)
+        lockout, address = self._lockout, customer_of(scope)
         self._raise_if_locked(address)
         try:
             identity = await self._identity(scope, tokens)

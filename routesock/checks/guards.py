@@ -81,12 +81,9 @@ _OTHERS: Final = frozenset({"channels", "djangochannelsrestframework", "routesoc
 
 def check_guards(consumers: Iterable[type[RouteMixin]]) -> Iterator[CheckMessage]:
     """Check that no class has a guard of another library that looks active and does not guard its routes."""
-    names = dict.fromkeys(setting_if_valid("GUARD_ATTRIBUTES") or (), Guard(_CUSTOM)) | GUARDS
     reported: set[tuple[str, int, int]] = set()
     for cls in consumers:
-        for name, guard in names.items():
-            if not _looks_active(cls, name, guard):
-                continue
+        for name, guard in active_guards(cls):
             routes = _unguarded(cls, guard)
             value = id(inspect.getattr_static(cls, name))
             keys = {(name, value, id(inspect.getattr_static(cls, route.attr))) for route in routes}
@@ -99,6 +96,14 @@ def check_guards(consumers: Iterable[type[RouteMixin]]) -> Iterator[CheckMessage
                     obj=cls,
                     id=Id.UNREAD_GUARD,
                 )
+
+
+def active_guards(cls: type) -> Iterator[tuple[str, Guard]]:
+    """Yield the guards of other libraries that ``cls`` has and that look active, by name."""
+    names = dict.fromkeys(setting_if_valid("GUARD_ATTRIBUTES") or (), Guard(_CUSTOM)) | GUARDS
+    for name, guard in names.items():
+        if _looks_active(cls, name, guard):
+            yield name, guard
 
 
 def _looks_active(cls: type, name: str, guard: Guard) -> bool:

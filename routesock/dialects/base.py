@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from .. import conf
 from .._wire import codec
-from .._wire.camel_case import to_camel_case, to_snake_case
+from .._wire.camel_case import to_camel_case, to_camel_case_errors, to_snake_case
 from .._wire.messages import NO_HEADERS, Request, RequestId
 from ..exceptions import InvalidEnvelope, ParseError, RoutesockError, TooLarge
 
@@ -22,6 +22,10 @@ MAX_ROUTE_CHARS: Final = 128
 
 MAX_ID_INTEGER: Final = 2**53
 """The largest integer id. JavaScript reads larger integers inexactly (ECMA-262, Number.MAX_SAFE_INTEGER + 1)."""
+
+
+TOPIC_HEADER: Final = "Topic"
+"""The header of a push that came through a topic: the name that the client has subscribed to."""
 
 
 class Frame(NamedTuple):
@@ -108,6 +112,15 @@ class Dialect(ABC):
     answers_without_id: bool = False
     """Whether a request without an id gets a success reply. Errors are always answered."""
 
+    answers_auth: bool = False
+    """Whether an AUTH without an id gets a success reply, too."""
+
+    completes: bool = False
+    """Whether :meth:`after_request`, :meth:`after_broadcast` and :meth:`after_event` are called."""
+
+    integer_ids: bool = True
+    """Whether the id of a request may be an integer."""
+
     id_name: str = "id"
     """What the id is called in messages to the client."""
 
@@ -169,6 +182,14 @@ class Dialect(ABC):
         A class with its own ``decode_json`` passes what that returns.
         """
 
+    def id_in_head(self, text: str) -> RequestId:
+        """Return the id in the beginning of a text that is too large to decode, or that is no JSON.
+
+        It must be cheap, and certain: a client takes the error for the reply to the request of that id. By default
+        ``None``.
+        """
+        return None
+
     # To the client. What these return is encoded by encode(); None means that nothing is sent.
 
     @abstractmethod
@@ -185,7 +206,7 @@ class Dialect(ABC):
 
     def error(self, problem: Problem, request: Request) -> Any:
         """Return the frame of an error. By default a reply whose payload is the problem object."""
-        return self.reply(request, problem.status, problem.members, problem.headers)
+        return self.reply(request, problem.status, self.dumped_problem(problem), problem.headers)
 
     @abstractmethod
     def push(self, route: str, payload: Any, headers: Mapping[str, Any] = NO_HEADERS) -> Any:
@@ -197,6 +218,29 @@ class Dialect(ABC):
     def pong(self, request: Request) -> Any:
         """Return the frame that answers a PING. By default a push of ``PONG`` with its payload."""
         return self.push("PONG", request.payload)
+
+    def after_request(self, request: Request) -> Any:
+        """Return a frame that follows the answer to a request, an error too, or comes in place of it.
+
+        Called for each frame that could be read, where ``completes`` is set.
+        """
+        return None
+
+    def after_broadcast(self, headers: Mapping[str, Any]) -> Any:
+        """Return a frame that follows a push that came through a group. Called where ``completes`` is set.
+
+        Args:
+            headers: The headers of the push.
+        """
+        return None
+
+    def after_event(self, name: str) -> Any:
+        """Return a frame that follows what an ``@event`` method did. Called where ``completes`` is set.
+
+        Args:
+            name: The name of the event.
+        """
+        return None
 
     def encode(self, frame: Any) -> str | bytes:
         """Return ``frame`` as the text or the bytes of a message. By default JSON, as ``DjangoJSONEncoder`` writes it.
@@ -228,6 +272,16 @@ class Dialect(ABC):
     def dumped(self, payload: Any) -> Any:
         """Return ``payload``, for the client, with its names in camelCase if ``camelize`` is set."""
         return to_camel_case(payload) if self._camelize else payload
+
+    def dumped_errors(self, errors: Any) -> Any:
+        """Return the messages by field of an error, with the names of the fields as :meth:`dumped` converts them."""
+        return to_camel_case_errors(errors) if self._camelize else errors
+
+    def dumped_problem(self, problem: Problem) -> dict[str, Any]:
+        """Return the problem object, with the names of the fields in ``errors`` as :meth:`dumped` converts them."""
+        if not self._camelize or problem.errors is None:
+            return problem.members
+        return {**problem.members, "errors": self.dumped_errors(problem.errors)}
 
 
 _NO_FRAME: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError, struct.error, zlib.error)
@@ -273,11 +327,12 @@ def checked_id(dialect: Dialect, frame: Frame) -> RequestId:
         return None
     # Not isinstance(): bool is an int, and 1.0 == 1, but clients could not match such ids with their replies.
     kind = type(id)
-    if (kind is str and len(id) <= MAX_ID_CHARS) or (kind is int and -MAX_ID_INTEGER <= id <= MAX_ID_INTEGER):
+    if kind is str and len(id) <= MAX_ID_CHARS:
         return id  # type: ignore[no-any-return]
-    raise InvalidEnvelope(
-        f"{dialect.id_name!r} must be a string of at most {MAX_ID_CHARS} characters or an integer within ±2^53."
-    )
+    if kind is int and dialect.integer_ids and -MAX_ID_INTEGER <= id <= MAX_ID_INTEGER:
+        return id  # type: ignore[no-any-return]
+    or_integer = " or an integer within ±2^53" if dialect.integer_ids else ""
+    raise InvalidEnvelope(f"{dialect.id_name!r} must be a string of at most {MAX_ID_CHARS} characters{or_integer}.")
 
 
 def checked_headers(dialect: Dialect, frame: Frame) -> Mapping[str, Any]:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from .._wire.messages import NO_HEADERS, Request, RequestId
 from ..exceptions import InvalidEnvelope
 from ..typing import UNSET, Unset
-from .base import Dialect, Frame, Incoming, Problem
+from .base import TOPIC_HEADER, Dialect, Frame, Incoming, Problem
 
 _PAYLOAD_KEY: Final = "payload"
 """The key of a payload that should be spread over its frame but cannot be."""
+
+
+_MEMBER: Final = (
+    r'\s*"(?P<key>[^"\\]*)"\s*:\s*'
+    r'(?:"(?P<text>[^"\\]{0,128})"|(?P<number>-?(?:0|[1-9][0-9]{0,14}))(?=[\s,}])|true|false|null)\s*'
+)
+
+_HEAD: Final = re.compile(r"\s*\{" + _MEMBER)
+"""The first member of a JSON object, if it is short and plain."""
+
+_NEXT: Final = re.compile("," + _MEMBER)
+
+_MAX_HEAD: Final = 512
+"""The characters of a text in which its id is looked for."""
 
 
 class Keys(Dialect):
@@ -26,6 +41,8 @@ class Keys(Dialect):
         status: The key of a reply's status. ``None``: replies have no status.
         headers: The key of the headers. ``None``: headers are neither sent nor read. The default is ``"headers"``, or
             ``None`` with ``payload=None``.
+        topic: The key of the topic that a push came through, where there are no headers. With headers it is the header
+            ``Topic``.
         error: A function ``(problem, request)`` that returns the whole frame of an error, or ``None`` for nothing at
             all. ``problem`` is a :class:`~routesock.dialects.Problem`. By default an error is a reply whose payload is
             the problem object.
@@ -46,6 +63,7 @@ class Keys(Dialect):
         payload: str | None = "payload",
         status: str | None = "status",
         headers: str | Unset | None = UNSET,
+        topic: str = "topic",
         error: Callable[[Problem, Request], Any] | None = None,
         camelize: bool = False,
         completion: bool = False,
@@ -55,6 +73,8 @@ class Keys(Dialect):
             headers = None if payload is None else "headers"
         parts = (route, id, _PAYLOAD_KEY if payload is None else payload, status, headers)
         keys = [key for key in parts if key is not None]
+        if headers is None:
+            keys.append(topic)
         if len(set(keys)) < len(keys) or not all(isinstance(key, str) for key in keys):
             raise ValueError(f"The keys of a frame must be different strings; got {keys!r}.")
         if error is not None and not callable(error):
@@ -64,8 +84,9 @@ class Keys(Dialect):
         self._payload = payload
         self._status = status
         self._headers = headers
+        self._topic = topic
         self._error = error
-        self._reserved = frozenset(keys)
+        self._reserved = frozenset(key for key in parts if key is not None)
         if id is not None:
             self.id_name = id
         if headers is not None:
@@ -97,6 +118,9 @@ class Keys(Dialect):
             value,
         )
 
+    def id_in_head(self, text: str) -> RequestId:
+        return None if self._id is None else id_in_head(text, self._id)
+
     def reply(self, request: Request, status: int, payload: Any, headers: Mapping[str, Any]) -> Any:
         frame: dict[str, Any] = {} if self._id is None else {self._id: request.id}
         frame[self._route] = request.route or None
@@ -110,10 +134,13 @@ class Keys(Dialect):
     def error(self, problem: Problem, request: Request) -> Any:
         if self._error is not None:
             return self._error(problem, request)
-        return self.reply(request, problem.status, problem.members, problem.headers)
+        return super().error(problem, request)
 
     def push(self, route: str, payload: Any, headers: Mapping[str, Any] = NO_HEADERS) -> Any:
-        return self._with_content({self._route: route}, payload, headers)
+        frame: dict[str, Any] = {self._route: route}
+        if self._headers is None and TOPIC_HEADER in headers:
+            frame[self._topic] = headers[TOPIC_HEADER]
+        return self._with_content(frame, payload, headers)
 
     def pong(self, request: Request) -> Any:
         frame: dict[str, Any] = {self._route: "PONG"}
@@ -154,11 +181,26 @@ class Keys(Dialect):
             frame[self._headers] = dict(headers)
         if self._payload is not None:
             frame[self._payload] = payload
-        elif type(payload) is not dict or not payload.keys().isdisjoint(self._reserved):
+        elif (
+            type(payload) is not dict
+            or not payload.keys().isdisjoint(self._reserved)
+            or (self._topic in frame and self._topic in payload)
+        ):
             frame[_PAYLOAD_KEY] = payload
         else:
             frame.update(payload)
         return frame
+
+
+def id_in_head(text: str, key: str) -> RequestId:
+    """Return the id that is the member ``key`` of a JSON object, if it is in the beginning of its ``text``."""
+    found = _HEAD.match(text[:_MAX_HEAD])
+    while found is not None:
+        if found["key"] == key:
+            number = found["number"]
+            return found["text"] if number is None else int(number)
+        found = _NEXT.match(text[:_MAX_HEAD], found.end())
+    return None
 
 
 class ObservableSocket(Keys):

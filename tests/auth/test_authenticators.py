@@ -19,8 +19,9 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from routesock import RouteSetupError
 from routesock._runtime.asgi_tree import consumer_at
+from routesock._runtime.clients import customer_of
 from routesock.auth import Credentials, CredentialSource, Identity, SessionKeyAuthentication, as_authenticator
-from routesock.auth._handshake.attempts import SPREAD, Lockout, address_of, retry_after
+from routesock.auth._handshake.attempts import SPREAD, Lockout, retry_after
 from routesock.auth.authenticators import authenticate, verify
 from routesock.auth.request_middleware import build_request
 from routesock.exceptions import NotAuthenticated
@@ -314,4 +315,4 @@ def test_memory_is_bounded_whoever_tries(failures: list[tuple[int, float]]) -> N
 )
 def test_the_address_of_a_client(client: Any, address: str | None) -> None:
     """Of IPv6 the network of one customer, who has 2 ** 64 addresses there."""
-    assert address_of({"client": client}) == address
+    assert customer_of({"client": client}) == address

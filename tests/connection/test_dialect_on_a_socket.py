@@ -502,6 +502,22 @@ async def test_a_batch_is_answered_with_one_list() -> None:
     assert len(replies) == 6
 
 
+async def test_a_frame_that_is_no_request_is_answered_with_the_id_that_the_dialect_found() -> None:
+    class Finding(Batches):
+        def read(self, value: Any) -> Any:
+            error = InvalidEnvelope("It has no route.", id=7)
+            if isinstance(value, list):
+                return [error]
+            raise error
+
+    class Consumer(Routes):
+        route_dialect = Finding()
+
+    alone, batch = await conversation(Consumer, {}, [{}])
+    assert (alone["uuid"], alone["status"]) == (7, 400)
+    assert [(reply["uuid"], reply["status"]) for reply in json.loads(batch)] == [(7, 400)]
+
+
 async def test_a_batch_without_replies_is_not_answered() -> None:
     assert await conversation(Batch, [request("echo"), request("silent", 1)]) == []
     [refused] = await conversation(Batch, [])

@@ -404,7 +404,11 @@ async def test_the_testing_kit_subscribes(consumer: type) -> None:
             "spelt": True,
         }
         await abroadcast("room.5", "news", {"text": "Hello"})
-        assert (await client.receive()) == {"route": "news", "payload": {"text": "Hello"}}
+        assert (await client.receive()) == {
+            "route": "news",
+            "headers": {"Topic": "room.5"},
+            "payload": {"text": "Hello"},
+        }
         assert (await client.call("UNSUBSCRIBE", {"topic": "room.5"})).status == 204
 
 

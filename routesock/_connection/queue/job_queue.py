@@ -195,7 +195,7 @@ class JobQueue:
             state.current_task = self.current = None
             state.job_done()
             # The queue stays busy when others have a turn: a frame that is read meanwhile is queued behind.
-            if (number and number % FAIR_SHARE == 0) or clock() - resumed >= FAIR_SECONDS:
+            if (number and number % FAIR_SHARE == 0) or (self._queue and clock() - resumed >= FAIR_SECONDS):
                 yield from self._let_others_run(task).__await__()
                 resumed = clock()
             if not self._queue or not state.may_dispatch:

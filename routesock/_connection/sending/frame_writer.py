@@ -14,10 +14,12 @@ from typing import Any, Final, TypeVar
 from django.conf import settings
 
 from ... import conf
+from ..._compat import is_sync_call
 from ..._pipeline.compiler import ConsumerPlan
 from ..._routing.topic import UNSUBSCRIBE
 from ..._runtime import database, instrumentation
 from ..._runtime.closing import means_gone, send_message
+from ..._runtime.supervision import own_task
 from ..._wire import codec, problems
 from ..._wire.codec import EncodeError, FrameTooLarge, serialise
 from ..._wire.frames import Refusal
@@ -28,7 +30,7 @@ from ...dialects.keys import is_plain as is_plain_dialect
 from ...exceptions import RoutesockError
 from ...signals import request_finished
 from ..state import SocketState
-from .send_queue import CONTROL, PUSH, REPLY, FrameKind, SendQueue
+from .send_queue import CONTROL, PUSH, REPLY, SYNC_PUSH, FrameKind, SendQueue
 
 _is_logged: Final = instrumentation.logger.logger.isEnabledFor
 
@@ -96,7 +98,7 @@ class FrameWriter:
 
     __slots__ = (
         "_consumer", "_dialect", "_encode", "_encodes", "_is_fast", "_max_bytes", "_own", "_queue", "_state",
-        "is_plain",
+        "completes", "is_plain",
     )  # fmt: skip
 
     def __init__(self, consumer: Any, compiled: ConsumerPlan, queue: SendQueue, state: SocketState) -> None:
@@ -108,6 +110,8 @@ class FrameWriter:
         self._queue = queue
         self._state = state
         self._max_bytes: int = conf.get("MAX_REPLY")
+        self.completes = dialect.completes
+        """The dialect sends a frame after others."""
         self.is_plain = is_plain(compiled)
         """No method of the consumer sees what is sent."""
         self._is_fast = self.is_plain and is_plain_dialect(dialect)
@@ -158,8 +162,9 @@ class FrameWriter:
         await self.write(self._dialect.reply(request, 206, payload, NO_HEADERS))
 
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
-        """Send an unsolicited frame. Raises what encoding raises."""
-        await self.write(self._dialect.push(route, payload, headers), PUSH)
+        """Send an unsolicited frame. Raises what encoding raises. Sync code does not wait for the client."""
+        frame = self._dialect.push(route, payload, headers)
+        await self.write(frame, SYNC_PUSH if is_sync_call() else PUSH)
 
     async def close_notice(self, payload: dict[str, Any]) -> None:
         """Send the CLOSE notice: some servers do not send the reason of a close frame."""
@@ -184,6 +189,8 @@ class FrameWriter:
         answered = request or about or Request(route or "", id, consumer=self._consumer)
         try:
             await self._answer(answered, self._error_frame(error, answered), kind)
+            if self.completes and (request is not None or about is not None):
+                await self._complete(answered)
         except Exception as exc:
             status = 500
             await self._fail(exc, answered, kind, request)
@@ -196,7 +203,12 @@ class FrameWriter:
     async def granted(self, request: Request, payload: dict[str, Any]) -> None:
         """Answer a control frame with success, if it wants an answer."""
         try:
-            await self._answer(request, self._reply_frame(request, reply_with(payload, 200)), REPLY)
+            reply = reply_with(payload, 200)
+            if self._dialect.answers_auth:
+                frame = self._dialect.reply(request, reply.status, reply.payload, reply.headers)
+            else:
+                frame = self._reply_frame(request, reply)
+            await self._answer(request, frame, REPLY)
         except Exception as exc:
             await self._fail(exc, request)
 
@@ -204,8 +216,21 @@ class FrameWriter:
         """Answer a heartbeat."""
         try:
             await self._answer(request, self._dialect.pong(request), REPLY)
+            if self.completes:
+                await self._complete(request)
         except Exception as exc:
             await self._fail(exc, Request("", request.id, consumer=self._consumer))
+
+    async def after_broadcast(self, headers: Mapping[str, Any]) -> None:
+        """Send what the dialect sends after a push that came through a group. Raises what encoding raises."""
+        await self.write(self._dialect.after_broadcast(headers), PUSH)
+
+    async def after_event(self, name: str) -> None:
+        """Send what the dialect sends after an event. Never raises."""
+        try:
+            await self.write(self._dialect.after_event(name), PUSH)
+        except Exception as exc:
+            instrumentation.internal_error(exc, "The frame after an event", self._consumer)
 
     async def ping(self) -> None:
         """Send a PING."""
@@ -214,10 +239,19 @@ class FrameWriter:
         except Exception as exc:
             instrumentation.internal_error(exc, "A PING", self._consumer)
 
+    async def hello(self, payload: dict[str, Any]) -> None:
+        """Send a HELLO."""
+        try:
+            await self.write(self._dialect.push("HELLO", payload))
+        except Exception as exc:
+            instrumentation.internal_error(exc, "The HELLO", self._consumer)
+
     async def _reply_and_finish(self, request: Request, reply: Reply, kind: FrameKind) -> None:
         status = reply.status
         try:
             await self._answer(request, self._reply_frame(request, reply), kind)
+            if self.completes:
+                await self._complete(request)
         except Exception as exc:
             await self._fail_reply(exc, request, kind)
         finally:  # of several calls for one request the first counts
@@ -241,6 +275,13 @@ class FrameWriter:
             await self._fail(exc, request, kind, request)
         finally:
             self._finished(request, 500)
+
+    async def _complete(self, request: Request) -> None:
+        """Send what the dialect sends after the answer to ``request``. Never raises: the request is answered."""
+        try:
+            await self.write(self._dialect.after_request(request))
+        except Exception as exc:
+            instrumentation.internal_error(exc, "The frame after an answer", self._consumer)
 
     def _finished(self, request: Request, status: int) -> None:
         instrumentation.finished(request, None if self._state.is_closing else status)
@@ -278,7 +319,7 @@ class FrameWriter:
         else:
             # In a separate context, not that of the current job: asgiref takes a call of the thread beside the job's
             # for one from inside it, and restores the context's variables after each call.
-            await asyncio.get_running_loop().create_task(self._write_own(frame, kind))
+            await own_task(self._write_own(frame, kind))
 
     async def _write_own(self, frame: Any, kind: FrameKind) -> None:
         if self._state.is_closing and kind is not CONTROL:

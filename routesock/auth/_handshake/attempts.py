@@ -13,10 +13,7 @@ from typing import Any, Final
 
 from django.db.utils import InterfaceError, OperationalError
 
-from ... import conf
-from ..._runtime.clients import client_address, customer_at
 from ..._runtime.timers import SECOND_LOOKS
-from ..._wire.messages import Scope
 from ...exceptions import RouteSetupError
 
 MAX_ADDRESSES: Final = 10_000
@@ -111,12 +108,6 @@ def retry_after(locked: float) -> float:
 def is_outage(exc: BaseException) -> bool:
     """Whether ``exc`` says that a database or a service does not answer, which is not the token's fault."""
     return isinstance(exc, OSError | InterfaceError | OperationalError)
-
-
-def address_of(scope: Scope) -> str | None:
-    """Return the address of the client; of an IPv6 address the /64, which one customer has."""
-    address = client_address(scope, conf.get("NUM_PROXIES"))
-    return None if address is None else customer_at(str(address))
 
 
 class AuthDeadline:

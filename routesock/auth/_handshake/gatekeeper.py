@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple
 from ... import conf
 from ..._runtime import shutdown
 from ..._runtime.asgi_tree import consumer_at
-from ..._runtime.clients import TOO_MANY, ConnectionSlot, take_slot
-from ..._runtime.closing import Send, send_message, send_notice_and_close
-from ..._runtime.instrumentation import internal_error
+from ..._runtime.clients import TOO_MANY, ConnectionSlot, customer_of, take_slot
+from ..._runtime.closing import Send, first_subprotocol, send_message, send_notice_and_close
+from ..._runtime.instrumentation import internal_error, printable
 from ..._runtime.supervision import safe_logger
 from ..._runtime.timers import FAIR_SECONDS, FAIR_SHARE, clock, running_timer
 from ..._wire.messages import NO_HEADERS, Request, Scope
@@ -20,9 +20,9 @@ from ...dialects.base import MAX_ROUTE_CHARS, checked_id, decode_bounded, dialec
 from ...exceptions import InvalidEnvelope, NotAuthenticated, RoutesockError
 from ...status import ANONYMOUS, Ending, restart_ending
 from ...typing import UNSET
-from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate_token
+from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate_token, expiry_of
 from ..refusals import Application, Receive
-from .attempts import LOCKOUT, TOO_OFTEN, AuthDeadline, Lockout, address_of, is_outage, retry_after
+from .attempts import LOCKOUT, TOO_OFTEN, AuthDeadline, Lockout, is_outage, retry_after
 from .inner_application import InnerApplication
 
 logger: Final = safe_logger("routesock.socket")
@@ -58,7 +58,7 @@ class Gatekeeper:
     """Stands in front of ``inner``, the application of one socket, until its client has authenticated."""
 
     __slots__ = (
-        "_address", "_deadline", "_dialect", "_early", "_failed", "_held", "_inner", "_max_frame", "_public",
+        "_address", "_deadline", "_dialect", "_early", "_failed", "_held", "_info", "_inner", "_max_frame", "_public",
         "_receive", "_restarting", "_send", "_slot", "_terms", "_verifying", "scope",
     )  # fmt: skip
 
@@ -69,7 +69,7 @@ class Gatekeeper:
         self._terms = terms
         self._receive = receive
         self._send = send
-        self._address = address_of(scope)
+        self._address = customer_of(scope)
         self._early = 0
         self._failed = 0
         self._held: list[dict[str, Any]] = []
@@ -77,9 +77,10 @@ class Gatekeeper:
         self._slot: ConnectionSlot | None = None
         self._deadline: AuthDeadline | None = None
         self._restarting: Ending | None = None
-        compiled = getattr(consumer_at(inner, scope), "_routesock", None)
+        compiled: Any = getattr(consumer_at(inner, scope), "_routesock", None)
         dialect = terms.dialect or getattr(compiled, "dialect", None) or Keys()
         self._dialect = dialect_for(dialect, self)
+        self._info: dict[str, Any] = compiled.connection_info() if getattr(compiled, "hello", False) else {}
         most = getattr(compiled, "max_frame", UNSET)
         self._max_frame: int = conf.get("MAX_FRAME") if most is UNSET else most
         self._public: frozenset[str] = getattr(compiled, "public", frozenset()) if terms.required else frozenset()
@@ -255,8 +256,8 @@ class Gatekeeper:
         self._raise_if_locked()
         self._terms.failures.succeed(self._address)
         self._inner.gate.identity = identity
-        if request.id is not None or self._dialect.answers_without_id:
-            await self._write(self._dialect.reply(request, 200, {"expires": identity.expires}, NO_HEADERS))
+        if request.id is not None or self._dialect.answers_without_id or self._dialect.answers_auth:
+            await self._write(self._dialect.reply(request, 200, expiry_of(identity), NO_HEADERS))
         return True
 
     def _raise_if_locked(self) -> None:
@@ -273,7 +274,7 @@ class Gatekeeper:
         """Answer a token that is wrong, or one that an authenticator failed at (``error``)."""
         self._failed += 1
         self._terms.failures.fail(self._address)
-        logger.info("A wrong token came from %s.", self._address)
+        logger.info("A wrong token came from %s.", printable(self._address)[1:-1])
         left = max(self._terms.attempts - self._failed, 0)
         if self._terms.failures.locked_for(self._address):
             left = 0
@@ -342,12 +343,12 @@ class Gatekeeper:
         hello: dict[str, Any] = {"mode": mode, "attempts": terms.attempts, "timeout": terms.timeout}
         if self._public:
             hello["public"] = sorted(self._public)
-        return hello
+        return {**hello, **self._info}
 
     def _subprotocol(self) -> str | None:
         offered: list[str] = [*(self.scope.get("subprotocols") or ())]
         spoken = self._terms.subprotocols
-        return next((name for name in spoken if name in offered), None) if spoken else next(iter(offered), None)
+        return next((name for name in spoken if name in offered), None) if spoken else first_subprotocol(offered)
 
 
 def _locked(seconds: float) -> Ending:
