@@ -10,7 +10,9 @@ import asyncio
 import contextvars
 import re
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from json import JSONEncoder
 from json import encoder as json_encoder
 from typing import Any, Final, cast
@@ -70,6 +72,47 @@ def thread_key(context: contextvars.Context | None = None) -> Any:
 def set_thread_key(context: contextvars.Context, key: ThreadSensitiveContext) -> None:
     """Give ``context`` the key of its thread."""
     context.run(SyncToAsync.thread_sensitive_context.set, key)
+
+
+def reset_thread_key(token: contextvars.Token[ThreadSensitiveContext]) -> None:
+    """Undo :func:`enter_thread_key`."""
+    # The token belongs to another context if the coroutine is thrown away with its loop; then nothing is left to undo.
+    with suppress(ValueError):
+        SyncToAsync.thread_sensitive_context.reset(token)
+
+
+def enter_thread_key(key: ThreadSensitiveContext) -> contextvars.Token[ThreadSensitiveContext]:
+    """Give the current context the key of its thread, until :func:`reset_thread_key`."""
+    return SyncToAsync.thread_sensitive_context.set(key)
+
+
+def executor_for(key: ThreadSensitiveContext | None) -> Executor:
+    """The executor that asgiref uses on the running loop for contexts with ``key``, ``None`` for those without one."""
+    if key is None:
+        waiting = AsyncToSync.loop_thread_executors.get(asyncio.get_running_loop())
+        return cast(Executor, waiting or SyncToAsync.single_thread_executor)
+    executor = SyncToAsync.context_to_thread_executor.get(key)
+    if executor is None:
+        executor = ThreadPoolExecutor(max_workers=1)
+        assign_thread(key, executor)
+    return executor
+
+
+def with_function(work: Callable[..., Any], change: Callable[[Any], Callable[[], Any]]) -> Callable[[], Any]:
+    """``work``, which ``sync_to_async`` submits, with the function that it calls in the thread replaced.
+
+    What subclasses of ``SyncToAsync`` do around the function, as ``database_sync_to_async`` closes stale connections,
+    stays around the new one.
+    """
+    if isinstance(work, partial) and isinstance(getattr(work.func, "__self__", None), SyncToAsync) and work.args:
+        *others, function = work.args
+        return partial(work.func, *others, change(function))
+    return change(work)
+
+
+def forget_waiting_caller() -> None:
+    """Let the current context use its own thread again, and not the one whose ``async_to_sync`` it was called from."""
+    AsyncToSync.executors.current = None
 
 
 def has_waiting_thread(loop: asyncio.AbstractEventLoop) -> bool:

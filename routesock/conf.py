@@ -47,6 +47,8 @@ def _is_list_of_strings(value: Any) -> bool:
 
 OVERFLOW_POLICIES: Final = ("close", "drop")
 
+ERROR_SHAPES: Final = ("flat", "native")
+
 FAIL_POLICIES: Final = ("open", "closed")
 
 SETTINGS: Final[dict[str, Setting]] = {
@@ -54,12 +56,14 @@ SETTINGS: Final[dict[str, Setting]] = {
     "MAX_REPLY": Setting(1_000_000, _is_count, "a positive number of bytes"),
     "MAX_DEPTH": Setting(64, _is_count, "a positive number of levels"),
     "MAX_QUEUED": Setting(64, _is_count, "a positive number of requests"),
+    "MAX_QUEUED_BYTES": Setting(524_288, _is_count, "a positive number of bytes"),
     "CONCURRENCY": Setting(15, _is_count, "a positive number of requests"),
     "MAX_SUBSCRIPTIONS": Setting(100, _is_count, "a positive number of subscriptions"),
     "MAX_OUTGOING": Setting(256, _is_count, "a positive number of frames"),
     "MAX_OUTGOING_BYTES": Setting(4_000_000, _is_count, "a positive number of bytes"),
     "OVERFLOW": Setting("close", lambda value: value in OVERFLOW_POLICIES, '"close" or "drop"'),
     "VALIDATION_STATUS": Setting(422, _is_client_error, "a status from 400 to 499"),
+    "VALIDATION_ERRORS": Setting("flat", lambda value: value in ERROR_SHAPES, '"flat" or "native"'),
     "TIMEOUT": Setting(30.0, _is_none_or(_is_seconds), "a positive number of seconds, or None for no deadline"),
     "DISCONNECT_GRACE": Setting(
         5.0, lambda value: type(value) in (int, float) and value >= 0, "a number of seconds, 0 for none"
@@ -82,6 +86,8 @@ SETTINGS: Final[dict[str, Setting]] = {
     ),
     "MIDDLEWARE": Setting((), _is_list_of_strings, "a list of dotted paths"),
     "PERMISSIONS": Setting((), _is_list_of_strings, 'a list of dotted paths and of strings such as "chat.add_message"'),
+    "LOG_EXCLUDE": Setting((), _is_list_of_strings, "a list of names of routes"),
+    "GUARD_ATTRIBUTES": Setting((), _is_list_of_strings, "a list of names of class attributes"),
 }
 
 

@@ -26,6 +26,7 @@
         DeadlineExceeded       504     timeout
     RouteSetupError                    a wrong declaration, raised at import or class creation; never sent
     InvalidPush                        a payload that its Push does not allow, raised to the code that pushes
+    SocketEnded                        raised to a task or thread that sends to a socket which has ended
 
 The payload of an error reply is a problem object with the members of RFC 9457.
 """
@@ -86,10 +87,15 @@ class RoutesockError(Exception):
         self.extra = extra
 
     def problem(self) -> dict[str, Any]:
-        """Return the payload of the reply: ``extra``, then ``code``, ``title``, ``detail``, and ``errors`` if any."""
+        """Return the payload of the reply: ``extra``, then ``code``, ``title``, ``detail``, and ``errors`` if any.
+
+        With a header ``Retry-After`` it has ``retry_after`` as well, for dialects without headers.
+        """
         problem: dict[str, Any] = {"code": self.code, "title": title_of(self.status), "detail": self.detail}
         if self.errors is not None:
             problem["errors"] = self.errors
+        if "Retry-After" in self.headers:
+            problem["retry_after"] = self.headers["Retry-After"]
         return {**self.extra, **problem}
 
 
@@ -304,3 +310,17 @@ class InvalidPush(ValueError):
 
     def __str__(self) -> str:
         return f"The payload does not match the schema of the push {self.push!r}: {self.errors}"
+
+
+class SocketEnded(ConnectionError):
+    """A task or thread has sent to a socket that has ended. Never sent to a client.
+
+    The client has left, the grace period is over, and ``disconnect()`` has run. Before that, such a call does nothing.
+    Cancel your own tasks in ``disconnect()``, or let this exception end them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The socket has ended, and disconnect() has run. Cancel a task that sends in disconnect(), or let this "
+            "exception end it."
+        )

@@ -73,7 +73,13 @@ def _publish_changes(before: revocation.SessionRequest, session: Any) -> None:
     now = None if session is None else revocation.digest_of(session)
     if session is not None and now is not None and now != before.session and SESSION_KEY in session:
         user = revocation.name_in(session)
-        moved = {"event": "moved", "session": before.session, "to": now, "stamp": revocation.stamp_in(session)}
+        moved = {
+            "event": "moved",
+            "session": before.session,
+            "to": now,
+            "stamp": revocation.stamp_in(session),
+            "key": revocation.seal(session.session_key),
+        }
         revocation.publish(user, moved)
         before.saved.discard(user)
     for user in before.saved:

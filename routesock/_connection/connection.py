@@ -18,17 +18,17 @@ from .._groups.layer_membership import Membership
 from .._pipeline.compiler import ConsumerPlan
 from .._pipeline.plan import ConnectionCheck
 from .._routing.push import Pushes
-from .._runtime import database, instrumentation
+from .._runtime import database, instrumentation, shutdown
 from .._runtime.clients import TOO_MANY, is_signed_in
 from .._runtime.closing import accept_message, close_notice, cut_reason, means_gone, send_close, within_close_wait
 from .._runtime.fair_timeout import wait_fairly
-from .._runtime.supervision import safe_logger
+from .._runtime.supervision import own_task, safe_logger
 from ..auth._handshake.inner_application import Gate
 from ..auth._login.revocation import group_of, name_in_scope
 from ..auth._login.watcher import LoginWatcher, watch_login
 from ..auth.authenticators import AUTHENTICATORS
 from ..auth.refusals import refuse
-from ..exceptions import NotAuthenticated, Unavailable
+from ..exceptions import NotAuthenticated, SocketEnded, Unavailable
 from ..status import RESTART_REASON, Ending, restart_ending
 from ..typing import UNSET
 from .dispatch import Dispatcher
@@ -37,7 +37,7 @@ from .membership.member import EndedMember, Member
 from .membership.subscriptions import Subscriptions
 from .queue.job_queue import JobQueue
 from .readers import ClientReader, LayerReader, Receive
-from .sending.frame_writer import FrameWriter, encoded, is_plain
+from .sending.frame_writer import FrameWriter, encoder_of, is_plain
 from .sending.send_queue import FrameKind, SendQueue
 from .state import Phase, SocketState
 from .tasks import Tasks
@@ -56,8 +56,8 @@ class Connection:
 
     __slots__ = (
         "__weakref__", "_cause", "_compiled", "_consumer", "_dispatcher", "_end_task", "_layer_reader", "_liveness",
-        "_loop", "_member", "_message", "_queue", "_reader", "_receive", "_send", "_send_queue", "_state",
-        "_subscriptions", "_tasks", "_watcher", "_writer", "grace", "membership",
+        "_loop", "_member", "_message", "_queue", "_reader", "_receive", "_says_hello", "_send", "_send_queue",
+        "_state", "_subscriptions", "_tasks", "_watcher", "_writer", "grace", "membership", "socket_of",
     )  # fmt: skip
 
     def __init__(
@@ -69,7 +69,11 @@ class Connection:
         send: Callable[[Any], Awaitable[None]],
         context: contextvars.Context,
         gate: Gate | None = None,
+        *,
+        socket_of: Callable[[Any], Any],
     ) -> None:
+        self.socket_of = socket_of
+        """Returns ``self.socket`` of a consumer; for :attr:`Request.socket`."""
         self.grace: float = conf.get("DISCONNECT_GRACE") if compiled.grace is UNSET else compiled.grace
         self._consumer: Any = consumer
         self._compiled = compiled
@@ -85,7 +89,9 @@ class Connection:
         self._cause: asyncio.Future[None] = self._loop.create_future()
         self._end_task: asyncio.Task[None] | None = None
         self._state = state = SocketState(handshake_done=gate is not None)  # a gate has accepted the socket already
+        self._says_hello = compiled.hello and gate is None
         self._tasks = tasks = Tasks(context, state, self.stop)
+        conf.get("LOG_EXCLUDE")  # read when a request has ended: too late to tell of a value that is not valid
         overflow = conf.get("OVERFLOW") if compiled.overflow is UNSET else compiled.overflow
         self._send_queue = SendQueue(
             send, state,
@@ -98,7 +104,9 @@ class Connection:
         self._writer = FrameWriter(consumer, compiled, self._send_queue, state)
         refresh = None
         if AUTHENTICATORS in consumer.scope:
-            refresh = TokenRefresh(consumer, self._writer, self._follow_login_soon, self.sign_out)
+            refresh = TokenRefresh(
+                consumer, self._writer, start=self._start, changed=self._follow_login_soon, end=self.sign_out
+            )
         self._dispatcher = Dispatcher(
             consumer, compiled, self._writer, state, tasks,
             refresh=refresh,
@@ -129,7 +137,14 @@ class Connection:
             await self._cause
         except GeneratorExit:  # thrown away with its loop: nothing can be awaited
             raise
-        except BaseException:  # connect() raised, or the server does not wait
+        except asyncio.CancelledError:  # the server does not wait: hypercorn and granian do this when they stop
+            self.end_grace()
+            try:
+                await self._close_cancelled()
+            finally:
+                await self.end()
+            raise
+        except BaseException:  # connect() raised
             self.end_grace()
             await self.end()
             raise
@@ -216,7 +231,7 @@ class Connection:
                 await self._subscriptions.end()
             if state.must_disconnect:
                 # In a separate context: a task that ignored its cancellation may go on in that of the socket.
-                await asyncio.get_running_loop().create_task(self._disconnect())
+                await own_task(self._disconnect())
         finally:
             state.advance(Phase.ENDED)
             if self._member is not None:
@@ -269,13 +284,16 @@ class Connection:
         """The consumer's ``base_send``: passes everything on, and notes when a close begins.
 
         Once the client has left, nothing is sent and nothing raised: servers differ in what they do then, and a handler
-        that saves, acknowledges and notifies others must get to its end.
+        that saves, acknowledges and notifies others must get to its end. When ``disconnect()`` has run, it raises, so
+        that a task of the consumer's own does not send for ever.
 
         Sync code in a thread that it shares with other sockets does not wait for the client; see
         :meth:`SendQueue.post`.
         """
         state = self._state
         if state.is_gone:
+            if state.phase is Phase.ENDED:
+                raise SocketEnded
             return
         if asyncio.get_running_loop() is not self._loop:
             await self._run_on_loop(self.send(message))
@@ -295,11 +313,22 @@ class Connection:
             await self._send_queue.write(message, kind)
             if message["type"] == "websocket.accept":
                 state.accept_sent = True
+                if self._says_hello:
+                    await self._hello()
                 self._announce_if_open()
         except Exception as exc:
             if not means_gone(exc):
                 raise
             logger.debug("A frame could not be sent.", exc_info=True)
+
+    async def _hello(self) -> None:
+        """Send the HELLO, in front of everything that the consumer sends after its accept."""
+        self._says_hello = False
+        hello = self._writer.hello(self._compiled.connection_info())
+        if self._compiled.sync and not self._writer.is_plain:
+            self._tasks.start(hello)  # its methods run in the thread that waits for the accept
+        else:
+            await hello
 
     @property
     def pushes(self) -> Pushes:
@@ -307,7 +336,7 @@ class Connection:
         return self._compiled.pushes
 
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
-        """Send an unsolicited frame. Raises what encoding raises."""
+        """Send an unsolicited frame. Raises what encoding raises, and ``SocketEnded`` as :meth:`send` does."""
         if self._is_other_loop():
             await self._run_on_loop(self.push(route, payload, headers))
             return
@@ -315,8 +344,9 @@ class Connection:
             await self._writer.push(route, payload, headers)
             return
         frame = self._compiled.dialect.push(route, payload, headers)
-        if is_plain(self._compiled):  # it raises for the same payloads as before
-            encoded(frame, conf.get("MAX_REPLY"))
+        if frame is not None and is_plain(self._compiled):  # it raises for the same payloads as before
+            encoder_of(self._compiled.dialect)(frame, conf.get("MAX_REPLY"))
+        raise SocketEnded
 
     @property
     def groups(self) -> frozenset[str]:
@@ -452,9 +482,16 @@ class Connection:
 
     async def _drain(self, ending: Ending) -> None:
         error = Unavailable(RESTART_REASON, wait=ending.retry_after)
-        await self._tasks.wait([self._tasks.start_apart(self._queue.finish_running(error))], self.grace)
+        await self._tasks.wait([self._tasks.start_task(self._queue.finish_running(error))], self.grace)
         await within_close_wait(self._queue.cancel_running(error))
         await self.close(ending)
+
+    async def _close_cancelled(self) -> None:
+        """Answer what runs and close the socket, unless its client has left."""
+        if not self._state.is_closing:
+            ending = restart_ending(shutdown.sockets().retry_after())
+            await within_close_wait(self._queue.refuse_all(Unavailable(RESTART_REASON, wait=ending.retry_after)))
+            await self.close(ending)
 
     def sign_out(self, ending: Ending) -> None:
         """Close the socket since its login has ended: what runs and waits is answered 401."""
@@ -505,7 +542,7 @@ class Connection:
             _ = self._start(self.follow_login())
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self._tasks.start_apart(coroutine)
+        return self._tasks.start_task(coroutine)
 
     async def follow_login(self) -> None:
         """Follow the user who is signed in now. Returns when other processes can end the socket, too."""

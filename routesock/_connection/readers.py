@@ -15,12 +15,13 @@ from .._groups.envelopes import EventMessage
 from .._groups.layer_membership import Membership
 from .._runtime import instrumentation
 from .._runtime.supervision import safe_logger
+from .._runtime.timers import FAIR_SECONDS, FAIR_SHARE, clock
 from .._wire.frames import ANSWERED, Decision, Ping, Refusal, Unanswered
 from .._wire.messages import Request
 from ..exceptions import TooManyInFlight
 from .dispatch import Dispatcher
 from .liveness import Liveness
-from .queue.job_queue import FAIR_SHARE, HANDED_OVER, NO_SLOT, READ_ON, JobQueue, Submitted
+from .queue.job_queue import HANDED_OVER, NO_SLOT, READ_ON, JobQueue, Submitted
 from .queue.jobs import MAX_QUEUED_EVENTS, EventJob, Job, JobSource
 from .state import SocketState
 from .tasks import Tasks, uncancel
@@ -71,7 +72,7 @@ class ClientReader(JobSource):
     """
 
     __slots__ = (
-        "_consumer", "_dispatcher", "_liveness", "_parallel_routes", "_parse", "_queue", "_receive", "_stop",
+        "_batch", "_consumer", "_dispatcher", "_liveness", "_parallel_routes", "_parse", "_queue", "_receive", "_stop",
     )  # fmt: skip
 
     def __init__(
@@ -85,7 +86,7 @@ class ClientReader(JobSource):
         parallel_routes: Container[str],
         stop: Callable[[dict[str, Any]], None],
     ) -> None:
-        super().__init__(conf.get("MAX_QUEUED"), state)
+        super().__init__(conf.get("MAX_QUEUED"), state, weight=conf.get("MAX_QUEUED_BYTES"))
         self._receive = receive
         self._consumer = consumer
         self._dispatcher = dispatcher
@@ -94,22 +95,32 @@ class ClientReader(JobSource):
         self._queue = queue
         self._liveness = liveness
         self._stop = stop
+        self._batch: deque[tuple[dict[str, Any], Decision]] = deque()
+        """Frames that came in one message and are still to be read."""
 
     async def read(self) -> None:
         task = _current_task()
         rest: Awaitable[Submitted] | None
+        spent = 0.0
         for number in count(1):
             message = decision = job = rest = None  # an idle socket keeps nothing of its last frame
             try:
-                if number % FAIR_SHARE == 0:
+                if number % FAIR_SHARE == 0 or spent >= FAIR_SECONDS:
+                    spent = 0.0
                     await asyncio.sleep(0)
                 if self._liveness is not None:
                     self._liveness.reading(task.get_loop().time())
-                message = await self._receive()
+                if not self._batch:
+                    message = await self._receive()
             except asyncio.CancelledError:
                 _raise_if_ended(self._state, task)
                 continue
-            action, decision = self._classify(message)
+            began = clock()
+            if message is not None:
+                action, decision = self._classify(message)
+            else:
+                message, decision = self._batch.popleft()
+                action = Action.IGNORE if self._state.is_closing else self._action(decision)
             if action is _SUBMIT:
                 job = Job(self, message, decision, task)
                 if type(decision) is Request and decision.route in self._parallel_routes:
@@ -127,6 +138,8 @@ class ClientReader(JobSource):
             elif action is _STOP:
                 self._stop(message)
                 return
+            if decision is not None:  # a slow connect() is no reason, since nothing can be behind it
+                spent += clock() - began
 
     def _classify(self, message: dict[str, Any]) -> tuple[Action, Decision | None]:
         kind = message["type"]
@@ -137,19 +150,33 @@ class ClientReader(JobSource):
         decision: Decision | None = None
         if kind == "websocket.receive":
             try:
-                decision = self._parse(message)
+                parsed = self._parse(message)
+                if isinstance(parsed, list):
+                    self._batch.extend(parsed)
+                    return _IGNORED
+                decision = parsed
             except Exception as exc:  # of a dialect that did not expect such a frame
                 decision = Refusal(instrumentation.internal_error(exc, "Reading a frame", self._consumer))
         if self._liveness is not None:
             self._liveness.heard(heartbeat=type(decision) is Ping or decision is Unanswered.PONG)
         if decision is None or type(decision) is Request or not self._dispatcher.acts_at_once(decision):
-            return _SUBMIT, decision
+            return _SUBMIT, decision  # as _action() says, without a call
         return _ACT, decision
+
+    def _action(self, decision: Decision | None) -> Action:
+        if decision is None or type(decision) is Request or not self._dispatcher.acts_at_once(decision):
+            return _SUBMIT
+        return _ACT
+
+    def weight_of(self, message: dict[str, Any]) -> int:
+        return _weigh(message)
 
     async def _refuse(self, decision: Decision | None) -> None:
         if isinstance(decision, ANSWERED):
-            refusal = Refusal(self._state.refusal or TooManyInFlight(), decision.route, decision.id)
-            await self._dispatcher.writer.refuse(refusal, decision if type(decision) is Request else None)
+            request = decision if type(decision) is Request else None
+            about = decision.about if isinstance(decision, Refusal) else None
+            refusal = Refusal(self._state.refusal or TooManyInFlight(), decision.route, decision.id, about)
+            await self._dispatcher.writer.refuse(refusal, request)
 
 
 class LayerReader(JobSource):
@@ -165,15 +192,18 @@ class LayerReader(JobSource):
 
     async def read(self) -> None:
         task = _current_task()
+        spent = 0.0
         for number in count(1):
             message = None
             try:
-                if number % FAIR_SHARE == 0:
+                if number % FAIR_SHARE == 0 or spent >= FAIR_SECONDS:
+                    spent = 0.0
                     await asyncio.sleep(0)
                 message = await self._membership.receive(self._receive)
             except asyncio.CancelledError:
                 _raise_if_ended(self._state, task)
                 continue
+            began = clock()
             if not self._state.is_closing:
                 job = Job(self, message, None, task)
                 if await self._queue.submit(job) is HANDED_OVER:
@@ -181,6 +211,7 @@ class LayerReader(JobSource):
                 del job
             if self._state.is_gone:
                 return
+            spent += clock() - began
 
     def weight_of(self, message: dict[str, Any]) -> int:
         return _weigh(message)
@@ -220,16 +251,20 @@ class EventReader(JobSource):
     async def read(self) -> None:
         task = asyncio.current_task()
         assert task is not None
+        spent = 0.0
         for number in count(1):
             if not self._new:
                 break
+            began = clock()
             job = EventJob(self, self._new.popleft(), task)
             self.free_slot(self.weight_of(job.message))  # taken again if the job has to wait in the queue
             if await self._queue.submit(job) is not READ_ON:  # another task reads, or nothing is dispatched any longer
                 return
             del job
+            spent += clock() - began
             try:
-                if number % FAIR_SHARE == 0:
+                if number % FAIR_SHARE == 0 or spent >= FAIR_SECONDS:
+                    spent = 0.0
                     await asyncio.sleep(0)
             except asyncio.CancelledError:  # from a handler that had its own task cancelled a little later
                 if self._state.is_gone:

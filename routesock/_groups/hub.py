@@ -11,6 +11,8 @@ from functools import partial
 from math import inf
 from typing import Any, Final, Protocol
 
+from django.conf import settings
+
 from .._compat import ensure_capacity, hub_channel, reaches_other_processes
 from .._runtime.fair_timeout import FairTimeout, wait_fairly
 from .._runtime.instrumentation import printable
@@ -20,9 +22,9 @@ from ..auth._login.revocation import TYPE as REVOCATION
 from ..auth._login.revocation import received
 from . import losses
 from .channel_reader import new_channel
-from .envelopes import EVENT, PUSH, Broadcast, EventMessage, Message
+from .envelopes import EVENT, PUSH, Broadcast, EventMessage, Message, layer_group
 from .layer_membership import Membership
-from .layer_recovery import CALL_LIMIT
+from .layer_recovery import CALL_LIMIT, groups_of
 from .losses import Arrivals, Period
 
 logger: Final = safe_logger("routesock.socket")
@@ -272,6 +274,8 @@ async def send(layer: Any, message: Message) -> None:
     Raises what the layer raises, and ``TimeoutError`` when it takes longer than ``SEND_LIMIT``: the message may have
     arrived then, or may arrive later, or not. While the layer is known not to answer, that is raised at once.
     """
+    if settings.DEBUG:
+        _warn_of_group(layer, message["group"])
     if reaches_other_processes(layer):
         ensure_capacity(layer)
         counter, number = losses.number(layer, message["group"])
@@ -300,3 +304,23 @@ def _forget_all() -> None:
     global _lock
     _lock = threading.Lock()
     _hubs.clear()
+
+
+_warned: Final[set[str]] = set()
+"""The groups of Channels that a warning was logged for."""
+
+
+def _warn_of_group(layer: Any, group: str) -> None:
+    """Log a warning if only Channels' own group of this name has members in this process: they get nothing."""
+    if any(group in hub._groups for hub in _hubs_of(layer)):
+        return
+    for name in groups_of(layer):
+        if name not in _warned and layer_group(name) == group:
+            _warned.add(name)
+            logger.warning(
+                "A message to the group %r reaches no socket of this process. Sockets have joined Channels' own group "
+                "of that name, with group_add() or with `groups = [...]` on the class, which is another group. "
+                "Write `await self.socket.join(%r)` in connect(), or send with channel_layer.group_send().",
+                name,
+                name,
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar
 
@@ -219,6 +219,14 @@ def recovery_of(layer: Any, loop: asyncio.AbstractEventLoop) -> Recovery:
                 del _recoveries[other]
         _recoveries[key] = Recovery(layer, loop)
     return _recoveries[key]
+
+
+def groups_of(layer: Any) -> Iterator[str]:
+    """The names of the groups of ``layer`` that channels of this process have joined, or are about to leave."""
+    for recovery in [*_recoveries.values()]:
+        if recovery._layer is layer:
+            for member in [*recovery._members]:
+                yield from member.unsettled()
 
 
 async def each(keys: list[Key], do: Callable[[Key], Awaitable[None]]) -> tuple[int, BaseException | None]:

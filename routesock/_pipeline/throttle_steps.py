@@ -10,7 +10,7 @@ from .. import conf
 from .._routing.route import Route, checked_throttles
 from .._runtime.callables import takes, yields
 from .._runtime.clients import client_address, customer_at
-from .._wire.messages import Reply, Request, Scope
+from .._wire.messages import NO_REPLY, Reply, Request, Scope
 from ..exceptions import RouteSetupError, Throttled, Unavailable
 from ..throttling import Throttle
 from ..throttling.base import ALLOWED, Bucket, RateLimitHeaders, StoreError, Window, digest
@@ -98,17 +98,18 @@ class Throttles:
         own = () if route.throttles is UNSET else route.throttles
         if route.throttles == () or not (self._common or own):
             return []
-        limits = [*self._limits("*", self._common, self._tag), *self._limits(route.name, own, self._tag)]
+        limits = [*self._limits("class", self._common, self._tag), *self._limits(f"route:{route.name}", own, self._tag)]
         return _throttle_steps(f"{self._cls.__name__}.{route.attr}", limits)
 
     def connection_steps(self) -> list[Step]:
         """Return the throttle steps for a new socket."""
         if not self._connecting:
             return []
-        limits = self._limits("connect", self._connecting, self._tag_for(self._connecting))
+        limits = self._limits("connection", self._connecting, self._tag_for(self._connecting))
         return _throttle_steps(f"{self._cls.__name__}.route_connection_throttle", limits)
 
     def _limits(self, what: str, throttles: Sequence[Throttle], tag: str) -> list[_Limit]:
+        # Names of routes have a prefix, so that none of them is one of the other two words.
         owner = f"{self._cls.__module__}.{self._cls.__qualname__}|{what}"
         return [
             (throttle, tuple(Window(f"{owner}|{number}", name, rate, tag) for name, rate in throttle.rates()))
@@ -236,6 +237,8 @@ def finish_with_limits(route: Route) -> Step:
     def make(request: Request, value: Any) -> Reply:
         reply = as_reply(route, value)
         limits = request._rate_limits
-        return reply if limits is None else Reply(reply.payload, reply.status, {**reply.headers, **limits})
+        if limits is None or reply is NO_REPLY:
+            return reply
+        return Reply(reply.payload, reply.status, {**reply.headers, **limits})
 
     return Step(Runs.ON_LOOP, make)

@@ -18,13 +18,14 @@ def client_address(scope: Scope, proxies: int) -> str | None:
     """The address of the client behind ``proxies`` trusted proxies; ``None`` if it is not known.
 
     Each proxy appends to ``X-Forwarded-For`` the address that it was called from. So the client's address is the n-th
-    from the end, and the addresses before it may be forged. Without that header it is the address of the connection.
+    from the end, and the addresses before it may be forged. It is the address of the connection if the header has fewer
+    addresses, or no address there: a client must not escape a limit with what it writes.
     """
     if proxies:
         forwarded = [value for name, value in scope.get("headers", ()) if name.lower() == b"x-forwarded-for"]
-        if forwarded:
-            addresses = b",".join(forwarded).decode("latin-1").split(",")
-            return _normal(addresses[-min(proxies, len(addresses))])
+        addresses = b",".join(forwarded).decode("latin-1").split(",")
+        if len(addresses) >= proxies and (address := _normal(addresses[-proxies])) is not None:
+            return address
     client = scope.get("client")
     return client[0] or None if client else None
 
@@ -40,6 +41,12 @@ def customer_at(address: str) -> str:
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return str(ip_network((int(parsed), 64), strict=False).network_address)
+
+
+def customer_of(scope: Scope) -> str | None:
+    """The address of the client as limits count it, behind ``NUM_PROXIES`` proxies; ``None`` if it is not known."""
+    address = client_address(scope, conf.get("NUM_PROXIES"))
+    return None if address is None else customer_at(address)
 
 
 def _normal(text: str) -> str | None:
@@ -110,7 +117,7 @@ def take_slot(scope: Scope) -> ConnectionSlot | None:
     limits: dict[_Key, int] = {}
     if of_user is not None and is_signed_in(scope) and scope["user"].pk is not None:
         limits["user", scope["user"].pk] = of_user
-    if of_address is not None and (address := client_address(scope, conf.get("NUM_PROXIES"))) is not None:
+    if of_address is not None and (address := customer_of(scope)) is not None:
         limits["address", address] = of_address
     with _lock:
         _settle()

@@ -176,6 +176,15 @@ def plain_task(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoo
     return asyncio.Task(coroutine, loop=loop, context=contextvars.Context())
 
 
+def own_task(coroutine: Coroutine[Any, Any, T], context: contextvars.Context | None = None) -> asyncio.Task[T]:
+    """A task of the running loop, by default in a copy of the current context, made without a task factory.
+
+    The factory of a project may start tasks eagerly, inside of the code that starts them, or not know ``context``.
+    The caller keeps a reference.
+    """
+    return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), context=context)
+
+
 def reset_after_fork(reset: Callable[[], None]) -> Callable[[], None]:
     """Decorator: call ``reset`` in each forked child of this process.
 

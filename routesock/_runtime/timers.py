@@ -1,14 +1,24 @@
-"""One timer for all sockets of an event loop, however many there are."""
+"""One timer for all sockets of an event loop, and how long a task may run before it lets others run."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
 import weakref
 from heapq import heapify, heappop, heappush
 from typing import Final, Protocol
 
 from .supervision import Guard
+
+FAIR_SHARE: Final = 16
+"""Jobs after which a task lets others run, so that one socket's flood cannot hold the loop."""
+
+FAIR_SECONDS: Final = 0.005
+"""Seconds after which it does so at the latest, whatever the number of jobs: a large frame may take a millisecond."""
+
+clock: Final = time.perf_counter
+"""Measures these seconds."""
 
 SHARE: Final = 100
 """Alarms that ring in one turn of the loop. The others ring in the next, so that sockets are served in between."""

@@ -184,6 +184,20 @@ async def authenticate(authenticators: Iterable[Authenticator], credentials: Cre
     return None
 
 
+async def authenticate_token(authenticators: Iterable[Authenticator], credentials: Credentials) -> Identity:
+    """Return the identity of a client that has sent a token.
+
+    Raises:
+        NotAuthenticated: For every token that is wrong. One with control characters or lone surrogates is: databases
+            and headers do not take them. Other exceptions of authenticators are not caught.
+    """
+    token = credentials.token
+    identity = await authenticate(authenticators, credentials) if token and token.isprintable() else None
+    if identity is None:
+        raise NotAuthenticated(INVALID_TOKEN)
+    return identity
+
+
 async def verify(identity: Identity) -> Identity:
     """Return ``identity`` with its user unwrapped. Raises ``NotAuthenticated`` for inactive users and expired logins.
 
@@ -199,6 +213,13 @@ async def verify(identity: Identity) -> Identity:
     return identity._replace(user=user)
 
 
+def expiry_of(identity: Identity) -> dict[str, float | None]:
+    """Return the payload that answers AUTH: when the login ends, and in how many seconds, since clocks differ."""
+    expires = identity.expires
+    ttl = None if expires is None else max(0.0, round(expires - time.time(), 3))
+    return {"expires": expires, "ttl": ttl}
+
+
 def update_scope(scope: Scope, identity: Identity) -> None:
     """Set ``user``, ``auth`` and the identity in ``scope``, and ``session`` if the token was a session key."""
     scope["user"] = identity.user
@@ -212,6 +233,10 @@ def _is_session(auth: Any) -> bool:
     from django.contrib.sessions.backends.base import SessionBase
 
     return isinstance(auth, SessionBase)
+
+
+MAX_SESSION_KEY: Final = 128
+"""Characters. Django's keys have 32."""
 
 
 class SessionKeyAuthentication:
@@ -238,7 +263,8 @@ class SessionKeyAuthentication:
 def _identity_of(key: str) -> Identity | None:
     from django.contrib.auth import get_user  # it imports models, which need the app registry
 
-    if not key.isascii() or not key.isalnum():  # session stores do not expect a NUL character or a path
+    # Session stores do not expect a NUL character or a path, and memcached no key of more than 250 characters.
+    if not key.isascii() or not key.isalnum() or len(key) > MAX_SESSION_KEY:
         return None
     store: Any = import_module(settings.SESSION_ENGINE).SessionStore
     request = HttpRequest()

@@ -46,6 +46,8 @@ class RestFrameworkAuthenticator:
     async def __call__(self, credentials: Credentials) -> Identity | None:
         authorization = None
         if credentials.source is not CredentialSource.REQUEST:
+            if not _fits_header(credentials.token):
+                raise NotAuthenticated(INVALID_TOKEN)
             authorization = f"{credentials.scheme or self.schemes[0]} {credentials.token}"
         request = Request(build_request(credentials.scope, authorization), authenticators=[self._authentication])
         authenticate = self._authentication.authenticate
@@ -59,6 +61,15 @@ class RestFrameworkAuthenticator:
             return None
         user, auth = result
         return Identity(user, _expiry_of(auth), auth)
+
+
+def _fits_header(token: str) -> bool:
+    """Whether a header can carry ``token``: DRF encodes it as Latin-1."""
+    try:
+        _ = token.encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def adapter_for(authentication: Any) -> Authenticator | None:

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
+from .._runtime.clients import customer_of
 from .._runtime.instrumentation import internal_error
 from .._wire.messages import Scope
 from ..dialects import Dialect
 from ..exceptions import NotAuthenticated, RouteSetupError
+from ._handshake.attempts import (
+    ADDRESS_ATTEMPTS,
+    LOCK,
+    LOCKOUT,
+    TOO_OFTEN,
+    is_outage,
+    lockout_of,
+    retry_after,
+)
 from .authenticators import (
     AUTHENTICATORS,
-    INVALID_TOKEN,
     Authenticator,
     Credentials,
     CredentialSource,
     Identity,
     as_authenticators,
     authenticate,
+    authenticate_token,
     update_scope,
 )
 from .refusals import REFUSALS, Application, Handshake, Receive, Send, deny, enter, has_odd_origin, reject
@@ -28,6 +39,12 @@ from .refusals import REFUSALS, Application, Handshake, Receive, Send, deny, ent
 _BASE64URL: Final = "base64url."
 """In front of the prefix of a subprotocol whose token is encoded in base64url (RFC 4648, section 5). A subprotocol may
 have the characters of an HTTP token only (RFC 9110, section 5.6.2)."""
+
+
+class _Locked(Exception):
+    def __init__(self, wait: float) -> None:
+        super().__init__(wait)
+        self.wait = wait
 
 
 class TokenMiddleware:
@@ -50,6 +67,9 @@ class TokenMiddleware:
         header: Whether to read the ``Authorization`` header.
         query: The parameter of the query string with the token. ``None``: the query string has no token. Proxies and
             servers write query strings to their logs.
+        address_attempts: How many wrong tokens lock an address, whose tokens are then answered 429. One is forgotten
+            every ``lock`` seconds, and all of them when a token is good.
+        lock: Seconds for which an address is locked at most after the last wrong token; 0 for no lock.
         refuse: What happens for an invalid token. ``"close"`` accepts the socket and closes it with 4401, so that
             browsers can read the reason. ``"http"`` answers the handshake with 401.
         dialect: The dialect of the CLOSE notice.
@@ -67,6 +87,8 @@ class TokenMiddleware:
         header: bool = True,
         query: str | None = None,
         refuse: str = "close",
+        address_attempts: int = ADDRESS_ATTEMPTS,
+        lock: float = LOCK,
         dialect: Dialect | None = None,
     ) -> None:
         if refuse not in REFUSALS:
@@ -84,6 +106,7 @@ class TokenMiddleware:
         self._header = header
         self._query = query
         self._refuse = refuse
+        self._lockout = lockout_of(address_attempts, lock)
         self._dialect = dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +119,10 @@ class TokenMiddleware:
         tokens = self._pop_tokens(scope)
         offered = scope.get("subprotocols") or ()
         try:
-            identity = await self._identity(scope, tokens)
+            identity = await self._identity_unless_locked(scope, tokens)
+        except _Locked as exc:
+            await self._refusal(429, TOO_OFTEN, exc.wait)(scope, receive, send)
+            return
         except NotAuthenticated as exc:
             await self._refusal(401, exc.detail)(scope, receive, send)
             return
@@ -106,7 +132,7 @@ class TokenMiddleware:
             )
             return
         if identity is not None:
-            scope = {**scope, AUTHENTICATORS: self._all_authenticators}
+            scope = {**scope, AUTHENTICATORS: self._all_authenticators, LOCKOUT: self._lockout}
             update_scope(scope, identity)
 
         async def send_with_subprotocol(message: Any) -> None:
@@ -131,14 +157,43 @@ class TokenMiddleware:
             tokens += _pop_query_tokens(scope, self._query)
         return tokens
 
+    async def _identity_unless_locked(
+        self, scope: Scope, tokens: list[tuple[CredentialSource, str]]
+    ) -> Identity | None:
+        """As :meth:`_identity`; counts wrong tokens, and raises ``_Locked`` where there were too many.
+
+        A handshake without a token, which an authenticator may accept for its cookies, is not counted.
+        """
+        scheme = _read_authorization(scope)[0] if self._header else ""
+        if not tokens and not any(_is_known(scheme, each) for each in self._authenticators):
+            return await self._identity(scope, tokens)
+        lockout, address = self._lockout, customer_of(scope)
+        self._raise_if_locked(address)
+        try:
+            identity = await self._identity(scope, tokens)
+        except Exception as exc:
+            self._raise_if_locked(address)
+            if not is_outage(exc):
+                lockout.fail(address)
+            raise
+        self._raise_if_locked(address)
+        if identity is not None:
+            lockout.succeed(address)
+        return identity
+
+    def _raise_if_locked(self, address: str | None) -> None:
+        locked = self._lockout.locked_for(address)
+        if locked:
+            raise _Locked(retry_after(locked))
+
     async def _identity(self, scope: Scope, tokens: list[tuple[CredentialSource, str]]) -> Identity | None:
         credentials = [Credentials(token, source, scope) for source, token in tokens]
         if credentials and credentials[0].source is CredentialSource.SUBPROTOCOL:
-            return await _authenticate_token(self._authenticators, credentials[0])
+            return await authenticate_token(self._authenticators, credentials[0])
         identity = await self._from_header(scope) if self._header else None
         if identity is not None or not credentials:
             return identity
-        return await _authenticate_token(self._authenticators, credentials[0])
+        return await authenticate_token(self._authenticators, credentials[0])
 
     async def _from_header(self, scope: Scope) -> Identity | None:
         """Authenticate by the request itself; ``None`` if it has no token, or an unknown scheme."""
@@ -153,24 +208,20 @@ class TokenMiddleware:
             identity = None
         if identity is not None or not others:
             return identity
-        return await _authenticate_token(others, Credentials(token, CredentialSource.HEADER, scope, scheme))
+        return await authenticate_token(others, Credentials(token, CredentialSource.HEADER, scope, scheme))
 
-    def _refusal(self, status: int, reason: str) -> Application:
+    def _refusal(self, status: int, reason: str, wait: float | None = None) -> Application:
         if self._refuse == "close":
-            return reject(status, reason, dialect=self._dialect)
-        return deny(status, reason, headers=[(b"www-authenticate", self._challenge())] if status == 401 else ())
+            return reject(status, reason, retry_after=wait, dialect=self._dialect)
+        headers = [(b"www-authenticate", self._challenge())] if status == 401 else []
+        if wait is not None:
+            headers.append((b"retry-after", b"%d" % math.ceil(wait)))
+        return deny(status, reason, headers=headers)
 
     def _challenge(self) -> bytes:
         """Return the header ``WWW-Authenticate`` with all known schemes, which a 401 must have (RFC 9110, 15.5.2)."""
         schemes = dict.fromkeys(scheme for each in self._authenticators for scheme in each.schemes)
         return ", ".join(schemes).encode("latin-1", "replace")
-
-
-async def _authenticate_token(authenticators: Iterable[Authenticator], credentials: Credentials) -> Identity:
-    identity = await authenticate(authenticators, credentials) if credentials.token else None
-    if identity is None:
-        raise NotAuthenticated(INVALID_TOKEN)
-    return identity
 
 
 def _is_known(scheme: str, authenticator: Authenticator) -> bool:

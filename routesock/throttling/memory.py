@@ -9,10 +9,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from .base import ALLOWED, MICROSECONDS, Bucket, Decision, Quota, StoreError, Window
+from .._runtime.supervision import safe_logger
+from .base import ALLOWED, MICROSECONDS, Bucket, Decision, Quota, Window
 
-MAX_LOGS: Final = 50_000
+logger: Final = safe_logger("routesock.throttle")
+
+MAX_LOGS: Final = 100_000
 """The maximum number of logs in a store: one per caller and window, of a few hundred bytes up to 2 KB each."""
+
+SHARED: Final = ""
+"""The caller whose log newcomers of a full window share. The keys of all others have a prefix."""
+
+LOG_INTERVAL: Final = 60 * MICROSECONDS
+"""Microseconds between two log records about full windows."""
 
 EXPIRED_PER_CALL: Final = 2
 """How many expired logs of a window a new log replaces, so that expired logs do not accumulate."""
@@ -83,8 +92,9 @@ class _Logs(OrderedDict[str, Log]):
 class MemoryStore:
     """Counts the calls in this process.
 
-    A log that has not expired is never dropped, since its caller could start anew. If the store is full, the calls of a
-    caller without a log fail with :class:`~routesock.throttling.base.StoreError`.
+    A log that has not expired is never dropped, since its caller could start anew. A window is full when it has as many
+    logs as the store has room for. So one window has at most half of all logs, and others still find room. Callers
+    without a log share one log in a full window: they have its limit together.
 
     Args:
         clock: Returns monotonic nanoseconds.
@@ -96,6 +106,8 @@ class MemoryStore:
         self._max_logs = max_logs
         self._windows: dict[str, _Logs] = {}
         self._count = 0
+        self._shares = False  # since the last log record
+        self._next_record = 0
         self._lock = threading.Lock()  # event loops in several threads share one store
 
     def __len__(self) -> int:
@@ -120,11 +132,14 @@ class MemoryStore:
         with self._lock:
             now = self._clock() // 1000
             wait = self._take(buckets, now)
+            decision = ALLOWED
             if wait or quotas:
-                return Decision(
+                decision = Decision(
                     wait / MICROSECONDS, [self._quota(window, caller, now) for window, caller, _ in buckets]
                 )
-        return ALLOWED
+        if self._shares:  # not inside the lock, since a log handler may be slow
+            self._report(now)
+        return decision
 
     def _take(self, buckets: Sequence[Bucket], now: int) -> int:
         wait = new = 0
@@ -142,7 +157,9 @@ class MemoryStore:
         if wait:
             return wait
         if new:
-            self._reserve(buckets, new, now)
+            buckets, wait = self._place(buckets, now)
+            if wait:
+                return wait
         for window, caller, cost in buckets:
             if cost:
                 self._windows[window.key].add(caller, cost, now)
@@ -157,21 +174,53 @@ class MemoryStore:
         self._count -= 1
         return None
 
-    def _reserve(self, buckets: Sequence[Bucket], new: int, now: int) -> None:
-        """Make room for ``new`` logs, or raise ``StoreError``."""
-        for window, _, _ in buckets:
-            self._count -= self._windows[window.key].drop_expired(now, EXPIRED_PER_CALL)
-        for logs in self._windows.values():
-            if self._count + new <= self._max_logs:
-                break
-            self._count -= logs.drop_expired(now, new)
-        else:
-            if self._count + new > self._max_logs:
-                raise StoreError(f"The memory store is full: it already counts the calls of {self._max_logs} callers.")
-        self._count += new
+    def _place(self, buckets: Sequence[Bucket], now: int) -> tuple[Sequence[Bucket], int]:
+        """Make room for callers without a log. Return the buckets, and the wait for a shared log that is used up.
+
+        In a full window :data:`SHARED` takes the place of such a caller.
+        """
+        placed: list[Bucket] = []
+        wait = new = 0
+        for window, caller, cost in buckets:
+            logs = self._windows[window.key]
+            if cost and caller not in logs:
+                if not self._has_room(logs, new, now):
+                    self._shares = True
+                    caller = SHARED
+                    wait = max(wait, self._wait_for_shared(logs, window, cost, now))
+                new += caller not in logs
+            placed.append((window, caller, cost))
+        if not wait:
+            self._count += new
+        return placed, wait
+
+    def _has_room(self, logs: _Logs, new: int, now: int) -> bool:
+        """Whether a window may have another log beside the ``new`` ones; expired logs are dropped for it."""
+        self._count -= logs.drop_expired(now, EXPIRED_PER_CALL)
+        for others in self._windows.values():
+            if len(logs) < self._max_logs - self._count - new:
+                return True
+            self._count -= others.drop_expired(now, 1)
+        return len(logs) < self._max_logs - self._count - new
+
+    def _wait_for_shared(self, logs: _Logs, window: Window, cost: int, now: int) -> int:
+        log = logs.get(SHARED)
+        if log is not None and log.entries[0] <= now - window.period:
+            log = self._without_expired(logs, SHARED, log, now)
+        excess = 0 if log is None else log.used + cost - window.limit
+        return 0 if log is None or excess <= 0 else log.time_of(excess) + window.period - now
+
+    def _report(self, now: int) -> None:
+        self._shares = False
+        if now >= self._next_record:
+            self._next_record = now + LOG_INTERVAL
+            logger.warning("The memory store counts as many callers of a throttle as it may: new ones share one limit.")
 
     def _quota(self, window: Window, caller: str, now: int) -> Quota:
-        log = self._windows[window.key].get(caller)
+        logs = self._windows[window.key]
+        log = logs.get(caller)
+        if log is None and len(logs) >= self._max_logs - self._count:
+            log = logs.get(SHARED)
         if log is None:
             return Quota(window.limit, 0)
         return Quota(window.limit - log.used, log.entries[0] + window.period - now)

@@ -52,7 +52,7 @@ stacks: dict[str, Any] = {
     "optional": gate(mode="optional"),
     "disabled": gate(mode="disabled"),
     "hurried": gate(timeout=0.5),
-    "locking": gate(lock=1.0),
+    "locking": gate(address_attempts=2, lock=1.0),
     "session": AuthMiddlewareStack(gate()),
     "once": gate(authenticators=[Once("frame")]),
     "token": TokenMiddleware(OriginValidator(router, ["*"]), ALL, query="token"),

@@ -19,8 +19,9 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from routesock import RouteSetupError
 from routesock._runtime.asgi_tree import consumer_at
+from routesock._runtime.clients import customer_of
 from routesock.auth import Credentials, CredentialSource, Identity, SessionKeyAuthentication, as_authenticator
-from routesock.auth._handshake.attempts import Lockout, address_of
+from routesock.auth._handshake.attempts import SPREAD, Lockout, retry_after
 from routesock.auth.authenticators import authenticate, verify
 from routesock.auth.request_middleware import build_request
 from routesock.exceptions import NotAuthenticated
@@ -235,7 +236,6 @@ def test_so_many_failures_lock_an_address_for_so_long() -> None:
     attempts = Lockout(2, 20, clock=clock)
     attempts.fail("a")
     assert attempts.locked_for("a") == 0
-    clock.now += 10
     attempts.fail("a")
     assert attempts.locked_for("a") == 20
     assert attempts.locked_for("b") == 0
@@ -243,8 +243,37 @@ def test_so_many_failures_lock_an_address_for_so_long() -> None:
     assert attempts.locked_for("a") == 1
     clock.now += 1
     assert attempts.locked_for("a") == 0
+    attempts.fail("a")  # one is forgotten, the other is not
+    assert attempts.locked_for("a") == 20
+    clock.now += 40
     attempts.fail("a")
     assert attempts.locked_for("a") == 0
+
+
+def test_failures_are_forgotten_one_by_one() -> None:
+    clock = Clock()
+    attempts = Lockout(3, 20, clock=clock)
+    for pause in (0, 10, 10, 20, 20, 10):
+        clock.now += pause
+        assert attempts.locked_for("a") == 0
+        attempts.fail("a")
+    assert attempts.locked_for("a") == 10
+
+
+def test_a_success_forgets_them_all() -> None:
+    attempts = Lockout(2, 20)
+    attempts.fail("a")
+    attempts.fail("b")
+    attempts.succeed("a")
+    attempts.succeed(None)
+    attempts.fail("a")
+    attempts.fail("b")
+    assert attempts.locked_for("a") == 0 < attempts.locked_for("b")
+
+
+def test_clients_of_a_locked_address_do_not_come_back_together() -> None:
+    assert len({retry_after(20) for _ in range(100)}) > 10
+    assert all(20 < retry_after(20) <= 20 + SPREAD for _ in range(100))
 
 
 def test_an_address_that_is_not_known_is_never_locked() -> None:
@@ -268,7 +297,7 @@ def test_memory_is_bounded_whoever_tries(failures: list[tuple[int, float]]) -> N
         clock.now += pause
         attempts.fail(str(address))
         assert len(attempts) <= 10
-        assert all(until > clock.now for _, until in attempts._failures.values())
+        assert all(until > clock.now for until in [*attempts._failures.values()][:1])
 
 
 @pytest.mark.parametrize(
@@ -286,4 +315,4 @@ def test_memory_is_bounded_whoever_tries(failures: list[tuple[int, float]]) -> N
 )
 def test_the_address_of_a_client(client: Any, address: str | None) -> None:
     """Of IPv6 the network of one customer, who has 2 ** 64 addresses there."""
-    assert address_of({"client": client}) == address
+    assert customer_of({"client": client}) == address

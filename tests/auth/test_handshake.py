@@ -6,6 +6,8 @@ import asyncio
 import json
 import logging
 import time
+from contextlib import AsyncExitStack
+from itertools import count
 from typing import Any
 
 import pytest
@@ -14,20 +16,25 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.contrib.auth.models import AnonymousUser, User
+from django.db.utils import OperationalError
 from django.test import override_settings
 from django.urls import path
 from hypothesis import given
 from hypothesis import strategies as st
+from rest_framework.authentication import TokenAuthentication
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from routesock import Keys, Request, RouteMixin, RouteSetupError, abroadcast, route, topic
 from routesock._groups import hub
 from routesock._runtime import clients, shutdown
-from routesock._runtime.timers import SECOND_LOOKS
-from routesock.auth import Credentials, CredentialSource, HandshakeMiddleware, Identity
-from routesock.auth._handshake.attempts import AuthDeadline
+from routesock._runtime.timers import FAIR_SHARE, SECOND_LOOKS
+from routesock.auth import Credentials, CredentialSource, HandshakeMiddleware, Identity, SessionKeyAuthentication
+from routesock.auth._handshake import gatekeeper
+from routesock.auth._handshake.attempts import SPREAD, AuthDeadline
 from routesock.auth._handshake.inner_application import InnerApplication
+from routesock.dialects import Frame
 from routesock.exceptions import NotAuthenticated
+from tests.clock import advance, shifted
 from tests.takeover.driver import LIMIT, Socket, problems, turns, until
 
 from .consumers import EVERY, PLAIN, ROUTED, router
@@ -66,6 +73,53 @@ async def ended(socket: Socket) -> tuple[Any, int]:
     return notice["payload"], socket.closed["code"]
 
 
+EARLY = {
+    "PING": '{"route": "PING", "uuid": 1}',
+    "a request": '{"route": "me", "uuid": 1}',
+    "no route": "{}",
+    "no object": "[]",
+    "no JSON": "{",
+    "CANCEL": '{"route": "CANCEL", "uuid": 1}',
+    "no token": '{"route": "AUTH", "uuid": 1}',
+    "no id": '{"route": "AUTH", "uuid": [], "payload": {"token": "carol"}}',
+}
+
+
+@pytest.mark.parametrize("frame", EARLY.values(), ids=EARLY)
+async def test_too_many_frames_that_bring_a_client_no_further_close_the_socket(frame: str) -> None:
+    async with connected(gate()) as socket:
+        socket.text(*[frame] * gatekeeper.MAX_EARLY)
+        await socket.all_read()
+        assert socket.closed is None
+        socket.text(frame)
+        notice, code = await ended(socket)
+        assert (code, notice["reconnect"], notice["retry_after"]) == (4429, True, 30)
+        assert notice["reason"] == "Too many frames came before AUTH."
+        assert socket.log == []
+
+
+@pytest.mark.parametrize(("seconds", "share"), [(0.0, FAIR_SHARE), (0.002, 3)])
+async def test_a_flood_in_front_of_the_gate_leaves_turns_to_others(
+    seconds: float, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight sockets whose server has all their frames already: each handles so many a turn, by number and by time."""
+    times = count()
+    monkeypatch.setattr(gatekeeper, "clock", lambda: next(times) * seconds)
+    app = gate()
+    sockets = [connected(app) for _ in range(8)]
+    async with AsyncExitStack() as stack:
+        for socket in sockets:
+            await stack.enter_async_context(socket)
+        for socket in sockets:
+            socket.text(*[EARLY["PING"]] * gatekeeper.MAX_EARLY)
+        left = [gatekeeper.MAX_EARLY] * 8
+        while any(left):
+            await asyncio.sleep(0)
+            now = [socket.unread() for socket in sockets]
+            assert max(before - after for before, after in zip(left, now, strict=True)) <= share
+            left = now
+
+
 # What is announced, and success
 
 
@@ -82,7 +136,7 @@ async def test_a_good_token_connects_the_consumer_as_its_user(path: str) -> None
     async with connected(gate(), path) as socket:
         auth(socket, "carol")
         reply = await socket.reply("a")
-        assert (reply["route"], reply["status"], reply["payload"]) == ("AUTH", 200, {"expires": None})
+        assert (reply["route"], reply["status"], reply["payload"]) == ("AUTH", 200, {"expires": None, "ttl": None})
         await until(lambda: socket.log, "connect")
         assert socket.log == [("connect", "carol")]
         assert [message["type"] for message in socket.sent].count("websocket.accept") == 1
@@ -112,7 +166,7 @@ async def test_the_scope_tells_who_it_is() -> None:
         assert [
             await each(Credentials("x", CredentialSource.FRAME, scope)) for each in scope["routesock.authenticators"]
         ]
-        assert (await socket.reply("a"))["payload"] == {"expires": 4_000_000_000.5}
+        assert (await socket.reply("a"))["payload"]["expires"] == 4_000_000_000.5
         assert "user" not in socket.scope
 
 
@@ -197,7 +251,7 @@ async def test_an_auth_without_a_token_is_no_attempt(payload: Any) -> None:
     async with connected(gate(attempts=1)) as socket:
         socket.json({"route": "AUTH", "uuid": "x", "payload": payload})
         await socket.read(2)
-        assert codes(socket) == [("x", 400, "bad_request")]
+        assert codes(socket) == [("x", 400, "invalid_envelope")]
         auth(socket, "carol")
         assert (await socket.reply("a"))["status"] == 200
 
@@ -290,7 +344,7 @@ async def test_no_reply_tells_one_wrong_token_from_another() -> None:
 
 
 async def test_failures_lock_the_address_for_all_its_sockets() -> None:
-    app = gate(attempts=2, lock=30)
+    app = gate(address_attempts=2, lock=30)
     async with connected(app) as waiting, connected(app, client=("203.0.113.8", 1)) as elsewhere:
         async with connected(app) as socket:
             auth(socket, "mallory", 1)
@@ -299,7 +353,7 @@ async def test_failures_lock_the_address_for_all_its_sockets() -> None:
         async with connected(app) as next_one:
             notice, code = await ended(next_one)
             assert (code, notice["code"], notice["reconnect"]) == (4429, 4429, True)
-            assert 0 < notice["retry_after"] <= 30
+            assert 0 < notice["retry_after"] <= 30 + SPREAD
             assert len(next_one.frames) == 1
         auth(waiting, "carol")  # it was open before
         assert (await ended(waiting))[1] == 4429
@@ -310,7 +364,7 @@ async def test_failures_lock_the_address_for_all_its_sockets() -> None:
 
 async def test_failures_of_several_sockets_count_for_their_address() -> None:
     """Who opens a new socket for each try gets no more of them."""
-    app = gate(attempts=2, lock=30)
+    app = gate(address_attempts=2, lock=30)
     async with connected(app) as first:
         auth(first, "mallory")
         await first.reply("a")
@@ -322,7 +376,7 @@ async def test_failures_of_several_sockets_count_for_their_address() -> None:
 
 
 async def test_an_optional_handshake_lets_a_locked_address_in_but_not_try() -> None:
-    app = gate(mode="optional", attempts=1, lock=30)
+    app = gate(mode="optional", attempts=1, address_attempts=1, lock=30)
     async with connected(app) as socket:
         auth(socket, "mallory")
         assert (await ended(socket))[1] == 4401
@@ -334,7 +388,76 @@ async def test_an_optional_handshake_lets_a_locked_address_in_but_not_try() -> N
         assert (await ended(second))[1] == 4429
 
 
-async def test_an_authenticator_that_fails_lets_nobody_in_and_counts_no_attempt(
+async def test_a_good_token_forgets_the_wrong_ones_of_its_address() -> None:
+    """An office with two expired tokens is not locked out, nor one whose users sign in again."""
+    app = gate(address_attempts=3, lock=30)
+    for _ in range(3):
+        async with connected(app) as socket:
+            auth(socket, "mallory", 1)
+            auth(socket, "carol", 2)
+            assert (await socket.reply(2))["status"] == 200
+
+
+async def test_an_address_has_no_more_attempts_with_many_sockets_at_once() -> None:
+    """Their tokens are being verified at the same time. What comes back after the lock is not said, good ones too."""
+    verify = asyncio.Event()
+
+    async def slow(credentials: Credentials) -> Any:
+        await verify.wait()
+        return Account() if credentials.token == "carol" else None
+
+    app = gate(authenticators=[slow], address_attempts=3, lock=30)
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(connected(app)) for _ in range(10)]
+        for number, socket in enumerate(sockets):
+            auth(socket, "mallory" if number < 9 else "carol")
+        await turns()
+        verify.set()
+        for socket in sockets[3:]:
+            assert (await ended(socket))[1] == 4429
+            assert not socket.replies("a")
+        assert [socket.statuses() for socket in sockets[:3]] == [[("a", 401)]] * 3
+
+
+async def test_an_outage_is_no_attempt_and_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    async def fails(credentials: Credentials) -> Any:
+        raise OperationalError("the database is down")
+
+    app = gate(authenticators=[fails], attempts=1, address_attempts=1, lock=30)
+    async with connected(app) as socket:
+        for number in range(gatekeeper.MAX_EARLY + 1):
+            auth(socket, "carol", number)
+        assert (await ended(socket))[1] == 4429
+        assert {status for _, status in socket.statuses()} == {500}
+    async with connected(app) as socket:
+        await socket.ping("not locked")
+
+
+WRONG_TOKENS = ["\0", "a\nb", "\u20ac", "x" * 60_000, "Ä" * 300, "a b", "'", "../../etc/passwd", "-1"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("token", WRONG_TOKENS, ids=ascii)
+async def test_whatever_a_client_writes_as_a_token_is_wrong_and_no_failure(
+    token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    classes = [JWTAuthentication, TokenAuthentication, SessionKeyAuthentication()]
+    async with connected(gate(authenticators=classes)) as socket:
+        auth(socket, token)
+        assert (await socket.reply("a"))["status"] == 401
+    assert "Traceback" not in caplog.text
+
+
+async def test_half_a_surrogate_pair_in_a_token_is_a_parse_error(caplog: pytest.LogCaptureFixture) -> None:
+    """As in every frame: no authenticator sees it."""
+    async with connected(gate()) as socket:
+        auth(socket, "\ud800")
+        await until(lambda: bool(socket.statuses()), "an answer")
+        assert socket.statuses() == [(None, 400)]
+    assert "Traceback" not in caplog.text
+
+
+async def test_an_authenticator_that_fails_lets_nobody_in_and_counts_as_an_attempt(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     broken = [True]
@@ -345,13 +468,18 @@ async def test_an_authenticator_that_fails_lets_nobody_in_and_counts_no_attempt(
             raise RuntimeError("the database is down")
         return Account()
 
-    async with connected(gate(authenticators=[fails], attempts=1)) as socket:
+    async with connected(gate(authenticators=[fails], attempts=2)) as socket:
         auth(socket, "carol", 1)
         assert (await socket.reply(1))["status"] == 500
         assert "database" not in json.dumps(socket.frames)
         auth(socket, "carol", 2)
         assert (await socket.reply(2))["status"] == 200
     assert "the database is down" in caplog.text
+    async with connected(gate(authenticators=[fails], attempts=1)) as socket:
+        broken.append(True)
+        auth(socket, "carol", 1)
+        assert (await ended(socket))[1] == 4401
+        assert socket.statuses() == [(1, 500)]
 
 
 async def test_no_token_gets_into_a_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -620,10 +748,10 @@ async def test_nothing_is_sent_behind_the_close() -> None:
 
 async def test_a_dialect_that_fails_costs_no_socket() -> None:
     class Broken(Keys):
-        def id(self, frame: Any) -> Any:
-            if frame.get("uuid") == "break":
-                raise KeyError("uuid")
-            return super().id(frame)
+        def read(self, value: Any) -> Frame | None:
+            if value.get("uuid") == "break":
+                raise RuntimeError("a bug")
+            return super().read(value)
 
     async with connected(gate(dialect=Broken())) as socket:
         socket.request("me", "break")
@@ -656,6 +784,7 @@ async def test_a_login_at_the_gate_ends_with_its_token(public: bool) -> None:
         assert (await ended(socket))[1] == 4401
 
 
+@shifted
 async def test_an_auth_on_the_open_socket_is_looked_at_as_strictly() -> None:
     carol = Account()
 
@@ -666,6 +795,7 @@ async def test_an_auth_on_the_open_socket_is_looked_at_as_strictly() -> None:
         auth(socket, "good", 1)
         auth(socket, "good", 2)
         assert (await socket.reply(2))["status"] == 200
+        await advance(1)
         auth(socket, "expired", 3)
         assert (await socket.reply(3))["status"] == 401
         carol.is_active = False
@@ -812,6 +942,15 @@ async def test_a_consumer_that_refuses_is_told_with_a_close(path: str) -> None:
         assert (notice["code"], notice["reconnect"], code) == (4403, False, 4403)
 
 
+async def test_an_address_cannot_write_control_characters_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A server may take it from ``X-Forwarded-For``."""
+    caplog.set_level(logging.INFO)
+    async with connected(gate(), client=("1.2.3.4\x1b[2J\nforged", 1)) as socket:
+        auth(socket, "s3cr3t")
+        await socket.reply("a")
+    assert r"A wrong token came from 1.2.3.4\x1b[2J\nforged." in caplog.text
+
+
 @pytest.mark.parametrize(("path", "code"), [("/close/", 4401), ("/reject/", 4403)])
 async def test_a_close_before_accept_behind_the_gate_is_one_close(path: str, code: int) -> None:
     async with connected(gate(), path, extensions={"websocket.http.response": {}}) as socket:
@@ -823,7 +962,9 @@ async def test_a_close_before_accept_behind_the_gate_is_one_close(path: str, cod
 
 @pytest.mark.parametrize(
     ("spoken", "offered", "chosen"),
-    [((), [], None), ((), ["a", "b"], "a"), (("b", "a"), ["a", "b"], "b"), (("c",), ["a"], None), (("c",), [], None)],
+    [((), [], None), ((), ["a", "b"], "a"), (("b", "a"), ["a", "b"], "b"), (("c",), ["a"], None), (("c",), [], None)]
+    + [((), [token, "a"], "a") for token in ("bearer.carol", "base64url.bearer.Y2Fyb2w", "eyJhbGciOi.J9.x", "x" * 65)]
+    + [((), ["Bearer.carol"], None), ((), ["tokens"], "tokens"), (("bearer.v1",), ["bearer.v1"], "bearer.v1")],
 )
 async def test_the_subprotocol_is_chosen_at_the_gate(spoken: Any, offered: list[str], chosen: str | None) -> None:
     async with connected(gate(subprotocols=spoken), subprotocols=offered) as socket:
@@ -865,6 +1006,9 @@ async def test_other_connections_than_websockets_pass() -> None:
         {"attempts": 0},
         {"attempts": True},
         {"lock": -1},
+        {"lock": float("inf")},
+        {"address_attempts": 0},
+        {"address_attempts": 1.5},
         {"subprotocols": "v1"},
         {"dialect": "keys"},
         {"authenticators": []},

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from channels.auth import AuthMiddlewareStack
 from channels.security.websocket import OriginValidator
 from django.contrib.auth.models import AnonymousUser, User
+from django.db.utils import OperationalError
 from rest_framework.authentication import BasicAuthentication, TokenAuthentication
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from routesock import RouteSetupError
 from routesock.auth import Credentials, CredentialSource, HandshakeMiddleware, SessionKeyAuthentication, TokenMiddleware
-from tests.takeover.driver import Socket, until
+from routesock.auth._handshake.attempts import SPREAD
+from tests.takeover.driver import Socket, turns, until
 
 from .consumers import EVERY, router
 from .tokens import FrameOnly, Once, QueryKey, by_name, jwt, key, session
@@ -95,6 +99,61 @@ async def test_a_token_that_is_not_good_is_closed_so_that_a_browser_can_tell(cre
     async with sock(TokenMiddleware(router, [by_name], query="token"), **credentials) as socket:
         assert await refused(socket) == 4401
         assert socket.sent[0]["subprotocol"] in (None, "chat")
+
+
+async def test_wrong_tokens_lock_their_address() -> None:
+    app = TokenMiddleware(router, [by_name], address_attempts=2, lock=30)
+    for token, code in (("mallory", 4401), ("mallory", 4401), ("mallory", 4429), ("carol", 4429)):
+        async with sock(app, **authorization(f"Bearer {token}")) as socket:
+            assert await refused(socket) == code
+    assert 0 < socket.frames[-1]["payload"]["retry_after"] <= 30 + SPREAD
+    async with sock(app) as socket:  # which may be signed in otherwise
+        await until(lambda: socket.log)
+    async with sock(app, **authorization("Bearer carol"), client=("203.0.113.8", 1)) as socket:
+        await until(lambda: socket.log)
+
+
+async def test_a_locked_address_may_be_told_so_by_an_http_response() -> None:
+    app = TokenMiddleware(router, [by_name], refuse="http", address_attempts=1)
+    for status in (401, 429):
+        async with sock(app, **authorization("Bearer x"), extensions={"websocket.http.response": {}}) as socket:
+            await until(lambda: len(socket.sent) == 2)
+            assert socket.sent[0]["status"] == status
+    assert int(dict(socket.sent[0]["headers"])[b"retry-after"]) > 0
+
+
+async def test_a_good_token_forgets_wrong_ones_and_an_outage_is_none() -> None:
+    async def fails(credentials: Credentials) -> Any:
+        raise OperationalError
+
+    app = TokenMiddleware(router, [by_name], address_attempts=2)
+    for token in ("mallory", "carol") * 3:
+        async with sock(app, **authorization(f"Bearer {token}")) as socket:
+            await until(lambda: socket.log or socket.closed)
+    assert socket.log[0] == ("connect", "carol")
+    app = TokenMiddleware(router, [fails], address_attempts=1)
+    for _ in range(3):
+        async with sock(app, **authorization("Bearer carol")) as socket:
+            assert await refused(socket) == 4500
+
+
+async def test_what_is_verified_when_the_address_is_locked_is_not_said() -> None:
+    verify = asyncio.Event()
+
+    async def slow(credentials: Credentials) -> Any:
+        await verify.wait()
+        return await by_name(credentials)
+
+    app = TokenMiddleware(router, [slow], address_attempts=2)
+    async with AsyncExitStack() as stack:
+        sockets = [sock(app, **authorization(f"Bearer {token}")) for token in ("a", "b", "c", "carol")]
+        for socket in sockets:
+            socket.start()
+            socket.feed({"type": "websocket.connect"})
+            stack.push_async_exit(socket)
+        await turns()
+        verify.set()
+        assert [await refused(socket) for socket in sockets] == [4401, 4401, 4429, 4429]
 
 
 async def test_a_refusal_may_be_an_http_response() -> None:
@@ -313,7 +372,7 @@ async def test_a_class_for_the_handshake_is_left_out() -> None:
         assert await refused(socket) == 4401
     async with sock(HandshakeMiddleware(router, authenticators=[FrameOnly], lock=0)) as socket:
         socket.json({"route": "AUTH", "uuid": 1, "payload": {"token": "carol"}})
-        assert (await socket.reply(1))["payload"] == {"expires": 4_000_000_000}
+        assert (await socket.reply(1))["payload"]["expires"] == 4_000_000_000
 
 
 async def test_sync_authenticators_do_not_hold_the_loop(alice: User) -> None:

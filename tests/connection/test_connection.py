@@ -22,6 +22,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from routesock import Keys, Request, RouteMixin, route
+from routesock.dialects import Frame
+from routesock.exceptions import SocketEnded
 from routesock.testing import RouteClient
 from tests.takeover.driver import Socket, until
 
@@ -542,8 +544,10 @@ async def test_a_decoder_that_works_under_channels_works_here(consumer: type) ->
 class Stubborn(Keys):
     """A dialect that does not expect every frame."""
 
-    def route(self, frame: dict[str, Any]) -> Any:
-        return frame["action"]["name"]
+    def read(self, value: Any) -> Frame:
+        if value == {"hostile": 2}:
+            raise RuntimeError("a bug")
+        return Frame(value["action"]["name"], value["uuid"], value["payload"])
 
 
 class InStubborn(Echo):
@@ -552,7 +556,8 @@ class InStubborn(Echo):
 
 async def test_a_dialect_that_fails_costs_a_reply_but_not_the_socket(caplog: pytest.LogCaptureFixture) -> None:
     async with RouteClient(InStubborn, raise_exceptions=False) as client:
-        for frame, status in [({"hostile": 1}, 500), ({"action": {"name": "echo"}, "uuid": 1, "payload": 2}, 200)]:
+        request = {"action": {"name": "echo"}, "uuid": 1, "payload": 2}
+        for frame, status in [({"hostile": 1}, 400), ([], 400), ({"hostile": 2}, 500), (request, 200)]:
             await client.send_json(frame)
             reply = await client.receive()
             assert isinstance(reply, dict)
@@ -581,3 +586,103 @@ async def test_handlers_that_have_their_task_cancelled_later_do_not_stop_the_soc
         calls += [asyncio.ensure_future(client.call("cancel")) for _ in range(40)]
         assert {reply.status for reply in await asyncio.gather(*calls)} == {200}
         assert (await client.call("echo", 1)).payload == 1
+
+
+@pytest.mark.parametrize("way", ["send_json", "push"])
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_a_task_of_the_consumers_own_learns_that_the_socket_has_ended(way: str, leaves: bool) -> None:
+    """Under Channels the server's ``send`` raises. Silence would keep the task for ever."""
+    tasks: list[asyncio.Task[None]] = []
+    silent: list[str] = []
+
+    class Ticker(Echo):
+        async def connect(self) -> None:
+            await self.accept()
+            tasks.append(asyncio.create_task(self.tick()))
+
+        async def tick(self) -> None:
+            while True:
+                await (self.send_json({"tick": 1}) if way == "send_json" else self.socket.push("tick"))
+                await asyncio.sleep(0)
+
+        async def disconnect(self, code: int) -> None:
+            await self.send_json("nobody reads it")
+            await self.socket.push("nobody.reads.it")
+            silent.append("in disconnect()")
+
+        @route("long")
+        async def long(self, request: Request) -> None:
+            await until(lambda: client.is_all_read())
+            await self.send_json("nobody reads it")
+            silent.append("in its grace")
+
+    client = Socket(Ticker.as_asgi())
+    async with client:
+        client.json({"route": "long"})
+        if leaves:
+            client.disconnect()
+        else:
+            await until(lambda: client.is_idle)
+            client.stop()
+        await asyncio.wait({tasks[0]}, timeout=30)
+        ended = await client.ending()
+        assert ended is None or not leaves
+        assert isinstance(tasks[0].exception(), SocketEnded)
+        assert isinstance(tasks[0].exception(), OSError)
+        assert silent[-1] == "in disconnect()"
+
+
+async def test_a_thread_learns_that_the_socket_has_ended() -> None:
+    raised: list[BaseException] = []
+
+    class Ticker(RouteMixin, JsonWebsocketConsumer):
+        def connect(self) -> None:
+            self.accept()
+            threading.Thread(target=self.tick).start()
+
+        def tick(self) -> None:
+            try:
+                while True:
+                    self.send_json({"tick": 1})
+                    time.sleep(0.001)
+            except SocketEnded as exc:
+                raised.append(exc)
+
+    async with Socket(Ticker.as_asgi()):
+        pass
+    await until(lambda: raised)
+
+
+async def test_a_server_that_cancels_the_application_leaves_no_client_without_an_answer() -> None:
+    """As hypercorn and granian do when they stop: what runs is answered, and the client is told when to come back."""
+    codes: list[int] = []
+
+    class Noting(Echo):
+        async def disconnect(self, code: int) -> None:
+            codes.append(code)
+
+    async with Socket(Noting.as_asgi()) as client:
+        client.json({"route": "wait", "uuid": 1}, {"route": "echo", "uuid": 2})
+        await until(client.is_idle)
+        client.stop()
+        assert isinstance(await client.ending(), asyncio.CancelledError)
+        assert client.statuses() == [(2, 503), (1, 503)]
+        notice = client.frames[-1]
+        assert (notice["route"], notice["payload"]["reconnect"]) == ("CLOSE", True)
+        assert notice["payload"]["retry_after"] >= 1
+        assert client.closed is not None
+        assert client.closed["code"] == notice["payload"]["code"] == 1012
+    assert codes == [1012]
+
+
+async def test_a_server_that_cancels_does_not_wait_for_a_client_that_does_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("routesock._runtime.closing.CLOSE_WAIT", 0.01)
+    async with Socket(Echo.as_asgi()) as client:
+        client.writable.clear()
+        client.json({"route": "wait", "uuid": 1})
+        await until(client.is_idle)
+        client.stop()
+        assert isinstance(await client.ending(), asyncio.CancelledError)
+        assert client.closed is None

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
+from channels.layers import InMemoryChannelLayer, channel_layers
 from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from routesock import Dialect, Keys, Request, RouteMixin, abroadcast, route
 from routesock._groups import hub
+from routesock.dialects import Frame
 from tests.takeover.driver import Socket, turns, until
 
 WHERE: contextvars.ContextVar[str] = contextvars.ContextVar("where", default="nowhere")
@@ -243,10 +245,14 @@ class Loud(Keys):
 class InCapitals(Dialect):
     """Makes of the payload what it likes."""
 
+    def read(self, value: Any) -> Frame:
+        return Frame("echo", payload=value)
+
+    def reply(self, request: Request, status: int, payload: Any, headers: Any) -> Any:
+        return {"REPLY": payload}
+
     def push(self, route: str, payload: Any, headers: Any = None) -> Any:
         return {"PUSH": [route, payload]}
-
-    route = id = payload = headers = reply = pong = request = incoming = push  # type: ignore[assignment]
 
 
 async def test_each_dialect_spells_it_in_its_own_way_and_once() -> None:
@@ -261,7 +267,7 @@ async def test_each_dialect_spells_it_in_its_own_way_and_once() -> None:
         route_dialect = Keys(route="action", payload=None)
 
     class Three(One):
-        route_dialect = InCapitals()  # type: ignore[abstract]
+        route_dialect = InCapitals()
 
     Loud.spelt = 0
     async with socket(One) as one, socket(One) as again, socket(Two) as two, socket(Three) as three:
@@ -602,3 +608,67 @@ def test_a_payload_arrives_as_it_was_sent(payload: Any, name: str) -> None:
             await until(lambda: told(client) == [payload])
 
     async_to_sync(run)()
+
+
+class _SlowLayer(InMemoryChannelLayer):
+    """Reaches other processes, and joins a group when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_add = asyncio.Event()
+
+    async def group_add(self, group: str, channel: str) -> None:
+        await self.may_add.wait()
+        await super().group_add(group, channel)
+
+
+@pytest.mark.parametrize(
+    ("calls", "expected"),
+    [
+        (["join", "leave"], []),
+        (["join", "leave", "join"], ["room"]),
+        (["join", "join", "leave"], []),
+        (["join", "join"], ["room"]),
+        (["subscribe", "unsubscribe"], []),
+        (["join", "subscribe", "leave"], ["room"]),
+        (["join", "subscribe", "unsubscribe"], ["room"]),
+        (["subscribe", "join", "leave", "unsubscribe"], []),
+    ],
+)
+async def test_what_is_left_while_the_layer_is_asked_is_left(
+    calls: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the socket would be in the group for as long as it is open, and the answer to LEAVE wrong."""
+    layer = _SlowLayer()
+    monkeypatch.setattr(channel_layers, "backends", {"default": layer})
+    consumers: list[Any] = []
+
+    class Joining(Room):
+        async def connect(self) -> None:
+            consumers.append(self)
+            await self.accept()
+
+    async with socket(Joining) as client:
+        await until(lambda: client.sent)
+        member = consumers[0]._routesock_connection.member()
+        tasks = []
+        for call in calls:
+            arguments = ("room", None) if call == "subscribe" else ("room",)
+            tasks.append(asyncio.ensure_future(getattr(member, call)(*arguments)))
+            await turns(5)
+        layer.may_add.set()
+        await asyncio.gather(*tasks)
+        assert sorted(member.groups) == expected
+        assert sum(map(len, layer.groups.values())) == len(expected)
+        assert sum(member in group.members for group in hub.hub_of(layer)._groups.values()) == len(expected)
+
+
+async def test_a_join_that_fails_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = _SlowLayer()
+    monkeypatch.setattr(channel_layers, "backends", {"default": layer})
+    monkeypatch.setattr(hub, "SEND_LIMIT", 0.01)
+    async with socket() as client:
+        assert (await client.call("join", 1, "room"))["status"] == 500
+        layer.may_add.set()
+        assert (await client.call("join", 2, "room"))["payload"] == ["room"]
+        assert (await client.call("leave", 3, "room"))["payload"] == []

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import Any
 
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth.models import User
+from django.db.utils import OperationalError
 from django.test import override_settings
 
 from routesock import Request, RouteMixin, route
 from routesock._connection import token_refresh
 from routesock._wire.frames import Auth
+from routesock.auth._handshake.attempts import LOCKOUT, Lockout
 from routesock.auth.authenticators import Credentials, CredentialSource, Identity
 from routesock.exceptions import NotAuthenticated
 from routesock.testing import RouteClient
 from tests.clock import advance, shifted
+from tests.takeover.driver import Socket as RawSocket
+from tests.takeover.driver import turns
 
 
 class Who(RouteMixin, AsyncJsonWebsocketConsumer):
@@ -59,12 +64,13 @@ async def somebody_elses(credentials: Credentials) -> None:
     """An authenticator that leaves each token to the next one."""
 
 
-def socket(tokens: Any, cls: type[Any] = Who, **options: Any) -> RouteClient:
+def socket(tokens: Any, cls: type[Any] = Who, scope: Any = None, **options: Any) -> RouteClient:
     identity = Identity(ADA, time.time() + 60, "first")
     scope = {
         "auth": "first",
         "routesock.identity": identity,
         "routesock.authenticators": (somebody_elses, tokens),
+        **(scope or {}),
     }
     return RouteClient(cls, as_user=ADA, scope=scope, timeout=5, **options)
 
@@ -93,7 +99,7 @@ async def test_a_new_token_of_the_same_user_puts_the_end_off() -> None:
 @pytest.mark.parametrize(
     ("token", "status", "code"),
     [
-        ("grace-300", 403, "permission_denied"),
+        ("grace-300", 401, "not_authenticated"),
         ("bad-1", 401, "not_authenticated"),
         ("unknown-1", 401, "not_authenticated"),
         ("ada--1", 401, "not_authenticated"),
@@ -168,6 +174,7 @@ async def test_it_is_not_behind_a_busy_handler_and_nothing_is_behind_it() -> Non
         assert (await client.expect_reply("a")).status == 200
 
 
+@shifted
 async def test_one_at_a_time() -> None:
     tokens = Tokens()
     tokens.held.clear()
@@ -176,14 +183,44 @@ async def test_one_at_a_time() -> None:
         assert (await auth(client, "ada-400")).status == 429
         tokens.held.set()
         assert (await client.expect_reply("a")).status == 200
+        await advance(token_refresh.INTERVAL)
         assert (await auth(client, "ada-400")).status == 200
 
 
+@shifted
+async def test_a_token_that_was_just_replaced_is_not_replaced_again() -> None:
+    """Each success costs a look at the login; one a second is plenty."""
+    tokens = Tokens()
+    async with socket(tokens) as client:
+        assert (await auth(client, "ada-300")).status == 200
+        reply = await auth(client, "ada-400")
+        assert (reply.status, reply.payload["code"], reply.headers["Retry-After"]) == (429, "throttled", 1)
+        assert len(tokens.asked) == 1
+        await advance(token_refresh.INTERVAL)
+        assert (await auth(client, "ada-400")).status == 200
+
+
+@pytest.mark.parametrize("token", ["ada-300", "bad-1", ""])
+async def test_a_client_that_does_not_read_its_answers_is_not_read(token: str) -> None:
+    """Nothing is kept for each AUTH: neither a task nor an answer."""
+    scope = {"user": ADA, "routesock.authenticators": (Tokens(),)}
+    async with RawSocket(Who.as_asgi(), **scope) as client:
+        before = len(asyncio.all_tasks())
+        client.writable.clear()
+        client.text(*[json.dumps({"route": "AUTH", "uuid": n, "payload": {"token": token}}) for n in range(1000)])
+        await turns(200)
+        assert client.unread() > 990
+        assert len(asyncio.all_tasks()) - before <= 2
+        client.writable.set()
+
+
+@shifted
 async def test_without_an_id_only_a_refusal_is_answered() -> None:
     async with socket(Tokens()) as client:
         await client.send("AUTH", {"token": "ada-300"})
         await client.settle()
         assert (await client.call("who")).payload == ["ada", "ada-300"]
+        await advance(token_refresh.INTERVAL)
         await client.send("AUTH", {"token": "bad-1"})
         reply = await client.receive()
         assert (reply["route"], reply["uuid"], reply["status"]) == ("AUTH", None, 401)
@@ -199,7 +236,61 @@ async def test_whoever_tries_tokens_loses_the_socket() -> None:
 
 async def test_an_anonymous_socket_does_not_become_somebodys() -> None:
     async with RouteClient(Who, scope={"routesock.authenticators": (Tokens(),)}) as client:
-        assert (await auth(client, "ada-300")).status == 403
+        replies = [await auth(client, token) for token in ("ada-300", "bad-1", "unknown-1")]
+    assert {reply.status for reply in replies} == {401}
+    assert {reply.payload["detail"] for reply in replies} == {token_refresh.WRONG}
+
+
+@shifted
+async def test_guesses_on_an_open_socket_count_for_its_address() -> None:
+    """One lock for every way in: sockets that are open anonymously have no more guesses than the gate gives."""
+    lockout = Lockout(3, 30)
+    scope = {"routesock.authenticators": (Tokens(),), LOCKOUT: lockout, "client": ("203.0.113.7", 1)}
+    for expected in (401, 401, 401, 429):
+        async with RouteClient(Who, scope=scope) as client:
+            reply = await auth(client, "ada-300")
+            assert reply.status == expected
+    assert 0 < lockout.locked_for("203.0.113.7") <= reply.headers["Retry-After"]
+    async with socket(Tokens(), scope={LOCKOUT: lockout, "client": ("203.0.113.7", 1)}) as client:
+        assert (await auth(client, "ada-300")).status == 429
+    lockout.succeed("203.0.113.7")
+    lockout.fail("203.0.113.7")
+    async with socket(Tokens(), scope={LOCKOUT: lockout, "client": ("203.0.113.7", 1)}) as client:
+        assert (await auth(client, "ada-300")).status == 200
+    assert len(lockout) == 0
+
+
+async def test_what_is_verified_when_the_address_is_locked_is_not_said() -> None:
+    lockout = Lockout(1, 30)
+    for token in ("ada-300", "bad-1"):
+        tokens = Tokens()
+        tokens.held.clear()
+        lockout.succeed("203.0.113.7")
+        async with socket(tokens, scope={LOCKOUT: lockout, "client": ("203.0.113.7", 1)}) as client:
+            await client.send("AUTH", {"token": token}, id="a")
+            await client.settle()
+            lockout.fail("203.0.113.7")
+            tokens.held.set()
+            assert (await client.expect_reply("a")).status == 429
+            assert (await client.call("who")).payload == ["ada", "first"]
+
+
+@shifted
+async def test_an_authenticator_that_fails_is_asked_once_a_second_and_closes_the_socket() -> None:
+    """What costs a traceback is bounded. An outage of the database is not the token's fault."""
+    down: list[Exception] = [OperationalError("down")] * token_refresh.MAX_REFUSED
+
+    async def fails(credentials: Credentials) -> None:
+        raise down.pop() if down else ZeroDivisionError
+
+    async with socket(fails, raise_exceptions=False) as client:
+        for _ in range(2 * token_refresh.MAX_REFUSED - 1):
+            assert (await auth(client, "x")).status == 500
+            assert (await auth(client, "x")).status == 429
+            await advance(token_refresh.INTERVAL)
+        assert (await auth(client, "x")).status == 500
+        assert (await client.receive())["payload"]["reason"] == "Too many tokens were refused."
+        assert (await client.expect_close()).code == 4401
 
 
 async def test_without_authenticators_it_is_what_it_was() -> None:
@@ -245,7 +336,7 @@ async def test_whatever_the_consumer_overrides(cls: type[Any]) -> None:
 
 
 def test_no_token_is_printed() -> None:
-    assert "secret" not in repr(Auth(1, {"token": "secret"}))
+    assert "secret" not in repr(Auth(Request("AUTH", 1, {"token": "secret"})))
 
 
 async def test_nor_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 from channels.auth import AuthMiddlewareStack, login, logout
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth import SESSION_KEY, update_session_auth_hash
 from django.contrib.auth.models import AnonymousUser, User
@@ -548,6 +549,27 @@ class TestChangedKeys:
             go.set()
             await stays(client)
 
+    @shifted
+    async def test_they_end_when_the_session_with_the_new_key_is_deleted(self, browser: Browser) -> None:
+        async with browser.socket(Checked) as client:
+            await sync_to_async(self.change_password)(browser)
+            await stays(client)
+            await Session.objects.all().adelete()
+            await advance(10)
+            await expect_end(client)
+
+    async def test_the_new_key_is_encrypted(self, browser: Browser, layer: Any) -> None:
+        sent: list[str] = []
+
+        async def group_send(group: str, message: Any) -> None:
+            sent.append(message["event"])
+
+        layer.group_send = group_send
+        await sync_to_async(self.change_password)(browser)
+        moved = [event for event in (signing.loads(text, salt=revocation.TYPE) for text in sent) if "key" in event]
+        assert [revocation.unseal(event["key"], event["to"]) for event in moved] == [browser.key]
+        assert browser.key not in str(moved)
+
     async def test_and_with_the_next_password(self, browser: Browser, user: User) -> None:
         async with browser.socket() as client:
             await sync_to_async(self.change_password)(browser)
@@ -647,6 +669,75 @@ class TestLookingUp:
             await Session.objects.all().adelete()
             await advance(10)
             await expect_end(client)
+
+    @shifted
+    async def test_a_session_that_the_handshake_has_written_to_is_found_too(self, browser: Browser, user: User) -> None:
+        """A middleware that notes something in the session leaves it modified, and saves it."""
+        session = await sync_to_async(session_of)(browser)
+        session["seen"] = True
+        await sync_to_async(session.save)()
+        async with RouteClient(Checked, as_user=user, scope={"session": session}, timeout=5) as client:
+            await stays(client)
+            await Session.objects.all().adelete()
+            await advance(10)
+            await expect_end(client)
+
+    @pytest.mark.parametrize("stored", [True, False])
+    async def test_a_client_that_repeats_auth_does_not_outrun_a_look_up(
+        self, user: User, stored: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With a token that says itself who it is, AUTH succeeds also after the user was deactivated."""
+        rows = [
+            Session(session_key=f"k{number}", session_data="", expire_date="2100-01-01T00:00:00+00:00")
+            for number in range(2)
+        ]
+        await Session.objects.abulk_create(rows)
+        looking, go = asyncio.Event(), asyncio.Event()
+        in_thread = watcher.database.in_thread
+
+        async def held(question: Any, *args: Any) -> Any:
+            answer = await in_thread(question, *args)
+            looking.set()
+            await go.wait()
+            return answer
+
+        async def stateless(credentials: Credentials) -> Identity:
+            return Identity(User(pk=user.pk, username="ada"), time.time() + 60, rows[1] if stored else "claims")
+
+        identity = Identity(user, time.time() + 60, rows[0])
+        scope = {"routesock.identity": identity, "routesock.authenticators": (stateless,)}
+        async with RouteClient(Talk, as_user=user, scope=scope, timeout=5) as client:
+            monkeypatch.setattr(watcher, "database", SimpleNamespace(in_thread=held))
+            user.is_active = False
+            await user.asave()
+            await looking.wait()
+            assert (await client.call("AUTH", {"token": "again"})).status == 200
+            go.set()
+            await expect_end(client)
+
+    async def test_a_save_during_a_look_up_is_looked_up_too(self, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It may have read the row before that."""
+        looking, go = asyncio.Event(), asyncio.Event()
+        in_thread = watcher.database.in_thread
+
+        async def held(question: Any, *args: Any) -> Any:
+            answer = await in_thread(question, *args)
+            looking.set()
+            await go.wait()
+            return answer
+
+        name = revocation.name_of(user)
+        assert name is not None
+        async with token_socket(user) as client:
+            monkeypatch.setattr(watcher, "database", SimpleNamespace(in_thread=held))
+            revocation.publish(name, {"event": "check"})
+            await looking.wait()
+            user.is_active = False
+            await user.asave()
+            await asyncio.sleep(0.01)
+            go.set()
+            async with asyncio.timeout(watcher.AGAIN / 2):
+                await expect_end(client)
 
     @shifted
     async def test_nothing_is_looked_up_unless_asked_for(self, browser: Browser) -> None:
@@ -1076,6 +1167,18 @@ class TestLayer:
         name = revocation.name_of(User(pk=pk))
         assert name is not None
         assert _valid_name(InMemoryChannelLayer())(revocation.group_of(name))
+
+
+def test_sealed_keys() -> None:
+    sealed = revocation.seal("k" * 32)
+    assert sealed != revocation.seal("k" * 32)
+    expected = revocation.digest("k" * 32)
+    assert revocation.unseal(sealed, expected) == "k" * 32
+    assert revocation.unseal(sealed, revocation.digest("other")) is None
+    assert revocation.unseal(None, expected) is None
+    assert revocation.seal("k" * 65) is None
+    with override_settings(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["older", settings.SECRET_KEY]):
+        assert revocation.unseal(sealed, expected) == "k" * 32
 
 
 def test_what_is_thrown_away_with_its_loop_is_not_kept(user: User) -> None:

@@ -15,8 +15,9 @@ from django.test import override_settings
 from django.utils.functional import SimpleLazyObject
 
 from routesock import Reply, Request, RouteMixin, RouteSetupError, Throttle, route, run_on_loop
-from routesock.exceptions import Conflict
+from routesock.exceptions import Conflict, Throttled
 from routesock.testing import ConnectionClosed, RouteClient, forget_throttles
+from routesock.throttling import stores
 from routesock.throttling.base import ALLOWED, Bucket, Decision, StoreError
 from routesock.throttling.stores import MonitoredStore
 
@@ -353,17 +354,20 @@ class TestPlace:
         assert (reply.status, "errors" in reply.payload) == (429, False)
         assert hydrated == [{"number": 1}]
 
-    async def test_middleware_is_not_run_for_a_refused_call(self) -> None:
+    async def test_middleware_sees_a_refused_call(self) -> None:
         seen: list[Any] = []
 
         async def middleware(request: Request, call_next: Any) -> Any:
-            seen.append(request.payload)
-            return await call_next(request)
+            try:
+                return await call_next(request)
+            except Throttled as exc:
+                seen.append((request.payload, exc.status))
+                raise
 
         cls = consumer(throttle="1/h", route_middleware=[middleware])
         async with RouteClient(cls) as client:
             assert [(await client.call("go", payload)).status for payload in (1, 2)] == [200, 429]
-        assert seen == [1]
+        assert seen == [(2, 429)]
 
     async def test_heartbeat_and_foreign_frames_are_not_counted(self) -> None:
         """PING is answered before any throttle, and what names no route is the consumer's own."""
@@ -599,8 +603,8 @@ class TestOutage:
                 reply = await client.call("go")
         assert (reply.status, reply.payload["code"], reply.headers) == (503, "unavailable", {"Retry-After": 1})
 
-    async def test_full_store_is_such_an_outage(self, caplog: pytest.LogCaptureFixture) -> None:
-        """Nobody's calls are forgotten for a newcomer."""
+    async def test_full_store_is_no_outage(self, caplog: pytest.LogCaptureFixture) -> None:
+        """New callers share one limit: nobody is let through since others have filled the store."""
         from routesock.throttling import stores
 
         cls = consumer(throttle="1/h")
@@ -610,10 +614,10 @@ class TestOutage:
         ):
             stores._memory_stores["small"] = stores.MemoryStore(max_logs=2)
             try:
-                assert await passed(cls, *scopes, *scopes) == [True, True, True, True, False, False, True, True]
+                assert await passed(cls, *scopes, *scopes) == [True, True, False, False] + [False] * 4
             finally:
                 del stores._memory_stores["small"]
-        assert caplog.text.count("The memory store is full") == 1
+        assert caplog.text.count("new ones share one limit") == 1
 
     async def test_deadline_begins_when_the_handler_does(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What the store took is not held against it."""
@@ -655,3 +659,25 @@ class TestSettings:
         with override_settings(ROUTESOCK={"THROTTLE_CACHE": "nowhere"}):
             async with RouteClient(consumer(throttle="1/h"), raise_exceptions=False) as client:
                 assert await statuses(client, "go", "go") == [500, 500]
+
+
+@pytest.mark.parametrize("name", ["*", "connect", "class", "connection", "a|0", "route:a"])
+async def test_no_name_of_a_route_meets_another_window(name: str) -> None:
+    """A route has windows of its own, whatever it is called: names are for projects to choose."""
+
+    class Named(RouteMixin, AsyncJsonWebsocketConsumer):
+        route_throttle = "5/h"
+        route_connection_throttle = "5/h"
+
+        @route(name, throttle="5/h")
+        async def named(self, request: Request) -> str:
+            return "done"
+
+        @route("a", throttle="5/h")
+        async def other(self, request: Request) -> None: ...
+
+    client = {"client": ["192.0.2.1", 1]}
+    assert await passed(Named, client, client, name=name) == [True, True]
+    store: Any = (await stores.get_store("default")).memory
+    used = [log.used for logs in store._windows.values() for log in logs.values()]
+    assert sorted(used) == [2, 2, 2]  # those of the class, of new sockets and of the route

@@ -107,6 +107,16 @@ def test_an_address_is_the_clients_and_not_the_proxys() -> None:
         place.give_back()
 
 
+def test_an_ipv6_network_is_one_address() -> None:
+    """One customer has all of a /64, as throttles and the lock of addresses count it."""
+    with per_address(2):
+        places = [taken({"client": [f"2001:db8:1:2::{number}", 1]}) for number in range(2)]
+        assert take_slot({"client": ["2001:db8:1:2:3:4:5:6", 1]}) is None
+        places.append(taken({"client": ["2001:db8:1:3::1", 1]}))
+    for place in places:
+        place.give_back()
+
+
 @pytest.mark.parametrize("scope", [{}, {"client": None}])
 def test_an_unknown_address_is_not_counted(scope: dict[str, Any]) -> None:
     """A server on a Unix socket has none to tell (ASGI: ``client`` is optional)."""

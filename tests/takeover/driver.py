@@ -189,6 +189,10 @@ class Socket:
         """Whether the application has read everything, the disconnect included."""
         return self._input.empty()
 
+    def unread(self) -> int:
+        """How many messages the application has not read yet."""
+        return self._input.qsize()
+
     async def all_read(self) -> None:
         """Wait until the application has read everything."""
         await until(self.is_idle, "everything read")

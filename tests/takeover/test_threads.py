@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocket
 from django.test import override_settings
 
 from routesock import Request, RouteMixin, route
+from routesock.exceptions import SocketEnded
 from tests.servers import ASGI_SERVERS, Server, connect, run_server, send
 
 from .driver import LIMIT, Socket, until
@@ -182,14 +184,16 @@ async def test_a_thread_rejects_the_socket_that_connect_has_not_accepted(caller:
 
 
 @BOTH
-async def test_what_a_thread_sends_after_the_end_is_dropped(caller: type) -> None:
-    """A reader thread learns of the end later than the consumer, and its sends raise nothing."""
+async def test_what_a_thread_sends_after_the_end_is_not_sent(caller: type) -> None:
+    """A reader thread that learns of the end later than the consumer ends with an exception."""
     async with of(caller) as client:
         consumer = client.scope["consumers"][0]
         socket = consumer.socket
     sent = len(client.sent)
-    await call_in_thread(consumer.send_json, 1)
-    await call_in_thread(socket.push, "news", 1)
+    with pytest.raises(SocketEnded):
+        await call_in_thread(consumer.send_json, 1)
+    with pytest.raises(SocketEnded):
+        await call_in_thread(socket.push, "news", 1)
     await call_in_thread(socket.join, "room")
     await call_in_thread(socket.leave, "room")
     await call_in_thread(socket.broadcast, "room", "news", 1)
@@ -240,8 +244,9 @@ async def test_a_thread_waits_while_the_client_does_not_read(caller: type) -> No
             ended: list[int] = []
 
             def work(number: int) -> None:
-                for frame in range(100):
-                    blocking(consumer.send_json)({"thread": number, "frame": frame})
+                with suppress(SocketEnded):
+                    for frame in range(100):
+                        blocking(consumer.send_json)({"thread": number, "frame": frame})
                 ended.append(number)
 
             for number in range(3):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routesock.throttling.base import ALLOWED, MAX_TIMES, Bucket, Decision, Quota, StoreError, Window
+from routesock.throttling.base import ALLOWED, MAX_TIMES, Bucket, Decision, Quota, Window
 from routesock.throttling.memory import MAX_LOGS, MemoryStore
 from tests.throttling.model import PERIOD, Model, few, many, pauses, window
 
@@ -157,42 +157,61 @@ def test_a_call_without_cost_is_always_allowed_and_not_recorded() -> None:
 
 class TestBound:
     def test_unexpired_log_is_never_dropped(self) -> None:
-        """Not even for a new caller, whose call fails instead."""
+        """Not even for a new caller. New callers of a full window share one log, so they are not let through freely."""
         one = window(1)
-        store = Store(max_logs=3)
-        assert all(store.passes(one, caller) for caller in "abc")
-        with pytest.raises(StoreError, match="3 callers"):
-            store.passes(one, "d")
-        assert not any(store.passes(one, caller) for caller in "abc")
+        store = Store(max_logs=4)
+        assert all(store.passes(one, caller) for caller in "ab")
+        assert store.passes(one, "c")
+        assert not any(store.passes(one, caller) for caller in "abcdef")
         assert len(store) == 3
 
-    def test_call_that_fails_in_a_full_store_takes_nothing(self) -> None:
-        """From no window."""
-        one, other = window(5), window(5, name="other")
+    def test_newcomers_of_a_full_window_share_its_limit(self) -> None:
+        one = window(3, period=100)
         store = Store(max_logs=2)
+        assert store.passes(one, "a")
+        assert [store.passes(one, caller) for caller in "bcde"] == [True, True, True, False]
+        assert store.call((one, "x", 1), quotas=True) == Decision(100, [Quota(0, 100 * SECOND)])
+        assert [store.passes(one, "a") for _ in range(3)] == [True, True, False]
+        store.clock.now += 100 * SECOND
+        assert store.passes(one, "f")
+        assert store.call((one, "f", 0), quotas=True).quotas == [Quota(2, 100 * SECOND)]
+
+    def test_one_window_does_not_fill_the_store_for_others(self) -> None:
+        """A client that may choose its key, such as a name in the payload, takes half of the store at most."""
+        attacked, other = window(1), window(1, name="other")
+        store = Store(max_logs=100)
+        for number in range(1000):
+            store.passes(attacked, str(number))
+        assert len(store) == 51  # the shared log is one of them
+        assert all(store.passes(other, str(number)) for number in range(20))
+        assert not any(store.passes(other, str(number)) for number in range(20))
+
+    def test_call_that_a_shared_log_refuses_takes_nothing(self) -> None:
+        """From no window."""
+        one, other = window(5), window(1, name="other")
+        store = Store(max_logs=3)
         assert store.call((one, "a", 1), (other, "a", 1)) is ALLOWED
-        with pytest.raises(StoreError):
-            store.call((one, "a", 1), (other, "b", 1))
-        assert store.call((one, "a", 0), quotas=True).quotas[0].remaining == 4
+        assert store.call((one, "a", 1), (other, "b", 1)) is ALLOWED
+        assert store.call((one, "a", 1), (other, "c", 1)).wait
+        assert store.call((one, "a", 0), quotas=True).quotas[0].remaining == 3
 
     def test_first_expired_log_makes_room(self) -> None:
         """As soon as it expires, in any window."""
         short, long = window(1, period=10, name="short"), window(1, period=1000, name="long")
-        store = Store(max_logs=2)
+        store = Store(max_logs=3)
         assert store.passes(long)
         assert store.passes(short)
         store.clock.now += 10 * SECOND - 1
-        with pytest.raises(StoreError):
-            store.passes(long, "b")
+        assert store.passes(long, "b")  # in the shared log
+        assert not store.passes(long, "c")
         store.clock.now += 1
-        assert store.passes(long, "b")
+        assert not store.passes(long, "c")
         assert not store.passes(long)
-        assert len(store) == 2
 
     def test_allowed_call_moves_its_caller_to_the_end(self) -> None:
         """The caller of the last call is dropped last."""
         one = window(5)
-        store = Store(max_logs=2)
+        store = Store(max_logs=4)
         for caller in "aba":
             assert store.passes(one, caller)
             store.clock.now += 100 * SECOND
@@ -201,25 +220,37 @@ class TestBound:
         assert [store.call((one, caller, 0), quotas=True).quotas[0].remaining for caller in "abc"] == [4, 5, 4]
 
     @given(st.lists(st.tuples(pauses, st.integers(0, 9), st.booleans()), max_size=200))
-    def test_number_of_logs_is_right_and_the_store_fails_only_if_it_is_full(
+    def test_number_of_logs_is_right_and_nothing_is_allowed_that_exceeds_a_limit(
         self, calls: Sequence[tuple[int, int, bool]]
     ) -> None:
-        """For all sequences of calls."""
+        """For all sequences of calls. What is refused exceeds the limit, or the caller shares a log."""
         windows = window(2, name="short", period=PERIOD / 4), window(3)
-        store = Store(max_logs=6)
+        store = Store(max_logs=8)
         models = {(one.key, caller): Model(one) for one in windows for caller in range(10)}
         for pause, caller, which in calls:
             store.clock.now += pause
             now, one = store.clock.now, windows[which]
-            talking = {key for key, model in models.items() if model.used(now, model.window.period)}
             model = models[one.key, caller]
-            try:
-                if store.passes(one, str(caller)):
-                    model.add(now, 1)
-            except StoreError:
-                assert len(talking) == 6
-                assert (one.key, caller) not in talking
-            assert len(store) == sum(map(len, store._windows.values())) <= 6
+            had_log = str(caller) in store._windows.get(one.key, ())
+            passed = store.passes(one, str(caller))
+            if passed:
+                model.add(now, 1)
+            if str(caller) in store._windows[one.key] and not had_log:
+                model.calls = model.calls[-1:]  # those before were counted in the shared log
+            if had_log:
+                assert passed or not model.has_room(now, 1)
+            assert len(store) == sum(map(len, store._windows.values())) <= 8 + len(windows)
+
+    def test_full_windows_are_logged_once_a_minute(self, caplog: pytest.LogCaptureFixture) -> None:
+        one = window(1)
+        store = Store(max_logs=1)
+        for pause in (0, 1, 58, 2):
+            store.clock.now += pause * SECOND
+            for caller in "abc":
+                store.passes(one, caller)
+        assert [record.getMessage() for record in caplog.records] == [
+            "The memory store counts as many callers of a throttle as it may: new ones share one limit."
+        ] * 2
 
     def test_expired_logs_do_not_accumulate(self) -> None:
         """Each new log drops two of them."""

@@ -78,6 +78,16 @@ class PushBacklog:
         self._bytes = 0
 
 
+class _Joining:
+    """The calls of :meth:`Member.join` for one name that wait for the layer, and whether it was left since the last."""
+
+    __slots__ = ("calls", "is_left")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.is_left = False
+
+
 class Member:
     """The groups of one socket in ``layer``.
 
@@ -86,8 +96,8 @@ class Member:
     """
 
     __slots__ = (
-        "_belongs", "_compiled", "_consumer", "_events", "_following", "_groups", "_held", "_layer", "_queue", "_state",
-        "_takers", "_tasks", "_topics", "_user_group", "_writer", "id",
+        "_belongs", "_compiled", "_consumer", "_events", "_following", "_groups", "_held", "_joining", "_layer",
+        "_queue", "_state", "_takers", "_tasks", "_topic_of", "_topics", "_user_group", "_writer", "id",
     )  # fmt: skip
 
     def __init__(
@@ -110,7 +120,9 @@ class Member:
         self._events: EventReader | None = None  # once one has come
         self._held = None if state.connected else PushBacklog()
         self._groups: dict[str, str] = {}  # by name, what the layer calls them
+        self._joining: dict[str, _Joining] | None = None  # by name, while the layer is asked
         self._topics: dict[str, str] | None = None  # the same for what the client has subscribed to
+        self._topic_of: dict[str, str] | None = None  # their names, by what the layer calls their group
         self._takers: dict[str, Callable[[Broadcast], None]] | None = None  # by what the layer calls their group
         self._belongs: str | None = None  # the group of a user that the socket is in
         self._user_group: str | None = None  # the group of a user that it should be in
@@ -180,11 +192,16 @@ class Member:
             held.drop(reason)
 
     async def _write(self, broadcast: Broadcast) -> None:
+        topic = None if self._topic_of is None else self._topic_of.get(broadcast.group)
         try:
             if self._writer.is_plain:
-                await self._writer.write_text(broadcast.text(self._compiled.dialect), PUSH)
+                data = broadcast.data(self._compiled.dialect, topic)
+                if data is not None:
+                    await self._writer.write_data(data, PUSH)
             else:  # through the consumer's own methods, which may change the frame
-                await self._writer.write(broadcast.frame(self._compiled.dialect), PUSH)
+                await self._writer.write(broadcast.frame(self._compiled.dialect, topic), PUSH)
+            if self._writer.completes:
+                await self._writer.after_broadcast(broadcast.headers(topic))
         except Exception as exc:
             instrumentation.internal_error(exc, "A push", self._consumer)
         except asyncio.CancelledError as exc:
@@ -214,14 +231,29 @@ class Member:
         group = layer_group(name)
         if not self._state.may_join or name in self._groups:
             return
-        await hub_of(self._layer).join(group, self)
-        self._groups[name] = group
-        if not self._state.may_join:
-            await self.leave(name)
+        if self._joining is None:
+            self._joining = {}
+        joining = self._joining.setdefault(name, _Joining())
+        joining.calls += 1
+        joining.is_left = False
+        try:
+            await hub_of(self._layer).join(group, self)
+        finally:
+            joining.calls -= 1
+            if not joining.calls and self._joining.get(name) is joining:
+                del self._joining[name]
+        if self._state.may_join and not joining.is_left:
+            self._groups[name] = group
+        elif name not in (self._topics or ()):
+            await hub_of(self._layer).leave(group, self)
 
     async def leave(self, name: str) -> None:
         """Leave the group ``name``. Never raises."""
         group = self._groups.pop(name, None)
+        joining = None if self._joining is None else self._joining.get(name)
+        if joining is not None:
+            joining.is_left = True
+            group = layer_group(name)
         if group is not None and name not in (self._topics or ()):
             await hub_of(self._layer).leave(group, self)
 
@@ -235,15 +267,16 @@ class Member:
         if not self._state.may_join:
             return
         group = layer_group(name)
-        if self._topics is None:
-            self._topics = {}
+        if self._topics is None or self._topic_of is None:
+            self._topics, self._topic_of = {}, {}
         self._topics[name] = group
+        self._topic_of[group] = name
         if take is not None:
             if self._takers is None:
                 self._takers = {}
             self._takers[group] = take
         await hub_of(self._layer).join(group, self)
-        if not self._state.may_join:
+        if not self._state.may_join or not (name in self._topics or name in self._groups):  # or it was left meanwhile
             await hub_of(self._layer).leave(group, self)
 
     async def unsubscribe(self, name: str) -> None:
@@ -251,6 +284,8 @@ class Member:
         group = None if self._topics is None else self._topics.pop(name, None)
         if group is None:
             return
+        if self._topic_of is not None:
+            self._topic_of.pop(group, None)
         if self._takers is not None:
             self._takers.pop(group, None)
         if name not in self._groups:

@@ -10,15 +10,13 @@ from itertools import count
 from types import coroutine
 from typing import Any, Final
 
+from ..._runtime.timers import FAIR_SECONDS, FAIR_SHARE, clock
 from ..._wire.frames import ANSWERED
 from ...exceptions import RoutesockError
 from ..dispatch import Dispatcher
 from ..state import SocketState
 from ..tasks import Tasks, uncancel
 from .jobs import RUNNING, WAITING, Job, JobSource
-
-FAIR_SHARE: Final = 16
-"""Jobs after which a task lets others run, so that one socket's flood cannot hold the loop."""
 
 
 class Submitted(Enum):
@@ -87,8 +85,11 @@ class JobQueue:
         self._reader = job.source
         self.current = job
         state.current_task = job.task
+        tasks = self._tasks
+        context = tasks.context
+        tasks.before_job = context.copy()
         steps = self._dispatcher.run(job)
-        future = next(steps.__await__(), _ENDED)  # unlike steps.send(None) it raises nothing at the end
+        future = context.run(next, steps.__await__(), _ENDED)  # unlike steps.send(None) it raises nothing at the end
         if future is not _ENDED:
             return self._run(job, steps, future)
         state.current_task = self.current = self._reader = None
@@ -169,7 +170,9 @@ class JobQueue:
         Each runs from its first step to its last in the current task, so ``asyncio.timeout``, task groups and
         cancellation work inside it as they do everywhere.
         """
-        state, task = self._state, job.task
+        state, task, tasks = self._state, job.task, self._tasks
+        context = tasks.context
+        resumed = 0.0
         for number in count():
             watching = True
             try:
@@ -179,23 +182,27 @@ class JobQueue:
                     try:
                         yield future
                     except BaseException as exc:  # a cancellation, or the generator's close: both belong to the job
-                        future = steps.throw(exc)
+                        resumed = clock()
+                        future = context.run(steps.throw, exc)
                     else:
-                        future = steps.send(None)
+                        resumed = clock()
+                        future = context.run(steps.send, None)
             except StopIteration:
                 pass
             state.current_task = self.current = None
             state.job_done()
             # The queue stays busy when others have a turn: a frame that is read meanwhile is queued behind.
-            if number and number % FAIR_SHARE == 0:
+            if (number and number % FAIR_SHARE == 0) or (self._queue and clock() - resumed >= FAIR_SECONDS):
                 yield from self._let_others_run(task).__await__()
+                resumed = clock()
             if not self._queue or not state.may_dispatch:
                 break
             job = self.current = self._queue.popleft()
             job.dequeue()
             job.task = state.current_task = task
+            tasks.before_job = context.copy()
             steps = self._dispatcher.run(job)
-            future = next(steps.__await__(), _ENDED)
+            future = context.run(next, steps.__await__(), _ENDED)
         self._busy = False
         reader, self._reader = self._reader, None
         return READ_ON if reader is not None else HANDED_OVER
@@ -230,13 +237,14 @@ class ParallelQueue:
     Jobs that have to wait share the slots of their source with those in the ordered queue.
     """
 
-    __slots__ = ("_dispatcher", "_limit", "_state", "_tasks", "queued", "running")
+    __slots__ = ("_dispatcher", "_limit", "_state", "_tasks", "_turn_began", "queued", "running")
 
     def __init__(self, dispatcher: Dispatcher, state: SocketState, tasks: Tasks, limit: int) -> None:
         self._dispatcher = dispatcher
         self._state = state
         self._tasks = tasks
         self._limit = limit
+        self._turn_began: float | None = None  # when the first job of this turn of the loop began
         self.queued: deque[Job] = deque()
         self.running: set[Job] = set()
 
@@ -270,11 +278,23 @@ class ParallelQueue:
     def _start(self, job: Job) -> None:
         job.advance(RUNNING)
         job.advance(WAITING)  # it can be cancelled before its first step
-        job.task = self._tasks.start_apart(self._dispatcher.run(job))
+        job.task = self._tasks.start_task(self._run(job))
         self.running.add(job)
         # A task that is cancelled before its first step runs nothing, so its end cannot be seen from inside.
         job.task.add_done_callback(lambda _: self._ended(job))
         self._dispatcher.started_waiting(job)
+
+    async def _run(self, job: Job) -> None:
+        """Run ``job``, in a later turn of the loop if the jobs that began in this one take long."""
+        while self._turn_began is not None and clock() - self._turn_began >= FAIR_SECONDS:  # noqa: ASYNC110, for turns
+            await asyncio.sleep(0)
+        if self._turn_began is None:
+            self._turn_began = clock()
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        await self._dispatcher.run(job)
+
+    def _end_turn(self) -> None:
+        self._turn_began = None
 
     def _ended(self, job: Job) -> None:
         self.running.discard(job)

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from math import inf
+from typing import Any, Final
 
-from ... import conf
-from ..._runtime.clients import client_address, customer_at
+from django.db.utils import InterfaceError, OperationalError
+
 from ..._runtime.timers import SECOND_LOOKS
-from ..._wire.messages import Scope
+from ...exceptions import RouteSetupError
 
 MAX_ADDRESSES: Final = 10_000
 """Addresses that are remembered. When there are more, the one that failed longest ago is forgotten."""
+
+ADDRESS_ATTEMPTS: Final = 20
+"""Failures that lock an address by default. Many users may share it, and each may bring a token that has expired."""
+
+LOCK: Final = 20.0
+"""Seconds for which an address is locked by default."""
+
+SPREAD: Final = 5.0
+"""Seconds over which the clients of one address, which were refused together, come back."""
+
+TOO_OFTEN: Final = "Too many wrong tokens."
+
+LOCKOUT: Final = "routesock.lockout"
+"""The key of the ASGI scope for the :class:`Lockout` that AUTH frames on the open socket count in."""
 
 
 class Lockout:
     """Counts failed authentications per address. ``limit`` of them lock the address.
 
-    A lock lasts ``lock`` seconds after the last failure, and failures are forgotten after as many. Each middleware has
-    one, so addresses are counted per process. All methods may be called in any thread.
+    One failure is forgotten every ``lock`` seconds, and a success forgets all. So an address is locked for at most
+    ``lock`` seconds after the last failure, and may fail once after that. Each middleware has one, so addresses are
+    counted per process. All methods may be called in any thread.
     """
 
     def __init__(
@@ -37,7 +54,7 @@ class Lockout:
         self._lock = lock
         self._clock = clock
         self._max_addresses = max_addresses
-        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()  # the count, and when it is forgotten
+        self._failures: OrderedDict[str, float] = OrderedDict()  # by address, when the last failure is forgotten
         self._guard = threading.Lock()
 
     def __len__(self) -> int:
@@ -50,29 +67,47 @@ class Lockout:
         with self._guard:
             now = self._clock()
             self._forget(now)
-            count, _ = self._failures.pop(address, (0, 0.0))
+            until = max(self._failures.pop(address, now), now) + self._lock
             if len(self._failures) >= self._max_addresses:
                 self._failures.popitem(last=False)
-            self._failures[address] = (count + 1, now + self._lock)
+            self._failures[address] = min(until, now + self._limit * self._lock)
+
+    def succeed(self, address: str | None) -> None:
+        """Forget the failures of ``address``."""
+        if address is not None and self._failures:
+            with self._guard:
+                self._failures.pop(address, None)
 
     def locked_for(self, address: str | None) -> float:
         """Return for how many seconds ``address`` is still locked; 0 if it is not."""
-        if address is None:
+        if address is None or not self._failures:
             return 0
         with self._guard:
-            count, until = self._failures.get(address, (0, 0.0))
-            return max(until - self._clock(), 0) if count >= self._limit else 0
+            return max(self._failures.get(address, 0.0) - (self._limit - 1) * self._lock - self._clock(), 0)
 
     def _forget(self, now: float) -> None:
-        # All are kept for the same time, so the oldest come first.
-        while self._failures and next(iter(self._failures.values()))[1] <= now:
+        # The one that failed longest ago comes first. It may be forgotten later than others behind it.
+        while self._failures and next(iter(self._failures.values())) <= now:
             self._failures.popitem(last=False)
 
 
-def address_of(scope: Scope) -> str | None:
-    """Return the address of the client; of an IPv6 address the /64, which one customer has."""
-    address = client_address(scope, conf.get("NUM_PROXIES"))
-    return None if address is None else customer_at(str(address))
+def lockout_of(address_attempts: Any, lock: Any) -> Lockout:
+    """Return the lockout of a middleware with these options. Raises ``RouteSetupError`` if one is not valid."""
+    if type(address_attempts) is not int or address_attempts < 1:
+        raise RouteSetupError(f"address_attempts= must be a positive number of wrong tokens; got {address_attempts!r}.")
+    if type(lock) not in (int, float) or not 0 <= lock < inf:
+        raise RouteSetupError(f"lock= must be a number of seconds, 0 for no lock; got {lock!r}.")
+    return Lockout(address_attempts, lock)
+
+
+def retry_after(locked: float) -> float:
+    """Return after how many seconds a client may try again whose address is locked for ``locked`` seconds."""
+    return round(locked + random.uniform(0.1, SPREAD), 1)
+
+
+def is_outage(exc: BaseException) -> bool:
+    """Whether ``exc`` says that a database or a service does not answer, which is not the token's fault."""
+    return isinstance(exc, OSError | InterfaceError | OperationalError)
 
 
 class AuthDeadline:

@@ -8,20 +8,21 @@ from typing import Any, Final, NamedTuple
 from ... import conf
 from ..._runtime import shutdown
 from ..._runtime.asgi_tree import consumer_at
-from ..._runtime.clients import TOO_MANY, ConnectionSlot, take_slot
-from ..._runtime.closing import Send, send_notice_and_close
-from ..._runtime.instrumentation import internal_error
+from ..._runtime.clients import TOO_MANY, ConnectionSlot, customer_of, take_slot
+from ..._runtime.closing import Send, first_subprotocol, send_message, send_notice_and_close
+from ..._runtime.instrumentation import internal_error, printable
 from ..._runtime.supervision import safe_logger
-from ..._runtime.timers import running_timer
-from ..._wire import codec
-from ..._wire.messages import NO_HEADERS, RequestId, Scope
+from ..._runtime.timers import FAIR_SECONDS, FAIR_SHARE, clock, running_timer
+from ..._wire.messages import NO_HEADERS, Request, Scope
 from ..._wire.problems import fitted
-from ...dialects import MAX_ROUTE_CHARS, Dialect, Frame, Keys
-from ...exceptions import BadRequest, InvalidEnvelope, NotAuthenticated, ParseError, RoutesockError, TooLarge
+from ...dialects import Dialect, Frame, Keys, Problem
+from ...dialects.base import MAX_ROUTE_CHARS, checked_id, decode_bounded, dialect_for
+from ...exceptions import InvalidEnvelope, NotAuthenticated, RoutesockError
 from ...status import ANONYMOUS, Ending, restart_ending
-from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate
+from ...typing import UNSET
+from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate_token, expiry_of
 from ..refusals import Application, Receive
-from .attempts import AuthDeadline, Lockout, address_of
+from .attempts import LOCKOUT, TOO_OFTEN, AuthDeadline, Lockout, is_outage, retry_after
 from .inner_application import InnerApplication
 
 logger: Final = safe_logger("routesock.socket")
@@ -29,7 +30,10 @@ logger: Final = safe_logger("routesock.socket")
 MAX_PROBLEM: Final = 3_500
 """Bytes of a problem object: with an id and a route an error's frame stays below 4 KiB."""
 
-_TOO_OFTEN: Final = "Too many wrong tokens."
+MAX_EARLY: Final = 64
+"""Frames that a client may send before a good AUTH, those of public routes not counted. One more closes the socket."""
+
+TOO_EARLY: Final = Ending(4429, "Too many frames came before AUTH.", reconnect=True, retry_after=30)
 
 
 class Terms(NamedTuple):
@@ -54,8 +58,8 @@ class Gatekeeper:
     """Stands in front of ``inner``, the application of one socket, until its client has authenticated."""
 
     __slots__ = (
-        "_address", "_deadline", "_dialect", "_failed", "_held", "_inner", "_public", "_receive", "_restarting",
-        "_send", "_slot", "_terms", "_verifying", "scope",
+        "_address", "_deadline", "_dialect", "_early", "_failed", "_held", "_info", "_inner", "_max_frame", "_public",
+        "_receive", "_restarting", "_send", "_slot", "_terms", "_verifying", "scope",
     )  # fmt: skip
 
     grace: float = 0.0
@@ -65,17 +69,23 @@ class Gatekeeper:
         self._terms = terms
         self._receive = receive
         self._send = send
-        self._address = address_of(scope)
+        self._address = customer_of(scope)
+        self._early = 0
         self._failed = 0
         self._held: list[dict[str, Any]] = []
         self._verifying = False
         self._slot: ConnectionSlot | None = None
         self._deadline: AuthDeadline | None = None
         self._restarting: Ending | None = None
-        compiled = getattr(consumer_at(inner, scope), "_routesock", None)
-        self._dialect = terms.dialect or getattr(compiled, "dialect", None) or Keys()
+        compiled: Any = getattr(consumer_at(inner, scope), "_routesock", None)
+        dialect = terms.dialect or getattr(compiled, "dialect", None) or Keys()
+        self._dialect = dialect_for(dialect, self)
+        self._info: dict[str, Any] = compiled.connection_info() if getattr(compiled, "hello", False) else {}
+        most = getattr(compiled, "max_frame", UNSET)
+        self._max_frame: int = conf.get("MAX_FRAME") if most is UNSET else most
         self._public: frozenset[str] = getattr(compiled, "public", frozenset()) if terms.required else frozenset()
-        self._inner = InnerApplication(inner, scope, receive, send, self._dialect, terms.authenticators)
+        inner_scope = {**scope, LOCKOUT: terms.failures}
+        self._inner = InnerApplication(inner, inner_scope, receive, send, self._dialect, terms.authenticators)
 
     async def serve(self) -> None:
         """Accept the socket and serve it to its end."""
@@ -152,8 +162,13 @@ class Gatekeeper:
         return passed
 
     async def _read(self) -> bool:
+        handled, spent = 0, 0.0
         while True:
+            if handled >= FAIR_SHARE or spent >= FAIR_SECONDS:
+                handled, spent = 0, 0.0
+                await asyncio.sleep(0)
             message = await self._receive()
+            began = clock()
             if message["type"] == "websocket.disconnect":
                 self._inner.disconnect(message)
                 return False
@@ -165,28 +180,40 @@ class Gatekeeper:
             except _Refused:
                 raise
             except Exception as exc:  # of a dialect that did not expect such a frame
+                self._count_early()
                 await self._refuse(internal_error(exc, "Reading a frame", self))
+            handled += 1
+            spent += clock() - began
+
+    def _count_early(self) -> None:
+        """Count a frame that gets a client no further. Raises ``_Refused`` for one too many."""
+        self._early += 1
+        if self._early > MAX_EARLY:
+            raise _Refused(TOO_EARLY)
 
     async def _handle(self, message: dict[str, Any]) -> bool:
         """Answer a frame, or pass it on. Returns whether it opens the gate."""
         try:
-            frame = _frame_in(message)
-            name = self._dialect.route(frame)
+            frame = _frame_in(self._dialect, message, self._max_frame)
         except RoutesockError as error:
             if not self._terms.required:
                 return self._let_through(message)
+            self._count_early()
             await self._refuse(error)
             return False
+        name = frame.route
         if name == "AUTH":
             self._verifying = True
             good = await self._auth(frame)
             self._verifying = good
             return good
-        if name == "PING":
-            await self._pong(frame)
-        elif type(name) is str and name in self._public:
+        if type(name) is str and name in self._public:
             self._free_slot()
             await self._inner.pass_on(message)
+            return False
+        self._count_early()
+        if name == "PING":
+            await self._pong(frame)
         elif name in ("CANCEL", "PONG"):
             if self._inner.has_started:
                 await self._inner.pass_on(message)
@@ -199,45 +226,61 @@ class Gatekeeper:
     async def _auth(self, frame: Frame) -> bool:
         """Answer an AUTH. Returns whether its token was good."""
         try:
-            id = self._dialect.id(frame)
+            request = self._request(frame, "AUTH")
         except InvalidEnvelope as error:
-            await self._refuse(error, "AUTH", error.id)
+            self._count_early()
+            await self._refuse(error, self._request(frame._replace(id=None), "AUTH"))
             return False
-        payload = self._dialect.payload(frame)
+        payload = request.payload
         token = payload.get("token") if isinstance(payload, dict) else None
         if not isinstance(token, str) or not token:
-            await self._refuse(BadRequest('AUTH has the payload {"token": "..."}.'), "AUTH", id)
+            self._count_early()
+            await self._refuse(InvalidEnvelope('The payload of AUTH is {"token": "..."}.'), request)
             return False
+        self._raise_if_locked()
+        try:
+            credentials = Credentials(token, CredentialSource.FRAME, self.scope)
+            identity = await authenticate_token(self._terms.authenticators, credentials)
+        except NotAuthenticated:
+            self._raise_if_locked()
+            await self._fail(request)
+            return False
+        except Exception as exc:
+            failure = internal_error(exc, "Authentication", self, request.id)
+            if is_outage(exc):
+                self._count_early()
+                await self._refuse(failure, request)
+            else:
+                await self._fail(request, failure)
+            return False
+        self._raise_if_locked()
+        self._terms.failures.succeed(self._address)
+        self._inner.gate.identity = identity
+        if request.id is not None or self._dialect.answers_without_id or self._dialect.answers_auth:
+            await self._write(self._dialect.reply(request, 200, expiry_of(identity), NO_HEADERS))
+        return True
+
+    def _raise_if_locked(self) -> None:
+        """Raise ``_Refused`` while the address is locked: before a token is looked at, and once more after that.
+
+        Other sockets of the address may have failed meanwhile. Otherwise as many tokens could be tried at once as there
+        are sockets.
+        """
         locked = self._terms.failures.locked_for(self._address)
         if locked:
             raise _Refused(_locked(locked))
-        try:
-            identity = await authenticate(
-                self._terms.authenticators, Credentials(token, CredentialSource.FRAME, self.scope)
-            )
-            if identity is None:
-                raise NotAuthenticated(INVALID_TOKEN)
-        except NotAuthenticated:
-            await self._fail(id)
-            return False
-        except Exception as exc:
-            await self._refuse(internal_error(exc, "Authentication", self, id), "AUTH", id)
-            return False
-        self._inner.gate.identity = identity
-        if id is not None:
-            await self._write(self._dialect.reply("AUTH", id, 200, {"expires": identity.expires}, NO_HEADERS))
-        return True
 
-    async def _fail(self, id: RequestId) -> None:
+    async def _fail(self, request: Request, error: RoutesockError | None = None) -> None:
+        """Answer a token that is wrong, or one that an authenticator failed at (``error``)."""
         self._failed += 1
         self._terms.failures.fail(self._address)
-        logger.info("A wrong token came from %s.", self._address)
+        logger.info("A wrong token came from %s.", printable(self._address)[1:-1])
         left = max(self._terms.attempts - self._failed, 0)
         if self._terms.failures.locked_for(self._address):
             left = 0
-        await self._refuse(NotAuthenticated(INVALID_TOKEN, attempts_left=left), "AUTH", id)
+        await self._refuse(error or NotAuthenticated(INVALID_TOKEN, attempts_left=left), request)
         if not left:
-            raise _Refused(Ending(4401, _TOO_OFTEN, reconnect=False))
+            raise _Refused(Ending(4401, TOO_OFTEN, reconnect=False))
 
     async def _close(self, ending: Ending) -> None:
         logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
@@ -257,30 +300,40 @@ class Gatekeeper:
 
     # Frames to the client
 
+    def _request(self, frame: Frame, name: str = "") -> Request:
+        """Return what the dialect gets for its answer to ``frame``. Raises :class:`InvalidEnvelope` for a bad id."""
+        consumer: Any = self  # there is none yet; a dialect may read its scope
+        request = Request(name, checked_id(self._dialect, frame), frame.payload, NO_HEADERS, consumer)
+        request._frame = frame.value
+        return request
+
     async def _pong(self, frame: Frame) -> None:
         try:
-            await self._write(self._dialect.pong(self._dialect.id(frame), self._dialect.payload(frame)))
+            await self._write(self._dialect.pong(self._request(frame, "PING")))
         except InvalidEnvelope as error:
-            await self._refuse(error, "PING", error.id)
+            await self._refuse(error, self._request(frame._replace(id=None), "PING"))
 
     async def _refuse_early(self, frame: Frame, name: Any) -> None:
         """Answer a frame that comes before the AUTH."""
-        route = name if type(name) is str and 0 < len(name) <= MAX_ROUTE_CHARS else None
+        route = name if type(name) is str and len(name) <= MAX_ROUTE_CHARS else ""
         try:
-            id = self._dialect.id(frame)
+            request = self._request(frame, route)
         except InvalidEnvelope as error:
-            await self._refuse(error, route, error.id)
+            await self._refuse(error, self._request(frame._replace(id=None), route))
         else:
-            await self._refuse(NotAuthenticated(), route, id)
+            await self._refuse(NotAuthenticated(), request)
 
-    async def _refuse(self, error: RoutesockError, route: str | None = None, id: RequestId = None) -> None:
-        problem = fitted(error.problem(), MAX_PROBLEM)
-        await self._write(self._dialect.reply(route, id, error.status, problem, error.headers))
+    async def _refuse(self, error: RoutesockError, request: Request | None = None) -> None:
+        members = fitted(error.problem(), MAX_PROBLEM)
+        answered = self._request(Frame(None)) if request is None else request
+        await self._write(self._dialect.error(Problem(error.status, members, error.headers), answered))
 
-    async def _write(self, frame: Frame) -> None:
-        text = codec.encode(frame)
+    async def _write(self, frame: Any) -> None:
+        if frame is None:  # the dialect sends nothing
+            return
+        data = self._dialect.encode(frame)
         try:
-            await self._send({"type": "websocket.send", "text": text})
+            await self._send(send_message(data))
         except Exception:
             logger.debug("A frame could not be sent.", exc_info=True)
 
@@ -290,28 +343,24 @@ class Gatekeeper:
         hello: dict[str, Any] = {"mode": mode, "attempts": terms.attempts, "timeout": terms.timeout}
         if self._public:
             hello["public"] = sorted(self._public)
-        return hello
+        return {**hello, **self._info}
 
     def _subprotocol(self) -> str | None:
         offered: list[str] = [*(self.scope.get("subprotocols") or ())]
         spoken = self._terms.subprotocols
-        return next((name for name in spoken if name in offered), None) if spoken else next(iter(offered), None)
+        return next((name for name in spoken if name in offered), None) if spoken else first_subprotocol(offered)
 
 
 def _locked(seconds: float) -> Ending:
-    return Ending(4429, _TOO_OFTEN, reconnect=True, retry_after=round(seconds, 1) or 0.1)
+    return Ending(4429, TOO_OFTEN, reconnect=True, retry_after=retry_after(seconds))
 
 
-def _frame_in(message: dict[str, Any]) -> Frame:
-    """Return the object in a ``websocket.receive`` event. Raises the error that answers an event without one."""
-    text = message.get("text")
-    if not text:
-        kind = "binary" if message.get("bytes") else "empty"
-        raise ParseError(f"A frame is one JSON text; this one is {kind}.")
-    limit: int = conf.get("MAX_FRAME")
-    if codec.size_of(text) > limit:
-        raise TooLarge(f"A frame has at most {limit} bytes.", limit=limit)
-    frame = codec.decode(text, conf.get("MAX_DEPTH"))
-    if not isinstance(frame, dict):
-        raise InvalidEnvelope("A request is a JSON object.")
-    return frame
+def _frame_in(dialect: Dialect, message: dict[str, Any], limit: int) -> Frame:
+    """Return the frame in a ``websocket.receive`` event, of at most ``limit`` bytes.
+
+    Raises the error that answers an event without one.
+    """
+    decoded = decode_bounded(dialect, message, limit)
+    if isinstance(decoded, Frame):
+        return decoded
+    raise InvalidEnvelope("A message holds one frame until the client has authenticated." if decoded else None)

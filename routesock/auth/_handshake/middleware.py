@@ -12,7 +12,7 @@ from ...dialects import Dialect
 from ...exceptions import RouteSetupError
 from ..authenticators import Authenticator, as_authenticators
 from ..refusals import Application, Receive, Send, deny, enter, has_odd_origin
-from .attempts import Lockout
+from .attempts import ADDRESS_ATTEMPTS, LOCK, lockout_of
 from .gatekeeper import Gatekeeper, Terms
 
 
@@ -38,8 +38,10 @@ class HandshakeMiddleware:
         mode: ``"required"``; ``"optional"``, where a client that sends anything but AUTH, or nothing for ``timeout``
             seconds, is let through anonymously; or ``"disabled"``, where there is no handshake.
         timeout: Seconds that a client has to authenticate.
-        attempts: How many wrong tokens close the socket and lock its address.
-        lock: Seconds for which an address is locked after so many failures; 0 for no lock.
+        attempts: How many wrong tokens close the socket.
+        address_attempts: How many wrong tokens lock an address. One is forgotten every ``lock`` seconds, and all of
+            them when a token is good.
+        lock: Seconds for which an address is locked at most after the last wrong token; 0 for no lock.
         subprotocols: The subprotocols of the consumers, the best one first. The socket is accepted before a consumer
             could choose; without them the first one that the client offers is accepted.
         dialect: How frames are encoded; by default as the consumer at that path encodes them.
@@ -56,7 +58,8 @@ class HandshakeMiddleware:
         mode: str = "required",
         timeout: float = 20,
         attempts: int = 2,
-        lock: float = 20,
+        address_attempts: int = ADDRESS_ATTEMPTS,
+        lock: float = LOCK,
         subprotocols: Sequence[str] = (),
         dialect: Dialect | None = None,
     ) -> None:
@@ -66,8 +69,7 @@ class HandshakeMiddleware:
             raise RouteSetupError(f"timeout= must be a positive number of seconds; got {timeout!r}.")
         if type(attempts) is not int or attempts < 1:
             raise RouteSetupError(f"attempts= must be a positive number of wrong tokens; got {attempts!r}.")
-        if not _is_number(lock) or lock < 0:
-            raise RouteSetupError(f"lock= must be a number of seconds, 0 for no lock; got {lock!r}.")
+        lockout = lockout_of(address_attempts, lock)
         if isinstance(subprotocols, str):
             raise RouteSetupError(f"subprotocols= must be a list of names; got {subprotocols!r}.")
         if dialect is not None and not isinstance(dialect, Dialect):
@@ -78,8 +80,7 @@ class HandshakeMiddleware:
         if self._mode is not Mode.DISABLED:
             resolved = as_authenticators(authenticators)
         self._terms = Terms(
-            resolved, self._mode is Mode.REQUIRED, float(timeout), attempts, Lockout(attempts, lock),
-            tuple(subprotocols), dialect,
+            resolved, self._mode is Mode.REQUIRED, float(timeout), attempts, lockout, tuple(subprotocols), dialect,
         )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -21,6 +22,7 @@ from django.core import signing
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.db.models.signals import post_delete, post_save
+from django.utils.crypto import salted_hmac
 
 from ..._compat import reaches_other_processes
 from ..._runtime import shutdown
@@ -35,6 +37,10 @@ _LISTENER: Final = Guard("Notifying a socket that a login may have ended")
 
 _IN_A_COOKIE: Final = "cookie"
 """In place of a session's digest where the key changes with each save: it stands for all such sessions of a user."""
+
+
+MAX_SEALED: Final = 64
+"""Bytes of a session's key that a message can carry: those of a SHA-512."""
 
 
 def name_of(user: Any) -> str | None:
@@ -59,6 +65,36 @@ def name_in_scope(scope: Scope) -> str | None:
 def digest(text: str) -> str:
     """A digest of a secret: someone who reads the channel layer must not be able to sign in with what is there."""
     return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def seal(key: str) -> str | None:
+    """Encrypt the ``key`` of a session with ``SECRET_KEY``; ``None`` for one that is longer than any of Django's.
+
+    Other processes have to look the session up in its store, and those who read the channel layer must not learn the
+    key. Each key is combined with a new stream of an HMAC; the message around it is signed.
+    """
+    plain = key.encode()
+    if len(plain) > MAX_SEALED:
+        return None
+    nonce = secrets.token_hex(16)
+    return f"{nonce}:{_combined(plain, nonce, settings.SECRET_KEY).hex()}"
+
+
+def unseal(sealed: Any, expected: Any) -> str | None:
+    """Return the key in ``sealed`` whose digest is ``expected``; ``None`` if there is none, as in older messages."""
+    if not isinstance(sealed, str):
+        return None
+    nonce, _, text = sealed.partition(":")
+    for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+        key = _combined(bytes.fromhex(text), nonce, secret).decode("utf-8", "replace")
+        if digest(key) == expected:
+            return key
+    return None
+
+
+def _combined(data: bytes, nonce: str, secret: str | bytes) -> bytes:
+    stream = salted_hmac("routesock.session", nonce, secret=secret, algorithm="sha512").digest()
+    return bytes(one ^ other for one, other in zip(data, stream, strict=False))
 
 
 def digest_of(session: Any) -> str | None:

@@ -7,10 +7,10 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, load_backend
+from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY, load_backend
 from django.contrib.sessions.backends import cache as cache_sessions
 from django.core.cache import caches
 from django.db.models import Model
@@ -42,17 +42,37 @@ class _Snapshot(dict[str, Any]):
 
 def session_holds(user: Any, session: Any) -> bool:
     """Whether ``session``, loaded again from its store, still signs ``user`` in. Raises what the store raises."""
-    fresh = get_user_in_thread({"session": _Snapshot(_loaded(session))})
+    return _signs_in(user, _loaded(session))
+
+
+def _signs_in(user: Any, data: dict[str, Any]) -> bool:
+    fresh = get_user_in_thread({"session": _Snapshot(data)})
     return bool(fresh.is_authenticated and fresh == user)
 
 
 def password_holds(user: Any, session: Any, stamp: str) -> bool:
-    """The same for a session that has got another key: whether its backend finds the user, with that password stamp."""
+    """The same for a session that is not in its store: whether its backend finds the user, with that password stamp."""
     path = session[BACKEND_SESSION_KEY]
     if path not in settings.AUTHENTICATION_BACKENDS:
         return False
     fresh = load_backend(path).get_user(user.pk)
     return fresh is not None and fresh == user and stamp_of(fresh) == stamp
+
+
+class Found(NamedTuple):
+    """The answer about a session that may not be in its store yet."""
+
+    holds: bool
+    is_stored: bool
+
+
+def unsaved_session_holds(user: Any, session: Any, stored: Any, stamp: str) -> Found:
+    """The same for a session that may not be saved yet: by its store if ``stored``, the same session, is there."""
+    data = _loaded(stored)
+    # Django creates a new key with the old data. They have the required password once the request is over.
+    if SESSION_KEY in data and revocation.stamp_in(data) == stamp:
+        return Found(_signs_in(user, data), is_stored=True)
+    return Found(password_holds(user, session, stamp), is_stored=False)
 
 
 def token_holds(user: Any, auth: Any) -> bool:
@@ -113,6 +133,10 @@ class LoginWatcher:
         "_follow_login",
         "_follows",
         "_interval",
+        "_is_stored",
+        "_key",
+        "_login",
+        "_look_again",
         "_looking_up",
         "_over",
         "_recheck",
@@ -144,10 +168,14 @@ class LoginWatcher:
         self._interval = interval
         self._alarm: Alarm | None = None
         self._looking_up = False
+        self._look_again = False
         self._over = False
         self._turn = 0  # counts the logins and their sessions: an answer about an earlier one is out of date
+        self._login: Any = None  # what the answer depends on
         self._user: str | None = None
-        self._stamp: str | None = None  # of the required password, where the session is not looked up in its store
+        self._stamp: str | None = None  # of the required password, where the session may not be in its store yet
+        self._is_stored = False  # it was found there
+        self._key: str | None = None  # of the session, where that in the scope has an earlier one
         self._again = self._expires = self._recheck = inf
         self.loop = asyncio.get_running_loop()
         self.logs_out = False
@@ -164,7 +192,6 @@ class LoginWatcher:
 
     def follow(self) -> None:
         """Follow the user who is signed in now."""
-        self._turn += 1
         name = revocation.name_in_scope(self.scope)
         identity = revocation.identity_in(self.scope)
         session = revocation.session_in(self.scope)
@@ -176,8 +203,16 @@ class LoginWatcher:
         expires = None if identity is None else identity.expires
         self._expires = inf if expires is None else running_timer().now() + expires - time.time()
         # A session that was signed in over the socket need not be in the store, now or later.
-        self._stamp = revocation.stamp_in(session) if session is not None and session.modified else None
-        self.session = None if session is None else revocation.digest_of(session)
+        stamp = revocation.stamp_in(session) if session is not None and session.modified else None
+        digest = None if session is None else revocation.digest_of(session)
+        # A client that sends AUTH again and again must not outrun the look-ups: the same login is the same turn.
+        login = (name, digest, stamp, None if identity is None else _model_key(identity.auth))
+        if login != self._login:
+            self._turn += 1
+            self._login, self._stamp, self.session = login, stamp, digest
+            self._is_stored, self._key = False, None
+            if stamp is not None and self._interval is not None:  # to see it in the store before it may be deleted
+                self._look_up()
         self._arm()
 
     def forget(self) -> None:
@@ -202,6 +237,8 @@ class LoginWatcher:
             case "moved":
                 if event.get("session") == self.session:
                     self.session, self._stamp = event.get("to"), event.get("stamp")
+                    self._key = revocation.unseal(event.get("key"), event.get("to"))
+                    self._is_stored = False
                     self._turn += 1
                     self.check()
             case "saved":
@@ -214,6 +251,7 @@ class LoginWatcher:
         """Look the login up, now and once more a little later."""
         self._again = self.loop.time() + AGAIN
         self._arm()
+        self._look_again = self._looking_up  # which may have read what was there before
         self._look_up()
 
     # Called by the timer
@@ -241,18 +279,20 @@ class LoginWatcher:
         if self._looking_up or self._user is None:
             return
         user, identity = self.scope["user"], revocation.identity_in(self.scope)
-        question: Callable[..., bool] = token_holds
+        question: Callable[..., bool | Found] = token_holds
         args: tuple[Any, ...] = (user, None if identity is None else identity.auth)
-        if self._stamp is not None:
-            question, args = password_holds, (user, self.scope["session"], self._stamp)
-        elif self.session is not None:
-            question, args = session_holds, (user, self.scope["session"])
+        if self.session is not None:
+            session = self.scope["session"]
+            stored = session if self._key is None else session.__class__(self._key)
+            question, args = session_holds, (user, stored)
+            if self._stamp is not None and not self._is_stored:
+                question, args = unsaved_session_holds, (user, session, stored, self._stamp)
         self._looking_up = True
         _ = self._start(self._answer(self._turn, question, args))
 
-    async def _answer(self, turn: int, question: Callable[..., bool], args: tuple[Any, ...]) -> None:
+    async def _answer(self, turn: int, question: Callable[..., bool | Found], args: tuple[Any, ...]) -> None:
         try:
-            holds = await database.in_thread(question, *args)
+            found = await database.in_thread(question, *args)
         except asyncio.CancelledError:
             raise
         except BaseException as exc:  # of the database or a backend, and no evidence about the user
@@ -261,10 +301,17 @@ class LoginWatcher:
             self._arm()
         else:
             _outage.over()
-            if not holds and turn == self._turn:
+            if turn != self._turn:
+                self._look_again = True
+            elif not (found.holds if isinstance(found, Found) else found):
                 self._end(ENDED)
+            elif isinstance(found, Found):
+                self._is_stored = found.is_stored
         finally:
             self._looking_up = False
+            if self._look_again and not self._over:
+                self._look_again = False
+                self._look_up()
 
     def _end(self, ending: Ending) -> None:
         if not self._over:
@@ -294,6 +341,11 @@ class LoginWatcher:
         if self.session is None or event.get("except") == self.session:
             return False
         return event.get("stamp") != (self._stamp or revocation.stamp_in(self.scope["session"]))
+
+
+def _model_key(auth: Any) -> Any:
+    """What tells one token from another, where the token is looked up."""
+    return (type(auth), auth.pk) if isinstance(auth, Model) else None
 
 
 class _Outage:
