@@ -283,8 +283,9 @@ async def test_a_wrong_token_and_requests_before_a_good_one() -> None:
         await client.send_json({"action": "ping"})
         assert await client.receive() == {"action": "pong", "payload": None}
         reply = await client.call("AUTH", {"token": "long"})
-        assert reply.payload.pop("ttl") > 0
-        assert (reply.status, reply.payload) == (200, {"detail": "OK", "expires": 1_900_000_000.0})
+        assert reply.status == 200
+        assert reply.payload.pop("ttl") >= 0
+        assert reply.payload == {"detail": "OK", "expires": 1_900_000_000.0}
         assert (await client.call("echo", "x")).payload == "x"
 
 
