@@ -16,7 +16,7 @@ from ._routing.event import Event, event
 from ._routing.push import Push
 from ._routing.route import route
 from ._routing.topic import topic
-from ._wire.messages import Reply, Request
+from ._wire.messages import NO_REPLY, Reply, Request
 from .consumers import RouteMixin
 from .dialects import Dialect, Keys
 from .exceptions import RouteSetupError, RoutesockError
@@ -26,6 +26,7 @@ from .throttling import Throttle
 __version__ = "0.1.0"
 
 __all__ = [
+    "NO_REPLY",
     "DeliveryCounts",
     "Dialect",
     "Event",

@@ -10,10 +10,13 @@ import asyncio
 import contextvars
 import re
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from json import JSONEncoder
 from json import encoder as json_encoder
 from typing import Any, Final, cast
+from urllib.parse import parse_qs, urlsplit
 
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext
 from channels.auth import get_user
@@ -71,6 +74,47 @@ def set_thread_key(context: contextvars.Context, key: ThreadSensitiveContext) ->
     context.run(SyncToAsync.thread_sensitive_context.set, key)
 
 
+def reset_thread_key(token: contextvars.Token[ThreadSensitiveContext]) -> None:
+    """Undo :func:`enter_thread_key`."""
+    # The token belongs to another context if the coroutine is thrown away with its loop; then nothing is left to undo.
+    with suppress(ValueError):
+        SyncToAsync.thread_sensitive_context.reset(token)
+
+
+def enter_thread_key(key: ThreadSensitiveContext) -> contextvars.Token[ThreadSensitiveContext]:
+    """Give the current context the key of its thread, until :func:`reset_thread_key`."""
+    return SyncToAsync.thread_sensitive_context.set(key)
+
+
+def executor_for(key: ThreadSensitiveContext | None) -> Executor:
+    """The executor that asgiref uses on the running loop for contexts with ``key``, ``None`` for those without one."""
+    if key is None:
+        waiting = AsyncToSync.loop_thread_executors.get(asyncio.get_running_loop())
+        return cast(Executor, waiting or SyncToAsync.single_thread_executor)
+    executor = SyncToAsync.context_to_thread_executor.get(key)
+    if executor is None:
+        executor = ThreadPoolExecutor(max_workers=1)
+        assign_thread(key, executor)
+    return executor
+
+
+def with_function(work: Callable[..., Any], change: Callable[[Any], Callable[[], Any]]) -> Callable[[], Any]:
+    """``work``, which ``sync_to_async`` submits, with the function that it calls in the thread replaced.
+
+    What subclasses of ``SyncToAsync`` do around the function, as ``database_sync_to_async`` closes stale connections,
+    stays around the new one.
+    """
+    if isinstance(work, partial) and isinstance(getattr(work.func, "__self__", None), SyncToAsync) and work.args:
+        *others, function = work.args
+        return partial(work.func, *others, change(function))
+    return change(work)
+
+
+def forget_waiting_caller() -> None:
+    """Let the current context use its own thread again, and not the one whose ``async_to_sync`` it was called from."""
+    AsyncToSync.executors.current = None
+
+
 def has_waiting_thread(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether a thread waits for ``loop`` in ``async_to_sync`` and runs the loop's sync work meanwhile."""
     return loop in AsyncToSync.loop_thread_executors
@@ -89,6 +133,19 @@ def remove_waiting_thread(loop: asyncio.AbstractEventLoop) -> None:
 def thread_notes() -> dict[str, Any]:
     """The values that asgiref keeps for the current thread, such as the loop whose sync work the thread runs."""
     return vars(SyncToAsync.threadlocal)
+
+
+_SYNC_CALL: Final = AsyncToSync.main_wrap.__code__
+
+
+def is_sync_call() -> bool:
+    """Whether the current task is a call that sync code in an asgiref thread makes with ``async_to_sync``.
+
+    That thread waits for the task. A thread that asgiref does not know makes such calls on a loop of its own.
+    """
+    task = asyncio.current_task()
+    coroutine: Any = None if task is None else task.get_coro()
+    return getattr(coroutine, "cr_code", None) is _SYNC_CALL
 
 
 # Channels
@@ -132,6 +189,44 @@ def keeps_channel(layer: Any, channel: str) -> bool:
     """Whether ``layer`` keeps ``channel`` in this process, as channels_redis' pub/sub layer does from its creation."""
     channels = getattr(layer, "channels", None)
     return isinstance(channels, dict) and channel in channels
+
+
+def tracks_channels(layer: Any) -> bool:
+    """Whether :func:`keeps_channel` says for ``layer`` which channels it keeps."""
+    return isinstance(getattr(layer, "channels", None), dict)
+
+
+END: Final = "routesock.end"
+"""The type of a message that only ends a ``receive()``."""
+
+
+def wake_receiver(layer: Any, channel: str) -> bool:
+    """Have a ``receive()`` of ``channel`` that waits in a channels_redis core layer return; ``False`` for other layers.
+
+    It returns at once, or, if it is the one that reads for the whole process, when it has read the next message. To
+    cancel it would lose the message that it has just taken from Redis.
+    """
+    buffer = getattr(layer, "receive_buffer", None)
+    if not isinstance(buffer, dict) or "!" not in channel:
+        return False
+    buffer[channel].put_nowait({"type": END})
+    return True
+
+
+def max_connections(layer: Any) -> int | None:
+    """The smallest ``max_connections`` of the hosts of a channels_redis layer; ``None`` if it names none."""
+    hosts = getattr(layer, "hosts", None)
+    if not isinstance(hosts, list):
+        return None
+    return min((bound for bound in map(_bound_of, hosts) if bound), default=None)
+
+
+def _bound_of(host: Any) -> int | None:
+    if not isinstance(host, dict):
+        return None
+    named = parse_qs(urlsplit(str(host.get("address", ""))).query).get("max_connections")
+    bound = str(host.get("max_connections") or (named[0] if named else ""))
+    return int(bound) if bound.isdigit() else None
 
 
 def reaches_other_processes(layer: Any) -> bool:

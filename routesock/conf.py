@@ -47,6 +47,8 @@ def _is_list_of_strings(value: Any) -> bool:
 
 OVERFLOW_POLICIES: Final = ("close", "drop")
 
+ERROR_SHAPES: Final = ("flat", "native")
+
 FAIL_POLICIES: Final = ("open", "closed")
 
 SETTINGS: Final[dict[str, Setting]] = {
@@ -61,6 +63,7 @@ SETTINGS: Final[dict[str, Setting]] = {
     "MAX_OUTGOING_BYTES": Setting(4_000_000, _is_count, "a positive number of bytes"),
     "OVERFLOW": Setting("close", lambda value: value in OVERFLOW_POLICIES, '"close" or "drop"'),
     "VALIDATION_STATUS": Setting(422, _is_client_error, "a status from 400 to 499"),
+    "VALIDATION_ERRORS": Setting("flat", lambda value: value in ERROR_SHAPES, '"flat" or "native"'),
     "TIMEOUT": Setting(30.0, _is_none_or(_is_seconds), "a positive number of seconds, or None for no deadline"),
     "DISCONNECT_GRACE": Setting(
         5.0, lambda value: type(value) in (int, float) and value >= 0, "a number of seconds, 0 for none"
@@ -83,6 +86,8 @@ SETTINGS: Final[dict[str, Setting]] = {
     ),
     "MIDDLEWARE": Setting((), _is_list_of_strings, "a list of dotted paths"),
     "PERMISSIONS": Setting((), _is_list_of_strings, 'a list of dotted paths and of strings such as "chat.add_message"'),
+    "LOG_EXCLUDE": Setting((), _is_list_of_strings, "a list of names of routes"),
+    "GUARD_ATTRIBUTES": Setting((), _is_list_of_strings, "a list of names of class attributes"),
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -12,8 +14,10 @@ from channels.consumer import AsyncConsumer
 from channels.layers import get_channel_layer
 
 from ._connection.connection import Connection
+from ._groups.channel_reader import new_channel
 from ._groups.layer_membership import Membership, RememberingLayer
 from ._pipeline.compiler import ConsumerPlan, check_bases, compile_consumer, not_a_consumer, with_overrides
+from ._routing import class_options
 from ._routing.class_options import Heartbeat
 from ._routing.push import Push
 from ._runtime import database, shutdown
@@ -21,7 +25,7 @@ from ._runtime.clients import TOO_MANY, take_slot
 from ._runtime.supervision import safe_logger
 from .auth._handshake.inner_application import GATE, Gate
 from .dialects import Dialect, Keys
-from .socket import SocketAttribute, keep_inherited_socket
+from .socket import SocketAttribute, keep_inherited_socket, socket_of
 from .status import Ending, restart_ending
 from .throttling import Throttle
 from .typing import UNSET, Unset
@@ -68,13 +72,13 @@ class _CompiledPlan:
 
     A class is compiled when it is created, so that errors show then. Where a base in front of the mixin has an
     ``__init_subclass__`` that calls no ``super()``, the class is compiled at the first access.
+
+    It is ``None`` for a mixin that is not combined with a consumer yet, and raises no ``AttributeError``: metaclasses,
+    such as that of DCRF's observers, read all attributes that ``dir()`` names.
     """
 
-    def __get__(self, consumer: Any, owner: type) -> ConsumerPlan:
-        plan: ConsumerPlan | None = vars(owner).get("_routesock_plan") or _compile(owner)
-        if plan is None:
-            raise AttributeError(f"{owner.__name__} is not a Channels consumer.")
-        return plan
+    def __get__(self, consumer: Any, owner: type) -> Any:
+        return vars(owner).get("_routesock_plan") or _compile(owner)
 
 
 def _compile(cls: Any) -> ConsumerPlan | None:
@@ -83,7 +87,28 @@ def _compile(cls: Any) -> ConsumerPlan | None:
         return None
     cls._routesock_plan = plan = compile_consumer(cls)
     keep_inherited_socket(cls)
+    plan.attributes.extend(dict(vars(base)) for base in cls.__mro__)
     return plan
+
+
+def refresh_plan(cls: Any) -> None:
+    """Compile ``cls`` again if it, or a base, has changed since it was created; called before it is first served.
+
+    A class decorator or other code may have set an option or a method on it.
+
+    Raises:
+        RouteSetupError: What was set cannot work.
+    """
+    if any(map(_differs, cls.__mro__, cls._routesock.attributes)):
+        _compile(cls)
+
+
+def _differs(cls: type, before: dict[str, Any]) -> bool:
+    """Return whether an option or a method of ``cls`` is not what it was."""
+    now = vars(cls)
+    changed = (name for name in now.keys() | before.keys() if now.get(name, UNSET) is not before.get(name, UNSET))
+    # Python adds names such as __annotations__ when they are first read.
+    return any(not name.startswith(("__", "_routesock_")) for name in changed)
 
 
 class RouteMixin:
@@ -115,7 +140,8 @@ class RouteMixin:
     """The deadline of handlers in seconds, ``None`` for none. The default is the setting ``TIMEOUT``."""
 
     route_middleware: ClassVar[Sequence[Callable[..., Any]]] = ()
-    """Functions ``async def m(request, call_next)`` that run around every handler."""
+    """Functions ``async def m(request, call_next)`` that surround every request: its permissions,
+    throttles, schema, hooks and handler."""
 
     route_disconnect_grace: ClassVar[float | Unset] = UNSET
     """The time in seconds that a running handler may go on after its client has left. The default is the setting
@@ -128,13 +154,26 @@ class RouteMixin:
     route_max_frame: ClassVar[int | Unset] = UNSET
     """The largest frame of a client in bytes of UTF-8. The default is the setting ``MAX_FRAME``."""
 
+    route_hello: ClassVar[bool] = False
+    """Whether the client is sent a HELLO when the socket is accepted, with the version of the protocol and the limits
+    of the connection."""
+
     route_overflow: ClassVar[str | Unset] = UNSET
     """What happens when too many frames wait for a slow client. ``"close"`` closes the socket, ``"drop"`` drops the
     oldest push. The default is the setting ``OVERFLOW``."""
 
+    route_foreign_errors: ClassVar[str] = "reply"
+    """What an exception of the consumer's own code does to the socket. ``"reply"`` logs it and answers 500.
+    ``"close"`` ends the socket with it, as Channels does."""
+
     route_dedicated_threads: ClassVar[bool] = False
     """Whether the sync work of each socket, queries above all, runs in one of ``DB_THREADS`` dedicated threads instead
     of the database thread that all sockets share."""
+
+    route_thread_context: ClassVar[Callable[[Any], AbstractContextManager[Any]] | None] = None
+    """A function that takes the consumer and returns a context manager, for the schema of a tenant, a role or a current
+    user. It is entered in the database thread around each piece of sync work of the socket, Django's async ORM
+    included."""
 
     route_heartbeat: ClassVar[Heartbeat | None] = None
     """When the server sends a PING and how long it waits for a sign of life, ``None`` for never."""
@@ -172,9 +211,29 @@ class RouteMixin:
     if TYPE_CHECKING:
         channel_layer: Any
         channel_name: str
-    else:
+    else:  # type checkers would permit any attribute on a class with __setattr__
         channel_layer = ChannelLayer()
         channel_name = ChannelName()
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name.startswith("route_"):
+                class_options.check_late(type(self), RouteMixin, name, f"self.{name} = ...")
+            super().__setattr__(name, value)
+
+        @classmethod
+        def as_asgi(cls, **initkwargs: Any) -> Any:
+            """Return an ASGI application that makes a consumer for each socket; see Channels.
+
+            Args:
+                initkwargs: Arguments of the consumer's ``__init__``. Options ``route_*`` are not among them.
+
+            Raises:
+                RouteSetupError: One of them is an option, which would have no effect.
+            """
+            for name in initkwargs:
+                if name.startswith("route_"):
+                    class_options.check_late(cls, RouteMixin, name, f"{cls.__name__}.as_asgi({name}=...)")
+            return super().as_asgi(**initkwargs)
 
     _routesock: Final = _CompiledPlan()
 
@@ -196,6 +255,8 @@ class RouteMixin:
                 f"One {type(self).__name__} serves two sockets, which would answer each other's requests. "
                 f"Route to {type(self).__name__}.as_asgi(), which makes one for each."
             )
+        refresh_plan(type(self))
+        type(self)._routesock.attributes.clear()
         consumer._routesock_connection = None
         consumer.scope = scope
         at_end: list[Callable[[], None]] = []  # an ExitStack would take 1 KiB for as long as the socket is open
@@ -216,9 +277,11 @@ async def _serve(
     if gate is not None:
         gate.enter(consumer.scope)
     consumer.channel_layer = layer = get_channel_layer(consumer.channel_layer_alias)
-    ending = await _refused(consumer, compiled, gate, at_end)
-    membership = None if layer is None or ending is not None else Membership(layer, await layer.new_channel())
-    connection = Connection(consumer, compiled, receive, membership, send, context, gate)
+    if compiled.thread_context is not None:
+        database.set_thread_context(context, partial(compiled.thread_context, consumer))
+    ending = await _refused(consumer, compiled, gate, at_end, context)
+    membership = None if layer is None or ending is not None else Membership(layer, await new_channel(layer))
+    connection = Connection(consumer, compiled, receive, membership, send, context, gate, socket_of=socket_of)
     consumer._routesock_connection = connection
     if membership is not None:
         _set_channel(consumer, membership, connection)
@@ -248,7 +311,11 @@ async def _close_at_once(connection: Connection, receive: Any, ending: Ending) -
 
 
 async def _refused(
-    consumer: Any, compiled: ConsumerPlan, gate: Gate | None, at_end: list[Callable[[], None]]
+    consumer: Any,
+    compiled: ConsumerPlan,
+    gate: Gate | None,
+    at_end: list[Callable[[], None]],
+    context: contextvars.Context,
 ) -> Ending | None:
     """Take a slot for the socket of ``consumer``; returns how to close it if that is not possible."""
     slot = take_slot(consumer.scope)
@@ -257,7 +324,10 @@ async def _refused(
     if slot.is_counted or gate is not None:
         at_end.append(slot.give_back)
     if gate is None:
-        return await compiled.connection_check.ending(consumer)
+        check = compiled.connection_check.ending(consumer)
+        if compiled.thread_context is None:
+            return await check
+        return await asyncio.get_running_loop().create_task(check, context=context.copy())
     gate.keep(slot)  # the socket is counted for its user, and throttled, once the client has passed
     return None
 

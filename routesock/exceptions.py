@@ -83,14 +83,21 @@ class RoutesockError(Exception):
         if code is not None:
             self.code = code
         self.errors = errors
+        self.native_errors: Any = None
+        """What a schema library has reported, in its own shape."""
         self.headers: dict[str, Any] = dict(headers or {})
         self.extra = extra
 
     def problem(self) -> dict[str, Any]:
-        """Return the payload of the reply: ``extra``, then ``code``, ``title``, ``detail``, and ``errors`` if any."""
+        """Return the payload of the reply: ``extra``, then ``code``, ``title``, ``detail``, and ``errors`` if any.
+
+        With a header ``Retry-After`` it has ``retry_after`` as well, for dialects without headers.
+        """
         problem: dict[str, Any] = {"code": self.code, "title": title_of(self.status), "detail": self.detail}
         if self.errors is not None:
             problem["errors"] = self.errors
+        if "Retry-After" in self.headers:
+            problem["retry_after"] = self.headers["Retry-After"]
         return {**self.extra, **problem}
 
 

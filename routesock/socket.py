@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from typing import Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from asgiref.sync import async_to_sync
 from channels.consumer import AsyncConsumer, SyncConsumer
 
 from ._routing.push import Push, Pushes, aprepare, is_undeclared
-from ._wire.messages import NO_HEADERS
+from ._wire.messages import NO_HEADERS, Request
 from .status import Ending, ending_for
 
 
@@ -167,9 +168,10 @@ class Socket:
 
 
 class SyncSocket:
-    """The socket of one client: ``self.socket`` on a sync consumer. Its methods are those of :class:`Socket`, blocking.
+    """The socket of one client: ``self.socket`` on a sync consumer, with the methods of :class:`Socket`.
 
-    Call them in any thread but that of the event loop.
+    Call them in any thread but that of the event loop. In a handler, :meth:`push` and :meth:`close` do not wait for a
+    client that does not read, since other sockets need the thread; in a thread that you started, they do.
     """
 
     __slots__ = ("_socket",)
@@ -225,6 +227,40 @@ class _Untyped(Protocol):
     def __routesock_untyped__(self) -> None: ...
 
 
+@overload
+def socket_of(consumer: _Untyped) -> Any: ...
+@overload
+def socket_of(consumer: SyncConsumer) -> SyncSocket: ...  # type: ignore[overload-overlap]  # a subclass of AsyncConsumer
+@overload
+def socket_of(consumer: AsyncConsumer) -> Socket: ...
+@overload
+def socket_of(consumer: object) -> Any: ...  # a mixin, which may serve either kind
+def socket_of(consumer: Any) -> Any:
+    """Return the socket of a consumer, also where ``self.socket`` is something else, as the class uses that name.
+
+    Args:
+        consumer: A consumer with :class:`~routesock.RouteMixin` that serves a client.
+
+    Returns:
+        A :class:`Socket`, or a :class:`SyncSocket` for a sync consumer. It is ``self.socket`` of a class that does not
+        use that name itself.
+
+    Raises:
+        AttributeError: The consumer is not connected, or has no ``RouteMixin``.
+    """
+    peer = vars(consumer).get("_routesock_connection")
+    if peer is None:
+        raise AttributeError(f"{type(consumer).__name__} has no socket: it is not connected.")
+    if isinstance(inspect.getattr_static(consumer, "socket"), Socket | SyncSocket | SocketAttribute):
+        return consumer.socket
+    return _new(peer, consumer)
+
+
+def _new(peer: Peer, consumer: Any) -> Socket | SyncSocket:
+    socket = Socket(peer)
+    return SyncSocket(socket) if consumer._sync else socket
+
+
 class SocketAttribute:
     """The descriptor ``socket`` of a consumer. It makes the socket at the first access and stores it on the consumer.
 
@@ -247,8 +283,7 @@ class SocketAttribute:
         peer = vars(consumer).get("_routesock_connection")
         if peer is None:
             raise AttributeError(f"{owner.__name__} has no socket: it is not connected.")
-        socket = Socket(peer)
-        consumer.socket = SyncSocket(socket) if consumer._sync else socket
+        consumer.socket = _new(peer, consumer)
         return consumer.socket
 
 
@@ -257,3 +292,21 @@ def keep_inherited_socket(cls: type) -> None:
     found = [vars(base)["socket"] for base in cls.__mro__ if "socket" in vars(base)]
     if isinstance(found[0], SocketAttribute) and len(found) > 1:
         cls.socket = found[1]  # type: ignore[attr-defined]
+
+
+if TYPE_CHECKING:
+
+    class AsyncRequest(Request):
+        """The request of an async consumer, for annotations: its ``socket`` is a :class:`Socket`."""
+
+        @property
+        def socket(self) -> Socket: ...
+
+    class SyncRequest(Request):
+        """The request of a sync consumer, for annotations: its ``socket`` is a :class:`SyncSocket`."""
+
+        @property
+        def socket(self) -> SyncSocket: ...
+
+else:
+    AsyncRequest = SyncRequest = Request

@@ -30,8 +30,9 @@ from django.test import override_settings
 from django.urls import path, re_path
 from redis.asyncio import Connection
 from redis.exceptions import TimeoutError as ConnectionTimeout
+from rest_framework import permissions as rest_permissions
 
-from routesock import Request, RouteMixin, route
+from routesock import Request, RouteMixin, route, topic
 from routesock._runtime.asgi_tree import Endpoint, endpoints
 from routesock.checks import TAG, Id
 from routesock.conf import SETTINGS
@@ -107,6 +108,13 @@ class Half(RouteMixin, AsyncJsonWebsocketConsumer):
     async def write(self, request: Request) -> None: ...
 
 
+class Articles(RouteMixin, AsyncJsonWebsocketConsumer):
+    permission_classes = [rest_permissions.IsAdminUser]
+
+    @route("delete")
+    async def delete(self, request: Request) -> None: ...
+
+
 async def timing(request: Request, call_next: Any) -> Any:
     return await call_next(request)
 
@@ -152,7 +160,14 @@ def here(name: str) -> str:
     return f"{__name__}.{name}"
 
 
-OF_CLASSES: Final = (Id.ASYNC_ON_SYNC, Id.OPEN_ROUTES, Id.NO_OBJECTS, Id.NO_SUCH_LAYER)
+OF_CLASSES: Final = (
+    Id.ASYNC_ON_SYNC,
+    Id.OPEN_ROUTES,
+    Id.NO_OBJECTS,
+    Id.NO_SUCH_LAYER,
+    Id.UNREAD_GUARD,
+    Id.WITHOUT_MIXIN,
+)
 
 
 def found(**overrides: Any) -> list[CheckMessage]:
@@ -222,6 +237,8 @@ WRONG: Final[dict[Id, dict[str, Any]]] = {
     Id.ONE_PROCESS: {},
     Id.NO_GROUPS: {"CHANNEL_LAYERS": {"default": {"BACKEND": here("Ungrouped")}}},
     Id.SHORT_TIMEOUT: {"CHANNEL_LAYERS": {"default": core({"address": NO_REDIS, "socket_timeout": 5})}},
+    Id.UNREAD_GUARD: {},
+    Id.WITHOUT_MIXIN: {},
 }
 
 
@@ -677,6 +694,217 @@ class TestNoObjects:
     def test_subclass_repeats_nothing(self) -> None:
         """As with every message about a class."""
         assert found_of(type("Same", (Shop,), {})) == []
+
+
+class Forgetful(AsyncJsonWebsocketConsumer):
+    """A consumer whose routes nothing reads."""
+
+    @route("send")
+    @route("post")
+    async def send_message(self, request: Request) -> None: ...
+
+    @topic("room.{id}")
+    async def room(self, request: Request) -> None: ...
+
+
+class TestWithoutMixin:
+    def test_consumer_with_routes_and_without_the_mixin_is_a_warning(self) -> None:
+        message = only(found_of(Forgetful))
+        assert message.id == Id.WITHOUT_MIXIN
+        assert message.msg == (
+            "Forgetful has no RouteMixin, so nothing reads @route('send'), @route('post'), @topic('room.{id}')."
+        )
+        assert message.hint == "Write `class Forgetful(RouteMixin, AsyncJsonWebsocketConsumer)`."
+
+    def test_routes_of_a_plain_mixin_count(self) -> None:
+        """A consumer that it is mixed into reads them no more than its own."""
+        plain = type("Plain", (), {"read": route("read")(lambda self, request: None)})
+        only(found_of(type("Reading", (plain, JsonWebsocketConsumer), {})))
+
+    def test_subclass_repeats_nothing(self) -> None:
+        """The class that declares the routes is the one to change."""
+        assert found_of(type("Same", (Forgetful,), {})) == []
+
+    def test_base_of_a_class_with_the_mixin_is_right(self, serve: Callable[[Any], dict[str, Any]]) -> None:
+        """As long as it is not served itself."""
+        base: Any = type("Base", (AsyncJsonWebsocketConsumer,), {"read": route("read")(lambda self, request: None)})
+        only(found_of(base))
+        routed = type("Routed", (RouteMixin, base), {})
+        assert found_of(base) == found_of(routed) == []
+        with override_settings(**serve(urls(old=base.as_asgi(), new=routed.as_asgi()))):  # type: ignore[attr-defined]
+            assert only(found_of(base)).id == Id.WITHOUT_MIXIN
+
+    def test_consumer_without_routes_is_right(self) -> None:
+        """So is one whose routes were removed."""
+        assert found_of(Unrouted) == []
+        removed = type("Removed", (AsyncJsonWebsocketConsumer,), {"read": None})
+        assert found_of(removed) == []
+
+
+class AllowAny:
+    """One that another library has under this name."""
+
+
+class Api(AsyncJsonWebsocketConsumer):
+    """A consumer of a library that checks permissions for its own actions, as djangochannelsrestframework's does."""
+
+    permission_classes: Any = (AllowAny,)
+
+    def get_permissions(self, action: str) -> list[Any]:
+        return [permission() for permission in self.permission_classes]
+
+
+class Authenticating(AsyncJsonWebsocketConsumer):
+    """A consumer of a library that authenticates when the socket connects, as chanx' does."""
+
+    authenticator_class: Any = None
+
+    async def websocket_connect(self, message: Any) -> None:
+        await self.authenticate()
+        await super().websocket_connect(message)
+
+    async def authenticate(self) -> None:
+        if self.authenticator_class:
+            await self.close()
+
+
+def guarded(*bases: type, handler: Any = None, **attributes: Any) -> type:
+    """A consumer class with one route, ``read``, and these attributes."""
+    read = handler or route("read")(lambda self, request: None)
+    return type("Guarded", (RouteMixin, *(bases or (AsyncJsonWebsocketConsumer,))), attributes | {"read": read})
+
+
+class TestUnreadGuards:
+    def test_guard_of_another_library_is_a_warning(self) -> None:
+        """It says what is not guarded, and what to write instead."""
+        message = only(found_of(Articles))
+        assert message.id == Id.UNREAD_GUARD
+        assert message.msg == ("Articles.permission_classes does not guard routes: nothing checks it before 'delete'.")
+        assert message.hint
+        assert message.hint.startswith("Set `route_permissions = [...]` on the class, or permissions= on the routes.")
+
+    async def test_what_the_warning_says_is_so(self) -> None:
+        """Anonymous users may call the route; what the hint says to write keeps them out."""
+        async with RouteClient(Articles) as client:
+            assert (await client.call("delete")).status == 204
+        as_said = type("AsSaid", (Articles,), {"route_permissions": Articles.permission_classes})
+        assert found_of(as_said) == []
+        async with RouteClient(as_said) as client:
+            assert (await client.call("delete")).status == 401
+
+    @pytest.mark.parametrize(
+        ("name", "value", "hint"),
+        [
+            ("permission_classes_by_action", {"read": [rest_permissions.IsAdminUser]}, "route_permissions = [...]"),
+            ("permission_classes", "api.permissions.IsOwner", "route_permissions = [...]"),
+            ("permission_required", "news.add_article", 'route_permissions = ["app_label.codename"]'),
+            ("throttle_classes", [Owned], "route_throttle"),
+            ("throttle_scope", "uploads", "route_throttle"),
+            ("authentication_classes", [Owned], "HandshakeMiddleware"),
+            ("authenticator_class", Owned, "HandshakeMiddleware"),
+        ],
+    )
+    def test_each_kind_names_its_replacement(self, name: str, value: Any, hint: str) -> None:
+        message = only(found_of(guarded(**{name: value})))
+        assert message.msg.startswith(f"Guarded.{name} does not guard")
+        assert hint in str(message.hint)
+
+    def test_property_may_refuse_something(self) -> None:
+        """Its value is not known before there is a consumer."""
+        only(found_of(guarded(permission_classes=property(lambda self: []))))
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            (),
+            [],
+            None,
+            [AllowAny],
+            (rest_permissions.AllowAny,),
+            [rest_permissions.AllowAny()],
+            ["rest_framework.permissions.AllowAny"],
+            {"list": [AllowAny], "retrieve": []},
+        ],
+        ids=["tuple", "list", "none", "own", "rest framework", "instance", "path", "by action"],
+    )
+    def test_guard_that_permits_everything_is_right(self, value: Any) -> None:
+        """Such is the default of djangochannelsrestframework."""
+        assert found_of(guarded(permission_classes=value)) == []
+        assert found_of(guarded(Api)) == []
+
+    def test_inherited_guard_is_a_warning(self) -> None:
+        """From a base in front of the mixin, and from one behind it, whose own actions it guards."""
+        options = type("Options", (), {"permission_classes": [rest_permissions.IsAuthenticated]})
+        strict = type("Strict", (Api,), {"permission_classes": [rest_permissions.IsAuthenticated]})
+        for cls in (guarded(strict), type("Routed", (options, guarded()), {})):
+            assert only(found_of(cls)).id == Id.UNREAD_GUARD
+
+    def test_subclass_repeats_nothing(self) -> None:
+        """One with a route or a guard of its own is reported for that."""
+        assert found_of(type("Same", (Articles,), {})) == []
+        more = type("More", (Articles,), {"add": route("add")(lambda self, request: None)})
+        assert "'delete', 'add'" in only(found_of(more)).msg
+        only(found_of(type("Other", (Articles,), {"permission_classes": [rest_permissions.IsAuthenticated]})))
+
+    @pytest.mark.parametrize("permissions", [(), [IsAuthenticated]])
+    def test_routes_with_permissions_are_right(self, permissions: Any) -> None:
+        """The guard is there for the consumer's own code then. ``()`` opens a route on purpose."""
+        handler = route("read", permissions=permissions)(lambda self, request: None)
+        for name in ("permission_classes", "authentication_classes"):
+            assert found_of(guarded(handler=handler, **{name: [Owned]})) == []
+            assert found_of(guarded(route_permissions=permissions, **{name: [Owned]})) == []
+
+    def test_routes_with_throttles_are_right(self) -> None:
+        """Those of the routes, or of the class; permissions throttle nothing."""
+        handler = route("read", throttle="5/s")(lambda self, request: None)
+        assert found_of(guarded(handler=handler, throttle_classes=[Owned])) == []
+        assert found_of(guarded(route_throttle="5/s", throttle_classes=[Owned])) == []
+        only(found_of(guarded(route_permissions=[IsAuthenticated], throttle_classes=[Owned])))
+
+    def test_topics_are_routes(self) -> None:
+        """Who may subscribe is not guarded either."""
+        handler = topic("room.{id}")(lambda self, request: None)
+        assert "'SUBSCRIBE room.{id}'" in only(found_of(guarded(handler=handler, permission_classes=[Owned]))).msg
+
+    def test_class_without_routes_is_right(self) -> None:
+        """All that it does goes through its own code."""
+        assert found_of(guarded(handler=len, permission_classes=[Owned])) == []
+
+    def test_hook_of_a_library_that_is_overridden_is_a_warning(self) -> None:
+        """The library's own definition is none, nor is a method of that name which nothing overrides."""
+        override = {"get_permissions": lambda self, action: []}
+        assert only(found_of(guarded(Api, **override))).msg.startswith("Guarded.get_permissions does not guard")
+        assert found_of(guarded(**override)) == []
+
+    def test_guard_that_is_used_when_a_socket_connects_is_right(self) -> None:
+        """A client that it refuses calls no route. Without the library's methods, nothing uses it."""
+        assert found_of(guarded(Authenticating, authenticator_class=Owned)) == []
+        only(found_of(guarded(authenticator_class=Owned)))
+
+    @pytest.mark.parametrize("method", ["connect", "dispatch", "websocket_receive"])
+    def test_guard_that_the_class_checks_itself_is_right(self, method: str) -> None:
+        """In methods that come before every route; elsewhere it guards what is there."""
+
+        async def checking(self: Any, *args: Any) -> None:
+            assert all(permission().has_permission(self, None) for permission in self.permission_classes)
+
+        assert found_of(guarded(permission_classes=[Owned], **{method: checking})) == []
+        only(found_of(guarded(permission_classes=[Owned], receive_json=checking)))
+
+    def test_setting_adds_names(self) -> None:
+        """The known ones stay."""
+        cls = guarded(access_rules=["staff"], throttle_scope="x")
+        with override_settings(ROUTESOCK={"GUARD_ATTRIBUTES": ["access_rules"]}):
+            messages = found_of(cls)
+        assert [str(message.msg).split()[0] for message in messages] == [
+            "Guarded.access_rules",
+            "Guarded.throttle_scope",
+        ]
+        assert [str(message.msg).split()[0] for message in found_of(cls)] == ["Guarded.throttle_scope"]
+
+    def test_setting_of_a_wrong_type_is_reported_once(self) -> None:
+        """As a setting."""
+        assert only(found(ROUTESOCK={"GUARD_ATTRIBUTES": "access_rules"})).id == Id.WRONG_VALUE
 
 
 class TestPermissions:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = """
 [tool.pytest.ini_options]
 addopts = ["--import-mode=importlib", "--strict-markers", "-p", "xdist"]
-markers = ["browser", "postgresql", "servers"]
+markers = ["browser", "node", "postgresql", "servers"]
 pythonpath = ["."]
 [tool.coverage.run]
 source = ["shop"]
@@ -84,16 +84,26 @@ def test_failing():
 @pytest.mark.postgresql
 def test_skipped():
     pytest.skip("for the count")
+
+@pytest.mark.node
+def test_client():
+    pass
 """
 
 
-def run(folder: Path, *arguments: str, postgresql: str = "echo postgres", **environment: str) -> tuple[int, str]:
-    """The exit status for ``arguments`` of the script, and its output; ``postgresql`` stands for its script."""
+def run(
+    folder: Path, *arguments: str, postgresql: str = "echo postgres", node: str = ":", **environment: str
+) -> tuple[int, str]:
+    """The exit status for ``arguments`` of the script, and its output.
+
+    ``postgresql`` and ``node`` stand for the scripts that look for PostgreSQL and install the clients for Node.js.
+    """
     (folder / ".ci").mkdir()
     for script in ("test", "chromium"):
         shutil.copy(ROOT / ".ci" / script, folder / ".ci")
-    (folder / ".ci" / "postgresql").write_text(f"#!/bin/sh\n{postgresql}\n")
-    (folder / ".ci" / "postgresql").chmod(0o755)
+    for name, line in (("postgresql", postgresql), ("node-clients", node)):
+        (folder / ".ci" / name).write_text(f"#!/bin/sh\n{line}\n")
+        (folder / ".ci" / name).chmod(0o755)
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / "pyproject.toml").write_text(SETTINGS)
     (folder / "shop.py").write_text(SHOP)
@@ -125,7 +135,7 @@ def closing(output: str) -> str:
 
 def test_tests_of_both_workers_are_counted_and_measured(tmp_path: Path) -> None:
     status, output = run(tmp_path)
-    assert (status, closing(output)) == (0, "7 passed, 1 skipped, 1 xfailed, 1 warning"), output
+    assert (status, closing(output)) == (0, "8 passed, 1 skipped, 1 xfailed, 1 warning"), output
     assert "created: 2/2 workers" in output
     assert re.search(r"^TOTAL .* 100%$", output, re.MULTILINE), output
     assert "LEFT OUT" not in output
@@ -133,7 +143,7 @@ def test_tests_of_both_workers_are_counted_and_measured(tmp_path: Path) -> None:
 
 def test_failures_and_errors_are_counted(tmp_path: Path) -> None:
     status, output = run(tmp_path, EVENT="failures")
-    assert (status, closing(output)) == (1, "1 failed, 5 passed, 1 skipped, 1 xfailed, 1 warning, 1 error"), output
+    assert (status, closing(output)) == (1, "1 failed, 6 passed, 1 skipped, 1 xfailed, 1 warning, 1 error"), output
     assert "FAILED test_second.py::test_failing" in output
     assert "ERROR test_first.py::test_with_fixture" in output
 
@@ -153,23 +163,23 @@ def test_a_file_that_cannot_be_collected_fails(tmp_path: Path) -> None:
 def test_tests_without_their_program_are_left_out_and_named(tmp_path: Path) -> None:
     """Without the browser's tests coverage is too low, so the status is an error although each test has passed."""
     status, output = run(tmp_path, *ALONE, CHROMIUM="nowhere")
-    assert (status, closing(output)) == (1, "3 passed, 1 skipped, 4 deselected, 1 xfailed, 1 warning"), output
+    assert (status, closing(output)) == (1, "4 passed, 1 skipped, 4 deselected, 1 xfailed, 1 warning"), output
     assert "Coverage failure: total of 75 is less than fail-under=98" in output
     assert "LEFT OUT, because this machine lacks what they need: the tests marked browser" in output
 
 
 def test_several_missing_programs_are_left_out_together(tmp_path: Path) -> None:
-    status, output = run(tmp_path, *ALONE, CHROMIUM="nowhere", postgresql="exit 1")
-    assert (status, closing(output)) == (1, "3 passed, 5 deselected, 1 xfailed, 1 warning"), output
-    assert "the tests marked browser postgresql" in output
+    status, output = run(tmp_path, *ALONE, CHROMIUM="nowhere", postgresql="exit 1", node="exit 1")
+    assert (status, closing(output)) == (1, "3 passed, 6 deselected, 1 xfailed, 1 warning"), output
+    assert "the tests marked browser postgresql node" in output
 
 
 def test_nothing_is_left_out_under_ci(tmp_path: Path) -> None:
-    status, output = run(tmp_path, *ALONE, CHROMIUM="nowhere", CI="true")
-    assert (status, closing(output)) == (0, "7 passed, 1 skipped, 1 xfailed, 1 warning"), output
+    status, output = run(tmp_path, *ALONE, CHROMIUM="nowhere", node="exit 1", CI="true")
+    assert (status, closing(output)) == (0, "8 passed, 1 skipped, 1 xfailed, 1 warning"), output
 
 
 def test_arguments_are_those_of_pytest(tmp_path: Path) -> None:
     status, output = run(tmp_path, "-k", "open or close or browser or skipped")
-    assert (status, closing(output)) == (0, "5 passed, 1 skipped, 3 deselected"), output
+    assert (status, closing(output)) == (0, "5 passed, 1 skipped, 4 deselected"), output
     assert "workers" not in output

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from asgiref.sync import ThreadSensitiveContext, async_to_sync, sync_to_async
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, async_to_sync, sync_to_async
+from channels.db import database_sync_to_async
 from channels.generic.websocket import JsonWebsocketConsumer
 from channels.layers import InMemoryChannelLayer
 from channels_redis.core import RedisChannelLayer
@@ -48,6 +49,15 @@ class TestAsgiref:
         threads: list[threading.Thread] = []
         _compat.submit_to_shared_thread(lambda: threads.append(thread())).result(5)
         assert threads == [await sync_to_async(thread)()]
+
+    async def test_a_call_of_sync_code_is_known_from_others(self) -> None:
+        """Otherwise sync code that sends to a client which does not read holds the thread for all sockets."""
+
+        async def is_sync_call() -> bool:
+            return _compat.is_sync_call()
+
+        assert await sync_to_async(async_to_sync(is_sync_call))()
+        assert not await is_sync_call()
 
     async def test_two_tasks_of_one_context_may_wait_for_the_thread(self) -> None:
         """Otherwise a socket's requests deadlock, or fail, while another of its requests waits for the database."""
@@ -105,6 +115,48 @@ class TestAsgiref:
             finally:
                 _compat.remove_waiting_thread(loop)
         assert not _compat.has_waiting_thread(loop)
+
+    async def test_executor_of_a_context_is_found(self) -> None:
+        """Otherwise ``route_thread_context`` moves sync work to another thread."""
+        shared = await sync_to_async(thread)()
+        assert _compat.executor_for(None).submit(thread).result(5) == shared
+        key, context = ThreadSensitiveContext(), contextvars.copy_context()
+        _compat.set_thread_key(context, key)
+        own = _compat.executor_for(key).submit(thread).result(5)
+        assert own == await asyncio.get_running_loop().create_task(sync_to_async(thread)(), context=context) != shared
+
+        async def of_loop() -> bool:
+            return _compat.executor_for(None).submit(thread).result is not None
+
+        assert await asyncio.to_thread(lambda: async_to_sync(of_loop)())
+
+    @pytest.mark.parametrize("decorate", [sync_to_async, database_sync_to_async])
+    async def test_function_inside_the_work_of_sync_to_async_can_be_replaced(self, decorate: Any) -> None:
+        """Otherwise ``route_thread_context`` is entered ahead of closing stale connections, on the wrong one."""
+        submitted: list[Any] = []
+
+        class Executor:
+            def submit(self, work: Any) -> Any:
+                submitted.append(work)
+                return SyncToAsync.single_thread_executor.submit(
+                    _compat.with_function(work, lambda function: lambda: ["wrapped", function()])
+                )
+
+        key = ThreadSensitiveContext()
+        token = _compat.enter_thread_key(key)
+        _compat.assign_thread(key, Executor())  # type: ignore[arg-type]
+        try:
+            assert await decorate(divmod)(7, 2) == ["wrapped", (3, 1)]
+        finally:
+            _compat.reset_thread_key(token)
+        assert submitted[0].args[-1].func is divmod
+        assert _compat.with_function(int, lambda function: lambda: ["wrapped", function()])() == ["wrapped", 0]  # type: ignore[comparison-overlap]
+
+    async def test_key_of_another_context_is_left_alone(self) -> None:
+        """As when a coroutine is thrown away with its loop."""
+        token = contextvars.copy_context().run(_compat.enter_thread_key, ThreadSensitiveContext())
+        _compat.reset_thread_key(token)
+        assert _compat.thread_key() is None
 
     async def test_notes_of_a_thread_name_its_loop(self) -> None:
         """Otherwise ``async_to_sync`` in a test waits for the loop of a blocking test client, which stands still."""
@@ -177,6 +229,24 @@ class TestChannels:
         proxied.channels["specific.x!y"] = asyncio.Queue()
         assert _compat.keeps_channel(layer, "specific.x!y")
         assert not _compat.keeps_channel(object(), "specific.x!y")
+        assert _compat.tracks_channels(layer)
+        assert not _compat.tracks_channels(object())
+
+    async def test_a_receive_of_the_core_layer_can_be_ended_without_cancelling_it(self) -> None:
+        """Otherwise a socket that leaves takes along a broadcast that was just read for the whole process."""
+        layer = RedisChannelLayer()
+        channel = await layer.new_channel()
+        assert _compat.wake_receiver(layer, channel)
+        assert await layer.receive(channel) == {"type": _compat.END}
+        assert channel not in layer.receive_buffer
+        assert not _compat.wake_receiver(InMemoryChannelLayer(), channel)
+        assert not _compat.wake_receiver(RedisPubSubChannelLayer(), channel)
+
+    def test_the_hosts_of_a_layer_say_how_many_connections_there_may_be(self) -> None:
+        """Otherwise a small pool refuses calls."""
+        hosts = [{"address": "redis://redis.internal", "max_connections": 10}]
+        assert _compat.max_connections(RedisChannelLayer(hosts=hosts)) == 10
+        assert _compat.max_connections(InMemoryChannelLayer()) is None
 
     @pytest.mark.parametrize(
         ("make", "reaches"),

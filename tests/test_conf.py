@@ -29,6 +29,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "MAX_OUTGOING_BYTES": 4_000_000,
     "OVERFLOW": "close",
     "VALIDATION_STATUS": 422,
+    "VALIDATION_ERRORS": "flat",
     "TIMEOUT": 30.0,
     "DISCONNECT_GRACE": 5.0,
     "DB_THREADS": 8,
@@ -45,6 +46,8 @@ DEFAULTS: Final[dict[str, Any]] = {
     "MAX_SOCKETS_PER_ADDRESS": None,
     "MIDDLEWARE": (),
     "PERMISSIONS": (),
+    "LOG_EXCLUDE": (),
+    "GUARD_ATTRIBUTES": (),
 }
 
 COUNTS: Final = (
@@ -60,6 +63,7 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
     **dict.fromkeys(COUNTS, (1, 10**9)),
     "OVERFLOW": ("close", "drop"),
     "VALIDATION_STATUS": (400, 422, 499, HTTPStatus.BAD_REQUEST),
+    "VALIDATION_ERRORS": ("flat", "native"),
     **dict.fromkeys(CAPS, (None, 1, 10**6)),
     **dict.fromkeys(TIMEOUTS, (None, 1, 0.5, 3600.0)),
     "DISCONNECT_GRACE": (0, 0.0, 1, 0.5),
@@ -72,12 +76,15 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
     "END_WITH_SESSION": (True, False),
     "MIDDLEWARE": ([], (), ["shop.middleware.timing"], ("a.b", "c.d")),
     "PERMISSIONS": ([], (), ["routesock.permissions.IsAuthenticated"], ("chat.add_message", "a.b.c")),
+    "LOG_EXCLUDE": ([], (), ["PING", "typing"], ("chat.typing",)),
+    "GUARD_ATTRIBUTES": ([], (), ["access_rules"], ("access_rules", "roles")),
 }
 
 REFUSED: Final[dict[str, tuple[Any, ...]]] = {
     **dict.fromkeys(COUNTS, NO_COUNTS),
     "OVERFLOW": ("", "Close", "drop_oldest", None, True, [], {}),
     "VALIDATION_STATUS": (399, 500, 200, "422", 422.0, None, True, HTTPStatus.OK),
+    "VALIDATION_ERRORS": ("", "Flat", "nested", None, True, []),
     **dict.fromkeys(CAPS, (0, -1, 1.0, "1", True, math.inf)),
     **dict.fromkeys(TIMEOUTS, (0, -1, "30", True, False, math.nan, Decimal(3))),
     "DISCONNECT_GRACE": (-1, None, "5", True, math.nan),
@@ -90,6 +97,8 @@ REFUSED: Final[dict[str, tuple[Any, ...]]] = {
     "END_WITH_SESSION": (0, 1, None, "False", "no"),
     "MIDDLEWARE": ("shop.middleware.timing", [print], {"a.b"}, {"a.b": 1}, None, [None]),
     "PERMISSIONS": ("chat.add_message", [print], {"a.b"}, {"a.b": 1}, None, [None]),
+    "LOG_EXCLUDE": ("typing", [print], {"typing"}, {"typing": 1}, None, [None], ["typing", 5]),
+    "GUARD_ATTRIBUTES": ("access_rules", [print], {"access_rules"}, {"access_rules": 1}, None, [None]),
 }
 
 

@@ -17,6 +17,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 
 PUBLIC: Final[dict[str, list[str]]] = {
     "routesock": [
+        "NO_REPLY",
         "DeliveryCounts",
         "Dialect",
         "Event",
@@ -41,6 +42,18 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "run_on_loop",
         "send_event",
         "topic",
+    ],
+    "routesock.dialects": [
+        "Chanx",
+        "Dcrf",
+        "Dialect",
+        "Frame",
+        "Incoming",
+        "JsonRpc",
+        "Keys",
+        "ObservableSocket",
+        "Problem",
+        "Wsx",
     ],
     "routesock.permissions": ["AllowAny", "BasePermission", "HasPerm", "IsAuthenticated", "IsStaff", "as_permission"],
     "routesock.auth": [
@@ -79,10 +92,13 @@ CLASS_OPTIONS: Final = {
     "route_anonymous_timeout",
     "route_heartbeat",
     "route_idle_timeout",
+    "route_foreign_errors",
     "route_concurrency",
     "route_max_frame",
+    "route_hello",
     "route_connection_throttle",
     "route_dedicated_threads",
+    "route_thread_context",
     "route_dialect",
     "route_disconnect_grace",
     "route_ends_with_session",
@@ -138,10 +154,10 @@ def test_every_error_is_explained() -> None:
 def test_mixin_adds_the_class_options_and_nothing_else() -> None:
     """What a consumer has already is never hidden by a name of ours: ``socket`` gives way to a consumer's own.
 
-    ``channel_layer`` and ``channel_name`` are Channels' own.
+    ``channel_layer``, ``channel_name`` and ``as_asgi`` are Channels' own. The last calls that of the consumer.
     """
     names = {name for name in names_of(RouteMixin) if not name.startswith("_")}
-    assert names == {*CLASS_OPTIONS, "socket", "channel_layer", "channel_name"}
+    assert names == {*CLASS_OPTIONS, "socket", "channel_layer", "channel_name", "as_asgi"}
 
 
 def test_private_names_of_the_mixin_are_routesocks() -> None:

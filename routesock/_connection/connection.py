@@ -12,6 +12,7 @@ from typing import Any, Final
 from channels.exceptions import StopConsumer
 
 from .. import conf
+from .._compat import is_sync_call
 from .._groups import losses
 from .._groups.layer_membership import Membership
 from .._pipeline.compiler import ConsumerPlan
@@ -20,6 +21,7 @@ from .._routing.push import Pushes
 from .._runtime import database, instrumentation, shutdown
 from .._runtime.clients import TOO_MANY, is_signed_in
 from .._runtime.closing import accept_message, close_notice, cut_reason, means_gone, send_close, within_close_wait
+from .._runtime.fair_timeout import wait_fairly
 from .._runtime.supervision import own_task, safe_logger
 from ..auth._handshake.inner_application import Gate
 from ..auth._login.revocation import group_of, name_in_scope
@@ -35,7 +37,7 @@ from .membership.member import EndedMember, Member
 from .membership.subscriptions import Subscriptions
 from .queue.job_queue import JobQueue
 from .readers import ClientReader, LayerReader, Receive
-from .sending.frame_writer import FrameWriter, encoded, is_plain
+from .sending.frame_writer import FrameWriter, encoder_of, is_plain
 from .sending.send_queue import FrameKind, SendQueue
 from .state import Phase, SocketState
 from .tasks import Tasks
@@ -54,8 +56,8 @@ class Connection:
 
     __slots__ = (
         "__weakref__", "_cause", "_compiled", "_consumer", "_dispatcher", "_end_task", "_layer_reader", "_liveness",
-        "_loop", "_member", "_message", "_queue", "_reader", "_receive", "_send", "_send_queue", "_state",
-        "_subscriptions", "_tasks", "_watcher", "_writer", "grace", "membership",
+        "_loop", "_member", "_message", "_queue", "_reader", "_receive", "_says_hello", "_send", "_send_queue",
+        "_state", "_subscriptions", "_tasks", "_watcher", "_writer", "grace", "membership", "socket_of",
     )  # fmt: skip
 
     def __init__(
@@ -67,7 +69,11 @@ class Connection:
         send: Callable[[Any], Awaitable[None]],
         context: contextvars.Context,
         gate: Gate | None = None,
+        *,
+        socket_of: Callable[[Any], Any],
     ) -> None:
+        self.socket_of = socket_of
+        """Returns ``self.socket`` of a consumer; for :attr:`Request.socket`."""
         self.grace: float = conf.get("DISCONNECT_GRACE") if compiled.grace is UNSET else compiled.grace
         self._consumer: Any = consumer
         self._compiled = compiled
@@ -83,11 +89,18 @@ class Connection:
         self._cause: asyncio.Future[None] = self._loop.create_future()
         self._end_task: asyncio.Task[None] | None = None
         self._state = state = SocketState(handshake_done=gate is not None)  # a gate has accepted the socket already
+        self._says_hello = compiled.hello and gate is None
         self._tasks = tasks = Tasks(context, state, self.stop)
+        conf.get("LOG_EXCLUDE")  # read when a request has ended: too late to tell of a value that is not valid
         overflow = conf.get("OVERFLOW") if compiled.overflow is UNSET else compiled.overflow
         self._send_queue = SendQueue(
-            send, state, drops=overflow == "drop", overflow=self._overflow, report_dropped=self._report_dropped
-        )
+            send, state,
+            drops=overflow == "drop",
+            overflow=self._overflow,
+            report_dropped=self._report_dropped,
+            start=tasks.start,
+            start_now=tasks.start_now,
+        )  # fmt: skip
         self._writer = FrameWriter(consumer, compiled, self._send_queue, state)
         refresh = None
         if AUTHENTICATORS in consumer.scope:
@@ -273,6 +286,9 @@ class Connection:
         Once the client has left, nothing is sent and nothing raised: servers differ in what they do then, and a handler
         that saves, acknowledges and notifies others must get to its end. When ``disconnect()`` has run, it raises, so
         that a task of the consumer's own does not send for ever.
+
+        Sync code in a thread that it shares with other sockets does not wait for the client; see
+        :meth:`SendQueue.post`.
         """
         state = self._state
         if state.is_gone:
@@ -291,14 +307,28 @@ class Connection:
             elif self._liveness is not None:
                 self._liveness.accepted(asyncio.get_running_loop().time())
         try:
+            if message["type"] != "websocket.accept" and is_sync_call():
+                self._send_queue.post(message, kind)
+                return
             await self._send_queue.write(message, kind)
             if message["type"] == "websocket.accept":
                 state.accept_sent = True
+                if self._says_hello:
+                    await self._hello()
                 self._announce_if_open()
         except Exception as exc:
             if not means_gone(exc):
                 raise
             logger.debug("A frame could not be sent.", exc_info=True)
+
+    async def _hello(self) -> None:
+        """Send the HELLO, in front of everything that the consumer sends after its accept."""
+        self._says_hello = False
+        hello = self._writer.hello(self._compiled.connection_info())
+        if self._compiled.sync and not self._writer.is_plain:
+            self._tasks.start(hello)  # its methods run in the thread that waits for the accept
+        else:
+            await hello
 
     @property
     def pushes(self) -> Pushes:
@@ -314,8 +344,8 @@ class Connection:
             await self._writer.push(route, payload, headers)
             return
         frame = self._compiled.dialect.push(route, payload, headers)
-        if is_plain(self._compiled):  # it raises for the same payloads as before
-            encoded(frame, conf.get("MAX_REPLY"))
+        if frame is not None and is_plain(self._compiled):  # it raises for the same payloads as before
+            encoder_of(self._compiled.dialect)(frame, conf.get("MAX_REPLY"))
         raise SocketEnded
 
     @property
@@ -406,7 +436,7 @@ class Connection:
         """Send a CLOSE notice and close the socket. All that follows a client's disconnect follows.
 
         Does nothing on a socket that is closing already, never raises, and does not wait for a client that does not
-        read.
+        read: sync code goes on at once, other code after :data:`CLOSE_WAIT`.
         """
         if self._is_other_loop():
             await self._run_on_loop(self.close(ending))
@@ -414,6 +444,12 @@ class Connection:
         handshake_done = self._state.handshake_done
         if not self._begin_close():
             return
+        if is_sync_call():
+            self._tasks.start_now(self._close(ending, handshake_done))
+        else:
+            await self._close(ending, handshake_done)
+
+    async def _close(self, ending: Ending, handshake_done: bool) -> None:
         ending = ending._replace(reason=cut_reason(ending.reason))
         try:
             if handshake_done:
@@ -446,7 +482,7 @@ class Connection:
 
     async def _drain(self, ending: Ending) -> None:
         error = Unavailable(RESTART_REASON, wait=ending.retry_after)
-        await self._tasks.wait([self._tasks.start_apart(self._queue.finish_running(error))], self.grace)
+        await self._tasks.wait([self._tasks.start_task(self._queue.finish_running(error))], self.grace)
         await within_close_wait(self._queue.cancel_running(error))
         await self.close(ending)
 
@@ -506,7 +542,7 @@ class Connection:
             _ = self._start(self.follow_login())
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self._tasks.start_apart(coroutine)
+        return self._tasks.start_task(coroutine)
 
     async def follow_login(self) -> None:
         """Follow the user who is signed in now. Returns when other processes can end the socket, too."""
@@ -527,7 +563,7 @@ class Connection:
         name = name_in_scope(scope)
         if name is not None or self._member is not None:
             group = None if name is None else group_of(name)
-            await asyncio.wait({self._start(self._open_member().belong(group))}, timeout=JOIN_WAIT)
+            await wait_fairly({self._start(self._open_member().belong(group))}, JOIN_WAIT)
 
     def _forget_login(self) -> None:
         if self._watcher is not None:

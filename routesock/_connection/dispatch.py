@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from functools import partial
 from time import perf_counter
 from typing import Any, Final
@@ -14,14 +15,15 @@ from channels.exceptions import StopConsumer
 from django.utils.module_loading import import_string
 
 from .. import conf
-from .._compat import dispatch_in_thread
+from .._compat import dispatch_in_thread, forget_waiting_caller
+from .._groups.envelopes import EventMessage
 from .._pipeline.compiler import ConsumerPlan
 from .._pipeline.plan import Plan, RequestPlan
 from .._runtime import database, instrumentation
 from .._runtime.callables import runs
 from .._wire.frames import ANSWERED, Auth, Cancel, Decision, Ping, Refusal, Unanswered
 from .._wire.messages import Reply, Request, RequestId
-from ..exceptions import Cancelled, DeadlineExceeded, RoutesockError
+from ..exceptions import Cancelled, DeadlineExceeded, InvalidEnvelope, RoutesockError
 from ..signals import request_started
 from ..typing import UNSET
 from .frame_parser import FrameParser
@@ -30,7 +32,7 @@ from .receive_hook import ReceiveHook, current_job
 from .sending.frame_writer import FrameWriter
 from .sending.send_queue import ANSWER, REPLY
 from .state import SocketState
-from .tasks import Tasks, uncancel
+from .tasks import T, Tasks, in_context, uncancel
 from .token_refresh import TokenRefresh
 
 _UNDECODED: Final = Unanswered.UNDECODED
@@ -82,7 +84,9 @@ class Dispatcher:
         self.in_flight: dict[RequestId, Job] = {}
         """The requests that can be cancelled, by their ids."""
         self.parser = FrameParser(consumer, compiled, self.in_flight)
-        self._hook = ReceiveHook(consumer, self, sync=compiled.sync) if compiled.overrides_dispatch else None
+        self._hook: ReceiveHook | None = None
+        if compiled.overrides_dispatch:
+            self._hook = ReceiveHook(consumer, self, sync=compiled.sync, overrides=compiled.overrides)
 
     def close(self) -> None:
         """Leave the consumer as it was, since nothing runs any longer."""
@@ -111,6 +115,7 @@ class Dispatcher:
                         job.result = value
                     else:
                         job.result = await plan.run(request, self._middleware)
+                        job.context = getattr(request, "_context", None)
                 except BaseException as exc:
                     job.result = self._handler_failure(job, request, exc)
             else:
@@ -168,9 +173,11 @@ class Dispatcher:
         assert type(request) is Request
         plan = self._prepare(job, request)
         try:
-            return await plan.run(request, self._middleware)
+            result: Reply | Refusal = await plan.run(request, self._middleware)
         except BaseException as exc:
-            return self._handler_failure(job, request, exc)
+            result = self._handler_failure(job, request, exc)
+        job.context = getattr(request, "_context", None)
+        return result
 
     def _prepare(self, job: Job, request: Request) -> RequestPlan:
         if job.stage is WAITING and job.timer is None and job.reply is PENDING:  # what the frame asks for is known now
@@ -188,6 +195,7 @@ class Dispatcher:
         """Return the answer to ``exc``, which is being handled; re-raise what does not come from the handler."""
         if self._is_from_outside(job, exc):  # a handler may raise SystemExit or a CancelledError itself: a 500 as well
             raise exc
+        job.context = getattr(request, "_context", None)
         return self._failure(request, exc)
 
     async def _emit(self, job: Job, item: Any) -> None:
@@ -203,6 +211,9 @@ class Dispatcher:
     def answer(self, job: Job) -> Awaitable[None]:
         """Send the result of ``job``, whose reply must be pending."""
         job.reply = _SENT
+        if job.context is not None:
+            context, job.context = job.context, None
+            return in_context(self._copy_of(context), partial(self.answer, job))
         request = job.decision if type(job.decision) is Request else None
         kind = ANSWER if job.task is self._state.current_task else REPLY
         if isinstance(job.result, Refusal):
@@ -233,7 +244,18 @@ class Dispatcher:
         if type(job.decision) is Request:
             job.decide(_SENT)
             self.forget(job)
-            await self.writer.refuse(Refusal(error, job.decision.route, job.decision.id), job.decision)
+            refuse = partial(self.writer.refuse, Refusal(error, job.decision.route, job.decision.id), job.decision)
+            if hasattr(job.decision, "_context"):
+                await in_context(self._copy_of(job.decision._context), refuse)
+            else:
+                await refuse()
+
+    def _copy_of(self, context: Context) -> Context:
+        """Return a copy of ``context``, in which a request ran, to answer the request in."""
+        copied = context.copy()
+        if self._compiled.sync and self._own_dispatch:  # the thread that has passed the frame on waits no longer
+            copied.run(forget_waiting_caller)
+        return copied
 
     def drop_at_disconnect(self, job: Job) -> bool:
         """Drop the reply of a running ``job`` whose route ends with its client; ``False``: it has a grace period."""
@@ -250,7 +272,7 @@ class Dispatcher:
         if job.reply is PENDING:
             job.reply = ReplyStatus.DROPPED
         if type(job.decision) is Request:
-            instrumentation.finished(job.decision, None)
+            _in_context_of(job.decision, instrumentation.finished, job.decision, None)
 
     def _expired(self, job: Job) -> None:
         self._tasks.start(self.cancel(job, DeadlineExceeded()))
@@ -264,7 +286,7 @@ class Dispatcher:
         token = current_job.set(job)
         try:
             if type(job) is EventJob:
-                await self._compiled.events[job.event.name].run(job.event.event(), self._consumer)
+                await self._run_event(job.event)
             else:
                 # A copy for an own dispatch: what it writes into the message must show beside what the client sent.
                 await self.dispatch({**job.message} if self._own_dispatch else job.message)
@@ -280,6 +302,19 @@ class Dispatcher:
         finally:
             with suppress(ValueError):  # in another context, where the coroutine is thrown away with its loop
                 current_job.reset(token)
+            job.refused = None
+        if self._hook is not None and type(job.decision) is Request and not job.handled and job.result is None:
+            self._hook.warn_of_unreachable_route(job.decision)
+
+    async def _run_event(self, event: EventMessage) -> None:
+        try:
+            await self._compiled.events[event.name].run(event.event(), self._consumer)
+        except Exception:
+            if self.writer.completes:
+                await self.writer.after_event(event.name)
+            raise
+        if self.writer.completes:
+            await self.writer.after_event(event.name)
 
     def _consumer_failure(self, job: Job, exc: BaseException) -> Refusal | None:
         kind = job.message.get("type")
@@ -288,6 +323,12 @@ class Dispatcher:
             return None
         if type(job.decision) is Request:
             return self._failure(job.decision, exc)
+        if job.refused is exc:  # Channels raised it for a frame that is refused anyway, and the consumer let it out
+            assert isinstance(job.decision, Refusal)
+            return job.decision
+        if self._compiled.closes_on_foreign_errors and type(job) is not EventJob:
+            self._stop(exc)
+            return None
         what = f"The consumer's own code for {instrumentation.printable(kind)}"
         if type(job) is EventJob:
             what = f"The handler of the event {instrumentation.printable(job.event.name)}"
@@ -295,7 +336,8 @@ class Dispatcher:
         return Refusal(error) if kind == "websocket.receive" else None
 
     def _failure(self, request: Request, exc: BaseException) -> Refusal:
-        return Refusal(instrumentation.error_for(exc, self._consumer, request), request.route, request.id)
+        error = _in_context_of(request, instrumentation.error_for, exc, self._consumer, request)
+        return Refusal(error, request.route, request.id)
 
     def _is_from_outside(self, job: Job, exc: BaseException) -> bool:
         """Whether ``exc`` does not come from the handler: a cancellation by routesock, or the end of the whole task."""
@@ -331,6 +373,8 @@ class Dispatcher:
             job.decision = self.parser.undecodable()
             return
         decision = self.parser.content(content, too_large=self.parser.is_too_large(text))
+        if isinstance(decision, list):  # its frames have one place in the order
+            decision = Refusal(InvalidEnvelope("A frame holds one request here, since its decode_json waits."))
         if type(decision) in (Ping, Cancel, Auth) or decision is Unanswered.PONG:
             await self.act(decision)
             decision = Unanswered.IGNORED
@@ -352,12 +396,19 @@ class Dispatcher:
         if isinstance(decision, Refusal):
             await self.writer.refuse(decision)
         elif isinstance(decision, Ping):
-            await self.writer.pong(decision)
+            await self.writer.pong(decision.request)
         elif isinstance(decision, Cancel):
             await self.cancel(self.in_flight.get(decision.id), Cancelled())
         elif isinstance(decision, Auth):
             assert self._refresh is not None
             await self._refresh.answer(decision)
+
+
+def _in_context_of(request: Request, function: Callable[..., T], *args: Any) -> T:
+    """Return ``function(*args)``, called inside of the middleware of ``request``, if there is any."""
+    if hasattr(request, "_context"):
+        return request._context.copy().run(function, *args)
+    return function(*args)
 
 
 async def _nothing() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Coroutine, Mapping
+from collections.abc import Container, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from django.core.exceptions import SynchronousOnlyOperation
@@ -11,11 +11,22 @@ from django.core.exceptions import SynchronousOnlyOperation
 from .. import conf
 from .._pipeline.compiler import ConsumerPlan
 from .._wire import codec
-from .._wire.frames import Auth, Cancel, Decision, Ping, Refusal, Unanswered
-from .._wire.messages import NO_HEADERS, Request, RequestId
+from .._wire.frames import Auth, Batch, Cancel, Decision, Ping, Refusal, Unanswered
+from .._wire.messages import NO_HEADERS, ReplyBatch, Request, RequestId
 from ..auth.authenticators import AUTHENTICATORS
-from ..dialects import MAX_ID_CHARS, MAX_ROUTE_CHARS, Frame, plain_keys
-from ..exceptions import DuplicateRequest, InvalidEnvelope, ParseError, TooLarge, UnknownRoute
+from ..dialects import Frame
+from ..dialects.base import (
+    MAX_ID_CHARS,
+    MAX_ROUTE_CHARS,
+    Decoded,
+    checked_headers,
+    checked_id,
+    decode,
+    has_own_decode,
+    read,
+)
+from ..dialects.keys import plain_keys
+from ..exceptions import DuplicateRequest, InvalidEnvelope, ParseError, RoutesockError, TooLarge, UnknownRoute
 from ..typing import UNSET
 
 _CONTROL: Final = ("PING", "CANCEL")
@@ -38,15 +49,26 @@ class FrameParser:
     """Parses the frames of one socket. ``in_flight`` holds the ids of its requests that have no final reply yet."""
 
     __slots__ = (
-        "_compiled", "_consumer", "_control_names", "_decoder_waits", "_dialect", "_has_own_code", "_in_flight",
-        "_keys", "_max_depth", "_max_frame", "_plans",
+        "_compiled",
+        "_consumer",
+        "_control_names",
+        "_decoder_waits",
+        "_decodes",
+        "_dialect",
+        "_has_own_code",
+        "_in_flight",
+        "_keys",
+        "_max_depth",
+        "_max_frame",
+        "_plans",
     )  # fmt: skip
 
     def __init__(self, consumer: Any, compiled: ConsumerPlan, in_flight: Container[RequestId]) -> None:
         self._consumer = consumer
         self._compiled = compiled
-        self._dialect = compiled.dialect
-        self._keys = plain_keys(compiled.dialect)
+        self._dialect = dialect = compiled.dialect
+        self._decodes = has_own_decode(dialect)
+        self._keys = plain_keys(dialect)
         self._plans = compiled.plans
         self._in_flight = in_flight
         self._max_frame: int = conf.get("MAX_FRAME") if compiled.max_frame is UNSET else compiled.max_frame
@@ -57,8 +79,10 @@ class FrameParser:
         if AUTHENTICATORS in consumer.scope:
             self._control_names = (*self._control_names, "AUTH")
 
-    def frame(self, message: dict[str, Any]) -> Decision:
-        """Decide about the frame in the ``websocket.receive`` event ``message``."""
+    def frame(self, message: dict[str, Any]) -> Decision | Batch:
+        """Decide about the frame in the ``websocket.receive`` event ``message``, or about each of several."""
+        if self._decodes:
+            return self._decoded_by_dialect(message)
         text = message.get("text")
         if not text:
             if self._compiled.receive:
@@ -66,7 +90,7 @@ class FrameParser:
             return Refusal(ParseError(_NOT_TEXT.format("binary" if message.get("bytes") else "empty")))
         too_large = len(text) * 4 > self._max_frame and self.is_too_large(text)
         if too_large and not self._has_own_code:
-            return Refusal(self._size_error())
+            return Refusal(self._size_error(), None, self._id_in_head(text))
         if self._compiled.decode:
             return self._control(text) or self._decoded(text, too_large=too_large)
         try:
@@ -85,36 +109,122 @@ class FrameParser:
                 and name in self._plans
                 and id not in self._in_flight
             ):  # as nearly every frame; content() returns the same, in several times as many calls
-                return Request(name, id, get(payload_key), NO_HEADERS, self._consumer)
+                request = Request(name, id, get(payload_key), NO_HEADERS, self._consumer)
+                request._frame = content
+                return request
         return self.content(content, too_large=too_large)
 
-    def content(self, content: Any, *, too_large: bool = False) -> Decision:
+    def content(self, content: Any, *, too_large: bool = False) -> Decision | Batch:
         """Decide about a frame with this decoded ``content``."""
-        if not isinstance(content, dict):
-            return self._foreign_or(Refusal(InvalidEnvelope("A request is a JSON object.")))
-        name = self._dialect.route(content)
-        if type(name) is not str or name not in self._plans:
-            return self._unregistered(content, name)
         try:
-            id = self._dialect.id(content)
-            headers = self._dialect.headers(content)
+            return self._decide(read(self._dialect, content), too_large=too_large)
         except InvalidEnvelope as error:
-            return Refusal(error, name, error.id)
-        if too_large:
-            return Refusal(self._size_error(), name, id)
-        if id is not None and id in self._in_flight:
-            return Refusal(DuplicateRequest(), name, id)
-        request = Request(name, id, self._dialect.payload(content), headers, self._consumer)
-        if headers:
+            about = self._about(Frame(None, value=content), None, error.id)
+            return self._foreign_or(Refusal(error, None, error.id, about))
+
+    def _decoded_by_dialect(self, message: dict[str, Any]) -> Decision | Batch:
+        """Decide about a message that need not be JSON."""
+        data = message.get("text") or message.get("bytes")
+        too_large = codec.size_of(data) > self._max_frame
+        if too_large and not self._has_own_code:
+            return Refusal(self._size_error())
+        try:
+            decoded = decode(self._dialect, message)
+        except InvalidEnvelope as error:
+            return self._not_decoded(data, Refusal(error, None, error.id))
+        except ParseError as error:
+            return self._not_decoded(data, Refusal(error))
+        if decoded is None:
+            return self._not_decoded(data, Refusal(InvalidEnvelope()))
+        return self._decide(decoded, too_large=too_large)
+
+    def _not_decoded(self, data: str | bytes | None, refusal: Refusal) -> Decision:
+        """Decide about a message that the dialect does not decode. It is foreign if the consumer's own code can."""
+        if self._compiled.receive:
+            return Unanswered.FOREIGN
+        if self._compiled.receive_json and isinstance(data, str):
             try:
-                request.timeout = _timeout_of(headers)
-            except InvalidEnvelope as error:
-                return Refusal(error, name, id)
-        if id is None and self._plans[name].streams:
-            return Refusal(InvalidEnvelope("A stream needs an id, to which its items belong."), name)
+                json.loads(data)
+            except (ValueError, RecursionError):
+                return refusal
+            return Unanswered.FOREIGN
+        return refusal
+
+    def _decide(self, decoded: Decoded, *, too_large: bool) -> Decision | Batch:
+        if decoded is None:
+            return self._foreign_or(Refusal(InvalidEnvelope()))
+        if isinstance(decoded, Frame):
+            return self._of(decoded, too_large=too_large)
+        if len(decoded) > self._max_batch():
+            what = f"A message holds at most {self._max_batch()} requests."
+            return self._foreign_or(Refusal(InvalidEnvelope(what)))
+        return self._batch(decoded, too_large=too_large)
+
+    def _batch(self, frames: Sequence[Frame | InvalidEnvelope], *, too_large: bool) -> Decision | Batch:
+        """Decide about each of several frames. Those that are answered are answered together."""
+        decisions = [self._of_batch(frame, too_large=too_large) for frame in frames]
+        if all(decision is Unanswered.FOREIGN for decision in decisions):
+            return Unanswered.FOREIGN
+        replies = ReplyBatch(len(frames))
+        taken: set[RequestId] = set()
+        batch: Batch = []
+        for frame, decision in zip(frames, decisions, strict=True):
+            if type(decision) is Request and decision.id is not None:
+                if decision.id in taken:
+                    decision = Refusal(DuplicateRequest(), decision.route, decision.id, decision)
+                else:
+                    taken.add(decision.id)
+            answered = _answered_by(decision)
+            if answered is not None:
+                answered._batch = replies
+            else:  # a control frame, or one for the consumer's own code
+                replies.finish_one()
+            value = frame.value if isinstance(frame, Frame) else None
+            batch.append(({"type": "websocket.receive", "text": codec.encode(value)}, decision))
+        return batch
+
+    def _of_batch(self, frame: Frame | InvalidEnvelope, *, too_large: bool) -> Decision:
+        if isinstance(frame, Frame):
+            return self._of(frame, too_large=too_large)
+        return self._foreign_or(Refusal(frame, None, frame.id, self._about(Frame(None), None, frame.id)))
+
+    def _of(self, frame: Frame, *, too_large: bool) -> Decision:
+        """Decide about one frame."""
+        name = frame.route
+        if type(name) is not str or name not in self._plans:
+            return self._unregistered(frame)
+        try:
+            id = checked_id(self._dialect, frame)
+        except InvalidEnvelope as error:
+            return Refusal(error, name, None, self._about(frame, name))
+        request = Request(name, id, frame.payload, NO_HEADERS, self._consumer)
+        request._frame = frame.value
+        try:
+            request.headers = checked_headers(self._dialect, frame)
+            self._check(request, too_large=too_large)
+            if request.headers:
+                request.timeout = _timeout_of(request.headers)
+        except RoutesockError as error:
+            return Refusal(error, name, id, request)
         return request
 
-    def _decoded(self, text: str, *, too_large: bool) -> Decision:
+    def _check(self, request: Request, *, too_large: bool) -> None:
+        """Raise the error that answers ``request`` if it cannot run."""
+        id = request.id
+        if too_large:
+            raise self._size_error()
+        if id is not None and id in self._in_flight:
+            raise DuplicateRequest
+        if id is None and self._plans[request.route].streams and not self._dialect.answers_without_id:
+            raise InvalidEnvelope("A stream needs an id, to which its items belong.")
+
+    def _about(self, frame: Frame, name: str | None = None, id: RequestId = None) -> Request:
+        """Return what the dialect gets for an answer to ``frame``, which is no request of a route."""
+        request = Request(name or "", id, frame.payload, NO_HEADERS, self._consumer)
+        request._frame = frame.value
+        return request
+
+    def _decoded(self, text: str, *, too_large: bool) -> Decision | Batch:
         """Decide with the consumer's own ``decode_json``, here and now unless it waits."""
         if self._decoder_waits:
             return Unanswered.UNDECODED
@@ -140,69 +250,82 @@ class FrameParser:
         """Whether ``text`` has more bytes in UTF-8 than a frame may have."""
         return len(text) > self._max_frame or codec.size_of(text) > self._max_frame
 
-    def _unregistered(self, frame: Frame, name: Any) -> Decision:
-        reserved = self._reserved(frame, name)
+    def _unregistered(self, frame: Frame) -> Decision:
+        name = frame.route
+        reserved = self._reserved(frame)
         if reserved is not None:
             return reserved
+        readable = self._readable(name)
         try:
-            id = self._dialect.id(frame)
+            id = checked_id(self._dialect, frame)
         except InvalidEnvelope as error:
-            return self._foreign_or(Refusal(error, self._readable(name), error.id))
-        if self._readable(name) is None:
+            return self._foreign_or(Refusal(error, readable, None, self._about(frame, readable)))
+        if readable is None:
             what = f"The request's route is a string of at most {MAX_ROUTE_CHARS} characters."
-            return self._foreign_or(Refusal(InvalidEnvelope(what), None, id))
-        return self._foreign_or(Refusal(UnknownRoute(), name, id))
+            return self._foreign_or(Refusal(InvalidEnvelope(what), None, id, self._about(frame, None, id)))
+        return self._foreign_or(Refusal(UnknownRoute(), readable, id, self._about(frame, readable, id)))
 
-    def _reserved(self, frame: Frame, name: Any) -> Decision | None:
-        if name == "PING":
-            try:
-                return Ping(self._dialect.id(frame), self._dialect.payload(frame))
-            except InvalidEnvelope as error:
-                return Refusal(error, name, error.id)
-        if name == "CANCEL":
-            try:
-                return Cancel(self._dialect.id(frame))
-            except InvalidEnvelope:
-                return Unanswered.IGNORED
-        if name == "AUTH" and name in self._control_names:
-            try:
-                return Auth(self._dialect.id(frame), self._dialect.payload(frame))
-            except InvalidEnvelope as error:
-                return Refusal(error, name, error.id)
+    def _reserved(self, frame: Frame) -> Decision | None:
+        name = frame.route
         if name == "PONG":
             if name in self._control_names:
                 return Unanswered.PONG
             return None if self._has_own_code else Unanswered.IGNORED
-        return None
+        if name not in ("PING", "CANCEL") and (name != "AUTH" or name not in self._control_names):
+            return None
+        try:
+            id = checked_id(self._dialect, frame)
+        except InvalidEnvelope as error:
+            if name == "CANCEL":
+                return Unanswered.IGNORED
+            return Refusal(error, name, None, self._about(frame, name))
+        if name == "CANCEL":
+            return Cancel(id)
+        request = self._about(frame, name, id)
+        return Ping(request) if name == "PING" else Auth(request)
 
     def _control(self, text: str) -> Decision | None:
         """Return the decision about a control frame, which comes before the consumer's own decoder."""
-        if any(name in text for name in self._control_names):
-            try:
-                content = codec.decode(text, self._max_depth)
-            except ParseError:
-                return None
-            if type(content) is dict:
-                return self._reserved(content, self._dialect.route(content))
+        # A dialect other than the plain one may have other words for them.
+        if self._keys is None or any(name in text for name in self._control_names):
+            frame = self._read_or_none(text)
+            return None if frame is None else self._reserved(frame)
         return None
+
+    def _read_or_none(self, text: str) -> Frame | None:
+        try:
+            frame = read(self._dialect, codec.decode(text, self._max_depth))
+        except (ParseError, InvalidEnvelope):
+            return None
+        return frame if isinstance(frame, Frame) else None
 
     def _unparsed(self, text: str, error: ParseError) -> Decision:
         """Decide about a frame that is not strict JSON. What Channels' ``decode_json`` still accepts is foreign."""
         if self._compiled.receive_json and not self._compiled.receive:
             try:
-                content = json.loads(text)
+                frame = read(self._dialect, json.loads(text))
+            except InvalidEnvelope:
+                return Unanswered.FOREIGN
             except (ValueError, RecursionError):
-                return Refusal(error)
-            name = self._dialect.route(content) if type(content) is dict else None
+                return Refusal(error, None, self._id_in_head(text))
+            name = frame.route if isinstance(frame, Frame) else None
             is_answered = type(name) is str and (name in self._plans or name in self._control_names)
-            return Refusal(error, name) if is_answered else Unanswered.FOREIGN
-        return self._foreign_or(Refusal(error))
+            return Refusal(error, name, self._id_in_head(text)) if is_answered else Unanswered.FOREIGN
+        return self._foreign_or(Refusal(error, None, self._id_in_head(text)))
+
+    def _id_in_head(self, text: str) -> RequestId:
+        """Return the id of a request that is refused unread; ``None`` if it is that of another one in flight."""
+        id = self._dialect.id_in_head(text)
+        return None if id in self._in_flight else id
 
     def _foreign_or(self, refusal: Refusal) -> Decision:
         return Unanswered.FOREIGN if self._has_own_code else refusal
 
     def _size_error(self) -> TooLarge:
         return TooLarge(f"A frame has at most {self._max_frame} bytes.", limit=self._max_frame)
+
+    def _max_batch(self) -> int:
+        return conf.get("MAX_QUEUED")  # type: ignore[no-any-return]
 
     @staticmethod
     def _readable(name: Any) -> str | None:
@@ -216,6 +339,15 @@ def _timeout_of(headers: Mapping[str, Any]) -> float | None:
     if type(seconds) in (int, float) and seconds > 0:
         return float(min(seconds, _LONGEST))
     raise InvalidEnvelope("The header Request-Timeout is a positive number of seconds.")
+
+
+def _answered_by(decision: Decision) -> Request | None:
+    """Return what the dialect gets when ``decision`` is answered; ``None`` if it is not answered by routesock."""
+    if isinstance(decision, Request):
+        return decision
+    if isinstance(decision, Refusal):
+        return decision.about
+    return decision.request if isinstance(decision, Ping | Auth) else None
 
 
 def _result_of(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -72,7 +72,7 @@ class ClientReader(JobSource):
     """
 
     __slots__ = (
-        "_consumer", "_dispatcher", "_liveness", "_parallel_routes", "_parse", "_queue", "_receive", "_stop",
+        "_batch", "_consumer", "_dispatcher", "_liveness", "_parallel_routes", "_parse", "_queue", "_receive", "_stop",
     )  # fmt: skip
 
     def __init__(
@@ -95,6 +95,8 @@ class ClientReader(JobSource):
         self._queue = queue
         self._liveness = liveness
         self._stop = stop
+        self._batch: deque[tuple[dict[str, Any], Decision]] = deque()
+        """Frames that came in one message and are still to be read."""
 
     async def read(self) -> None:
         task = _current_task()
@@ -108,7 +110,8 @@ class ClientReader(JobSource):
                     await asyncio.sleep(0)
                 if self._liveness is not None:
                     self._liveness.reading(task.get_loop().time())
-                message = await self._receive()
+                if not self._batch:
+                    message = await self._receive()
             except asyncio.CancelledError:
                 _raise_if_ended(self._state, task)
                 continue
@@ -117,7 +120,11 @@ class ClientReader(JobSource):
                     return
                 raise
             began = clock()
-            action, decision = self._classify(message)
+            if message is not None:
+                action, decision = self._classify(message)
+            else:
+                message, decision = self._batch.popleft()
+                action = Action.IGNORE if self._state.is_closing else self._action(decision)
             if action is _SUBMIT:
                 job = Job(self, message, decision, task)
                 if type(decision) is Request and decision.route in self._parallel_routes:
@@ -147,22 +154,33 @@ class ClientReader(JobSource):
         decision: Decision | None = None
         if kind == "websocket.receive":
             try:
-                decision = self._parse(message)
+                parsed = self._parse(message)
+                if isinstance(parsed, list):
+                    self._batch.extend(parsed)
+                    return _IGNORED
+                decision = parsed
             except Exception as exc:  # of a dialect that did not expect such a frame
                 decision = Refusal(instrumentation.internal_error(exc, "Reading a frame", self._consumer))
         if self._liveness is not None:
             self._liveness.heard(heartbeat=type(decision) is Ping or decision is Unanswered.PONG)
         if decision is None or type(decision) is Request or not self._dispatcher.acts_at_once(decision):
-            return _SUBMIT, decision
+            return _SUBMIT, decision  # as _action() says, without a call
         return _ACT, decision
+
+    def _action(self, decision: Decision | None) -> Action:
+        if decision is None or type(decision) is Request or not self._dispatcher.acts_at_once(decision):
+            return _SUBMIT
+        return _ACT
 
     def weight_of(self, message: dict[str, Any]) -> int:
         return _weigh(message)
 
     async def _refuse(self, decision: Decision | None) -> None:
         if isinstance(decision, ANSWERED):
-            refusal = Refusal(self._state.refusal or TooManyInFlight(), decision.route, decision.id)
-            await self._dispatcher.writer.refuse(refusal, decision if type(decision) is Request else None)
+            request = decision if type(decision) is Request else None
+            about = decision.about if isinstance(decision, Refusal) else None
+            refusal = Refusal(self._state.refusal or TooManyInFlight(), decision.route, decision.id, about)
+            await self._dispatcher.writer.refuse(refusal, request)
 
 
 class LayerReader(JobSource):

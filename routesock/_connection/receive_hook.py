@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextvars import ContextVar
+from collections.abc import Callable, Container
+from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from asgiref.sync import async_to_sync
 
-from .._wire.frames import ANSWERED, Auth, Cancel, Ping, Unanswered
+from .._runtime.supervision import safe_logger
+from .._wire.frames import ANSWERED, Auth, Cancel, Decision, Ping, Refusal, Unanswered
+from .._wire.messages import Request
+from ..exceptions import ParseError
 from .queue.jobs import DONE, PENDING, RUNNING, WAITING, Job
 from .tasks import uncancel
 
 if TYPE_CHECKING:
     from .dispatch import Dispatcher
 
+logger: Final = safe_logger("routesock.socket")
+
 current_job: Final[ContextVar[Job | None]] = ContextVar("routesock_job", default=None)
 """The job whose message the consumer's own code is handling."""
+
+
+_passing: Final[WeakSet[type]] = WeakSet()
+"""The classes whose own code has passed on a frame, or about which a warning has been logged."""
 
 
 class ReceiveHook:
@@ -28,8 +38,11 @@ class ReceiveHook:
     answered; every other one goes on to the ``receive`` of the consumer or its class.
     """
 
-    def __init__(self, consumer: Any, dispatcher: Dispatcher, *, sync: bool) -> None:
+    def __init__(self, consumer: Any, dispatcher: Dispatcher, *, sync: bool, overrides: Container[str] = ()) -> None:
         self._consumer = consumer
+        self._sync = sync
+        self._overrides = overrides
+        self._has_passed = False
         self._dispatcher = dispatcher
         self._own: Callable[..., Any] | None = vars(consumer).get("receive")  # as __init__ may have set it
         self._installed = consumer.receive = self._receive_in_thread if sync else self._receive
@@ -43,14 +56,65 @@ class ReceiveHook:
         del self._installed
 
     async def _receive(self, *args: Any, **kwargs: Any) -> None:
+        self._note_passed()
         job = self._current_job(*args, **kwargs)
-        if job is None or not await self._handle(job, *args, **kwargs):
+        if job is not None and await self._handle(job, *args, **kwargs):
+            return
+        try:
             await self._original()(*args, **kwargs)
+        except BaseException as exc:
+            self._note_refused(job, exc)
+            raise
+        if job is not None and job.handled:
+            await self._refuse(job)
 
     def _receive_in_thread(self, *args: Any, **kwargs: Any) -> None:
+        self._note_passed()
         job = self._current_job(*args, **kwargs)
-        if job is None or not async_to_sync(self._handle)(job, *args, **kwargs):
+        if job is not None and async_to_sync(self._handle)(job, *args, **kwargs):
+            return
+        try:
             self._original()(*args, **kwargs)
+        except BaseException as exc:
+            self._note_refused(job, exc)
+            raise
+        if job is not None and job.handled:
+            async_to_sync(self._refuse)(job)
+
+    def _note_passed(self) -> None:
+        if not self._has_passed:
+            self._has_passed = True
+            _passing.add(type(self._consumer))
+
+    @staticmethod
+    def _note_refused(job: Job | None, exc: BaseException) -> None:
+        """Note that ``exc`` comes from a frame that is refused, so that it need not be logged."""
+        if job is not None and type(job.decision) is Refusal:
+            job.refused = exc
+
+    async def _refuse(self, job: Job) -> None:
+        """Answer a frame that is no JSON, and for which Channels' ``receive`` has not raised anything."""
+        job.result = job.decision if type(job.decision) is Refusal else None
+        await self._answer_late(job)
+
+    async def _answer_late(self, job: Job) -> None:
+        """Answer ``job`` if it was passed on from another task, and the consumer's own code has ended."""
+        if job.stage is DONE and job.reply is PENDING and job.result is not None:
+            await self._dispatcher.answer(job)
+
+    def warn_of_unreachable_route(self, request: Request) -> None:
+        """Log, once for each class, that its own code has passed on neither ``request`` nor any frame before."""
+        cls = type(self._consumer)
+        if cls in _passing:
+            return
+        _passing.add(cls)
+        override = "websocket_receive" if "websocket_receive" in self._overrides else "dispatch"
+        base = "await super()" if not self._sync else "super()"
+        logger.warning(
+            "%s.%s did not pass on a request of the route %r, so the route cannot be reached. "
+            "Call `%s.%s(message)` in it for each frame that it does not handle itself.",
+            cls.__name__, override, request.route, base, override,
+        )  # fmt: skip
 
     def _original(self) -> Callable[..., Any]:
         """Return the ``receive`` that this one replaces. The class is looked at now, since it may be patched."""
@@ -70,12 +134,14 @@ class ReceiveHook:
         if job.handled or text_data != job.message.get("text"):
             return await self._handle_new(job, {"type": job.message["type"], "text": text_data, "bytes": bytes_data})
         job.handled = True
+        if type(job.decision) is Refusal and isinstance(job.decision.error, ParseError):
+            return False  # Channels raises inside the consumer's own code, which may handle that
         if type(job.decision) in ANSWERED:
+            job.context = copy_context()
+            if type(job.decision) is Request:
+                job.decision._context = job.context
             job.result = await self._dispatcher.result_of(job)
-            if (
-                job.stage is DONE and job.reply is PENDING
-            ):  # it was passed on from another task, and the consumer's own code has ended
-                await self._dispatcher.answer(job)
+            await self._answer_late(job)
         return True
 
     async def _handle_new(self, job: Job, message: dict[str, Any]) -> bool:
@@ -86,7 +152,17 @@ class ReceiveHook:
         job.decision = Unanswered.IGNORED  # the new frame can be cancelled and has a deadline in its place
         task = asyncio.current_task()
         assert task is not None
-        inner = Job(job.source, message, dispatcher.parser.frame(message), task)
+        decided = dispatcher.parser.frame(message)
+        if isinstance(decided, list):
+            passed_on = [await self._handle_decided(job, part, decision, task) for part, decision in decided]
+            return any(passed_on)
+        return await self._handle_decided(job, message, decided, task)
+
+    async def _handle_decided(
+        self, job: Job, message: dict[str, Any], decision: Decision, task: asyncio.Task[Any]
+    ) -> bool:
+        dispatcher = self._dispatcher
+        inner = Job(job.source, message, decision, task)
         inner.advance(RUNNING)
         inner.advance(WAITING)
         if inner.decision is Unanswered.UNDECODED:

@@ -18,6 +18,7 @@ from ..auth.authenticators import (
     CredentialSource,
     Identity,
     authenticate_token,
+    expiry_of,
     update_scope,
 )
 from ..exceptions import (
@@ -131,8 +132,7 @@ class TokenRefresh:
                 self._lockout.succeed(customer_of(self._consumer.scope))
             update_scope(self._consumer.scope, identity)
             self._changed()
-            if auth.id is not None:
-                await self._writer.granted("AUTH", auth.id, {"expires": identity.expires})
+            await self._writer.granted(auth.request, expiry_of(identity))
         finally:
             self._busy = False
 
@@ -165,7 +165,7 @@ class TokenRefresh:
             self._end(TOO_MANY_REFUSED)
 
     async def _refuse(self, auth: Auth, error: RoutesockError) -> None:
-        await self._writer.refuse(Refusal(error, "AUTH", auth.id))
+        await self._writer.refuse(Refusal(error, "AUTH", auth.id, auth.request))
 
 
 def _is_cancelled() -> bool:

@@ -10,9 +10,9 @@ from typing import Any, Final, final
 
 from .. import conf
 from .._routing.event import MAX_NAME_CHARS, Event
-from .._wire import codec
 from .._wire.codec import FrameTooLarge, serialise
-from ..dialects import Dialect, Frame
+from ..dialects import Dialect
+from ..dialects.base import TOPIC_HEADER
 
 _READABLE: Final = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
@@ -47,12 +47,12 @@ Message = dict[str, Any]
 
 
 class Broadcast:
-    """The frame in a message. Its JSON is made once for each dialect that is used.
+    """The frame in a message. It is encoded once for each dialect that is used.
 
     Raises ``KeyError``, ``TypeError``, ``ValueError`` or ``RecursionError`` for a message that carries none.
     """
 
-    __slots__ = ("_data", "_headers", "_payload", "_route", "_texts", "excluded", "group")
+    __slots__ = ("_data", "_encoded", "_headers", "_payload", "_route", "excluded", "group")
 
     def __init__(self, message: Message) -> None:
         self.group = _group_in(message)
@@ -60,23 +60,33 @@ class Broadcast:
         """The ``id`` of the member that sent it and is excluded, if any."""
         self._data: str = message["data"]
         self._route, self._payload, self._headers = json.loads(self._data)
-        self._texts: dict[int, str] = {}
+        self._encoded: dict[tuple[int, bool], tuple[Dialect, str | bytes | None]] = {}
 
     @property
     def size(self) -> int:
         """Approximate size in bytes."""
         return len(self._data)
 
-    def frame(self, dialect: Dialect) -> Frame:
-        """The frame as a new object, which the caller may change."""
-        return dialect.push(*json.loads(self._data))
+    def frame(self, dialect: Dialect, topic: str | None = None) -> Any:
+        """The frame as a new object, which the caller may change; ``None`` if ``dialect`` sends nothing.
 
-    def text(self, dialect: Dialect) -> str:
-        """The frame as JSON."""
-        text = self._texts.get(id(dialect))
-        if text is None:
-            text = self._texts[id(dialect)] = codec.encode(dialect.push(self._route, self._payload, self._headers))
-        return text
+        ``topic`` is the name of the topic whose group it came to, for a socket that has subscribed to it.
+        """
+        route, payload, headers = json.loads(self._data)
+        return dialect.push(route, payload, headers if topic is None else {**headers, TOPIC_HEADER: topic})
+
+    def data(self, dialect: Dialect, topic: str | None = None) -> str | bytes | None:
+        """The frame as ``dialect`` encodes it; ``None`` if that sends nothing. ``topic`` is as for :meth:`frame`."""
+        key = id(dialect), topic is not None  # the group has one name only
+        known = self._encoded.get(key)  # which keeps the dialect alive, so that no other one gets the same id
+        if known is None:
+            frame = dialect.push(self._route, self._payload, self.headers(topic))
+            known = self._encoded[key] = dialect, None if frame is None else dialect.encode(frame)
+        return known[1]
+
+    def headers(self, topic: str | None = None) -> Mapping[str, Any]:
+        """The headers of the frame. ``topic`` is as for :meth:`frame`."""
+        return self._headers if topic is None else {**self._headers, TOPIC_HEADER: topic}
 
 
 @final

@@ -11,15 +11,20 @@ from functools import partial
 from math import inf
 from typing import Any, Final, Protocol
 
+from django.conf import settings
+
 from .._compat import ensure_capacity, hub_channel, reaches_other_processes
+from .._runtime.fair_timeout import FairTimeout, wait_fairly
 from .._runtime.instrumentation import printable
+from .._runtime.layer_calls import call, is_known_outage
 from .._runtime.supervision import Guard, Supervisor, plain_task, reset_after_fork, safe_logger
 from ..auth._login.revocation import TYPE as REVOCATION
 from ..auth._login.revocation import received
 from . import losses
-from .envelopes import EVENT, PUSH, Broadcast, EventMessage, Message
+from .channel_reader import new_channel
+from .envelopes import EVENT, PUSH, Broadcast, EventMessage, Message, layer_group
 from .layer_membership import Membership
-from .layer_recovery import CALL_LIMIT
+from .layer_recovery import CALL_LIMIT, groups_of
 from .losses import Arrivals, Period
 
 logger: Final = safe_logger("routesock.socket")
@@ -95,7 +100,7 @@ class Hub:
         if not reaches_other_processes(self.layer):
             return
         try:
-            async with asyncio.timeout(SEND_LIMIT), entry.lock:
+            async with FairTimeout(SEND_LIMIT), entry.lock:
                 if not entry.joined:
                     membership = await self._open()
                     await membership.group_add(group, membership.channel)
@@ -116,7 +121,8 @@ class Hub:
             task = plain_task(self._tidy(group, entry), self.loop)
             self._tidying.add(task)
             task.add_done_callback(self._tidying.discard)
-            await asyncio.wait({task}, timeout=CALL_LIMIT)
+            if not is_known_outage(self.layer):
+                await wait_fairly({task}, CALL_LIMIT)
 
     async def accept(self, message: Message) -> None:
         """Write what ``message`` carries to the members of its group, in the order of the calls."""
@@ -173,7 +179,7 @@ class Hub:
     async def _open(self) -> Membership:
         async with self._opening:
             if self._membership is None:
-                membership = Membership(self.layer, hub_channel(self.layer, await self.layer.new_channel()))
+                membership = Membership(self.layer, hub_channel(self.layer, await new_channel(self.layer)))
                 self._reader = Supervisor("The reader of a channel layer", partial(self._read, membership), self.loop)
                 self._reader.start()
                 self._membership = membership
@@ -210,8 +216,7 @@ class Hub:
                 return
             if entry.joined and self._membership is not None:
                 with _LEAVING, suppress(Exception):  # the membership has logged it, and goes on trying
-                    async with asyncio.timeout(CALL_LIMIT):
-                        await self._membership.group_discard(group, self._membership.channel)
+                    await self._membership.group_discard(group, self._membership.channel, limit=CALL_LIMIT)
                 entry.joined = False
             if not entry.members:
                 del self._groups[group]
@@ -267,14 +272,16 @@ async def send(layer: Any, message: Message) -> None:
     """Send ``message`` to its group, in all processes that ``layer`` reaches.
 
     Raises what the layer raises, and ``TimeoutError`` when it takes longer than ``SEND_LIMIT``: the message may have
-    arrived then, or not.
+    arrived then, or may arrive later, or not. While the layer is known not to answer, that is raised at once.
     """
+    if settings.DEBUG:
+        _warn_of_group(layer, message["group"])
     if reaches_other_processes(layer):
         ensure_capacity(layer)
         counter, number = losses.number(layer, message["group"])
         try:
-            async with asyncio.timeout(SEND_LIMIT):
-                await layer.group_send(message["group"], {**message, "from": counter, "seq": number})
+            numbered = {**message, "from": counter, "seq": number}
+            await call(layer, layer.group_send, message["group"], numbered, limit=SEND_LIMIT)
         except BaseException:
             losses.count("failed")
             raise
@@ -297,3 +304,23 @@ def _forget_all() -> None:
     global _lock
     _lock = threading.Lock()
     _hubs.clear()
+
+
+_warned: Final[set[str]] = set()
+"""The groups of Channels that a warning was logged for."""
+
+
+def _warn_of_group(layer: Any, group: str) -> None:
+    """Log a warning if only Channels' own group of this name has members in this process: they get nothing."""
+    if any(group in hub._groups for hub in _hubs_of(layer)):
+        return
+    for name in groups_of(layer):
+        if name not in _warned and layer_group(name) == group:
+            _warned.add(name)
+            logger.warning(
+                "A message to the group %r reaches no socket of this process. Sockets have joined Channels' own group "
+                "of that name, with group_add() or with `groups = [...]` on the class, which is another group. "
+                "Write `await self.socket.join(%r)` in connect(), or send with channel_layer.group_send().",
+                name,
+                name,
+            )

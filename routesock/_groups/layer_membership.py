@@ -6,18 +6,31 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from .._compat import keeps_channel
+from .._runtime.layer_calls import call
+from .._runtime.supervision import safe_logger
+from .channel_reader import ChannelReader
 from .layer_recovery import CALL_LIMIT, FIRST_RETRY, Recovery, each, recovery_of
-
-_CANCEL_AGAIN: Final = 0.25
-"""Seconds that a cancelled ``receive()`` has to end. ``asyncio.wait_for`` of Python 3.11 may lose a cancellation."""
 
 _REFUSED: Final = (TypeError, ValueError, AssertionError, AttributeError, NotImplementedError)
 """Exceptions of a layer that does not accept a name or a call. Nothing was sent."""
 
 
+_UNDECODABLE: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""Exceptions of decoders. ``InvalidToken`` of ``cryptography`` is another one, by its name."""
+
+MAX_UNREADABLE: Final = 100
+"""Messages in a row that cannot be read. After that the layer counts as one that fails, and is tried less often."""
+
+logger: Final = safe_logger("routesock.socket")
+
+_CALLS: Final = ("send", "group_add", "group_discard", "group_send")
+
+
 class RememberingLayer:
-    """A consumer's ``channel_layer``: the real one in all but the groups of the consumer's own channel."""
+    """A consumer's ``channel_layer``: the real one, which remembers the groups of the consumer's own channel.
+
+    Its calls wait until not too many are under way, and fail at once while the layer is known not to answer.
+    """
 
     __slots__ = ("_routesock",)
 
@@ -26,7 +39,7 @@ class RememberingLayer:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._routesock.layer, name)
-        return getattr(self._routesock, name) if name in ("group_add", "group_discard") else value
+        return getattr(self._routesock, name) if name in _CALLS else value
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._routesock.layer, name, value)
@@ -57,7 +70,7 @@ class RememberingLayer:
 class Membership:
     """The groups of ``layer`` that ``channel`` has joined; a :class:`~.layer_recovery.Member` of its recovery."""
 
-    __slots__ = ("_ended", "_groups", "_leaving", "_loop", "_recovery", "channel", "layer", "receiving")
+    __slots__ = ("_ended", "_groups", "_leaving", "_loop", "_reader", "_recovery", "_unreadable", "channel", "layer")
 
     def __init__(self, layer: Any, channel: str) -> None:
         self.layer = layer
@@ -68,22 +81,30 @@ class Membership:
         self._ended = False
         self._loop = asyncio.get_running_loop()
         self._recovery: Recovery | None = None
-        self.receiving: asyncio.Task[Any] | None = None
-        """The task that waits in the layer's ``receive()`` for a message of the channel."""
+        self._unreadable = 0  # messages, since the last one that could be read
+        self._reader = ChannelReader(layer, channel, self._loop)
 
     # Called by the consumer
 
-    async def group_add(self, group: str, channel: str) -> Any:
+    async def send(self, *args: Any) -> Any:
+        """As the layer's."""
+        return await call(self.layer, self.layer.send, *args)
+
+    async def group_send(self, *args: Any) -> Any:
+        """As the layer's."""
+        return await call(self.layer, self.layer.group_send, *args)
+
+    async def group_add(self, group: str, channel: str, *, limit: float | None = None) -> Any:
         """Join ``group`` and remember it. Raises what the layer raises; then it is not remembered."""
         if not self._is_own(group, channel):
-            return await self.layer.group_add(group, channel)
+            return await call(self.layer, self.layer.group_add, group, channel)
         if self._leaving:  # nothing reads what would come
             return None
         self._enter()
         before = self._groups.get(group)
         self._groups[group] = True
         try:
-            result = await self.layer.group_add(group, channel)
+            result = await call(self.layer, self.layer.group_add, group, channel, limit=limit)
         except BaseException as exc:
             if not before:
                 self._groups[group] = False
@@ -95,17 +116,17 @@ class Membership:
             await self._leave(group)
         return result
 
-    async def group_discard(self, group: str, channel: str) -> Any:
+    async def group_discard(self, group: str, channel: str, *, limit: float | None = None) -> Any:
         """Leave ``group`` and forget it. Raises what the layer raises, but not at the end of the socket."""
         if not self._is_own(group, channel) or self._ended:
-            return await self.layer.group_discard(group, channel)
+            return await call(self.layer, self.layer.group_discard, group, channel)
         if group in self._groups:
             self._groups[group] = False  # first, for a recovery that is joining it again at this moment
         if self._leaving:
             await self._leave(group)
             return None
         try:
-            result = await self.layer.group_discard(group, channel)
+            result = await call(self.layer, self.layer.group_discard, group, channel, limit=limit)
         except BaseException as exc:
             self._report(exc)
             raise
@@ -118,17 +139,18 @@ class Membership:
         """The next message, from the layer's ``receive``; waits while the layer fails."""
         task = asyncio.current_task()
         assert task is not None
-        self.receiving = task
-        try:
-            while True:
-                try:
-                    return await receive()
-                except Exception as exc:
-                    failure = exc
-                # Outside the try: what fails here ends the task, instead of a loop that never awaits.
-                await self._recovered(failure, task)
-        finally:
-            self.receiving = None
+        while True:
+            message, failure = await self._reader.next(receive)
+            if failure is None:
+                self._unreadable = 0
+                return message
+            if not isinstance(failure, Exception):
+                raise failure
+            if _is_unreadable(failure) and self._unreadable < MAX_UNREADABLE:
+                self._unreadable += 1
+                logger.error("A message of the channel layer cannot be read and was ignored.", exc_info=failure)
+                continue
+            await self._recovered(failure, task)
 
     async def _recovered(self, exc: Exception, task: asyncio.Task[Any]) -> None:
         """``receive()`` has failed with ``exc``: return when the layer works again."""
@@ -142,32 +164,17 @@ class Membership:
     def leaving(self) -> None:
         """The socket is at its end: it joins no more groups, and does not wait for a layer that fails."""
         self._leaving = True
-        if self.receiving is not None:
-            self._loop.call_later(_CANCEL_AGAIN, self._cancel_again)
 
     async def leave_all(self) -> None:
         """Leave all groups that have not been left. What the layer raises is logged."""
         self._leaving = self._ended = True
-        await self._release_channel()
+        await self._reader.end()
         if self._recovery is None:
             return
         _, exc = await each(self.unsettled(), self.settle)
         if exc is not None:
             self._recovery.report(exc)
         await self._recovery.leave(self)
-
-    async def _release_channel(self) -> None:
-        """Have the layer forget a channel that was never read.
-
-        The pub/sub layer subscribes in ``new_channel()``, and unsubscribes in a ``receive()`` that is cancelled.
-        """
-        while keeps_channel(self.layer, self.channel):
-            receiving = asyncio.ensure_future(self.layer.receive(self.channel))
-            await asyncio.sleep(0)  # it has begun then
-            receiving.cancel()
-            await asyncio.wait({receiving}, timeout=CALL_LIMIT)
-            if not receiving.done() or receiving.cancelled() or receiving.exception() is not None:
-                break  # otherwise it has returned a message that was waiting
 
     # Called by the recovery
 
@@ -181,10 +188,9 @@ class Membership:
         joined = None if group in self._groups else False
         # The consumer's own calls may overtake each of these: what counts is what it wants when they have ended.
         while joined is not (wanted := self._groups.get(group, False) and not self._leaving):
-            call = self.layer.group_add if wanted else self.layer.group_discard
+            function = self.layer.group_add if wanted else self.layer.group_discard
             try:
-                async with asyncio.timeout(CALL_LIMIT):
-                    await call(group, self.channel)
+                await call(self.layer, function, group, self.channel, limit=CALL_LIMIT, even_in_outage=True)
             except BaseException:
                 self._groups.setdefault(group, False)  # the layer may join it later
                 raise
@@ -220,8 +226,8 @@ class Membership:
         if self._recovery is not None and self._recovery.failing:
             return  # leave_all() tries all of them at a time, and the recovery after it
         try:
-            async with asyncio.timeout(CALL_LIMIT):
-                await self.layer.group_discard(group, self.channel)
+            discard = self.layer.group_discard
+            await call(self.layer, discard, group, self.channel, limit=CALL_LIMIT, even_in_outage=True)
         except _REFUSED:
             raise
         except Exception as exc:
@@ -235,11 +241,10 @@ class Membership:
         if not failing and (self._leaving or not self._groups.get(group)):
             self._groups.pop(group, None)
 
-    def _cancel_again(self) -> None:
-        if self.receiving is not None:
-            if self.receiving.cancelling():
-                self.receiving.cancel()
-            self._loop.call_later(_CANCEL_AGAIN, self._cancel_again)
+
+def _is_unreadable(exc: Exception) -> bool:
+    """Whether the layer could not decode a message: it works, and nothing but that message is lost."""
+    return isinstance(exc, _UNDECODABLE) or any(cls.__name__ == "InvalidToken" for cls in type(exc).__mro__)
 
 
 def _timed_out(exc: Exception) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar
 
 from .._runtime.callables import is_from_outside
+from .._runtime.fair_timeout import FairTimeout
 from .._runtime.supervision import Supervisor, backoff, safe_logger
+from .layer_pulse import Pulse
 
 logger: Final = safe_logger("routesock.socket")
 
@@ -69,6 +71,7 @@ class Recovery:
         self._answers = asyncio.Event()
         self._work = Supervisor("The recovery of a channel layer", self._run, loop)
         self._timer: asyncio.TimerHandle | None = None
+        self._pulse = Pulse(layer, loop, self._groups_lost)
         loop.call_soon_threadsafe(self._refresh_later)
 
     @property
@@ -79,6 +82,7 @@ class Recovery:
     def enter(self, member: Member) -> None:
         """Keep ``member`` in its groups until it leaves."""
         self._members[member] = None
+        self._pulse.start()
 
     async def leave(self, member: Member) -> None:
         """Forget ``member``, except for groups that it could not leave. With the last member the recovery ends."""
@@ -93,9 +97,10 @@ class Recovery:
         if self.is_running:
             # A group that it is joining for a socket that has ended is left afterwards, unless it is cancelled between.
             with suppress(TimeoutError):
-                async with asyncio.timeout(CALL_LIMIT):
+                async with FairTimeout(CALL_LIMIT):
                     await self._idle.wait()
         await self._work.end()
+        await self._pulse.end()
         self.failing = False
 
     def report(self, exc: BaseException) -> None:
@@ -108,6 +113,15 @@ class Recovery:
     async def answers(self) -> None:
         """Wait until a try has shown that the layer works again."""
         await self._answers.wait()
+
+    def _groups_lost(self) -> None:
+        self.failing = True
+        logger.error(
+            "The channel layer %s has lost its groups, though it answers: by FLUSHALL, or since its memory was full. "
+            "They are joined again.",
+            type(self._layer).__name__,
+        )
+        self._start()
 
     def _begin(self, exc: BaseException) -> None:
         self._log(exc)
@@ -205,6 +219,14 @@ def recovery_of(layer: Any, loop: asyncio.AbstractEventLoop) -> Recovery:
                 del _recoveries[other]
         _recoveries[key] = Recovery(layer, loop)
     return _recoveries[key]
+
+
+def groups_of(layer: Any) -> Iterator[str]:
+    """The names of the groups of ``layer`` that channels of this process have joined, or are about to leave."""
+    for recovery in [*_recoveries.values()]:
+        if recovery._layer is layer:
+            for member in [*recovery._members]:
+                yield from member.unsettled()
 
 
 async def each(keys: list[Key], do: Callable[[Key], Awaitable[None]]) -> tuple[int, BaseException | None]:

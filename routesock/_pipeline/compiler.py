@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from channels.consumer import AsyncConsumer, SyncConsumer
 from channels.generic.websocket import (
@@ -24,14 +25,16 @@ from .._routing.topic import Topic, collect_topics
 from .._runtime import database
 from .._runtime.instrumentation import printable
 from ..dialects import Dialect
+from ..dialects.base import dialect_for
 from ..exceptions import Invalid, RouteSetupError
-from ..permissions.base import Tree, from_settings
+from ..permissions.base import from_settings
 from ..typing import UNSET, Unset
 from .permission_steps import check_objects
 from .plan import ConnectionCheck, Plan, RequestPlan, compile_route
 from .steps import Runs, Step, checked_result
 from .throttle_steps import Throttles
 from .topic_plan import TopicPlan, topic_plans
+from .transactions import may_follow_settings
 
 
 class EventRefused(Exception):
@@ -90,12 +93,16 @@ class EventPlan:
 _CHANNELS: Final = ("channels.consumer", "channels.generic.websocket")
 
 
+PROTOCOL: Final = 1
+"""The version of the protocol. It changes where a client would have to change."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConsumerPlan:
     """A compiled consumer class: its plans by route name, its options, and the Channels methods that it overrides."""
 
     plans: Mapping[str, RequestPlan]
-    """The plans without the permissions from the settings."""
+    """The plans without the permissions and transactions from the settings."""
     current_plans: Callable[[], Mapping[str, RequestPlan]]
     """Returns the plans with them. Raises :class:`RouteSetupError` for a ``PERMISSIONS`` setting that cannot work."""
     connection_check: ConnectionCheck
@@ -111,18 +118,26 @@ class ConsumerPlan:
     """The names of the routes that run in parallel (``parallel=True`` and streams)."""
     public: frozenset[str]
     """The names of the routes that are answered before authentication (``public=True``)."""
+    hello: bool
+    """Whether the client is sent :meth:`connection_info` when the socket is accepted."""
     concurrency: int | Unset
     max_frame: int | Unset
     overflow: str | Unset
     dialect: Dialect
+    closes_on_foreign_errors: bool
+    """Whether an exception of the consumer's own code ends the socket, as under Channels, instead of being answered."""
     grace: float | Unset
     dedicated_threads: bool
     """Whether sync work runs in dedicated threads instead of Django's shared one."""
+    thread_context: Callable[[Any], AbstractContextManager[Any]] | None
+    """Returns the context manager to enter around each piece of sync work of a consumer."""
     limits: Limits
     ends_with_session: bool | Unset
     revalidate: float | None
     """Seconds between two look-ups of the user; ``None``: never."""
     sync: bool
+    attributes: list[dict[str, Any]]
+    """The attributes of the class and of its bases when it was compiled. Empty once the class has been served."""
     overrides: frozenset[str]
     """The names of the methods of Channels that the class overrides. The attributes that follow are read from it."""
     dispatch: bool
@@ -136,6 +151,16 @@ class ConsumerPlan:
     encode: bool
     send: bool
     send_json: bool
+
+    def connection_info(self) -> dict[str, Any]:
+        """Return what a client needs to know of its connection: the payload of HELLO. Times are in seconds."""
+        info: dict[str, Any] = {"protocol": PROTOCOL}
+        heartbeat = self.limits.heartbeat
+        if heartbeat is not None:
+            info["heartbeat"] = {"interval": heartbeat.interval, "timeout": heartbeat.timeout}
+        info["max_frame"] = conf.get("MAX_FRAME") if self.max_frame is UNSET else self.max_frame
+        info["max_queued"] = conf.get("MAX_QUEUED")
+        return info
 
 
 def compile_consumer(cls: type) -> ConsumerPlan:
@@ -157,16 +182,19 @@ def compile_consumer(cls: type) -> ConsumerPlan:
     throttles = Throttles(cls, declared)
     permissions = class_options.permissions_of(cls)
 
-    def compiled(permissions: tuple[Tree, ...] | Unset) -> dict[str, RequestPlan]:
+    def compiled(names: tuple[str, ...], atomic_requests: tuple[str, ...]) -> dict[str, RequestPlan]:
+        common = tuple(map(from_settings, names)) if names else permissions
+
         def plan(route: Route, entering: Sequence[Step] = ()) -> Plan:
             return compile_route(
                 cls,
-                replace(route, permissions=permissions) if route.permissions is UNSET else route,
+                replace(route, permissions=common) if route.permissions is UNSET else route,
                 timeout if route.timeout is UNSET else route.timeout,
                 middleware,
                 throttles,
                 dedicated_threads=dedicated_threads,
                 entering=entering,
+                atomic_requests=atomic_requests,
             )
 
         plans: dict[str, RequestPlan] = {name: plan(route) for name, route in routes.items()}
@@ -176,10 +204,15 @@ def compile_consumer(cls: type) -> ConsumerPlan:
 
     for route in declared:
         check_objects(cls, route)
-    plans = compiled(permissions)
+    plans = compiled((), ())
     return ConsumerPlan(
         plans=plans,
-        current_plans=_PlansWithSettings(plans, compiled),
+        current_plans=_PlansWithSettings(
+            plans,
+            compiled,
+            has_open=permissions is UNSET and any(route.permissions is UNSET for route in declared),
+            may_be_atomic=any(may_follow_settings(cls, route) for route in declared),
+        ),
         connection_check=ConnectionCheck(throttles),
         throttled=throttles.any,
         topics=topics,
@@ -188,28 +221,38 @@ def compile_consumer(cls: type) -> ConsumerPlan:
         handlers=frozenset([route.attr for route in declared] + [event.attr for event in events.values()]),
         parallel_routes=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
         public=frozenset(name for name, route in routes.items() if route.public),
+        hello=class_options.says_hello(cls),
         concurrency=class_options.concurrency_of(cls),
         max_frame=class_options.max_frame_of(cls),
         overflow=class_options.overflow_of(cls),
         dialect=dialect,
+        closes_on_foreign_errors=class_options.closes_on_foreign_errors(cls),
         grace=class_options.grace_of(cls),
         dedicated_threads=dedicated_threads,
+        thread_context=class_options.thread_context_of(cls),
         limits=class_options.limits_of(cls),
         ends_with_session=class_options.ends_with_session(cls),
         revalidate=class_options.revalidate_interval_of(cls),
         sync=issubclass(cls, SyncConsumer),
+        attributes=[],
         **_attributes_for(_overrides(cls, ())),
     )
 
 
 def with_overrides(plan: ConsumerPlan, consumer: Any) -> ConsumerPlan:
-    """Return ``plan`` with the methods that ``consumer`` overrides now.
+    """Return ``plan`` with the methods that ``consumer`` overrides now, and the dialect of this socket.
 
-    A class decorator or a patch may have replaced one since the class was created, and ``__init__`` may have set one on
-    the consumer itself.
+    A class decorator or a patch may have replaced a method since the class was created, and ``__init__`` may have set
+    one on the consumer itself.
     """
+    changes: dict[str, Any] = {}
     overrides = _overrides(type(consumer), vars(consumer))
-    return plan if overrides == plan.overrides else replace(plan, **_attributes_for(overrides))
+    if overrides != plan.overrides:
+        changes = _attributes_for(overrides)
+    dialect = dialect_for(plan.dialect, consumer)
+    if dialect is not plan.dialect:
+        changes["dialect"] = dialect
+    return replace(plan, **changes) if changes else plan
 
 
 def _overrides(cls: type, attributes: Container[str]) -> frozenset[str]:
@@ -234,27 +277,36 @@ def _attributes_for(overrides: frozenset[str]) -> dict[str, Any]:
     }
 
 
+_Settings: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
+"""The permissions of the settings, and the databases with ``ATOMIC_REQUESTS``."""
+
+
 class _PlansWithSettings:
-    """Returns the plans of a class with the permissions that the settings name now."""
+    """Returns the plans of a class with the permissions and the transactions that the settings name now."""
 
     def __init__(
-        self, plans: Mapping[str, RequestPlan], compiled: Callable[[tuple[Tree, ...]], Mapping[str, RequestPlan]]
+        self,
+        plans: Mapping[str, RequestPlan],
+        compiled: Callable[[tuple[str, ...], tuple[str, ...]], Mapping[str, RequestPlan]],
+        *,
+        has_open: bool,
+        may_be_atomic: bool,
     ) -> None:
-        self._open = any(route.permissions is UNSET for plan in plans.values() for route in plan.declared)
+        self._has_open = has_open
+        self._may_be_atomic = may_be_atomic
         self._compiled = compiled
         self._plans = plans
-        self._last: tuple[tuple[str, ...], Mapping[str, RequestPlan]] = ((), plans)
+        self._last: tuple[_Settings, Mapping[str, RequestPlan]] = (((), ()), plans)
 
     def __call__(self) -> Mapping[str, RequestPlan]:
-        if not self._open:
-            return self._plans
-        names = tuple(conf.get("PERMISSIONS"))
-        if not names:
+        names = tuple(conf.get("PERMISSIONS")) if self._has_open else ()
+        aliases = database.atomic_requests() if self._may_be_atomic else ()
+        if not names and not aliases:
             return self._plans
         last, plans = self._last
-        if names != last:
-            plans = self._compiled(tuple(map(from_settings, names)))
-            self._last = names, plans
+        if (names, aliases) != last:
+            plans = self._compiled(names, aliases)
+            self._last = (names, aliases), plans
         return plans
 
 

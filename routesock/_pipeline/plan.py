@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -31,6 +32,7 @@ from .steps import (
     mark_start,
 )
 from .throttle_steps import Throttles, finish_with_limits
+from .transactions import aliases_of, atomic_steps
 
 _END: Final = object()
 
@@ -156,26 +158,14 @@ class Plan:
     itself, each with what the one before returned, which saves a coroutine.
     """
 
-    __slots__ = (
-        "_after",
-        "_before",
-        "_handler",
-        "_middleware",
-        "calls",
-        "refresh",
-        "route",
-        "streams",
-        "timeout",
-    )
+    __slots__ = ("_calls", "_middleware", "calls", "refresh", "route", "streams", "timeout")
 
     def __init__(
         self,
         route: Route,
         timeout: float | Unset | None,
-        before: Sequence[Step],
-        handler: Sequence[Step],
-        after: Sequence[Step],
-        middleware: tuple[Middleware, ...],
+        steps: Sequence[Step],
+        middleware: tuple[Middleware, ...] = (),
         *,
         dedicated_threads: bool,
     ) -> None:
@@ -184,10 +174,8 @@ class Plan:
         self.streams = route.streams
         self._middleware = middleware
         self.refresh: Callable[[], None] = database.refresh_current if dedicated_threads else database.refresh
-        self._before = _merge_hops(before)
-        self._handler = _merge_hops(handler)
-        self._after = _merge_hops(after)
-        self.calls: tuple[Call, ...] | None = None if middleware else _merge_hops((*before, *handler, *after))
+        self._calls = _merge_hops(steps)
+        self.calls: tuple[Call, ...] | None = None if middleware else self._calls
 
     @property
     def declared(self) -> tuple[Route, ...]:
@@ -199,15 +187,14 @@ class Plan:
     async def run(self, request: Request, outer: tuple[Middleware, ...]) -> Reply:
         """Return the reply to ``request``. ``outer`` is the middleware from the settings, which is called first."""
         self.refresh()
-        if self.calls is not None and not outer:
-            reply: Reply = await _run_steps(self.calls, request, None)
+        middleware = outer + self._middleware
+        if not middleware:
+            reply: Reply = await _run_steps(self._calls, request, None)
             return reply
-        await _run_steps(self._before, request, None)
-        call: CallNext = partial(_run_steps, self._handler, value=None)
-        for middleware in reversed(outer + self._middleware):
-            call = partial(_call_middleware, middleware, call, self.route)
-        reply = await _run_steps(self._after, request, await call(request))
-        return reply
+        call: CallNext = partial(_run_inside, self._calls)
+        for function in reversed(middleware):
+            call = partial(_call_middleware, function, call, self.route)
+        return await call(request)
 
 
 async def _run_steps(steps: Sequence[Call], request: Request, value: Any) -> Any:
@@ -218,7 +205,18 @@ async def _run_steps(steps: Sequence[Call], request: Request, value: Any) -> Any
     return value
 
 
+async def _run_inside(steps: Sequence[Call], request: Request) -> Reply:
+    """Run ``steps`` inside of all middleware, and keep the context for what is done for the request afterwards."""
+    request._context = copy_context()
+    try:
+        reply: Reply = await _run_steps(steps, request, None)
+    finally:
+        request._context = copy_context()
+    return reply
+
+
 async def _call_middleware(middleware: Middleware, call: CallNext, route: Route, request: Request) -> Reply:
+    request._context = copy_context()  # if the middleware does not call the next one
     return as_reply(route, await middleware(request, call))
 
 
@@ -231,14 +229,16 @@ def compile_route(
     *,
     dedicated_threads: bool,
     entering: Sequence[Step] = (),
+    atomic_requests: Sequence[str] = (),
 ) -> Plan:
     """Compile the plan of ``route`` on ``cls``.
 
     Args:
         entering: Steps to run once nothing can refuse the request any longer, in front of the handler.
+        atomic_requests: The databases with ``ATOMIC_REQUESTS``.
 
     Raises:
-        RouteSetupError: A hook or a permission cannot be called.
+        RouteSetupError: A hook or a permission cannot be called, or options contradict each other.
     """
     permissions, before = _access_steps(cls, route)
     before += entering
@@ -250,16 +250,19 @@ def compile_route(
         handler.insert(0, Step(Runs.ON_LOOP, mark_start))  # the last throttle step marks the start itself
     handler.append(finish_with_limits(route) if throttle else finish(route))
     after = [dehydrate(cls, route)] if route.dehydrate is not None and not route.streams else []
-    before = [*permissions, *throttle, *before]
-    return Plan(
-        route, timeout, before, handler, after, middleware + route.middleware, dedicated_threads=dedicated_threads
-    )
+    aliases = aliases_of(cls, route, atomic_requests)
+    if aliases:
+        first = 1 if route.schema is not None else 0
+        before, within = before[:first], before[first:]
+        handler, after = atomic_steps(cls, route, aliases, within, handler, after), []
+    steps = [*permissions, *throttle, *before, *handler, *after]
+    return Plan(route, timeout, steps, middleware + route.middleware, dedicated_threads=dedicated_threads)
 
 
 def compile_check(cls: type, route: Route, timeout: float | Unset | None, *, dedicated_threads: bool) -> Plan:
     """Compile only the permissions of ``route``, with the hooks that they depend on. The plan returns no reply."""
     permissions, before = _access_steps(cls, route)
-    return Plan(route, timeout, [*permissions, *before], (), (), (), dedicated_threads=dedicated_threads)
+    return Plan(route, timeout, [*permissions, *before], dedicated_threads=dedicated_threads)
 
 
 def _access_steps(cls: type, route: Route) -> tuple[list[Step], list[Step]]:

@@ -10,7 +10,7 @@ from .. import conf
 from .._routing.route import Route, checked_throttles
 from .._runtime.callables import takes, yields
 from .._runtime.clients import client_address, customer_at
-from .._wire.messages import Reply, Request, Scope
+from .._wire.messages import NO_REPLY, Reply, Request, Scope
 from ..exceptions import RouteSetupError, Throttled, Unavailable
 from ..throttling import Throttle
 from ..throttling.base import ALLOWED, Bucket, RateLimitHeaders, StoreError, Window, digest
@@ -237,6 +237,8 @@ def finish_with_limits(route: Route) -> Step:
     def make(request: Request, value: Any) -> Reply:
         reply = as_reply(route, value)
         limits = request._rate_limits
-        return reply if limits is None else Reply(reply.payload, reply.status, {**reply.headers, **limits})
+        if limits is None or reply is NO_REPLY:
+            return reply
+        return Reply(reply.payload, reply.status, {**reply.headers, **limits})
 
     return Step(Runs.ON_LOOP, make)

@@ -61,7 +61,7 @@ class TopicPlan:
             self.check = compile_check(cls, plan.route, plan.timeout, dedicated_threads=dedicated_threads)
         if topic.unsubscribe is not None:
             call = _unsubscribe_step(hook_of(cls, plan.route, "unsubscribe", topic.unsubscribe))
-            self.hook = Plan(plan.route, plan.timeout, (call,), (), (), (), dedicated_threads=dedicated_threads)
+            self.hook = Plan(plan.route, plan.timeout, (call,), dedicated_threads=dedicated_threads)
 
 
 def topic_plans(plans: Sequence[TopicPlan], timeout: float | Unset | None) -> dict[str, RequestPlan]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .. import conf
+from .._runtime.callables import is_async, takes
 from ..dialects import Dialect
 from ..exceptions import RouteSetupError
 from ..permissions.base import Tree, as_permissions
@@ -70,6 +73,31 @@ def check_names(cls: type, mixin: type) -> None:
                 raise RouteSetupError(
                     f"{base.__name__}.{name} is no option, so nothing reads it. {_nearest(name, options)}"
                 )
+
+
+def check_late(cls: type, mixin: type, name: str, where: str) -> None:
+    """Check that ``name`` is no option of ``mixin``: those are read from the class, when it is created.
+
+    Args:
+        cls: The consumer class.
+        mixin: The class that declares the options.
+        name: An attribute of a consumer, or an argument of ``as_asgi()``.
+        where: What has no effect there, such as ``"self.route_timeout = ..."``.
+
+    Raises:
+        RouteSetupError: It is an option, or a misspelt one.
+    """
+    options = [option for option in vars(mixin) if option.startswith("route_")]
+    nearest = get_close_matches(name, options, n=1, cutoff=_MISSPELT)
+    if nearest:
+        raise RouteSetupError(
+            f"{where} has no effect, since options are read from the class. "
+            f"Write `{nearest[0]} = ...` in the body of {cls.__name__}."
+        )
+
+
+_MISSPELT: Final = 0.9
+"""How similar the name of an attribute of a consumer is to that of an option if it is meant for one."""
 
 
 def _nearest(name: str, options: list[str]) -> str:
@@ -138,6 +166,13 @@ def revalidate_interval_of(cls: type) -> float | None:
     return None if interval is UNSET else interval
 
 
+def says_hello(cls: type) -> bool:
+    hello: Any = getattr(cls, "route_hello", False)
+    if isinstance(hello, bool):
+        return hello
+    raise RouteSetupError(f"{cls.__name__}.route_hello must be True or False; got {hello!r}.")
+
+
 def concurrency_of(cls: type) -> int | Unset:
     count: Any = getattr(cls, "route_concurrency", UNSET)
     if count is UNSET or (type(count) is int and count > 0):
@@ -160,6 +195,18 @@ def overflow_of(cls: type) -> str | Unset:
     raise RouteSetupError(f"{cls.__name__}.route_overflow must be {choice}; got {policy!r}.")
 
 
+FOREIGN_ERRORS: Final = ("reply", "close")
+"""What may happen after an exception of the consumer's own code."""
+
+
+def closes_on_foreign_errors(cls: type) -> bool:
+    policy: Any = getattr(cls, "route_foreign_errors", "reply")
+    if policy in FOREIGN_ERRORS:
+        return bool(policy == "close")
+    choice = " or ".join(map(repr, FOREIGN_ERRORS))
+    raise RouteSetupError(f"{cls.__name__}.route_foreign_errors must be {choice}; got {policy!r}.")
+
+
 def permissions_of(cls: type) -> tuple[Tree, ...] | Unset:
     permissions: Any = getattr(cls, "route_permissions", UNSET)
     return UNSET if permissions is UNSET else as_permissions(f"{cls.__name__}.route_permissions", permissions)
@@ -173,3 +220,23 @@ def has_dedicated_threads(cls: type) -> bool:
         f"{cls.__name__}.route_dedicated_threads must be True or False; got {dedicated_threads!r}. "
         'How many threads there are is a setting: ROUTESOCK = {"DB_THREADS": 8}.'
     )
+
+
+def thread_context_of(cls: type) -> Callable[[Any], AbstractContextManager[Any]] | None:
+    function: Any = getattr(cls, "route_thread_context", None)
+    if function is None:
+        return None
+    where = f"{cls.__name__}.route_thread_context"
+    shown = getattr(function, "__name__", "context")
+    wrapped = inspect.unwrap(function) if callable(function) else function
+    if not callable(function) or is_async(function) or inspect.isasyncgenfunction(wrapped):
+        raise RouteSetupError(
+            f"{where} must be a function that takes the consumer and returns a context manager, to be entered in the "
+            f"database thread; got {function!r}. Write `@contextmanager` above `def {shown}(consumer)`."
+        )
+    if inspect.isgeneratorfunction(function):
+        raise RouteSetupError(f"{where} yields. Write `@contextmanager` above `def {shown}(consumer)`.")
+    if not takes(function, 1):
+        raise RouteSetupError(f"{where} cannot be called with the consumer. Write `def {shown}(consumer)`.")
+    manager: Callable[[Any], AbstractContextManager[Any]] = function
+    return manager

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 from .._runtime.callables import yields
 from ..exceptions import RouteSetupError
 from ..schemas import SchemaAdapter, as_schema
-from .route import Handler, Mark, collected, marking
+from .route import Handler, Mark, collected, marking, naming_options
 
 MAX_NAME_CHARS: Final = 128
 
@@ -55,6 +55,7 @@ class EventMark(Mark):
         return name
 
 
+@naming_options
 def event(name: str, *, schema: Any = None) -> Callable[[Handler], Handler]:
     """Mark a consumer's method as the handler of events of this name. The method itself stays as it is.
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeGuard
 
 from .._runtime import database
-from ..dialects import MAX_ROUTE_CHARS
+from ..dialects.base import MAX_ROUTE_CHARS
 from ..exceptions import Invalid, InvalidPush, RouteSetupError
 from ..schemas import SchemaAdapter, as_schema
 from .route import RESERVED, checked_name

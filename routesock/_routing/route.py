@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, ClassVar, Final, TypeVar
+from difflib import get_close_matches
+from functools import cached_property, wraps
+from types import FrameType
+from typing import Any, ClassVar, Final, ParamSpec, TypeVar
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from .._runtime.callables import is_async, is_bound, takes, yields
-from ..dialects import MAX_ROUTE_CHARS
+from ..dialects.base import MAX_ROUTE_CHARS
 from ..exceptions import RouteSetupError
 from ..permissions.base import Tree, as_permissions
 from ..schemas import SchemaAdapter, as_schema, library_adapter
@@ -28,6 +31,10 @@ _CHANNELS_NAMES: Final = frozenset(
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 M = TypeVar("M", bound="Mark")
+
+P = ParamSpec("P")
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +77,73 @@ def marking(mark: Mark) -> Callable[[Handler], Handler]:
             if other.name == mark.name:
                 raise RouteSetupError(f"{decorator} decorates {handler.__qualname__} twice. Remove one.")
         setattr(handler, _MARKS, (mark, *marks))
+        _remember(handler, mark)
         return handler
 
     return decorate
+
+
+_DECLARED: Final = "__routesock_declared__"
+
+
+def _remember(handler: Any, mark: Mark) -> None:
+    """Note in the class body that is being executed that ``handler`` has ``mark``, if it is defined there.
+
+    Nothing else knows of a handler that is lost before its class exists, as its name was given to something else.
+    """
+    name: str = getattr(handler, "__qualname__", "")
+    owner = name.rpartition(".")[0]
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_qualname != owner:
+        frame = frame.f_back
+    if frame is not None and not frame.f_code.co_flags & inspect.CO_OPTIMIZED:  # a class body, not a function
+        frame.f_locals.setdefault(_DECLARED, []).append((handler, mark))
+
+
+def _check_declared(base: type) -> None:
+    """Check that the handlers that were defined in the body of ``base`` are on the class.
+
+    Raises:
+        RouteSetupError: Something else has the name of one.
+    """
+    present = {id(mark) for definition in vars(base).values() for mark in _marks_of([definition])}
+    for handler, mark in vars(base).get(_DECLARED, ()):
+        if id(mark) in present or handler.__name__ not in vars(base):
+            continue
+        other = vars(base)[handler.__name__]
+        if other is None:
+            continue
+        where = f"{base.__name__}.{handler.__name__}"
+        if getattr(_unwrapped(other), "__qualname__", None) == handler.__qualname__:
+            raise RouteSetupError(
+                f"{base.__name__} defines {handler.__name__} twice, so {mark.a()}, {mark.name!r}, is lost. "
+                "Rename one of the methods."
+            )
+        raise RouteSetupError(
+            f"{where} handles {mark.a()}, {mark.name!r}, and is replaced with {other!r}, which does not. "
+            f"If that is a decorator above @{mark.noun}, use functools.wraps in it, or write @{mark.noun} above it."
+        )
+
+
+def naming_options(decorator: Callable[P, R]) -> Callable[P, R]:
+    """Make ``decorator`` raise :class:`RouteSetupError` for an unknown option, with the nearest one."""
+    options = [
+        parameter.name
+        for parameter in inspect.signature(decorator).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
+
+    @wraps(decorator)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        for option in kwargs:
+            if option not in options and option != "name":
+                nearest = get_close_matches(option, options, n=1)
+                listed = ", ".join(f"{name}=" for name in options)
+                hint = f"Did you mean {nearest[0]}=?" if nearest else f"The options are {listed}."
+                raise RouteSetupError(f"@{decorator.__name__} has no option {option}=. {hint}")
+        return decorator(*args, **kwargs)
+
+    return checked
 
 
 def collected(cls: type, kind: type[M], prefix: str = "") -> dict[str, M]:
@@ -101,6 +172,7 @@ def _marked(cls: type) -> Iterator[tuple[str, tuple[Mark, ...]]]:
     """Each attribute of ``cls`` that has marks, those of its bases first, with the marks that apply."""
     seen: set[str] = set()
     for base in reversed(cls.__mro__):
+        _check_declared(base)
         for attr in vars(base):
             if attr in seen:
                 continue
@@ -108,6 +180,13 @@ def _marked(cls: type) -> Iterator[tuple[str, tuple[Mark, ...]]]:
             if marks := _marks_of(vars(owner)[attr] for owner in cls.__mro__ if attr in vars(owner)):
                 _check_handler(cls, attr, type(marks[0]))
                 yield attr, marks
+
+
+def declarations(cls: type) -> list[str]:
+    """Return what ``cls`` and its bases declare with decorators, such as ``"@route('chat.send')"``."""
+    attrs = dict.fromkeys(attr for base in reversed(cls.__mro__) for attr in vars(base))
+    found = [_marks_of(vars(owner)[attr] for owner in cls.__mro__ if attr in vars(owner)) for attr in attrs]
+    return [f"@{mark.noun}({mark.name!r})" for marks in found for mark in marks]
 
 
 def _marks_of(definitions: Iterable[Any]) -> tuple[Mark, ...]:
@@ -171,9 +250,12 @@ class Route(Mark):
     status: int | None = None
     timeout: float | Unset | None = UNSET
     middleware: tuple[Callable[..., Any], ...] = ()
+    atomic: bool | tuple[str, ...] | Unset = UNSET
     parallel: bool = False
     cancel_on_disconnect: bool = False
     public: bool = False
+    replies: bool = True
+    """Whether a success is answered. ``False`` for ``reply=None``."""
     streams: bool = False
     """Its handler yields. So it runs as if ``parallel=True`` and ``cancel_on_disconnect=True`` were set."""
     summary: str = ""
@@ -186,6 +268,7 @@ class Route(Mark):
         return checked_name(name, '@route("chat.send")')
 
 
+@naming_options
 def route(
     name: str,
     *,
@@ -194,9 +277,11 @@ def route(
     schema: Any = None,
     hydrate: Callable[..., Any] | str | None = None,
     dehydrate: Any = None,
+    reply: Unset | None = UNSET,
     status: int | None = None,
     timeout: float | Unset | None = UNSET,
     middleware: Sequence[Callable[..., Any]] = (),
+    atomic: bool | str | Sequence[str] | Unset = UNSET,
     parallel: bool = False,
     cancel_on_disconnect: bool = False,
     public: bool = False,
@@ -225,12 +310,18 @@ def route(
         hydrate: Called with the request, and returns the new ``request.payload``, such as a model instance. A function
             or the name of a method, sync or async.
         dehydrate: Turns the handler's result into JSON, for 2xx replies: a schema, a function, or the name of a method.
+        reply: ``None`` for a route that sends no success reply, such as one that answers through a group. Errors are
+            answered all the same. For one request, return :data:`~routesock.NO_REPLY` instead.
         status: The status of a plain result, 200 to 299 but not 206. The default is 200, and 204 for ``None``.
         timeout: Seconds that the handler may take before the client is answered 504, ``None`` for no limit; for a
             stream, the time between two items. The default is ``route_timeout`` of the class, else the setting
             ``TIMEOUT``.
-        middleware: Functions ``async def m(request, call_next)``, called around the handler inside the middleware of
+        middleware: Functions ``async def m(request, call_next)``, called around the request inside the middleware of
             the class.
+        atomic: Whether ``hydrate``, a sync handler and ``dehydrate`` run in one database transaction, which is rolled
+            back if one of them raises or the reply has a status of 400 or more. ``True`` for the default database, an
+            alias or a list of them for others, ``False`` for none. By default the ``ATOMIC_REQUESTS`` of each database
+            decides.
         parallel: Whether requests of the route run in tasks of their own instead of one after the other with the other
             requests of the socket, each with a copy of the context. Streams always do.
         cancel_on_disconnect: Whether the handler is cancelled at once when the client leaves, instead of after
@@ -256,9 +347,11 @@ def route(
         status=_checked_status(status),
         timeout=checked_timeout("timeout", timeout),
         middleware=checked_middleware("middleware", middleware),
+        atomic=_checked_atomic(atomic),
         parallel=checked_flag("parallel", parallel),
         cancel_on_disconnect=checked_flag("cancel_on_disconnect", cancel_on_disconnect),
         public=checked_flag("public", public),
+        replies=_checked_reply(reply, dehydrate, status),
         summary=summary,
         description=description,
         tags=(tags,) if isinstance(tags, str) else tuple(tags),
@@ -281,6 +374,10 @@ def collect(cls: type) -> dict[str, Route]:
             if route.status is not None:
                 raise RouteSetupError(
                     f"{cls.__name__}.{route.attr} yields: its items have status 206 and its end 200. Remove status=."
+                )
+            if not route.replies:
+                raise RouteSetupError(
+                    f"{cls.__name__}.{route.attr} yields: its items and their end are replies. Remove reply=None."
                 )
             routes[name] = replace(route, streams=True)
     return routes
@@ -327,6 +424,31 @@ def _checked_status(status: Any) -> int | None:
         return int(status)
     raise RouteSetupError(
         f"status= must be a success status, 200 to 299 except 206, which marks items of a stream; got {status!r}."
+    )
+
+
+def _checked_reply(reply: Any, dehydrate: Any, status: Any) -> bool:
+    """Return whether a success is answered."""
+    if reply is UNSET:
+        return True
+    if reply is not None:
+        raise RouteSetupError(f"reply= must be None, for a route that sends no success reply; got {reply!r}.")
+    for option, value in (("dehydrate", dehydrate), ("status", status)):
+        if value is not None:
+            raise RouteSetupError(
+                f"A route with reply=None sends no success reply, so nothing reads {option}=. Remove it."
+            )
+    return False
+
+
+def _checked_atomic(atomic: Any) -> bool | tuple[str, ...] | Unset:
+    if isinstance(atomic, bool | Unset):
+        return atomic
+    aliases = (atomic,) if isinstance(atomic, str) else atomic
+    if isinstance(aliases, list | tuple) and aliases and all(isinstance(alias, str) and alias for alias in aliases):
+        return tuple(aliases)
+    raise RouteSetupError(
+        f"atomic= must be True, False, or the alias of a database, or a list of them; got {atomic!r}."
     )
 
 

@@ -25,6 +25,7 @@ from .route import (
     checked_timeout,
     collected,
     marking,
+    naming_options,
 )
 
 MAX_TOPIC_CHARS: Final = 128
@@ -141,6 +142,7 @@ class Topic(Mark):
         return Pattern(name).text
 
 
+@naming_options
 def topic(
     name: str,
     *,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
 
-from .._wire import codec
 from .._wire.messages import Scope
 from ..dialects import Dialect
 from ..status import PRIVATE_RESTART, Ending
@@ -25,6 +25,11 @@ MAX_REASON_BYTES: Final = 123
 
 _FIRST_PRIVATE: Final = 3000
 """Every server can send the close codes from here on."""
+
+
+def send_message(data: str | bytes) -> dict[str, Any]:
+    """Return the ASGI message that sends ``data``, as text or as bytes."""
+    return {"type": "websocket.send", "text" if isinstance(data, str) else "bytes": data}
 
 
 def cut_reason(reason: str) -> str:
@@ -45,8 +50,18 @@ def accept_message(scope: Scope) -> dict[str, Any]:
 
     It takes the first subprotocol that the client offers: browsers drop a connection with none of theirs.
     """
-    offered = scope.get("subprotocols")
-    return {"type": "websocket.accept", "subprotocol": offered[0] if offered else None}
+    return {"type": "websocket.accept", "subprotocol": first_subprotocol(scope.get("subprotocols") or ())}
+
+
+def first_subprotocol(offered: Iterable[str]) -> str | None:
+    """Return the first subprotocol that is not a token: the response is in logs where no token should be."""
+    return next((name for name in offered if len(name) <= _MAX_NAME_CHARS and not _TOKEN.match(name)), None)
+
+
+_MAX_NAME_CHARS: Final = 64
+
+_TOKEN: Final = re.compile(r"(base64(url)?\.)?(access[-_]?token|authorization|bearer|jwt|token)\b|eyJ", re.IGNORECASE)
+"""The beginning of a subprotocol that is a token: a prefix such as ``bearer.``, or a JWT."""
 
 
 async def send_close(send: Send, ending: Ending) -> None:
@@ -68,14 +83,15 @@ async def send_notice_and_close(send: Send, ending: Ending, dialect: Dialect) ->
 
     Never raises, and does not wait for a client that does not read.
     """
-    text = None
+    data = None
     try:
-        text = codec.encode(dialect.push("CLOSE", close_notice(ending)))
+        frame = dialect.push("CLOSE", close_notice(ending))
+        data = None if frame is None else dialect.encode(frame)
     except Exception:  # of a dialect: the close frame has the code and the reason, too
         logger.exception("The CLOSE notice could not be encoded.")
     try:
-        if text is not None:
-            await within_close_wait(send({"type": "websocket.send", "text": text}))
+        if data is not None:
+            await within_close_wait(send(send_message(data)))
         await within_close_wait(send_close(send, ending))
     except Exception:
         logger.debug("A socket could not be closed.", exc_info=True)

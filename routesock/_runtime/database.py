@@ -7,9 +7,10 @@ import contextvars
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 from asgiref.sync import ThreadSensitiveContext
@@ -100,6 +101,11 @@ refresh: Final = _shared.refresh
 """Close stale connections before the next work of the shared database thread. Does not wait."""
 
 
+def atomic_requests() -> tuple[str, ...]:
+    """The aliases of the databases with ``ATOMIC_REQUESTS``."""
+    return tuple(alias for alias, options in connections.settings.items() if options["ATOMIC_REQUESTS"])
+
+
 def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
     try:
         return function(*args), None
@@ -130,6 +136,65 @@ async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
     if exc is not None:
         raise exc
     return value
+
+
+class ThreadContext(ThreadSensitiveContext):
+    """The key of a context whose sync work runs inside ``factory()``, a new context manager for each piece of it.
+
+    asgiref finds the thread of a context by such a key. So all sync work is wrapped that it runs for the context:
+    that of routesock, and that of Django's async ORM and of ``sync_to_async``. A piece of work that runs inside another
+    one, through ``async_to_sync``, is not wrapped again.
+    """
+
+    def __init__(
+        self, factory: Callable[[], AbstractContextManager[Any]], outer: ThreadSensitiveContext | None
+    ) -> None:
+        super().__init__()
+        self._factory = factory
+        self.outer = outer
+        """The key by which asgiref would find the thread without this one."""
+        # A weak reference, since asgiref keeps the executor for as long as the key exists.
+        _compat.assign_thread(self, _WrappingExecutor(weakref.ref(self)))  # type: ignore[arg-type]
+
+    def wrap(self, function: Any) -> Callable[[], Any]:
+        """Return ``function``, called inside the context manager."""
+        if isinstance(function, partial):
+            if function.func is close_old_connections:  # Channels does this for each message
+                return function
+            if function.func is _outcome:  # so that the manager sees what it raises
+                return partial(_outcome, self._call, function.args)
+        return partial(self._call, function)
+
+    def _call(self, function: Callable[..., Any], args: tuple[Any, ...] = ()) -> Any:
+        with self._factory():
+            return function(*args)
+
+
+class _WrappingExecutor:
+    """Wraps work that asgiref submits, and passes it on to the executor of the outer key. asgiref only submits."""
+
+    def __init__(self, key: weakref.ref[ThreadContext]) -> None:
+        self._key = key
+
+    def submit(self, work: Callable[..., Any]) -> Future[Any]:
+        key = self._key()
+        assert key is not None, "asgiref looks the executor up by its key."
+        return _compat.executor_for(key.outer).submit(_compat.with_function(work, key.wrap))
+
+
+def set_thread_context(context: contextvars.Context, factory: Callable[[], AbstractContextManager[Any]]) -> None:
+    """Run the sync work of ``context``, and of its copies, inside ``factory()``."""
+    _compat.set_thread_key(context, ThreadContext(factory, _compat.thread_key(context)))
+
+
+@contextmanager
+def thread_context(factory: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
+    """Run the sync work of the current context inside ``factory()``."""
+    token = _compat.enter_thread_key(ThreadContext(factory, _compat.thread_key()))
+    try:
+        yield
+    finally:
+        _compat.reset_thread_key(token)
 
 
 class DedicatedThread(ThreadSensitiveContext):
@@ -200,13 +265,23 @@ def take_dedicated_thread(context: contextvars.Context) -> DedicatedThread | Non
     if _is_bound_to_thread(context):
         return None
     thread = _dedicated.take()
-    _compat.set_thread_key(context, thread)
+    key = _compat.thread_key(context)
+    if isinstance(key, ThreadContext):
+        key.outer = thread
+    else:
+        _compat.set_thread_key(context, thread)
     return thread
+
+
+def _thread_key(context: contextvars.Context | None = None) -> Any:
+    """The key of the thread of ``context``, by default the current one; ``None`` if it has none."""
+    key = _compat.thread_key(context)
+    return key.outer if isinstance(key, ThreadContext) else key
 
 
 def refresh_current() -> None:
     """As :data:`refresh`, for the thread of the current context."""
-    thread = _compat.thread_key()
+    thread = _thread_key()
     if isinstance(thread, DedicatedThread):
         thread.refresh()
     else:
@@ -219,8 +294,4 @@ def _is_bound_to_thread(context: contextvars.Context) -> bool:
     So it is in a ``ThreadSensitiveContext``; while a thread waits for this loop (``async_to_sync``, Django's async
     tests, the blocking test client); and in a ``TestCase``, where nothing is committed.
     """
-    return (
-        _compat.thread_key(context) is not None
-        or _compat.has_waiting_thread(asyncio.get_running_loop())
-        or in_test_case()
-    )
+    return _thread_key(context) is not None or _compat.has_waiting_thread(asyncio.get_running_loop()) or in_test_case()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 import uuid
 from logging import ERROR, INFO, WARNING
@@ -9,7 +10,10 @@ from time import perf_counter
 from typing import Any, Final
 
 from django.conf import settings
+from django.core.validators import ProhibitNullCharactersValidator
+from django.db import DatabaseError
 
+from .. import conf
 from .._wire import problems
 from .._wire.messages import Request, RequestId
 from ..exceptions import InternalError, RoutesockError
@@ -59,10 +63,26 @@ def extras(
 def error_for(exc: BaseException, consumer: Any, request: Request) -> RoutesockError:
     """The error reply for ``exc``: the one that it maps to, otherwise a 500 whose traceback is logged."""
     try:
-        error = problems.error_of(exc)
+        error = problems.error_of(exc) or _null_error(exc, request)
     except BaseException as broken:  # an exception whose message or status raises
         exc, error = broken, None
     return error or internal_error(exc, f"Route {printable(request.route)}", consumer, request.id, request)
+
+
+_NULL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\x00")
+"""A null character in a ``repr()``, and no backslash in front of ``x00``."""
+
+
+def _null_error(exc: BaseException, request: Request) -> RoutesockError | None:
+    """The error for a null character in what the client sent, which PostgreSQL does not store; ``None`` otherwise.
+
+    Django's form fields refuse such a text, and schemas of other libraries accept it.
+    """
+    if not isinstance(exc, ValueError | DatabaseError) or "NUL (0x00)" not in str(exc):
+        return None
+    if not _NULL.search(repr(request.data)):
+        return None
+    return problems.invalid({"_schema": [str(ProhibitNullCharactersValidator.message)]})
 
 
 def internal_error(
@@ -111,7 +131,7 @@ def finished(request: Request, status: int | None) -> None:
         return
     duration = perf_counter() - request._began
     level = _level(status)
-    if logger.isEnabledFor(level) and not getattr(request, "_logged", False):
+    if logger.isEnabledFor(level) and not getattr(request, "_logged", False) and not _is_excluded(request, status):
         answer = "no reply" if status is None else status
         about = extras(request.consumer, request, status=status)
         logger.log(level, "Route %s: %s in %.1f ms.", printable(request.route), answer, duration * 1000, extra=about)
@@ -125,6 +145,11 @@ def finished(request: Request, status: int | None) -> None:
             status=status,
             duration=duration,
         )
+
+
+def _is_excluded(request: Request, status: int | None) -> bool:
+    """Whether ``LOG_EXCLUDE`` names the route of ``request``, which has succeeded."""
+    return status is not None and status < 400 and request.route in conf.get("LOG_EXCLUDE")
 
 
 def refused(consumer: Any, error: RoutesockError, route: str | None, id: RequestId) -> None:

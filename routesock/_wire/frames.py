@@ -19,18 +19,21 @@ class Unanswered(Enum):
 
 
 class Refusal(NamedTuple):
-    """An error reply. ``route`` and ``id`` are ``None`` if they could not be read."""
+    """An error reply. ``route`` and ``id`` are ``None`` if they could not be read.
+
+    ``about`` is what the dialect of the reply gets in place of the request, where the frame is known.
+    """
 
     error: RoutesockError
     route: str | None = None
     id: RequestId = None
+    about: Request | None = None
 
 
 class Ping(NamedTuple):
     """A heartbeat, answered with the same id and payload."""
 
-    id: RequestId
-    payload: Any
+    request: Request
 
 
 class Cancel(NamedTuple):
@@ -40,16 +43,25 @@ class Cancel(NamedTuple):
 
 
 class Auth(NamedTuple):
-    """A new token for the user who is signed in."""
+    """A new token for the user who is signed in. The token is the payload, which the request's repr leaves out."""
 
-    id: RequestId
-    payload: Any
+    request: Request
 
-    def __repr__(self) -> str:  # without the token, which would end up in logs
-        return f"<Auth {self.id!r}>"
+    @property
+    def id(self) -> RequestId:
+        """The id of the request."""
+        return self.request.id
+
+    @property
+    def payload(self) -> Any:
+        """An object with the token, if the client did it right."""
+        return self.request.payload
 
 
 Decision: TypeAlias = Request | Refusal | Ping | Cancel | Auth | Unanswered
+
+Batch: TypeAlias = list[tuple[dict[str, Any], Decision]]
+"""The decisions about several frames in one message, each with the message that holds that frame alone."""
 
 ANSWERED: Final = (Request, Refusal)
 """Kinds of frames that routesock answers, not the consumer's own code."""

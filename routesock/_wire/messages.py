@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextvars import Context
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
@@ -89,11 +90,17 @@ class Request:
         The deadline in seconds that the client asked for with the header ``Request-Timeout``; else ``None``.
     ``emit``
         Of a stream: sends one item. Handlers yield instead.
+    ``frame``
+        What the payload was taken from, as the dialect read it: the whole JSON object. ``None`` for a request that was
+        made by hand.
     """
 
     # The private ones are set where they are needed: most requests end without them.
     __slots__ = (
+        "_batch",
         "_began",
+        "_context",
+        "_frame",
         "_logged",
         "_rate_limits",
         "_revoked",
@@ -111,7 +118,11 @@ class Request:
         "started",
         "timeout",
     )
+    _batch: ReplyBatch
     _began: float | None
+    _context: Context
+    """The context inside of all middleware: errors and replies are encoded and records are written in it."""
+    _frame: Any
     _logged: bool
     _rate_limits: Mapping[str, str] | None
     _revoked: bool
@@ -149,6 +160,19 @@ class Request:
         return getattr(self.consumer, "scope", None) or {}
 
     @property
+    def socket(self) -> Any:
+        """The consumer's :class:`~routesock.socket.Socket`, also where the class has an attribute ``socket`` itself.
+
+        On a sync consumer it is a :class:`~routesock.socket.SyncSocket`. Type checkers know which of them it is if the
+        request is annotated as ``routesock.socket.AsyncRequest`` or ``SyncRequest``. ``AttributeError`` for a request
+        made by hand without a consumer that is connected.
+        """
+        connection: Any = getattr(self.consumer, "_routesock_connection", None)
+        if connection is None:
+            raise AttributeError(f"{self!r} has no socket: its consumer is not connected.")
+        return connection.socket_of(self.consumer)
+
+    @property
     def user(self) -> Any:
         """The user in ``scope["user"]``, else an ``AnonymousUser`` instance, never its class or ``None``."""
         user = self.scope.get("user")
@@ -158,6 +182,14 @@ class Request:
 
             return AnonymousUser()
         return user
+
+    @property
+    def frame(self) -> Any:
+        """What the client sent, as the dialect read it: the whole JSON object of the default dialect.
+
+        ``None`` for a request that was made by hand.
+        """
+        return getattr(self, "_frame", None)
 
     @property
     def topic(self) -> str | None:
@@ -176,6 +208,36 @@ class Request:
         except AttributeError:
             self._trace_id = trace_id_for(self.headers, self.scope)
             return self._trace_id
+
+
+class ReplyBatch:
+    """Gathers the replies to several requests that came in one message, to be sent as one list.
+
+    Args:
+        size: The number of requests.
+    """
+
+    __slots__ = ("_bytes", "_left", "_replies")
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._replies: list[Any] = []
+        self._bytes = 2  # the brackets
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of the list so far, as JSON."""
+        return self._bytes
+
+    def add(self, reply: Any, size: int) -> None:
+        """Add the frame of a reply, ``size`` bytes long."""
+        self._replies.append(reply)
+        self._bytes += size + 1  # a comma
+
+    def finish_one(self) -> list[Any] | None:
+        """Note that one more request is answered. Returns the replies if it was the last, and there are any."""
+        self._left -= 1
+        return self._replies if self._left == 0 and self._replies else None
 
 
 class Reply:
@@ -203,6 +265,23 @@ class Reply:
         return (self.payload, self.status, dict(self.headers)) == (other.payload, other.status, dict(other.headers))
 
     __hash__: ClassVar[None] = None  # type: ignore[assignment]
+
+
+class _NoReply(Reply):
+    """The type of :data:`NO_REPLY`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "NO_REPLY"
+
+
+NO_REPLY: Final[Reply] = _NoReply(None, 204)
+"""Return it from a handler that does not answer its request, such as one that answers through a group.
+
+The client is sent nothing. Errors are answered all the same. Where no success is ever answered, write
+``@route(..., reply=None)``.
+"""
 
 
 new_reply: Final[Callable[[type[Reply]], Reply]] = object.__new__

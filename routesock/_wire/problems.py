@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
+
+from django.conf import settings as django_settings
+from django.utils.functional import Promise
 
 from .. import conf
 from ..exceptions import BadRequest, Invalid, NotFound, PermissionDenied, RoutesockError
 from ..typing import UNSET
+from .camel_case import FieldPath
 from .codec import encode
 
 MAX_ERRORS: Final = 20
 
 MAX_NAME_CHARS: Final = 64
+
+MAX_PATH_CHARS: Final = 128
+
+MAX_PATH_SIZE: Final = 512
+"""Bytes of JSON, so that a path and one message always fit."""
 
 MAX_MESSAGE_CHARS: Final = 200
 
@@ -31,12 +40,95 @@ def error_of(exc: BaseException) -> RoutesockError | None:
         convert = _CONVERTERS.get(f"{cls.__module__}.{cls.__qualname__}")
         if convert is not None:
             return convert(exc)
+    return _error_of_group(exc) if isinstance(exc, BaseExceptionGroup) else None
+
+
+def _error_of_group(group: BaseExceptionGroup[BaseException]) -> RoutesockError | None:
+    """Return the first error of a group, as a task group raises it, if all of them have one status."""
+    errors = [error_of(exc) for exc in group.exceptions]
+    first = errors[0]
+    if first is not None and all(error is not None and error.status == first.status for error in errors):
+        return first
     return None
 
 
-def invalid(errors: Any) -> Invalid:
-    """Return the error for a payload that a schema rejected, with the status ``VALIDATION_STATUS``."""
-    return Invalid(status=conf.get("VALIDATION_STATUS"), errors=bounded(errors))
+WHOLE: Final = "__all__"
+"""The path of messages about the payload as a whole, as in Django."""
+
+Path = tuple[Any, ...]
+"""The names and list indices from the payload to a value. ``()`` is the payload as a whole."""
+
+
+def invalid(errors: Any, found: Iterable[tuple[Path, Any]] | None = None) -> Invalid:
+    """Return the error for a payload that a schema rejected, with the status ``VALIDATION_STATUS``.
+
+    Args:
+        errors: What the library reports, in its own shape.
+        found: The messages with their paths, for a library whose own shape does not have the paths.
+    """
+    error = Invalid(status=conf.get("VALIDATION_STATUS"), errors=shaped(errors, found))
+    error.native_errors = errors
+    return error
+
+
+def shaped(errors: Any, found: Iterable[tuple[Path, Any]] | None = None) -> Any:
+    """Return the ``errors`` of a problem object in the shape that ``VALIDATION_ERRORS`` names, :func:`bounded`."""
+    if conf.get("VALIDATION_ERRORS") == "native":
+        return bounded(errors)
+    return bounded(_flat(_found(errors, (), _whole_keys()) if found is None else found))
+
+
+def _whole_keys() -> tuple[str, ...]:
+    """Return the keys of Django, marshmallow and DRF for messages about an object as a whole."""
+    rest_framework = getattr(django_settings, "REST_FRAMEWORK", None) or {}
+    return (WHOLE, "_schema", rest_framework.get("NON_FIELD_ERRORS_KEY", "non_field_errors"))
+
+
+def _flat(found: Iterable[tuple[Path, Any]]) -> dict[str, list[str]]:
+    """Return the first 20 messages by path, and the number of the others under ``"..."``.
+
+    Of two long paths that begin alike, the messages of the second are only counted.
+    """
+    messages: dict[str, list[str]] = {}
+    paths: dict[str, Path] = {}
+    kept = left_out = 0
+    for path, message in found:
+        if isinstance(message, _Rest):
+            left_out += message.left_out
+        elif kept == MAX_ERRORS or paths.setdefault(text := _path(path), path) != path:
+            left_out += 1
+        else:
+            messages.setdefault(text, []).append(str(message))
+            kept += 1
+    if left_out:
+        messages.setdefault("...", []).append(_Rest(left_out))
+    return messages
+
+
+def _found(errors: Any, path: Path, whole: tuple[str, ...]) -> Iterator[tuple[Path, Any]]:
+    """Yield each message in ``errors`` with its path, in order."""
+    if isinstance(errors, dict):
+        if _is_entry(errors) and isinstance(errors.get("loc"), list | tuple):
+            yield (*path, *errors["loc"]), errors["msg"]
+            return
+        for name, value in errors.items():
+            yield from _found(value, path if name in whole else (*path, name), whole)
+    elif isinstance(errors, list | tuple):
+        for index, value in enumerate(errors):
+            nested = isinstance(value, dict | list | tuple) and not _is_entry(value)
+            yield from _found(value, (*path, index) if nested else path, whole)
+    else:
+        yield path, errors
+
+
+def _path(path: Path) -> FieldPath:
+    parts = [name if isinstance(name, FieldPath) else _escaped(name) for name in path]
+    return FieldPath(_cut(".".join(parts) if parts else WHOLE, MAX_PATH_CHARS, MAX_PATH_SIZE))
+
+
+def _escaped(name: Any) -> str:
+    r"""Return a name with ``\`` in front of each dot and backslash: ``a.b`` is two names, and ``a\.b`` is one."""
+    return _name(name).replace("\\", r"\\").replace(".", r"\.")
 
 
 def bounded(errors: Any, size: int = MAX_ERRORS_SIZE) -> Any:
@@ -58,6 +150,9 @@ def bounded(errors: Any, size: int = MAX_ERRORS_SIZE) -> Any:
     return kept
 
 
+_KEPT: Final = ("code", "title", "detail", "retry_after")
+
+
 def fitted(problem: dict[str, Any], size: int) -> dict[str, Any]:
     """Return ``problem``, from :meth:`RoutesockError.problem`, in at most ``size`` bytes of JSON (400 or more).
 
@@ -65,7 +160,7 @@ def fitted(problem: dict[str, Any], size: int) -> dict[str, Any]:
     """
     if len(encode(problem)) <= size:
         return problem
-    standard: dict[str, Any] = {name: problem[name] for name in ("code", "title", "detail") if name in problem}
+    standard: dict[str, Any] = {name: problem[name] for name in _KEPT if name in problem}
     left = size - len(encode({**standard, "detail": "", "errors": ""}))
     standard["detail"] = _cut(str(standard.get("detail", "")), MAX_MESSAGE_CHARS, left // 2)
     if "errors" not in problem:
@@ -179,7 +274,7 @@ def _scalar(value: Any) -> Any:
 
 
 def _name(name: Any) -> str:
-    return _cut(str(name), MAX_NAME_CHARS)
+    return name if isinstance(name, FieldPath) else _cut(str(name), MAX_NAME_CHARS)
 
 
 def _cut(text: str, chars: int, size: int = MAX_ERRORS_SIZE) -> str:
@@ -190,10 +285,24 @@ def _cut(text: str, chars: int, size: int = MAX_ERRORS_SIZE) -> str:
     return text
 
 
+def _text_of(exc: Any) -> str | None:
+    """Return the text that ``exc`` was raised with; ``None`` for no argument, and for one that is no text.
+
+    A handler writes a text for the client. Anything else is data of the server's, such as the URL patterns in Django's
+    ``Resolver404``.
+    """
+    text = exc.args[0] if exc.args else None
+    return str(text) if isinstance(text, str | Promise) else None
+
+
 def _not_found(exc: Any) -> RoutesockError:
-    text = str(exc.args[0]) if exc.args else None
-    # The text of get_object_or_404 names the model. A text that a handler wrote is meant for the client.
+    text = _text_of(exc)
+    # The text of get_object_or_404 names the model.
     return NotFound(None if text is None or text.endswith(" matches the given query.") else text)
+
+
+def _no_url(exc: Any) -> RoutesockError:
+    return NotFound()
 
 
 def _missing_object(exc: Any) -> RoutesockError:
@@ -202,7 +311,7 @@ def _missing_object(exc: Any) -> RoutesockError:
 
 
 def _permission_denied(exc: Any) -> RoutesockError:
-    return PermissionDenied(str(exc.args[0]) if exc.args else None)
+    return PermissionDenied(_text_of(exc))
 
 
 def _django_invalid(exc: Any) -> RoutesockError:
@@ -222,13 +331,15 @@ def _rest_framework(exc: Any) -> RoutesockError:
     detail = exc.detail
     plain = isinstance(detail, str)
     wait = getattr(exc, "wait", None)
-    return RoutesockError(
+    error = RoutesockError(
         str(detail) if plain else str(exc.default_detail),
         status=exc.status_code,
         code=exc.detail.code if plain else exc.default_code,
-        errors=None if plain else bounded(detail),
+        errors=None if plain else shaped(detail),
         headers=None if wait is None else {"Retry-After": int(-(-wait // 1))},
     )
+    error.native_errors = None if plain else detail
+    return error
 
 
 _CONVERTERS: Final[dict[str, Callable[[Any], RoutesockError]]] = {
@@ -238,6 +349,7 @@ _CONVERTERS: Final[dict[str, Callable[[Any], RoutesockError]]] = {
     "django.core.exceptions.SuspiciousOperation": _suspicious,
     "django.core.exceptions.ValidationError": _django_invalid,
     "django.http.response.Http404": _not_found,
+    "django.urls.exceptions.Resolver404": _no_url,
     "marshmallow.exceptions.ValidationError": _marshmallow_invalid,
     "rest_framework.exceptions.APIException": _rest_framework,
 }

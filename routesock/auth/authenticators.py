@@ -213,6 +213,13 @@ async def verify(identity: Identity) -> Identity:
     return identity._replace(user=user)
 
 
+def expiry_of(identity: Identity) -> dict[str, float | None]:
+    """Return the payload that answers AUTH: when the login ends, and in how many seconds, since clocks differ."""
+    expires = identity.expires
+    ttl = None if expires is None else max(0.0, round(expires - time.time(), 3))
+    return {"expires": expires, "ttl": ttl}
+
+
 def update_scope(scope: Scope, identity: Identity) -> None:
     """Set ``user``, ``auth`` and the identity in ``scope``, and ``session`` if the token was a session key."""
     scope["user"] = identity.user

@@ -17,7 +17,9 @@ from django.utils.module_loading import import_string
 
 from .._compat import unwrap_lazy_user
 from .._runtime import database
+from .._runtime.connection_state import ConnectionLeftovers
 from .._runtime.instrumentation import internal_error
+from .._runtime.supervision import safe_logger
 from .._wire import problems
 from .._wire.messages import Scope
 from ..dialects import Dialect
@@ -54,6 +56,8 @@ def build_request(scope: Scope, authorization: str | None = None) -> ASGIRequest
             setattr(request, name, scope[name])
     return request
 
+
+logger: Final = safe_logger("routesock.socket")
 
 REQUEST: Final = "routesock.request"
 """The key of the ASGI scope for the Django request of the handshake."""
@@ -102,6 +106,7 @@ class RequestMiddleware:
         self._refuse = refuse
         self._dialect = dialect
         self._respond = _load_middleware(middleware)
+        self._has_warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":
@@ -112,8 +117,11 @@ class RequestMiddleware:
             return
         request: Any = build_request(scope)
         database.refresh()
+        leftovers = ConnectionLeftovers()
         try:
-            response = await self._respond(request)
+            with database.thread_context(leftovers.watch):
+                response = await self._respond(request)
+            self._warn_about(leftovers)
             if not getattr(request, _REACHED_VIEW, False) or response.status_code >= 300:
                 await (await self._refusal(response))(scope, receive, send)
                 return
@@ -124,6 +132,17 @@ class RequestMiddleware:
         language = getattr(request, "LANGUAGE_CODE", None)
         with nullcontext() if language is None else translation.override(language):
             await enter(self.inner, new_scope, receive, _with_cookies(response, send))
+
+    def _warn_about(self, leftovers: ConnectionLeftovers) -> None:
+        """Log, once, what the middleware has left on connections that the sockets of other clients use too."""
+        if leftovers and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "A middleware of RequestMiddleware has left %s on the database connection, which other sockets share: "
+                "each of them uses what the last handshake has left there. Set it in route_thread_context of the "
+                "consumers instead.",
+                leftovers,
+            )
 
     async def _refusal(self, response: Any) -> Application:
         if self._refuse == "close":

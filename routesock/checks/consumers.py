@@ -14,13 +14,14 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.utils.module_loading import import_string
 
 from .._pipeline.permission_steps import object_permissions, permission_functions
-from .._routing.route import Route
+from .._routing.route import Route, declarations
 from .._runtime.asgi_tree import Endpoint, endpoints
 from .._runtime.callables import is_async
-from ..consumers import RouteMixin
+from ..consumers import RouteMixin, refresh_plan
 from ..exceptions import RouteSetupError
 from ..permissions.base import from_settings
 from ..typing import UNSET
+from .guards import check_guards
 from .settings import Id, setting_if_valid, text_of
 
 
@@ -29,8 +30,7 @@ def consumers() -> dict[type[RouteMixin], None]:
 
     It imports the ASGI application, so that the classes exist. Django may run the checks in any order.
     """
-    with suppress(Exception):  # check_consumers() reports it
-        import_string(getattr(settings, "ASGI_APPLICATION", ""))
+    import_if_possible(getattr(settings, "ASGI_APPLICATION", None))
     return _subclasses(RouteMixin)
 
 
@@ -42,7 +42,8 @@ def _subclasses(cls: type[RouteMixin]) -> dict[type[RouteMixin], None]:
     found: dict[type[RouteMixin], None] = {}
     for subclass in cls.__subclasses__():
         with suppress(RouteSetupError):
-            if hasattr(subclass, "_routesock"):
+            if subclass._routesock is not None:
+                refresh_plan(subclass)
                 found[subclass] = None
         found |= _subclasses(subclass)
     return found
@@ -82,6 +83,43 @@ def _methods(cls: type[RouteMixin]) -> dict[str, None]:
     names += [topic.unsubscribe for topic in compiled.topics]
     names += (event.attr for event in compiled.events.values())
     return dict.fromkeys(name for name in names if isinstance(name, str))
+
+
+def check_mixins() -> Iterator[CheckMessage]:
+    """Check that consumer classes with routes have ``RouteMixin``, or a subclass with it that is served instead."""
+    application = import_if_possible(getattr(settings, "ASGI_APPLICATION", None))
+    served = {getattr(endpoint.application, "consumer_class", None) for endpoint in endpoints(application)}
+    reported: list[type] = []
+    for cls in _all_subclasses(AsyncConsumer):
+        if issubclass(cls, (RouteMixin, *reported)):
+            continue
+        subclasses = _all_subclasses(cls)
+        is_base = cls not in served and any(issubclass(subclass, RouteMixin) for subclass in subclasses)
+        names = [] if is_base else declarations(cls)
+        if names:
+            reported.append(cls)  # its subclasses are not reported
+            base = next((base for base in cls.__bases__ if issubclass(base, AsyncConsumer)), AsyncConsumer)
+            yield Warning(
+                f"{cls.__name__} has no RouteMixin, so nothing reads {', '.join(names)}.",
+                hint=f"Write `class {cls.__name__}(RouteMixin, {base.__name__})`.",
+                obj=cls,
+                id=Id.WITHOUT_MIXIN,
+            )
+
+
+def _all_subclasses(cls: type) -> dict[type, None]:
+    """Return the subclasses of ``cls``, base classes before their subclasses."""
+    found: dict[type, None] = dict.fromkeys(cls.__subclasses__())
+    for subclass in [*found]:
+        found |= _all_subclasses(subclass)
+    return found
+
+
+def import_if_possible(path: Any) -> Any:
+    """Return the object at a dotted path, or ``None`` if it cannot be imported."""
+    with suppress(Exception):  # check_consumers() reports it
+        return import_string(path)
+    return None
 
 
 def check_permissions() -> Iterator[CheckMessage]:
@@ -142,7 +180,7 @@ def _names_of(routes: Iterable[Route]) -> str:
     return ", ".join(repr(route.name) for route in routes)
 
 
-_AS_ASGI: Final[Any] = vars(AsyncConsumer)["as_asgi"].__func__
+_AS_ASGI: Final[Any] = tuple(vars(cls)["as_asgi"].__func__ for cls in (RouteMixin, AsyncConsumer))
 
 
 def check_consumers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -154,6 +192,8 @@ def check_consumers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     messages = list(_check_application())
     messages += check_handlers()
     messages += check_permissions()
+    messages += check_guards(consumers())
+    messages += check_mixins()
     return messages
 
 
@@ -181,7 +221,7 @@ def _check_endpoint(endpoint: Endpoint) -> Iterator[CheckMessage]:
         cls, problem = type(application), "an instance, which all sockets share. Replies go to the wrong client"
     elif isinstance(application, type):
         problem = "a class, which is not an ASGI application. Every connection fails"
-    elif inspect.ismethod(application) and application.__func__ is _AS_ASGI:
+    elif inspect.ismethod(application) and application.__func__ in _AS_ASGI:
         cls, problem = application.__self__, "the method as_asgi without a call. Every connection fails"
     else:
         return

@@ -41,6 +41,8 @@ class Id(StrEnum):
     ONE_PROCESS = "routesock.W017"
     NO_GROUPS = "routesock.W018"
     SHORT_TIMEOUT = "routesock.W019"
+    UNREAD_GUARD = "routesock.W020"
+    WITHOUT_MIXIN = "routesock.W021"
 
 
 def text_of(exc: Exception) -> str:

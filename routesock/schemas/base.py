@@ -14,7 +14,7 @@ from .._wire.problems import error_of, invalid
 from ..exceptions import Invalid, RouteSetupError
 
 WHOLE: Final = "_schema"
-"""The key of messages that belong to no field, as in marshmallow."""
+"""The key of messages that belong to no field, as in marshmallow. In the flat shape it becomes ``__all__``."""
 
 _SHALLOW_LEVELS: Final = 8
 
@@ -40,8 +40,8 @@ class SchemaAdapter(ABC):
             The new ``request.payload``.
 
         Raises:
-            Invalid: The schema refuses the payload, with the messages of the library in ``errors``. Any other exception
-                is a fault of the schema, and answered 500.
+            Invalid: The schema refuses the payload, with messages by path in ``errors``. Any other exception is a fault
+                of the schema, and answered 500.
         """
 
     @abstractmethod
@@ -125,7 +125,7 @@ def is_function(schema: Any) -> bool:
 class PlainAdapter(SchemaAdapter):
     """The adapter of ``schema=function``: the result of ``function(payload)`` is the new payload.
 
-    The function refuses a payload with a ``ValueError``, whose text is sent to the client under ``"_schema"``. So catch
+    The function refuses a payload with a ``ValueError``, whose text is sent to the client under ``"__all__"``. So catch
     one whose text the client must not read. Validation errors of pydantic and msgspec refuse it, too. Any other
     exception is handled as if a handler had raised it: Django's ``ValidationError`` is a 422 with messages by field, a
     ``TypeError`` or ``KeyError`` a 500. The function runs on the event loop, unless it is marked with
@@ -172,6 +172,11 @@ class PlainAdapter(SchemaAdapter):
             if inspect.iscoroutine(result):
                 result.close()
             raise TypeError(f"The schema {self._function!r} returned an awaitable. Write it as a plain function.")
+        if hasattr(type(result), "is_valid") and getattr(result, "_errors", None) is None:
+            raise TypeError(
+                f"The schema {self._function!r} returned a {type(result).__name__} that has validated nothing. Call "
+                "is_valid(), raise a ValidationError if that is False, and return what it has validated."
+            )
         return result
 
 
@@ -182,8 +187,11 @@ def _refusal(exc: Exception) -> Invalid | None:
         from .pydantic import refusal  # the text of the error itself would show the input
 
         return refusal(exc)
-    # msgspec's errors are ValueErrors in its newest versions only.
-    return invalid({WHOLE: [str(exc)]}) if isinstance(exc, ValueError) or library == "msgspec" else None
+    if library == "msgspec":  # its errors are ValueErrors in its newest versions only
+        from .msgspec import refusal as located
+
+        return located(exc)
+    return invalid({WHOLE: [str(exc)]}) if isinstance(exc, ValueError) else None
 
 
 _ADAPTERS: Final = {
@@ -254,6 +262,11 @@ def _hint(schema: Any) -> str:
         return " Did you mean marshmallow's Schema.from_dict(...)?"
     if isinstance(schema, type) and issubclass(schema, SchemaAdapter):
         return f" Did you mean an instance, {schema.__name__}(...)?"
+    if hasattr(schema, "is_valid"):
+        return (
+            " A form validates nothing before its is_valid() is called. Write a function that takes the payload, calls "
+            "is_valid() and returns cleaned_data."
+        )
     if isinstance(schema, type):
         return f" Did you mean a function, such as lambda payload: {schema.__name__}(...)?"
     if _libraries_of(schema):

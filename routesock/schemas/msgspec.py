@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, get_args, get_origin
 
 import msgspec
 
 from .._wire.problems import invalid
+from ..exceptions import Invalid
 from .base import UNFIT, WHOLE, SchemaAdapter, refuse_async, too_deep, unfit
 
 
@@ -28,7 +30,7 @@ class MsgspecAdapter(SchemaAdapter):
         try:
             return msgspec.convert(payload, self._type, str_keys=True)
         except msgspec.ValidationError as exc:
-            raise invalid({WHOLE: [str(exc)]}) from exc
+            raise refusal(exc) from exc
         except UnicodeEncodeError as exc:
             # JSON allows a lone surrogate in a text, msgspec does not.
             raise invalid({WHOLE: ["A text is not valid Unicode."]}) from exc
@@ -54,3 +56,29 @@ def adapter_for(schema: Any) -> SchemaAdapter | None:
     if isinstance(struct, type) and issubclass(struct, msgspec.Struct):
         return MsgspecAdapter(schema, struct)
     return None
+
+
+_LOCATED = re.compile(r"(?s)(?P<text>.*) - at `(?:key` in `)?\$(?P<path>.*)`")
+
+_PART = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
+
+_OF_FIELD = re.compile(r"(?s)Object (?:missing required|contains unknown) field `(?P<name>.*)`")
+
+
+def refusal(exc: Exception) -> Invalid:
+    """The client's error of a ``ValidationError``, whose one message names the place, such as ``$.items[0].name``."""
+    text = str(exc)
+    return invalid({WHOLE: [text]}, [_located(text)])
+
+
+def _located(text: str) -> tuple[tuple[Any, ...], str]:
+    """The path in ``text``, and ``text`` without it. A key that msgspec does not name is ``*``."""
+    located = _LOCATED.fullmatch(text)
+    message = located["text"] if located else text
+    parts = [_part(match) for match in _PART.finditer(located["path"])] if located else []
+    of_field = _OF_FIELD.fullmatch(message)
+    return (*parts, of_field["name"]) if of_field else tuple(parts), message
+
+
+def _part(match: re.Match[str]) -> str:
+    return match["name"] or match["index"].replace("...", "*")

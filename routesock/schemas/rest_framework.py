@@ -83,8 +83,7 @@ class RestFrameworkAdapter(SchemaAdapter):
         ``validate_<field>()`` and ``Meta.validators`` do not run: they are for what clients send.
         """
         if value is None:
-            key = str(api_settings.NON_FIELD_ERRORS_KEY)
-            raise invalid({key: [str(self._template.error_messages["null"])]})
+            raise invalid({str(api_settings.NON_FIELD_ERRORS_KEY): [str(self._template.error_messages["null"])]})
         serializer = _again(self._template, instance=value)
         try:
             data = serializer.data

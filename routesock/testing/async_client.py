@@ -31,8 +31,8 @@ class ReplyStream:
         id: str | int,
         what: str,
         *,
-        request: Mapping[str, Any],
-        cancel: Mapping[str, Any],
+        request: str | bytes,
+        cancel: str | bytes,
         timeout: float | None,
     ) -> None:
         self._transport = transport
@@ -79,7 +79,7 @@ class ReplyStream:
         if self.is_open:
             self._close()
             if self._inbox.drop(self._id):
-                self._transport.feed(codec.encode(self._cancel))
+                self._transport.feed(self._cancel)
 
     def __del__(self) -> None:
         # `async for` does not call aclose() after a break. Only the thread of the event loop may send frames.
@@ -91,7 +91,7 @@ class ReplyStream:
         self._inbox.claim(self._id)
         self._loop = asyncio.get_running_loop()
         try:
-            self._transport.send(codec.encode(self._request))
+            self._transport.send(self._request)
         except BaseException:
             self._close()
             raise
@@ -259,8 +259,8 @@ class AsyncClient:
             self._connected(),
             request_id,
             f"{route!r} (id {request_id!r})",
-            request=self._dialect.request(route, request_id, payload, headers or NO_HEADERS),
-            cancel=self._dialect.request("CANCEL", request_id, None),
+            request=self._dialect.encode(self._dialect.request(route, request_id, payload, headers or NO_HEADERS)),
+            cancel=self._dialect.encode(self._dialect.request("CANCEL", request_id, None)),
             timeout=timeout,
         )
 
@@ -268,7 +268,7 @@ class AsyncClient:
         self, route: str, payload: Any = None, *, headers: Mapping[str, Any] | None = None, id: RequestId = None
     ) -> None:
         """Send a request and do not wait for a reply. Without ``id`` it is a notification, which gets none."""
-        await self.send_json(self._dialect.request(route, id, payload, headers or NO_HEADERS))
+        self._connected().send(self._dialect.encode(self._dialect.request(route, id, payload, headers or NO_HEADERS)))
 
     async def send_json(self, value: Any) -> None:
         """Send a value as a JSON frame, encoded as routesock encodes, including dates, UUIDs and Decimals."""

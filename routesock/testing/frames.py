@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from .._wire.messages import NO_HEADERS, RequestId
+from .._wire.messages import NO_HEADERS, Request, RequestId
 from ..dialects import Dialect, Incoming
+from ..dialects.base import has_own_decode
+from ..exceptions import RoutesockError
 
 
 class ClientTimeout(AssertionError, TimeoutError):
@@ -85,7 +87,7 @@ class Push:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A received frame, raw and decoded. ``decoded`` is ``None`` if it is not a JSON object."""
+    """A received frame, raw and decoded. ``decoded`` is ``None`` if it is no frame of the dialect."""
 
     raw: RawFrame
     decoded: Incoming | None
@@ -93,14 +95,15 @@ class Frame:
     @classmethod
     def parse(cls, data: str | bytes, dialect: Dialect) -> Frame:
         """Parse a text or binary frame. Invalid frames are accepted, since a test may expect them."""
-        if isinstance(data, str):
-            try:
-                value = json.loads(data)
-            except ValueError:
-                value = None
-            if isinstance(value, dict):
-                return cls(value, dialect.incoming(value))
-        return cls(data, None)
+        is_json = not has_own_decode(dialect)
+        if is_json and not isinstance(data, str):
+            return cls(data, None)
+        try:
+            value = json.loads(data) if is_json else dialect.load(data)
+            decoded = dialect.incoming(value)
+        except (ValueError, TypeError, LookupError, AttributeError, RoutesockError):
+            return cls(data, None)
+        return cls(value if is_json and isinstance(value, dict) else data, decoded)
 
     @property
     def id(self) -> RequestId:
@@ -129,8 +132,8 @@ class Frame:
 
 def has_item_status(dialect: Dialect) -> bool:
     """Whether frames of ``dialect`` show which of them are items of a stream."""
-    item = dialect.reply("stream", 1, ITEM, None, NO_HEADERS)
-    return dialect.incoming(item).status == ITEM
+    item = dialect.incoming(dialect.reply(Request("stream", 1), ITEM, None, NO_HEADERS))
+    return item is not None and item.status == ITEM
 
 
 class Inbox:

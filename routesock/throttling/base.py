@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from types import TracebackType
 from typing import Any, Final, NamedTuple, Protocol
 
 from ..exceptions import RouteSetupError
@@ -194,55 +192,6 @@ class Store(Protocol):
 def digest(text: str) -> str:
     """Return a hash of ``text`` with 32 characters, so that text from clients does not get into keys."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-SLICES: Final = 5
-"""The number of slices into which :class:`FairTimeout` divides its time."""
-
-MAX_LATE_SLICES: Final = 20
-"""The number of slices that :class:`FairTimeout` does not count because the event loop was late."""
-
-
-class FairTimeout:
-    """A timeout that does not count the time for which the event loop is blocked: ``async with FairTimeout(seconds)``.
-
-    It raises ``TimeoutError``, as ``asyncio.timeout()`` does. While the event loop is blocked, it cannot read an answer
-    that has arrived, and ``asyncio.timeout()`` would expire before the first answer is read. So the time is divided
-    into slices, and a slice does not count if the event loop notices its end too late.
-
-    Args:
-        seconds: The time that the block may take.
-    """
-
-    __slots__ = ("_handle", "_late_left", "_left", "_slice", "_timeout")
-
-    def __init__(self, seconds: float) -> None:
-        self._slice = seconds / SLICES
-        self._left = SLICES
-        self._late_left = MAX_LATE_SLICES
-        self._timeout = asyncio.timeout(None)
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-        self._handle = asyncio.get_running_loop().call_later(self._slice, self._end_slice)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        self._handle.cancel()
-        return await self._timeout.__aexit__(kind, exc, traceback)  # type: ignore[func-returns-value]
-
-    def _end_slice(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if self._late_left and now - self._handle.when() > self._slice / 2:
-            self._late_left -= 1
-        else:
-            self._left -= 1
-        if self._left:
-            self._handle = loop.call_at(now + self._slice, self._end_slice)
-        else:
-            self._timeout.reschedule(now)
 
 
 class RateLimitHeaders:

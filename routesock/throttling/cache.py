@@ -14,7 +14,8 @@ from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.redis import RedisCache
 
-from .base import ALLOWED, MICROSECONDS, Bucket, Decision, FairTimeout, StoreError, Window, digest
+from .._runtime.fair_timeout import FairTimeout
+from .base import ALLOWED, MICROSECONDS, Bucket, Decision, StoreError, Window, digest
 
 CURSOR_TIMEOUT: Final = 28 * 86_400
 """Seconds until a cursor expires. memcached takes more than 30 days for a date."""

@@ -33,8 +33,9 @@ from redis.connection import UnixDomainSocketConnection as BlockingUnixDomainSoc
 from redis.exceptions import ConnectionError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.sentinel import SentinelConnectionPool as BlockingSentinelConnectionPool
 
+from .._runtime.fair_timeout import FairTimeout
 from .._runtime.supervision import plain_task
-from .base import MICROSECONDS, Bucket, Decision, FairTimeout, Quota, StoreError, digest
+from .base import MICROSECONDS, Bucket, Decision, Quota, StoreError, digest
 
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds to connect. A caller may give up earlier; the connection is then ready for the next one."""
@@ -85,7 +86,7 @@ class PipelinedClient:
         return await asyncio.shield(self._connecting)
 
     async def _new_connection(self) -> _PipelinedConnection:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
+        async with FairTimeout(CONNECT_TIMEOUT):
             self._connection = _PipelinedConnection(await self._connect())
         return self._connection
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.exceptions import MiddlewareNotUsed, PermissionDenied, SuspiciousOperation
+from django.db import connection
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.template.response import SimpleTemplateResponse
 from django.utils.decorators import async_only_middleware, sync_and_async_middleware, sync_only_middleware
@@ -117,3 +118,24 @@ RAISED: dict[str, Exception] = {
     "suspicious": SuspiciousOperation("x"),
     "fault": RuntimeError("s3cr3t"),
 }
+
+
+@sync_only_middleware
+def leave_tenant(get_response: Any) -> Any:
+    """As ``TenantMainMiddleware`` of django-tenants."""
+
+    def middleware(request: Any) -> Any:
+        connection.tenant = "a"
+        return get_response(request)
+
+    return middleware
+
+
+@sync_only_middleware
+def reset_tenant(get_response: Any) -> Any:
+    def middleware(request: Any) -> Any:
+        response = get_response(request)
+        connection.tenant = None
+        return response
+
+    return middleware

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from asgiref.sync import SyncToAsync, sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from channels.routing import URLRouter
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import SessionBase
+from django.db import connection
 from django.test import override_settings
 from django.urls import path
 from django.utils import translation
@@ -237,3 +240,39 @@ def test_a_wrong_option_is_an_error_at_once(names: Any, options: dict[str, Any])
 def test_a_path_that_leads_nowhere_is_an_error_at_once() -> None:
     with pytest.raises(ImportError):
         RequestMiddleware(router, ["tests.auth.middleware.NoSuch"])
+
+
+@pytest.fixture
+def without_tenant() -> Iterator[None]:
+    """The connection of the database thread has no tenant, before and after."""
+    yield
+    SyncToAsync.single_thread_executor.submit(lambda: setattr(connection, "tenant", None)).result(5)
+
+
+@pytest.mark.usefixtures("without_tenant")
+async def test_it_warns_once_about_what_a_middleware_leaves_on_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    app = RequestMiddleware(Inside(), [f"{HERE}.leave_tenant"])
+    await _handshake(app)
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert "has left tenant on the database connection" in record.getMessage()
+    assert "route_thread_context" in record.getMessage()
+    await sync_to_async(setattr)(connection, "tenant", None)
+    await _handshake(app)
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.usefixtures("without_tenant")
+@pytest.mark.parametrize(
+    "names", [["reset_tenant", "leave_tenant"], ["sync_only", "both"], ["async_only"]], ids=["reset", "sync", "async"]
+)
+async def test_it_does_not_warn_about_a_middleware_that_leaves_nothing(
+    names: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    await _handshake(RequestMiddleware(Inside(), [f"{HERE}.{name}" for name in names]))
+    assert caplog.records == []
+
+
+async def _handshake(app: Any) -> None:
+    async with sock(app) as socket:
+        await until(lambda: socket.sent)

@@ -23,6 +23,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from routesock import Keys, Request, RouteMixin, route
+from routesock.dialects import Frame
 from routesock.exceptions import SocketEnded
 from routesock.testing import RouteClient
 from tests.takeover.driver import Socket, turns, until
@@ -544,8 +545,10 @@ async def test_a_decoder_that_works_under_channels_works_here(consumer: type) ->
 class Stubborn(Keys):
     """A dialect that does not expect every frame."""
 
-    def route(self, frame: dict[str, Any]) -> Any:
-        return frame["action"]["name"]
+    def read(self, value: Any) -> Frame:
+        if value == {"hostile": 2}:
+            raise RuntimeError("a bug")
+        return Frame(value["action"]["name"], value["uuid"], value["payload"])
 
 
 class InStubborn(Echo):
@@ -554,7 +557,8 @@ class InStubborn(Echo):
 
 async def test_a_dialect_that_fails_costs_a_reply_but_not_the_socket(caplog: pytest.LogCaptureFixture) -> None:
     async with RouteClient(InStubborn, raise_exceptions=False) as client:
-        for frame, status in [({"hostile": 1}, 500), ({"action": {"name": "echo"}, "uuid": 1, "payload": 2}, 200)]:
+        request = {"action": {"name": "echo"}, "uuid": 1, "payload": 2}
+        for frame, status in [({"hostile": 1}, 400), ([], 400), ({"hostile": 2}, 500), (request, 200)]:
             await client.send_json(frame)
             reply = await client.receive()
             assert isinstance(reply, dict)
@@ -698,7 +702,7 @@ async def test_the_name_of_the_channel_starts_a_task_only_while_the_socket_is_op
         tasks = asyncio.all_tasks()
         assert dict(inspect.getmembers(consumer))["channel_name"] == consumer.channel_name
         await turns()
-        assert len(asyncio.all_tasks() - tasks) == 1
+        assert asyncio.all_tasks() - tasks
     before = asyncio.all_tasks()
     assert consumer.channel_name
     _ = inspect.getmembers(consumer)

@@ -89,8 +89,8 @@ def check(consumer: type, frame: str | bytes) -> None:
     if not replies:
         # Only a cancel of nothing, a PONG and a notification that succeeded are silent.
         assert isinstance(content, dict)
-        name = dialect.route(content)
-        assert name in SILENT or (name in NAMES and dialect.id(content) is None)
+        frame = dialect.read(content)
+        assert frame.route in SILENT or (frame.route in NAMES and frame.id is None)
         return
     reply = dialect.incoming(replies[0])
     if reply.route == "PONG":
@@ -102,7 +102,7 @@ def check(consumer: type, frame: str | bytes) -> None:
         assert {"code", "title", "detail"} <= reply.payload.keys()
     else:
         assert isinstance(content, dict)
-        assert reply.id == dialect.id(content)
+        assert reply.id == dialect.read(content).id
 
 
 json_values = st.recursive(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.test import override_settings
 from routesock import Request, RouteMixin, RouteSetupError, route
 from routesock._connection.sending.send_queue import FrameKind, SendQueue
 from routesock._connection.state import SocketState
+from routesock._connection.tasks import Tasks
 from tests.takeover.driver import Socket, turns, until
 
 
@@ -35,9 +37,17 @@ class Writers:
         self.server = Server()
         self.overflows = 0
         self.drops: list[int] = []
+        self.failures: list[BaseException] = []
         self.state = SocketState()
+        tasks = Tasks(contextvars.copy_context(), self.state, self.failures.append)
         self.outbox = SendQueue(
-            self.server.send, self.state, drops=drops, overflow=self.overflow, report_dropped=self.dropped
+            self.server.send,
+            self.state,
+            drops=drops,
+            overflow=self.overflow,
+            report_dropped=self.dropped,
+            start=tasks.start,
+            start_now=tasks.start_now,
         )
         self.tasks: dict[str, asyncio.Task[None]] = {}
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from routesock import Keys, Request, RouteMixin, route
 from routesock._runtime.closing import cut_reason
+from routesock.socket import AsyncRequest, SyncRequest, socket_of
 from routesock.testing import RouteClient
 from tests.takeover.driver import Socket, turns, until
 
@@ -395,3 +396,61 @@ async def test_and_has_a_deadline_where_the_route_has_none() -> None:
 async def test_but_never_more() -> None:
     async with RouteClient(Quick) as client:
         assert (await client.call("hang.briefly", headers={"Request-Timeout": 30})).status == 504
+
+
+class Terminal(RouteMixin, AsyncJsonWebsocketConsumer):
+    """A consumer whose class has an attribute of that name."""
+
+    socket: Any = "/dev/pts/1"
+
+    async def connect(self) -> None:
+        await self.accept()
+        await socket_of(self).join("terminals")
+
+    @route("push")
+    async def push(self, request: Request) -> Any:
+        await request.socket.push("pushed", self.socket)
+        return [*request.socket.groups, type(socket_of(self)).__name__]
+
+
+class SyncTerminal(RouteMixin, JsonWebsocketConsumer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.socket = "/dev/pts/1"  # type: ignore[assignment]
+
+    @route("push")
+    def push(self, request: SyncRequest) -> Any:
+        request.socket.join("terminals")
+        request.socket.push("pushed", self.socket)
+        return [*request.socket.groups, type(request.socket).__name__]
+
+
+class TestSocketOf:
+    """``request.socket`` and ``socket_of(consumer)``, for classes that use the name themselves."""
+
+    @pytest.mark.parametrize(("consumer", "kind"), [(Terminal, "Socket"), (SyncTerminal, "SyncSocket")])
+    async def test_an_attribute_of_the_consumer_does_not_hide_the_socket(self, consumer: type, kind: str) -> None:
+        async with RouteClient(consumer) as client:
+            reply = await client.call("push")
+            assert reply.payload == ["terminals", kind]
+            assert (await client.expect_push("pushed")).payload == "/dev/pts/1"
+
+    async def test_elsewhere_it_is_self_socket(self) -> None:
+        class Plain(RouteMixin, AsyncJsonWebsocketConsumer):
+            @route("same")
+            async def same(self, request: Request) -> bool:
+                return request.socket is self.socket is socket_of(self)
+
+        async with RouteClient(Plain) as client:
+            assert (await client.call("same")).payload is True
+
+    def test_without_a_connection_there_is_none(self) -> None:
+        for request in (Request("a"), Request("a", consumer=Terminal())):
+            with pytest.raises(AttributeError, match="its consumer is not connected"):
+                request.socket  # noqa: B018
+        with pytest.raises(AttributeError, match="Terminal has no socket: it is not connected"):
+            socket_of(Terminal())
+
+    def test_annotations_for_type_checkers_are_the_request(self) -> None:
+        """A test may make one by either name."""
+        assert AsyncRequest is SyncRequest is Request

@@ -149,7 +149,7 @@ async def test_a_hook_that_raises_is_a_500_and_the_socket_has_left(consumer: typ
         assert (await client.call("UNSUBSCRIBE", 2, {"topic": f"raises.{what}"}))["status"] == 404
         await abroadcast(f"raises.{what}", "news", 1)
         await abroadcast("room.5", "news", 2)
-        await until(lambda: client.frames[-1] == {"route": "news", "payload": 2})
+        await until(lambda: client.frames[-1].get("payload") == 2)
     assert [entry[0] for entry in client.log] == ["raises", "left", "disconnect"]
 
 
@@ -328,7 +328,7 @@ async def test_a_subscription_stands_where_a_join_of_the_same_group_fails_meanwh
         assert (await client.reply(2))["status"] == 200
         await turns()
         await abroadcast("room.5", "news", 1)
-        await until(lambda: client.frames[-1] == {"route": "news", "payload": 1})
+        await until(lambda: client.frames[-1].get("payload") == 1)
 
 
 async def test_a_cancelled_unsubscribe_calls_the_hook_though_the_layer_hangs(layer: FlakyLayer) -> None:

@@ -336,7 +336,7 @@ async def test_whatever_the_consumer_overrides(cls: type[Any]) -> None:
 
 
 def test_no_token_is_printed() -> None:
-    assert "secret" not in repr(Auth(1, {"token": "secret"}))
+    assert "secret" not in repr(Auth(Request("AUTH", 1, {"token": "secret"})))
 
 
 async def test_nor_logged(caplog: pytest.LogCaptureFixture) -> None:

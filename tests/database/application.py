@@ -16,6 +16,7 @@ from django.urls import path  # noqa: E402
 
 from routesock import Request, RouteMixin, route  # noqa: E402
 
+from . import tenants  # noqa: E402
 from .models import Backend, OwnPid  # noqa: E402
 
 
@@ -57,6 +58,7 @@ application = ProtocolTypeRouter(
                 path("shared/sync/", Sync.as_asgi()),
                 path("isolated/", IsolatedAsync.as_asgi()),
                 path("isolated/sync/", IsolatedSync.as_asgi()),
+                *tenants.urls,
             ]
         )
     }

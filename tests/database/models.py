@@ -23,3 +23,31 @@ class OwnPid(models.Func):
 
     function = "pg_backend_pid"
     output_field = models.IntegerField()
+
+
+class Note(models.Model):
+    """A table that each tenant has in a schema of its own; ``public`` has one, too."""
+
+    text = models.TextField()
+
+    class Meta:
+        app_label = "database"
+        managed = False
+        db_table = "note"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Secret(models.Model):
+    """One table for all tenants. Row-level security shows each role its own rows, and a superuser all of them."""
+
+    text = models.TextField()
+
+    class Meta:
+        app_label = "database"
+        managed = False
+        db_table = "secret"
+
+    def __str__(self) -> str:
+        return self.text

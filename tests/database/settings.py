@@ -32,6 +32,9 @@ USE_TZ = True
 INSTALLED_APPS = ["channels", "tests.database"]
 DATABASES = {
     "default": _database("default", CONN_MAX_AGE=None),
+    "tenant.0": _database("tenant.0", CONN_MAX_AGE=0),
+    "tenant.60": _database("tenant.60", CONN_MAX_AGE=60),
     **{f"{kind}.{way}": _database(f"{kind}.{way}", **KINDS[kind]) for kind in KINDS for way in WAYS},
 }
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 ROUTESOCK = {"DB_THREADS": 2}

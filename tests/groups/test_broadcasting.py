@@ -369,3 +369,49 @@ class TestUsers:
     async def test_only_a_saved_user_has_sockets(self, user: Any) -> None:
         with pytest.raises(ValueError, match="Only a saved user"):
             await apush_to_user(user, "told")
+
+
+class OfChannels(RouteMixin, AsyncJsonWebsocketConsumer):
+    """One that joins Channels' own groups."""
+
+    groups = ["lobby"]
+
+    @route("tell")
+    async def tell(self, request: Request) -> None:
+        await self.socket.broadcast("lobby", "told")
+
+    @route("join")
+    async def join(self, request: Request) -> None:
+        await self.socket.join("lobby")
+
+
+class TestGroupsOfChannels:
+    """A group that was joined with ``group_add`` gets no broadcast, even of the same name."""
+
+    @pytest.fixture(autouse=True)
+    def _anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(hub, "_warned", set())
+
+    async def test_debug_names_the_group_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        """By whichever way it is sent to."""
+        with override_settings(DEBUG=True):
+            async with RouteClient(OfChannels) as client:
+                await client.call("tell")
+                await client.call("tell")
+                await abroadcast("lobby", "told")
+                await client.refute_push()
+        messages = [record.getMessage() for record in caplog.records if "lobby" in record.getMessage()]
+        assert len(messages) == 1
+        assert messages[0].startswith("A message to the group 'lobby' reaches no socket of this process.")
+        assert "`await self.socket.join('lobby')`" in messages[0]
+
+    @pytest.mark.parametrize("debug", [True, False])
+    async def test_nothing_is_said_otherwise(self, debug: bool, caplog: pytest.LogCaptureFixture) -> None:
+        """Of a group that sockets have joined as well, of one that nothing has joined, and without DEBUG."""
+        with override_settings(DEBUG=debug):
+            async with RouteClient(OfChannels) as client:
+                await abroadcast("nowhere", "told")
+                if debug:
+                    await client.call("join")
+                await client.call("tell")
+        assert not [record for record in caplog.records if "reaches no socket" in record.getMessage()]

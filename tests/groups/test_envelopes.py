@@ -43,6 +43,6 @@ def test_what_looks_like_anything_arrives_as_it_was_sent(
     broadcast = Broadcast(crossed)
     assert (broadcast.group, broadcast.excluded) == (layer_group(group), "me")
     expected = {"route": "news", "payload": payload, **({"headers": headers} if headers else {})}
-    assert json.loads(broadcast.text(DEFAULT)) == broadcast.frame(DEFAULT) == expected
-    assert json.loads(broadcast.text(RENAMED)) == broadcast.frame(RENAMED)
+    assert json.loads(broadcast.data(DEFAULT)) == broadcast.frame(DEFAULT) == expected
+    assert json.loads(broadcast.data(RENAMED)) == broadcast.frame(RENAMED)
     assert broadcast.frame(RENAMED)["p"] == payload

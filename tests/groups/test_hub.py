@@ -444,7 +444,7 @@ async def test_a_writer_that_is_cancelled_goes_on_where_it_was(caplog: pytest.Lo
             self.got: list[Any] = []
 
         def deliver(self, broadcast: Any) -> None:
-            self.got.append(broadcast.text(Keys()))
+            self.got.append(broadcast.data(Keys()))
 
     members = [Kept() for _ in range(2 * hub.FAIR_SHARE)]
     one = hub.Hub(None, asyncio.get_running_loop(), lambda ended: None)

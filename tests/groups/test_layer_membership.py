@@ -28,7 +28,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a layer that hangs."""
     monkeypatch.setattr("routesock._groups.layer_membership.CALL_LIMIT", 0.05)
     monkeypatch.setattr("routesock._groups.layer_recovery.CALL_LIMIT", 0.05)
-    monkeypatch.setattr("routesock._groups.layer_membership._CANCEL_AGAIN", 0.01)
+    monkeypatch.setattr("routesock._groups.channel_reader.LOST_AFTER", 0.01)
 
 
 @pytest.fixture
@@ -394,10 +394,28 @@ class Deaf(FlakyLayer):
     """Its ``receive`` overhears a cancellation, as ``asyncio.wait_for`` does under Python 3.11 now and then."""
 
     async def receive(self, channel: str) -> Any:
+        self.channels[channel] = asyncio.Queue()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                del self.channels[channel]
+
+
+class Tidy(FlakyLayer):
+    """Its ``receive`` cleans up when it is cancelled, and the channel stays in Redis if that is cut short."""
+
+    async def receive(self, channel: str) -> Any:
+        self.channels[channel] = asyncio.Queue()
+        try:
             await asyncio.Event().wait()
+        finally:
+            del self.channels[channel]
+            for _ in range(20):
+                await asyncio.sleep(0.005)
+            self.tidied = True
 
 
 class Clumsy(FlakyLayer):
@@ -418,6 +436,20 @@ async def test_a_layer_that_does_not_let_go_does_not_hold_the_end_up(
     async with socket_of(OnLoop) as socket:
         socket.disconnect()
         assert await socket.ending() is None
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("end_limit", [1.0, 0.01])
+async def test_a_clean_up_of_the_layer_is_not_cut_short(
+    end_limit: float, layer: FlakyLayer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancellation is repeated only where it was lost, whether the socket still waits for the clean-up or not."""
+    monkeypatch.setattr("routesock._groups.channel_reader.END_LIMIT", end_limit)
+    tidy = Tidy()
+    channel_layers.set("default", tidy)
+    async with socket_of(OnLoop) as socket:
+        await left(socket)
+        await until(lambda: hasattr(tidy, "tidied"), "the end of the clean-up")
     assert caplog.records == []
 
 

@@ -101,9 +101,8 @@ class News(RouteMixin, AsyncJsonWebsocketConsumer):
 
 
 async def send(*numbers: int) -> None:
-    """Broadcast ``numbers`` without a turn of the loop, so that a layer with little room cannot take them all."""
-    for number in numbers:
-        await abroadcast("news", "news", number)
+    """Broadcast ``numbers`` in one turn of the loop, so that a layer with little room cannot take them all."""
+    await asyncio.gather(*(abroadcast("news", "news", number) for number in numbers))
 
 
 async def heard(client: RouteClient) -> list[int]:

@@ -12,8 +12,13 @@ CHANNEL_LAYERS = {
         "CONFIG": {
             # A client that gives up after a second, as redis-py 8 does after five: also on a receive() that is idle.
             "hosts": [
-                {"address": os.environ["REDIS_URL"], "socket_timeout": int(os.environ.get("SOCKET_TIMEOUT", "1"))}
+                {
+                    "address": os.environ["REDIS_URL"],
+                    "socket_timeout": int(os.environ.get("SOCKET_TIMEOUT", "1")),
+                    **({"max_connections": int(os.environ["POOL"])} if "POOL" in os.environ else {}),
+                }
             ],
+            **({"capacity": int(os.environ["CAPACITY"])} if "CAPACITY" in os.environ else {}),
             **({"group_expiry": int(os.environ["GROUP_EXPIRY"])} if "GROUP_EXPIRY" in os.environ else {}),
         },
     }

@@ -31,6 +31,7 @@ BACK_WITHIN = 15.0
 """Seconds. What is promised is 5, on a machine that has nothing else to do."""
 
 FAILS = "The channel layer RedisChannelLayer fails"
+ANSWERS = "The channel layer RedisChannelLayer answers again"
 WORKS = "The channel layer RedisChannelLayer works again"
 
 numbers = count(1)
@@ -152,3 +153,29 @@ async def test_a_member_that_is_busy_gets_every_broadcast(party: Party) -> None:
     await send(busy, {"route": "CANCEL", "uuid": "busy"})
     told = [await receive(busy, lambda frame: frame.get("round") == round_) for _ in range(300)]
     assert [frame["number"] for frame in told] == [*range(300)]
+
+
+@on(CORE, PUBSUB)
+async def test_a_known_outage_does_not_hold_the_database_thread(
+    party: Party, redis: RedisServer, server: Server
+) -> None:
+    """The first broadcast finds out, the others fail at once, and so do joins."""
+    sync = party.members[-1]
+    redis.pause()
+    assert (await request(sync, "broadcast", {"count": 1}))["payload"] == ["TimeoutError"]
+    before = len(server.output())
+    errors = (await request(sync, "broadcast", {"count": 200}))["payload"]
+    assert errors == ["TimeoutError"] * 200
+    assert (await request(sync, "join", {"count": 200}))["payload"] == ["TimeoutError"] * 200
+    assert "does not answer" not in server.output()[before:]
+    redis.resume()
+    await party.all_hear()
+    await until(lambda: "RedisPubSubChannelLayer answers again" in server.output() or ANSWERS in server.output())
+
+    async def broadcast() -> list[str]:
+        errors: list[str] = (await request(sync, "broadcast", {"count": 1}))["payload"]
+        return errors
+
+    async with asyncio.timeout(BACK_WITHIN):
+        while await broadcast():  # noqa: ASYNC110  (each is a request)
+            await asyncio.sleep(0.05)

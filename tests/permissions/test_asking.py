@@ -379,13 +379,19 @@ class TestPlace:
         await asked(consumer, [1])
         assert seen == [{"number": "7"}, [1]]
 
-    async def test_middleware_is_not_called_for_a_denied_request(self) -> None:
-        """It is around the handler."""
+    async def test_middleware_sees_a_denied_request(self) -> None:
+        """It surrounds the permissions, too."""
+        seen: list[Any] = []
 
-        async def never(request: Request, call_next: Any) -> Any:
-            raise AssertionError
+        async def middleware(request: Request, call_next: Any) -> Any:
+            try:
+                return await call_next(request)
+            except exceptions.RoutesockError as exc:
+                seen.append(exc.status)
+                raise
 
-        assert await status(guarded(IsAuthenticated, route_middleware=[never])) == 401
+        assert await status(guarded(IsAuthenticated, route_middleware=[middleware])) == 401
+        assert seen == [401]
 
     async def test_stream_does_not_start_for_a_denied_request(self) -> None:
         """Its one reply is the error; without hydrate, and with what hydrate loaded."""

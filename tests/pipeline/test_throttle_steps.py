@@ -15,7 +15,7 @@ from django.test import override_settings
 from django.utils.functional import SimpleLazyObject
 
 from routesock import Reply, Request, RouteMixin, RouteSetupError, Throttle, route, run_on_loop
-from routesock.exceptions import Conflict
+from routesock.exceptions import Conflict, Throttled
 from routesock.testing import ConnectionClosed, RouteClient, forget_throttles
 from routesock.throttling import stores
 from routesock.throttling.base import ALLOWED, Bucket, Decision, StoreError
@@ -354,17 +354,20 @@ class TestPlace:
         assert (reply.status, "errors" in reply.payload) == (429, False)
         assert hydrated == [{"number": 1}]
 
-    async def test_middleware_is_not_run_for_a_refused_call(self) -> None:
+    async def test_middleware_sees_a_refused_call(self) -> None:
         seen: list[Any] = []
 
         async def middleware(request: Request, call_next: Any) -> Any:
-            seen.append(request.payload)
-            return await call_next(request)
+            try:
+                return await call_next(request)
+            except Throttled as exc:
+                seen.append((request.payload, exc.status))
+                raise
 
         cls = consumer(throttle="1/h", route_middleware=[middleware])
         async with RouteClient(cls) as client:
             assert [(await client.call("go", payload)).status for payload in (1, 2)] == [200, 429]
-        assert seen == [1]
+        assert seen == [(2, 429)]
 
     async def test_heartbeat_and_foreign_frames_are_not_counted(self) -> None:
         """PING is answered before any throttle, and what names no route is the consumer's own."""

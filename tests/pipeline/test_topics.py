@@ -43,7 +43,7 @@ def load_room(request: Request) -> Any:
 
 
 async def only_small(request: Request, call_next: Any) -> Any:
-    if request.payload["room"] > 1000:
+    if request.payload["room_id"].isdigit() and int(request.payload["room_id"]) > 1000:
         return Reply({"reason": "large"}, status=409)
     return await call_next(request)
 
@@ -404,7 +404,11 @@ async def test_the_testing_kit_subscribes(consumer: type) -> None:
             "spelt": True,
         }
         await abroadcast("room.5", "news", {"text": "Hello"})
-        assert (await client.receive()) == {"route": "news", "payload": {"text": "Hello"}}
+        assert (await client.receive()) == {
+            "route": "news",
+            "headers": {"Topic": "room.5"},
+            "payload": {"text": "Hello"},
+        }
         assert (await client.call("UNSUBSCRIBE", {"topic": "room.5"})).status == 204
 
 

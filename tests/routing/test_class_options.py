@@ -10,6 +10,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocket
 
 from routesock import Request, RouteMixin, RouteSetupError, route
 from routesock.permissions import IsAuthenticated
+from routesock.testing import RouteClient
 
 BASES = (RouteMixin, AsyncJsonWebsocketConsumer)
 
@@ -120,3 +121,93 @@ def test_options_of_a_mixin_in_front_hold() -> None:
     options = type("Options", (), {"route_timeout": 3, "route_prefix": "chat."})
     marked = route("send")(lambda self, request: None)
     assert list(consumer((options, *BASES), handler=marked)._routesock.plans) == ["chat.send"]
+
+
+@pytest.mark.parametrize("name", ["route_permissions", "route_permission", "route_timeouts", "route_heartbeat"])
+def test_an_option_that_is_set_on_a_consumer_is_an_error(name: str) -> None:
+    """Options are read from the class, so the route would stay open."""
+
+    class Chat(RouteMixin, AsyncJsonWebsocketConsumer):
+        def __init__(self) -> None:
+            super().__init__()
+            setattr(self, name, [IsAuthenticated])
+
+    with pytest.raises(RouteSetupError, match=rf"^self.{name} = ... has no effect, since options are read from"):
+        Chat()
+
+
+@pytest.mark.parametrize("name", ["route_permissions", "route_permission"])
+def test_an_option_in_as_asgi_is_an_error(name: str) -> None:
+    """Channels passes it to ``__init__``, which ignores it."""
+    with pytest.raises(RouteSetupError) as caught:
+        consumer().as_asgi(**{name: [IsAuthenticated]})
+    assert str(caught.value) == (
+        f"Chat.as_asgi({name}=...) has no effect, since options are read from the class. "
+        "Write `route_permissions = ...` in the body of Chat."
+    )
+
+
+def test_other_arguments_of_as_asgi_go_to_the_consumer() -> None:
+    class Chat(RouteMixin, AsyncJsonWebsocketConsumer):
+        def __init__(self, room: str, route_state: int) -> None:
+            super().__init__()
+            self.room, self.route_state = room, route_state
+
+    application: Any = Chat.as_asgi(room="general", route_state=1)
+    assert application.consumer_class is Chat
+    assert application.consumer_initkwargs == {"room": "general", "route_state": 1}
+
+
+def test_as_asgi_of_the_consumer_is_called() -> None:
+    class Legacy(AsyncJsonWebsocketConsumer):
+        @classmethod
+        def as_asgi(cls, **initkwargs: Any) -> Any:
+            return [cls, initkwargs]
+
+    cls: Any = type("Chat", (RouteMixin, Legacy), {})
+    assert cls.as_asgi(room="general") == [cls, {"room": "general"}]
+
+
+def chat() -> Any:
+    class Chat(RouteMixin, AsyncJsonWebsocketConsumer):
+        @route("read")
+        async def read(self, request: Request) -> str:
+            return "read"
+
+    return Chat
+
+
+async def test_an_option_that_is_set_on_the_class_later_holds() -> None:
+    """By a class decorator, or by ``AppConfig.ready``: before the class is first served."""
+    cls = chat()
+    cls.route_permissions = [IsAuthenticated]
+    async with RouteClient(cls) as client:
+        assert (await client.call("read")).status == 401
+
+
+async def test_a_route_that_is_set_on_the_class_later_is_one() -> None:
+    cls = chat()
+
+    class Inheriting(cls):  # type: ignore[misc]
+        """One whose base changes."""
+
+    cls.write = route("write")(lambda self, request: "written")
+    for served in (cls, Inheriting):
+        async with RouteClient(served) as client:
+            assert (await client.call("write")).payload == "written"
+
+
+async def test_a_misspelt_option_that_is_set_later_ends_the_socket() -> None:
+    cls = chat()
+    cls.route_permission = [IsAuthenticated]
+    with pytest.raises(RouteSetupError, match="route_permission is no option"):
+        async with RouteClient(cls):
+            pass
+
+
+async def test_a_class_that_has_not_changed_is_compiled_once() -> None:
+    cls = chat()
+    plan = cls._routesock
+    async with RouteClient(cls) as client:
+        assert (await client.call("read")).payload == "read"
+    assert cls._routesock is plan

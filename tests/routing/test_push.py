@@ -371,17 +371,17 @@ class TestMarshmallow:
         assert sent(Team, value)["parent"]["boss"]["fullName"] == "Ann"
         bad = {**ANN, "name": "Too long"}
         message = ["Length must be between 1 and 5."]
-        assert refusal(Team, {"parent": {"boss": bad}}) == {"parent": {"boss": {"fullName": message}}}
-        assert refusal(Team, {"people": [ANN, bad]}) == {"people": {"1": {"fullName": message}}}
-        assert refusal(Team, {"by_name": {"a": bad}}) == {"by_name": {"a": {"value": {"fullName": message}}}}
-        assert refusal(Team, {"pair": (bad, 1)}) == {"pair": {"0": {"fullName": message}}}
+        assert refusal(Team, {"parent": {"boss": bad}}) == {"parent.boss.fullName": message}
+        assert refusal(Team, {"people": [ANN, bad]}) == {"people.1.fullName": message}
+        assert refusal(Team, {"by_name": {"a": bad}}) == {"by_name.a.value.fullName": message}
+        assert refusal(Team, {"pair": (bad, 1)}) == {"pair.0.fullName": message}
 
     def test_many(self) -> None:
         schema = Person(many=True)
         assert len(sent(schema, [ANN, ANN])) == 2
         assert len(sent(schema, iter([ANN, ANN]))) == 2
-        assert refusal(schema, [ANN, {}]) == {"1": {"fullName": ["Missing data for required field."]}}
-        assert refusal(schema, ANN) == {"_schema": ["Invalid input type."]}
+        assert refusal(schema, [ANN, {}]) == {"1.fullName": ["Missing data for required field."]}
+        assert refusal(schema, ANN) == {"__all__": ["Invalid input type."]}
 
     def test_options_of_the_instance_hold(self) -> None:
         assert sent(Person(partial=True), {"id": 1}) == {"id": 1}
@@ -409,7 +409,7 @@ class TestMarshmallow:
         assert sent(Enveloped(many=True), iter([{"text": "a"}])) == [{"data": {"text": "a"}}]
         assert sent(Outer, {"inner": {"text": "a"}}) == {"inner": {"data": {"text": "a"}}}
         assert refusal(Enveloped, {}).keys() == {"text"}
-        assert refusal(Outer, {"inner": {}}) == {"inner": {"text": ["Missing data for required field."]}}
+        assert refusal(Outer, {"inner": {}}) == {"inner.text": ["Missing data for required field."]}
 
     def test_hooks_before_a_dump_run(self) -> None:
         class Doubled(marshmallow.Schema):
@@ -482,7 +482,7 @@ class TestMarshmallow:
                     raise marshmallow.ValidationError("Say a password.")
 
         assert sent(Shape, {"point": {"x": 1}}) == {"point": {"x": 1}}
-        assert refusal(Shape, {"point": {"x": 6}}).keys() == {"point"}
+        assert refusal(Shape, {"point": {"x": 6}}).keys() == {"point.x"}
         assert sent(Account, {}) == {}
 
     def test_handlers_of_clients_mistakes_are_not_called(self) -> None:
@@ -533,7 +533,7 @@ class TestPydantic:
 
     @pytest.mark.parametrize("wrong", [{"name": "Too long"}, {"level": 0}, {"level": "x"}, {"more": 1}], ids=repr)
     def test_what_the_model_refuses_is_not_sent(self, wrong: Any) -> None:
-        assert [set(error) for error in refusal(Aliased, {"name": "Ann", **wrong})] == [{"type", "loc", "msg"}]
+        assert refusal(Aliased, {"name": "Ann", **wrong}).keys() == wrong.keys()
 
     def test_an_instance_that_was_broken_is_refused(self) -> None:
         """As far as pydantic tells: before 2.8 it only warned."""
@@ -637,9 +637,9 @@ class TestRestFramework:
             ({"name": "Too long"}, {"name": ["Ensure this field has no more than 5 characters."]}),
             ({"name": None}, {"name": ["This field may not be null."]}),
             ({"id": 101}, {"id": ["Ensure this value is less than or equal to 100."]}),
-            ({"levels": [1, 10]}, {"levels": {"1": ["Ensure this value is less than or equal to 9."]}}),
+            ({"levels": [1, 10]}, {"levels.1": ["Ensure this value is less than or equal to 9."]}),
             ({"levels": [1, 2, 3]}, {"levels": ["Ensure this field has no more than 2 elements."]}),
-            ({"marks": {"a": 10}}, {"marks": {"a": ["Ensure this value is less than or equal to 9."]}}),
+            ({"marks": {"a": 10}}, {"marks.a": ["Ensure this value is less than or equal to 9."]}),
             ({"marks": {}}, {"marks": ["This dictionary may not be empty."]}),
         ],
         ids=repr,
@@ -647,11 +647,13 @@ class TestRestFramework:
     def test_what_a_field_refuses_is_not_sent(self, wrong: Any, errors: Any) -> None:
         """Its own validators are asked, but not whether the name is unique, which this database could not answer."""
         assert refusal(Account, {**BOB, **wrong}) == errors
-        assert refusal(Company, {"boss": {**BOB, **wrong}}) == {"boss": errors}
+        assert refusal(Company, {"boss": {**BOB, **wrong}}) == {
+            f"boss.{path}": messages for path, messages in errors.items()
+        }
 
     def test_lists_of_serializers(self) -> None:
         assert len(sent(Account(many=True), [BOB, BOB])) == 2
-        assert refusal(Account(many=True), [BOB, {**BOB, "id": 101}]).keys() == {"1"}
+        assert refusal(Account(many=True), [BOB, {**BOB, "id": 101}]).keys() == {"1.id"}
         assert refusal(Company, {"boss": BOB, "people": [BOB] * 3}) == {
             "people": ["Ensure this field has no more than 2 elements."]
         }
@@ -673,7 +675,9 @@ class TestRestFramework:
         assert refusal(Coupon, {"code": "in"}) == {"code": ["In."]}
 
     def test_a_list_that_is_too_short_is_refused(self) -> None:
-        assert refusal(Account(many=True, min_length=2), [BOB]) == ["Ensure this field has at least 2 elements."]
+        assert refusal(Account(many=True, min_length=2), [BOB]) == {
+            "__all__": ["Ensure this field has at least 2 elements."]
+        }
 
     def test_a_representation_of_its_own_is_sent_as_it_is(self) -> None:
         class Own(Account):
@@ -704,7 +708,7 @@ class TestPlainFunctions:
     @pytest.mark.parametrize(
         ("error", "errors"),
         [
-            (ValueError("No."), {"_schema": ["No."]}),
+            (ValueError("No."), {"__all__": ["No."]}),
             (DjangoValidationError({"text": ["No."]}), {"text": ["No."]}),
             (marshmallow.ValidationError({"text": ["No."]}), {"text": ["No."]}),
             (serializers.ValidationError({"text": ["No."]}), {"text": ["No."]}),

@@ -29,10 +29,10 @@ from channels.generic.websocket import (
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import SimpleLazyObject
 
-from routesock import Keys, Request, RouteMixin, RouteSetupError, route
+from routesock import Keys, Request, RouteMixin, RouteSetupError, event, route, topic
 from routesock._routing.route import RESERVED, Route
 from routesock.checks.consumers import consumers
-from routesock.dialects import MAX_ROUTE_CHARS
+from routesock.dialects.base import MAX_ROUTE_CHARS
 from routesock.testing import RouteClient
 
 if TYPE_CHECKING:
@@ -584,6 +584,29 @@ class TestOptions:
         with pytest.raises(TypeError, match=option):
             given(**{option: ()})
 
+    @pytest.mark.parametrize(
+        ("decorator", "option", "nearest"),
+        [
+            (route, "permission", "permissions="),
+            (route, "permission_classes", "permissions="),
+            (route, "throttle_classes", "throttle="),
+            (route, "shema", "schema="),
+            (route, "cancel_on_disconect", "cancel_on_disconnect="),
+            (topic, "permision", "permissions="),
+            (topic, "unsubscribed", "unsubscribe="),
+            (event, "schemas", "schema="),
+        ],
+    )
+    def test_misspelt_option_names_the_nearest(self, decorator: Any, option: str, nearest: str) -> None:
+        """All decorators do."""
+        with pytest.raises(RouteSetupError) as caught:
+            decorator("send", **{option: ()})
+        assert str(caught.value) == f"@{decorator.__name__} has no option {option}=. Did you mean {nearest}?"
+
+    def test_unknown_option_that_resembles_none_lists_all(self) -> None:
+        with pytest.raises(RouteSetupError, match=r"^@event has no option xyz=\. The options are schema=\.$"):
+            event("send", xyz=1)  # type: ignore[arg-type]
+
     def test_options_are_keyword_only(self) -> None:
         """The name is the one positional argument."""
         with pytest.raises(TypeError, match="positional"):
@@ -854,9 +877,28 @@ class TestBases:
             @route("send")
             async def handler(self, request: Request) -> None: ...
 
-        assert not hasattr(Ours, "_routesock")
+        assert Ours._routesock is None
         assert attrs_of(type("Chat", (Ours, AsyncJsonWebsocketConsumer), {})) == {"send": "handler"}
         assert "no effect" in refusal(lambda: type("Chat", (AsyncJsonWebsocketConsumer, Ours), {}))
+
+    def test_a_metaclass_may_read_all_attributes_of_the_bases(self) -> None:
+        """That of djangochannelsrestframework's observers does, and the mixin is one of the bases."""
+
+        class Reading(type):
+            def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> Any:
+                for base in bases:
+                    for attr in dir(base):
+                        getattr(base, attr)
+                return super().__new__(cls, name, bases, body)
+
+        class Observer(AsyncJsonWebsocketConsumer, metaclass=Reading):
+            pass
+
+        class Chat(RouteMixin, Observer):
+            @route("send")
+            async def handler(self, request: Request) -> None: ...
+
+        assert attrs_of(Chat) == {"send": "handler"}
 
     async def test_base_in_front_that_calls_no_super_when_a_class_is_created_switches_nothing_off(self) -> None:
         """The class is compiled when it is first served, with its own routes and options."""
@@ -968,3 +1010,113 @@ def test_decorated_methods_keep_their_types() -> None:
         'note: Revealed type is "def (request: routesock._wire.messages.Request) -> int"',
     ], done.stdout + done.stderr
     assert [line.split("[")[-1] for line in told[2:] if "error" in line] == ["call-arg]", "arg-type]"]
+
+
+class TestLostHandlers:
+    """A handler whose name something else has been given in the class body: the route would vanish without a word."""
+
+    def test_two_methods_of_one_name_are_refused(self) -> None:
+        """Python keeps the second."""
+        with pytest.raises(RouteSetupError) as caught:
+
+            class Chat(RouteMixin, AsyncJsonWebsocketConsumer):
+                @route("send")
+                async def send_message(self, request: Request) -> None: ...
+
+                async def send_message(self, text: str) -> None:  # type: ignore[no-redef]  # noqa: F811
+                    ...
+
+        assert str(caught.value) == (
+            "Chat defines send_message twice, so a route, 'send', is lost. Rename one of the methods."
+        )
+
+    def test_two_handlers_of_one_name_are_refused(self) -> None:
+        """Whatever the second handles."""
+        with pytest.raises(RouteSetupError, match="Chat defines changed twice, so an event"):
+
+            class Chat(RouteMixin, AsyncJsonWebsocketConsumer):
+                @event("order.paid")
+                async def changed(self, event: Any) -> None: ...
+
+                @route("change")
+                async def changed(self, request: Request) -> None:  # type: ignore[no-redef]  # noqa: F811
+                    ...
+
+    def test_method_between_its_two_definitions_is_found_in_a_plain_mixin(self) -> None:
+        """Checked with the first consumer that it is mixed into."""
+
+        class Plain:
+            @route("send")
+            @staticmethod
+            def post(request: Request) -> None: ...
+
+            @property
+            def post(self) -> None:  # type: ignore[no-redef]  # noqa: F811
+                ...
+
+        with pytest.raises(RouteSetupError, match="Plain defines post twice"):
+            type("Chat", (Plain, RouteMixin, AsyncJsonWebsocketConsumer), {})
+
+    def test_decorator_that_hides_the_route_is_refused(self) -> None:
+        """One without ``functools.wraps``."""
+
+        def logged(method: Any) -> Any:
+            async def call(self: Any, request: Request) -> Any:
+                return await method(self, request)
+
+            return call
+
+        with pytest.raises(RouteSetupError) as caught:
+
+            class Chat(RouteMixin, AsyncJsonWebsocketConsumer):
+                @logged
+                @route("send")
+                async def send_message(self, request: Request) -> None: ...
+
+        assert "Chat.send_message handles a route, 'send', and is replaced with <function " in str(caught.value)
+        assert "use functools.wraps in it, or write @route above it." in str(caught.value)
+
+    def test_route_that_another_decorator_declares_is_found(self) -> None:
+        """The class body is looked for above its calls."""
+
+        def mine(name: str) -> Any:
+            return lambda method: route(name)(method)
+
+        with pytest.raises(RouteSetupError, match="defines post twice"):
+
+            class Chat(RouteMixin, AsyncJsonWebsocketConsumer):
+                @mine("send")
+                async def post(self, request: Request) -> None: ...
+
+                async def post(self, text: str) -> None:  # noqa: F811
+                    ...
+
+    def test_what_is_not_lost_is_right(self) -> None:
+        """Wraps, an alias, a method that is taken away, one that a subclass overrides, or that is made elsewhere."""
+
+        def handler(self: Any, request: Request) -> None: ...
+
+        def wrapped(method: Any) -> Any:
+            return functools.wraps(method)(lambda self, request: method(self, request))
+
+        class Chat(RouteMixin, AsyncJsonWebsocketConsumer):
+            @wrapped
+            @route("a")
+            def a(self, request: Request) -> None: ...
+
+            @route("b")
+            def b(self, request: Request) -> None: ...
+
+            other = b
+            del b
+
+            @route("c")
+            def c(self, request: Request) -> None: ...
+
+            c = None  # type: ignore[assignment]  # noqa: F811
+            d = route("d")(handler)
+
+        class Inheriting(Chat):
+            def d(self, request: Request) -> None: ...
+
+        assert list(routes_of(Inheriting)) == ["a", "b", "d"]

@@ -11,6 +11,9 @@ from typing import Any, Final
 
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DataError
+from django.test import override_settings
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -18,6 +21,7 @@ from routesock import Keys, Reply, Request, RouteMixin, route
 from routesock._routing.route import RESERVED
 from routesock._runtime import instrumentation
 from routesock.exceptions import Conflict, Unavailable
+from routesock.signals import request_finished
 from routesock.testing import RouteClient
 from tests.takeover.driver import until
 
@@ -389,3 +393,110 @@ async def test_a_log_handler_that_raises_changes_nothing_for_a_client(capsys: py
             logger.setLevel(logging.NOTSET)
     assert seen == [4403]
     assert "The log server is down." in capsys.readouterr().err
+
+
+def excluding(*names: Any) -> Any:
+    return override_settings(ROUTESOCK={"LOG_EXCLUDE": list(names)})
+
+
+class TestExcludedRoutes:
+    @pytest.mark.parametrize(("status", "lines"), [(200, 0), (204, 0), (302, 0), (404, 1), (503, 1)])
+    async def test_a_success_has_no_line(self, status: int, lines: int, log: list[logging.LogRecord]) -> None:
+        """An error has, since it is what a log is read for."""
+        with excluding("PING", "status"):
+            async with RouteClient(Shop) as client:
+                await client.call("status", status)
+        assert len(log) == lines
+
+    async def test_other_routes_have_their_lines(self, log: list[logging.LogRecord]) -> None:
+        with excluding("status", "ech"):
+            async with RouteClient(Shop) as client:
+                await client.call("echo")
+        assert len(log) == 1
+
+    async def test_faults_and_requests_without_an_end_have_their_lines(self, log: list[logging.LogRecord]) -> None:
+        """A traceback belongs to an error reply; a request without a reply has not succeeded."""
+        with excluding("raise", "slow"):
+            async with RouteClient(Shop, raise_exceptions=False) as client:
+                assert (await client.call("raise", "fault")).status == 500
+                await client.send("slow")
+                await client.ping()
+        assert [record.levelname for record in log] == ["ERROR", "INFO"]
+
+    async def test_the_name_includes_the_prefix(self, log: list[logging.LogRecord]) -> None:
+        with excluding("shop.echo"):
+            async with RouteClient(type("Prefixed", (Shop,), {"route_prefix": "shop."})) as client:
+                await client.call("shop.echo")
+        assert log == []
+
+    async def test_signals_are_sent_as_ever(self) -> None:
+        ended = []
+
+        def note(sender: Any, route: str, **kwargs: Any) -> None:
+            ended.append(route)
+
+        request_finished.connect(note, sender=Shop)
+        try:
+            with excluding("echo"):
+                async with RouteClient(Shop) as client:
+                    await client.call("echo")
+        finally:
+            request_finished.disconnect(note, sender=Shop)
+        assert ended == ["echo"]
+
+    async def test_a_value_that_is_not_valid_opens_no_socket(self) -> None:
+        """As with every setting: it would be too late when the first request has ended."""
+        with (
+            override_settings(ROUTESOCK={"LOG_EXCLUDE": "typing"}),
+            pytest.raises(ImproperlyConfigured, match=r"ROUTESOCK\['LOG_EXCLUDE'\] must be a list of names of routes"),
+        ):
+            async with RouteClient(Shop):
+                pass
+
+
+class Nulls(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("save")
+    async def save(self, request: Request) -> None:
+        raise ValueError("A string literal cannot contain NUL (0x00) characters.")
+
+    @route("save.newer")
+    async def save_newer(self, request: Request) -> None:
+        raise DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+
+
+@pytest.mark.parametrize("name", ["save", "save.newer"])
+async def test_a_null_character_that_postgresql_refuses_is_the_clients_mistake(name: str) -> None:
+    """As in Django's forms. Where the client has sent none, it is a fault."""
+    async with RouteClient(Nulls, raise_exceptions=False) as client:
+        reply = await client.call(name, {"text": "a\0b"})
+        assert (reply.status, reply.payload["errors"]) == (422, {"_schema": ["Null characters are not allowed."]})
+        assert (await client.call(name, {"text": r"a\x00b"})).status == 500
+
+
+class Returning(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("return")
+    async def give(self, request: Request) -> Any:
+        return tuple(request.payload)
+
+
+@pytest.mark.parametrize(
+    ("value", "debug", "lines"),
+    [
+        ([{"id": 1}, 201], True, 1),
+        ([{"id": 1}, 201], False, 0),
+        ([1, 2], True, 0),
+        ([{"id": 1}, True], True, 0),
+        ([{"id": 1}, 201, 3], True, 0),
+    ],
+)
+async def test_a_tuple_with_a_status_is_named_under_debug(
+    value: list[Any], debug: bool, lines: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is sent as a list, once or twice; the warning is logged once for each route."""
+    monkeypatch.setattr("routesock._pipeline.steps._warned", set())
+    with override_settings(DEBUG=debug):
+        async with RouteClient(Returning) as client:
+            assert [(await client.call("return", value)).payload for _ in range(2)] == [value, value]
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == lines
+    assert all("write `return Reply(payload, status=201)`" in warning for warning in warnings)

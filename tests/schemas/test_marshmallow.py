@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from decimal import Decimal
 from typing import Any
 
 import marshmallow
 import pytest
+from django.contrib.auth.models import User
 from marshmallow import EXCLUDE, INCLUDE, Schema, fields, validate
 
 from routesock._wire.codec import encode
@@ -37,13 +39,29 @@ def errors_of(schema: Any, payload: Any) -> Any:
     return caught.value.errors
 
 
+@pytest.fixture
+def native(settings: Any) -> None:
+    settings.ROUTESOCK = {"VALIDATION_ERRORS": "native"}
+
+
 def tree(levels: int, end: Any, field: str = "node") -> Any:
     for _ in range(levels):
         end = {field: end} if field == "node" else {field: [end]}
     return end
 
 
-def test_errors_are_messages_by_field() -> None:
+def test_errors_are_messages_by_path() -> None:
+    """The path of a message has the names of the fields and the index of the item."""
+    errors = errors_of(Parent, {"child": {}, "children": [{"name": "a"}, {"name": 1}], "x": 1})
+    assert errors == {
+        "child.name": ["Missing data for required field."],
+        "children.1.name": ["Not a valid string."],
+        "x": ["Unknown field."],
+    }
+
+
+@pytest.mark.usefixtures("native")
+def test_native_errors_are_messages_by_field() -> None:
     """Errors are as marshmallow gives them; the index of a list's item becomes a string, as in any JSON."""
     errors = errors_of(Parent, {"child": {}, "children": [{"name": "a"}, {"name": 1}], "x": 1})
     assert errors == {
@@ -56,12 +74,27 @@ def test_errors_are_messages_by_field() -> None:
 def test_errors_of_keys_and_values_can_be_encoded() -> None:
     """A Dict field nests its messages by key, then by ``key`` and ``value``."""
     errors = errors_of(Parent, {"by_name": {"long name": {}}})
+    assert set(errors) == {"by_name.long name.key", "by_name.long name.value.name"}
+    encode(errors)
+
+
+@pytest.mark.usefixtures("native")
+def test_native_errors_of_keys_and_values_can_be_encoded() -> None:
+    """A Dict field nests its messages by key, then by ``key`` and ``value``."""
+    errors = errors_of(Parent, {"by_name": {"long name": {}}})
     assert set(errors["by_name"]["long name"]) == {"key", "value"}
     encode(errors)
 
 
-def test_whole_payload_messages_stand_under_schema() -> None:
-    """What belongs to no field is where marshmallow puts it."""
+def test_whole_payload_messages_have_one_path() -> None:
+    """Messages that belong to no field have the path ``__all__``, those of a nested object the object's path."""
+    assert errors_of(NoteSchema, None) == {"__all__": ["Invalid input type."]}
+    assert errors_of(Parent, {"child": 5}) == {"child": ["Invalid input type."]}
+
+
+@pytest.mark.usefixtures("native")
+def test_native_whole_payload_messages_stand_under_schema() -> None:
+    """Messages that belong to no field are where marshmallow puts them."""
     assert errors_of(NoteSchema, None) == {"_schema": ["Invalid input type."]}
 
 
@@ -70,8 +103,31 @@ def test_many_comes_from_the_instance() -> None:
     adapter = as_schema(Child(many=True))
     assert adapter.load([{"name": "a"}]) == [{"name": "a"}]
     assert adapter.dump([{"name": "a"}]) == [{"name": "a"}]
-    assert errors_of(Child(many=True), {"name": "a"}) == {"_schema": ["Invalid input type."]}
-    assert errors_of(Child(many=True), [{"name": "a"}, {}]) == {"1": {"name": ["Missing data for required field."]}}
+    assert errors_of(Child(many=True), {"name": "a"}) == {"__all__": ["Invalid input type."]}
+    assert errors_of(Child(many=True), [{"name": "a"}, {}]) == {"1.name": ["Missing data for required field."]}
+
+
+@pytest.mark.parametrize(
+    "value", [[{"name": "a"}], [], (), {"a"}, User.objects.none()], ids=["list", "empty", "tuple", "set", "queryset"]
+)
+def test_several_objects_without_many_are_a_fault(value: Any) -> None:
+    """marshmallow would find no field in a list, and dump ``{}``."""
+    with pytest.raises(TypeError, match=r"^Child dumps one object, and the value is a \w+. Write Child\(many=True\).$"):
+        as_schema(Child).dump(value)
+
+
+def test_several_objects_may_become_one_in_a_hook() -> None:
+    """``pre_dump`` may make an object of a list, and a named tuple is an object."""
+
+    class Counted(Schema):
+        name = fields.String()
+
+        @marshmallow.pre_dump
+        def first(self, data: Any, **kwargs: Any) -> Any:
+            return data[0]
+
+    named = namedtuple("named", "name")("a")
+    assert as_schema(Counted).dump([{"name": "a"}]) == as_schema(Child).dump(named) == {"name": "a"}
 
 
 def test_partial_comes_from_the_instance() -> None:
@@ -147,12 +203,24 @@ def test_mistake_at_the_deepest_level_gives_a_small_refusal() -> None:
     payload: Any = 5
     for _ in range(62):
         payload = {"x" * 64: payload}
+    assert errors_of(deep, payload) == {f"{'x' * 64}.{'x' * 63}": ["Invalid input type."]}
+
+
+@pytest.mark.usefixtures("native")
+def test_native_mistake_at_the_deepest_level_gives_a_small_refusal() -> None:
+    """Where the nesting alone is too long, the number of messages is left."""
+    deep = Schema.from_dict({"x" * 64: fields.Nested(lambda: deep())})
+    for _ in range(62):
+        deep = Schema.from_dict({"x" * 64: fields.Nested(deep)})
+    payload: Any = 5
+    for _ in range(63):
+        payload = {"x" * 64: payload}
     assert errors_of(deep, payload) == {"...": ["1 more."]}
 
 
 def test_running_out_of_stack_is_a_refusal() -> None:
     """A payload deeper than the stack has room for is refused; it is no fault of the server's."""
-    assert errors_of(Tree, tree(400, {})) == {"_schema": ["Nested too deeply."]}
+    assert errors_of(Tree, tree(400, {})) == {"__all__": ["Nested too deeply."]}
 
 
 def test_endless_hook_is_a_fault() -> None:

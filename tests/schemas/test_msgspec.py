@@ -65,6 +65,38 @@ def test_load_gives_the_struct() -> None:
 
 def test_load_is_strict() -> None:
     """As where msgspec reads the JSON itself: no text for an integer."""
+    assert errors_of(NoteStruct, {"title": "a", "count": "3"}) == {"count": ["Expected `int`, got `str`"]}
+
+
+class Places(msgspec.Struct, forbid_unknown_fields=True):
+    items: list[Short] = []
+    by_name: dict[str, Short] = {}
+    by_id: dict[int, str] = {}
+    dotted: int = msgspec.field(default=0, name="a`.b[0]")
+
+
+@pytest.mark.parametrize(
+    ("payload", "path", "message"),
+    [
+        ({"items": [{"name": "a"}, {"name": 5}]}, "items.1.name", "Expected `str`, got `int`"),
+        ({"items": [{}]}, "items.0.name", "Object missing required field `name`"),
+        ({"more": 1}, "more", "Object contains unknown field `more`"),
+        ({"items": [{"name": "long name"}]}, "items.0", "Too long."),
+        ({"by_name": {"a": {"name": 5}}}, "by_name.*.name", "Expected `str`, got `int`"),
+        ({"by_id": {"a": "x"}}, "by_id", "Expected `int`, got `str`"),
+        (5, "__all__", "Expected `object`, got `int`"),
+        ({"a`.b[0]": "x"}, "a`.b.0", "Expected `int`, got `str`"),
+    ],
+    ids=["item", "missing", "unknown", "post_init", "value", "key", "whole", "dotted"],
+)
+def test_messages_have_the_path_that_msgspec_names(payload: Any, path: str, message: str) -> None:
+    """The one message of msgspec is under its path; a key that msgspec does not name is ``*``."""
+    assert errors_of(Places, payload) == {path: [message]}
+
+
+def test_native_errors_are_one_text(settings: Any) -> None:
+    """msgspec's own text names the place."""
+    settings.ROUTESOCK = {"VALIDATION_ERRORS": "native"}
     assert errors_of(NoteStruct, {"title": "a", "count": "3"}) == {
         "_schema": ["Expected `int`, got `str` - at `$.count`"]
     }
@@ -72,12 +104,12 @@ def test_load_is_strict() -> None:
 
 def test_message_of_post_init_is_sent() -> None:
     """msgspec makes a refusal of a ValueError in ``__post_init__``."""
-    assert errors_of(Short, {"name": "long name"}) == {"_schema": ["Too long."]}
+    assert errors_of(Short, {"name": "long name"}) == {"__all__": ["Too long."]}
 
 
 def test_half_a_surrogate_pair_is_refused() -> None:
     """JSON can spell it, msgspec cannot read it: a refusal, no fault."""
-    assert errors_of(NoteStruct, {"title": "a", "\ud800": 1}) == {"_schema": ["A text is not valid Unicode."]}
+    assert errors_of(NoteStruct, {"title": "a", "\ud800": 1}) == {"__all__": ["A text is not valid Unicode."]}
 
 
 def test_async_post_init_is_refused() -> None:
@@ -91,7 +123,7 @@ def test_lists_of_structs() -> None:
     adapter = as_schema(list[Out])
     assert adapter.load([{"id": 1}]) == [Out(1)]
     assert adapter.dump([Out(1), SimpleNamespace(id=2, by_id={})]) == [{"id": 1, "by_id": {}}, {"id": 2, "by_id": {}}]
-    assert errors_of(list[Out], {"id": 1}) == {"_schema": ["Expected `array`, got `object`"]}
+    assert errors_of(list[Out], {"id": 1}) == {"__all__": ["Expected `array`, got `object`"]}
 
 
 @pytest.mark.parametrize(

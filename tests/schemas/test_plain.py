@@ -9,12 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 from asgiref.sync import async_to_sync
+from django import forms
 from django.core.exceptions import ValidationError
 
+from routesock._wire.problems import error_of
 from routesock.exceptions import Invalid, RouteSetupError
 from routesock.schemas import as_schema
 
-from .samples import NoteModel, NoteStruct, note
+from .samples import NoteModel, NoteSerializer, NoteStruct, note
 
 
 async def checked_later(payload: Any) -> Any:
@@ -58,7 +60,7 @@ def test_value_error_is_the_refusal() -> None:
     """The text of a ValueError goes to the client."""
     with pytest.raises(Invalid) as caught:
         as_schema(refuse(ValueError("Too short."))).load({})
-    assert caught.value.errors == {"_schema": ["Too short."]}
+    assert caught.value.errors == {"__all__": ["Too short."]}
 
 
 @pytest.mark.parametrize("exc", [TypeError("x"), KeyError("x"), ValidationError("x"), LookupError()], ids=repr)
@@ -73,7 +75,7 @@ def test_pydantic_inside_a_function_does_not_show_the_input() -> None:
     """pydantic's error is a ValueError whose text holds the input: it is sent as the pydantic adapter sends it."""
     with pytest.raises(Invalid) as caught:
         as_schema(NoteModel.model_validate).load({"title": "a", "count": "secret"})
-    assert [error["loc"] for error in caught.value.errors] == [["count"]]
+    assert list(caught.value.errors) == ["count"]
     assert "secret" not in str(caught.value.errors)
 
 
@@ -81,7 +83,7 @@ def test_msgspec_inside_a_function_is_a_refusal() -> None:
     """msgspec's error shows types and no input."""
     with pytest.raises(Invalid) as caught:
         as_schema(partial(msgspec.convert, type=NoteStruct)).load({"title": 5})
-    assert caught.value.errors == {"_schema": ["Expected `str`, got `int` - at `$.title`"]}
+    assert caught.value.errors == {"title": ["Expected `str`, got `int`"]}
 
 
 @pytest.mark.parametrize(
@@ -117,3 +119,40 @@ def test_dump_calls_the_function() -> None:
     assert as_schema(lambda value: {"n": value}).dump(5) == {"n": 5}
     with pytest.raises(ValueError, match=r"^no$"):
         as_schema(refuse(ValueError("no"))).dump(5)
+
+
+class NoteForm(forms.Form):
+    title = forms.CharField(max_length=5)
+
+
+def checked_note(payload: Any) -> Any:
+    form = NoteForm(payload)
+    if not form.is_valid():
+        raise ValidationError(form.errors.as_data())
+    return form.cleaned_data
+
+
+def test_form_that_validated_nothing_is_a_fault() -> None:
+    """A function that only makes the form would permit everything; so would a DRF serializer."""
+    for schema in (NoteForm, NoteSerializer):
+        adapter = as_schema(lambda payload, schema=schema: schema(data=payload))
+        with pytest.raises(TypeError, match="has validated nothing"):
+            adapter.load({"title": "Too long"})
+
+
+def test_form_that_has_validated_is_right() -> None:
+    """Its errors are a refusal by field; what it has cleaned, or the form itself, is the payload."""
+    adapter = as_schema(checked_note)
+    assert adapter.load({"title": "Tea "}) == {"title": "Tea"}
+    with pytest.raises(ValidationError) as caught:
+        adapter.load({"title": "Too long"})
+    error = error_of(caught.value)
+    assert error is not None
+    assert (error.status, list(error.errors)) == (422, ["title"])
+
+    def valid(payload: Any) -> NoteForm:
+        form = NoteForm(payload)
+        assert form.is_valid()
+        return form
+
+    assert isinstance(as_schema(valid).load({"title": "Tea"}), NoteForm)

@@ -47,6 +47,11 @@ def errors_of(schema: Any, payload: Any) -> Any:
     return caught.value.errors
 
 
+@pytest.fixture
+def native(settings: Any) -> None:
+    settings.ROUTESOCK = {"VALIDATION_ERRORS": "native"}
+
+
 def test_load_gives_the_model() -> None:
     """The payload is an instance, with its texts parsed."""
     note = as_schema(NoteModel).load(PAYLOAD)
@@ -55,7 +60,18 @@ def test_load_gives_the_model() -> None:
     assert isinstance(as_schema(NoteDataclass).load(PAYLOAD), NoteDataclass)
 
 
-def test_errors_are_a_list_of_type_loc_msg() -> None:
+def test_errors_are_messages_by_path() -> None:
+    """Each message is under the path that is in ``loc``; messages of the whole payload are under ``__all__``."""
+    errors = errors_of(NoteModel, {"title": "a", "tags": ["x", {"password": "secret"}], "count": "many"})
+    assert errors == {
+        "count": ["Input should be a valid integer, unable to parse string as an integer"],
+        "tags.1": ["Input should be a valid string"],
+    }
+    assert errors_of(NoteModel, 5).keys() == {"__all__"}
+
+
+@pytest.mark.usefixtures("native")
+def test_native_errors_are_a_list_of_type_loc_msg() -> None:
     """Errors are what ``errors()`` gives, without the input, which may be a password, and without ctx and url."""
     errors = errors_of(NoteModel, {"title": "a", "tags": ["x", {"password": "secret"}], "count": "many"})
     assert errors == [
@@ -68,6 +84,7 @@ def test_errors_are_a_list_of_type_loc_msg() -> None:
     ]
 
 
+@pytest.mark.usefixtures("native")
 def test_twenty_whole_errors_are_kept() -> None:
     """An entry is kept or left out as one; the rest is counted in one entry more."""
     errors = errors_of(NoteModel, {"title": "a", **{f"field{number}": 1 for number in range(5_000)}})
@@ -83,7 +100,7 @@ def test_strict_model_reads_json() -> None:
     id = uuid.uuid4()
     strict = as_schema(Strict).load({"number": 1, "when": PAYLOAD["when"], "id": str(id), "names": ["a"]})
     assert strict == Strict(number=1, when=WHEN, id=id, names={"a"})
-    assert errors_of(Strict, {"number": "1"})[0]["type"] == "int_type"
+    assert errors_of(Strict, {"number": "1"}).keys() == {"number"}
 
 
 def test_lax_model_converts() -> None:
@@ -97,7 +114,7 @@ def test_lists_of_models(schema: Any) -> None:
     adapter = as_schema(schema)
     assert adapter.load([{"id": 1, "price": "1.5"}]) == [Out(id=1, price=Decimal("1.5"))]
     assert adapter.dump([SimpleNamespace(id=1, price=Decimal("1.5"))]) == [{"id": 1, "price": "1.5"}]
-    assert errors_of(schema, [{"id": 1, "price": 1}, {}])[0]["loc"] == [1, "id"]
+    assert errors_of(schema, [{"id": 1, "price": 1}, {}]).keys() >= {"1.id"}
 
 
 @pytest.mark.parametrize(
@@ -184,6 +201,6 @@ def test_messages_of_own_validators_are_sent() -> None:
                 raise ValueError("No a.")
             return name
 
-    assert errors_of(Short, {"name": "a"}) == [{"type": "value_error", "loc": ["name"], "msg": "Value error, No a."}]
+    assert errors_of(Short, {"name": "a"}) == {"name": ["Value error, No a."]}
     with pytest.raises(ZeroDivisionError):
         as_schema(Short).load({"name": "0"})

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
-from routesock import Keys
+from routesock import Keys, Request
 from routesock.dialects import Incoming
 from routesock.testing import ClientReply, ConnectionClosed, NoReply, RouteClient
 
@@ -364,8 +364,8 @@ class Wrapped(Keys):
     def reply(self, *parts: Any) -> dict[str, Any]:
         return {"answer": super().reply(*parts)}
 
-    def incoming(self, frame: dict[str, Any]) -> Incoming:
-        return super().incoming(frame["answer"])
+    def incoming(self, value: dict[str, Any]) -> Incoming | None:
+        return super().incoming(value["answer"])
 
 
 class Spelt(Streaming):
@@ -374,7 +374,7 @@ class Spelt(Streaming):
     route_dialect: Keys
 
     async def answer(self, id: Any, status: int, payload: Any) -> None:
-        await self.send_json(self.route_dialect.reply("r", id, status, payload, {}))
+        await self.send_json(self.route_dialect.reply(Request("r", id), status, payload, {}))
 
 
 async def test_any_dialect_with_a_status_has_streams() -> None:

@@ -39,7 +39,7 @@ from routesock import (
 from routesock.permissions import BasePermission, IsAuthenticated, IsStaff
 from routesock.permissions.base import And, Not, Or
 from routesock.schemas import SchemaAdapter
-from routesock.socket import Socket, SyncSocket
+from routesock.socket import AsyncRequest, Socket, SyncRequest, SyncSocket, socket_of
 
 news = Push("news", summary="Something happened.")
 
@@ -112,6 +112,31 @@ class Mixin(RouteMixin):
 
     def call(self) -> None:
         assert_type(self.socket, Any)
+
+
+class OwnSocket(RouteMixin, AsyncJsonWebsocketConsumer):
+    """A consumer that uses the name itself: its requests have the socket of routesock."""
+
+    socket: Any = "tcp://127.0.0.1:5555"
+
+    @route("send")
+    async def send_message(self, request: AsyncRequest) -> None:
+        assert_type(request.socket, Socket)
+        assert_type(socket_of(self), Socket)
+        await request.socket.push(news)
+        await request.socket.pusch(news)  # type: ignore[attr-defined]
+
+    @route("untyped")
+    async def untyped(self, request: Request) -> None:
+        assert_type(request.socket, Any)
+
+
+class SyncOwnSocket(RouteMixin, JsonWebsocketConsumer):
+    @route("send")
+    def send_message(self, request: SyncRequest) -> None:
+        assert_type(request.socket, SyncSocket)
+        assert_type(socket_of(self), SyncSocket)
+        request.socket.join("room")
 
 
 class WrongOptions(RouteMixin, AsyncJsonWebsocketConsumer):

@@ -10,15 +10,18 @@ import pytest
 from django.contrib.auth.models import User
 from django.core import exceptions as django
 from django.http import Http404
+from django.urls.exceptions import Resolver404
 from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework import exceptions as drf
 
-from routesock import exceptions
+from routesock import Request, exceptions
+from routesock._wire.camel_case import to_camel_case
 from routesock._wire.codec import encode
 from routesock._wire.problems import MAX_ERRORS, MAX_ERRORS_SIZE, bounded, error_of, fitted, invalid
-from routesock.dialects import MAX_ID_CHARS, MAX_ROUTE_CHARS, Keys
+from routesock.dialects import Keys
+from routesock.dialects.base import MAX_ID_CHARS, MAX_ROUTE_CHARS
 
 ASTRAL = "\U0001f600"  # twelve bytes as JSON
 MORE = f"{'x' * 64}-{{}}"
@@ -47,6 +50,17 @@ CASES = {
     "own": (exceptions.Conflict("Taken."), 409, "conflict", "Taken.", None),
     "Http404": (Http404(), 404, "not_found", "Not found.", None),
     "Http404 message": (Http404("No such room."), 404, "not_found", "No such room.", None),
+    "Http404 object": (Http404({"tried": ["/admin/"]}), 404, "not_found", "Not found.", None),
+    "Http404 without text": (Http404(None), 404, "not_found", "Not found.", None),
+    "Resolver404": (Resolver404({"tried": [], "path": "secret"}), 404, "not_found", "Not found.", None),
+    "Resolver404 with text": (Resolver404("secret"), 404, "not_found", "Not found.", None),
+    "PermissionDenied object": (
+        django.PermissionDenied(User(username="secret")),
+        403,
+        "permission_denied",
+        "You do not have permission to do this.",
+        None,
+    ),
     "Http404 lazy": (Http404(gettext_lazy("No such room.")), 404, "not_found", "No such room.", None),
     "ObjectDoesNotExist": (django.ObjectDoesNotExist("Room."), 404, "not_found", "Not found.", None),
     "DoesNotExist": (
@@ -97,14 +111,14 @@ CASES = {
         422,
         "invalid",
         INVALID,
-        {"_schema": ["Wrong."]},
+        {"__all__": ["Wrong."]},
     ),
     "marshmallow dict": (
         marshmallow.ValidationError({"items": {0: {"name": ["Wrong."]}}}),
         422,
         "invalid",
         INVALID,
-        {"items": {"0": {"name": ["Wrong."]}}},
+        {"items.0.name": ["Wrong."]},
     ),
     "drf": (drf.APIException(), 500, "error", "A server error occurred.", None),
     "drf NotFound": (drf.NotFound("No room."), 404, "not_found", "No room.", None),
@@ -122,13 +136,26 @@ CASES = {
         400,
         "invalid",
         "Invalid input.",
-        ["Wrong."],
+        {"__all__": ["Wrong."]},
     ),
     "drf ValidationError nested": (
         drf.ValidationError({"items": [{}, {"name": ["Wrong."]}], "age": "Old."}),
         400,
         "invalid",
         "Invalid input.",
+        {"items.1.name": ["Wrong."], "age": ["Old."]},
+    ),
+}
+
+NATIVE = {
+    "marshmallow": (marshmallow.ValidationError("Wrong."), {"_schema": ["Wrong."]}),
+    "marshmallow dict": (
+        marshmallow.ValidationError({"items": {0: {"name": ["Wrong."]}}}),
+        {"items": {"0": {"name": ["Wrong."]}}},
+    ),
+    "drf": (drf.ValidationError("Wrong."), ["Wrong."]),
+    "drf nested": (
+        drf.ValidationError({"items": [{}, {"name": ["Wrong."]}], "age": "Old."}),
         {"items": [{}, {"name": ["Wrong."]}], "age": "Old."},
     ),
 }
@@ -139,6 +166,68 @@ CASES = {
 def test_error_of(of: Any, exc: Any, status: int, code: str, detail: str, errors: Any) -> None:
     """Each exception, and any subclass of it, becomes its status with what the client may know."""
     assert problem_of(of(exc)) == (status, code, detail, errors)
+
+
+@pytest.mark.parametrize(("exc", "errors"), NATIVE.values(), ids=NATIVE)
+def test_native_errors_have_the_shape_of_the_library(settings: Any, exc: Exception, errors: Any) -> None:
+    """With ``VALIDATION_ERRORS = "native"`` the library's own shape is sent."""
+    settings.ROUTESOCK = {"VALIDATION_ERRORS": "native"}
+    assert problem_of(exc)[3] == errors
+
+
+FLAT = {
+    "text": ("Wrong.", {"__all__": ["Wrong."]}),
+    "texts": (["One.", "Two."], {"__all__": ["One.", "Two."]}),
+    "nothing": ({}, {}),
+    "objects in a list": ({"items": [{}, {"name": ["x"]}]}, {"items.1.name": ["x"]}),
+    "lists in a list": ([["x"], ["y", "z"]], {"0": ["x"], "1": ["y", "z"]}),
+    "text beside an object": ({"a": ["x", {"b": "y"}]}, {"a": ["x"], "a.1.b": ["y"]}),
+    "numbers": ({1: {2: [3, None]}}, {"1.2": ["3", "None"]}),
+    "whole of an object": ({"a": {"_schema": ["x"], "__all__": ["y"]}}, {"a": ["x", "y"]}),
+    "entries": (
+        [{"type": "t", "loc": ["a", 0], "msg": "x"}, {"type": "u", "loc": ["a", 0], "msg": "y"}],
+        {"a.0": ["x", "y"]},
+    ),
+    "entry without a path": ([{"type": "t", "loc": [], "msg": "x"}], {"__all__": ["x"]}),
+    "field called msg": ({"msg": "x"}, {"msg": ["x"]}),
+    "dots": ({"a.b": ["x"], "a": {"b": ["y"]}, "a\\": {"b": ["z"]}}, {"a\\.b": ["x"], "a.b": ["y"], "a\\\\.b": ["z"]}),
+}
+
+
+@pytest.mark.parametrize(("errors", "flat"), FLAT.values(), ids=FLAT)
+def test_flat_errors_are_lists_of_texts_by_path(errors: Any, flat: Any) -> None:
+    """Names and indices are joined with dots; a dot within a name has a backslash in front."""
+    assert invalid(errors).errors == flat
+    assert invalid(invalid(errors).errors).errors == flat
+
+
+def test_flat_errors_count_the_rest() -> None:
+    """Twenty messages are kept, and of paths that begin alike the first."""
+    assert invalid({"a": [{"b": ["x"]}] * 30}).errors == {
+        **{f"a.{index}.b": ["x"] for index in range(20)},
+        "...": ["10 more."],
+    }
+    assert invalid({"x" * 70: ["a"], "x" * 80: ["b"]}).errors == {"x" * 64: ["a"], "...": ["1 more."]}
+
+
+def test_paths_are_converted_name_by_name() -> None:
+    """A dialect with ``camelize=True`` converts each name of a path; ordinary keys with dots stay as they are."""
+    errors = invalid({"child_list": [{"first_name": ["x"], "odd.first_name": ["y"]}]}).errors
+    assert to_camel_case({"errors": errors, "a.first_name": 1}) == {
+        "errors": {"childList.0.firstName": ["x"], "childList.0.odd\\.firstName": ["y"]},
+        "a.first_name": 1,
+    }
+
+
+def test_flat_path_is_cut() -> None:
+    """Each name is cut to 64 characters, and the path to 128 and to 512 bytes."""
+    errors: Any = ["x"]
+    for _ in range(5):
+        errors = {"n" * 99: errors}
+    assert invalid(errors).errors == {f"{'n' * 64}.{'n' * 63}": ["x"]}
+    ((path, messages),) = invalid({ASTRAL * 90: {ASTRAL * 90: [ASTRAL * 300]}}).errors.items()
+    assert len(encode(path)) <= 512
+    assert messages == [ASTRAL * 200]
 
 
 @pytest.mark.parametrize(
@@ -251,6 +340,18 @@ def test_bounded_errors_are_small_strict_json(errors: Any) -> None:
     json.loads(text, parse_constant=pytest.fail)
 
 
+@given(errors=any_errors)
+def test_any_errors_become_flat_and_stay_within_the_bounds(errors: Any) -> None:
+    """Any nesting gives texts by path: at most 20, of at most 3,000 bytes, and flattening it again changes nothing."""
+    flat = invalid(errors).errors
+    assert all(type(messages) is list and all(isinstance(text, str) for text in messages) for messages in flat.values())
+    assert sum(map(len, flat.values())) <= MAX_ERRORS + 1
+    text = encode(flat)
+    assert len(text) <= MAX_ERRORS_SIZE
+    json.loads(text, parse_constant=pytest.fail)
+    assert invalid(flat).errors == flat
+
+
 @given(errors=st.dictionaries(st.text("abc", max_size=5), st.lists(st.text("abc", max_size=5), min_size=1, max_size=5)))
 def test_nothing_is_left_out_uncounted(errors: Any) -> None:
     """The messages kept and those counted are all there were."""
@@ -278,9 +379,9 @@ def test_whole_error_reply_fits_four_kib(status: int, character: str, errors: An
     """With the longest id and route there can be, a fitted problem keeps the reply within 4096 bytes."""
     error = exceptions.Invalid(ASTRAL * 500, status=status, errors=bounded(errors), hint="x" * 5_000)
     route, id = character * MAX_ROUTE_CHARS, character * MAX_ID_CHARS
-    room = 4_096 - len(encode(Keys().reply(route, id, status, {}, {})))
+    room = 4_096 - len(encode(Keys().reply(Request(route, id), status, {}, {})))
     problem = fitted(error.problem(), room)
-    assert len(encode(Keys().reply(route, id, status, problem, {}))) <= 4_096
+    assert len(encode(Keys().reply(Request(route, id), status, problem, {}))) <= 4_096
     assert problem["code"] == "invalid"
     assert problem["errors"]
 
@@ -288,7 +389,7 @@ def test_whole_error_reply_fits_four_kib(status: int, character: str, errors: An
 def test_reply_with_plain_id_and_route_fits_without_help() -> None:
     """Bounded errors alone keep a reply within 4096 bytes where id and route are ASCII."""
     errors = {f"{ASTRAL * 60}{number}": [ASTRAL * 300] for number in range(5_000)}
-    frame = Keys().reply("r" * MAX_ROUTE_CHARS, "u" * MAX_ID_CHARS, 422, invalid(errors).problem(), {})
+    frame = Keys().reply(Request("r" * MAX_ROUTE_CHARS, "u" * MAX_ID_CHARS), 422, invalid(errors).problem(), {})
     assert len(encode(frame)) <= 4_096
 
 
@@ -302,3 +403,28 @@ def test_problem_without_errors_is_cut_too() -> None:
     """A long detail, with what a client sent in it, is cut; extra members go."""
     problem = exceptions.NotFound("x" * 5_000, hint="y").problem()
     assert fitted(problem, 1_000) == {"code": "not_found", "title": "Not Found", "detail": "x" * 200}
+
+
+def group(*members: BaseException) -> BaseException:
+    return BaseExceptionGroup("unhandled errors in a TaskGroup", members)
+
+
+def test_group_whose_members_have_one_status_is_the_first_of_them() -> None:
+    """As ``asyncio.TaskGroup`` raises it, nested or not."""
+    members = (exceptions.NotFound("No room."), Http404("No user."), group(User.DoesNotExist("secret")))
+    assert problem_of(group(*members)) == (404, "not_found", "No room.", None)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        (exceptions.NotFound(), exceptions.Conflict()),
+        (exceptions.NotFound(), LookupError("secret")),
+        (LookupError("secret"), exceptions.NotFound()),
+        (exceptions.NotFound(), KeyboardInterrupt()),
+    ],
+    ids=["two statuses", "a fault", "a fault first", "an exit"],
+)
+def test_any_other_group_is_a_fault(members: tuple[BaseException, ...]) -> None:
+    """A fault must not hide behind an error."""
+    assert error_of(group(*members)) is None

@@ -25,7 +25,7 @@ async def test_a_broadcast_reaches_the_subscribers_of_its_topic(server: Server) 
         assert (await receive(other))["status"] == 204
         await send(other, {"route": "tell", "uuid": 3, "payload": "works.é"})
         assert (await receive(other))["uuid"] == 3
-        assert await receive(one) == {"route": "told", "payload": "Hello"}
+        assert await receive(one) == {"route": "told", "headers": {"Topic": "works.é"}, "payload": "Hello"}
 
 
 async def test_every_hook_runs_before_disconnect_when_a_client_leaves(server: Server) -> None:

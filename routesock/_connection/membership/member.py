@@ -97,7 +97,7 @@ class Member:
 
     __slots__ = (
         "_belongs", "_compiled", "_consumer", "_events", "_following", "_groups", "_held", "_joining", "_layer",
-        "_queue", "_state", "_takers", "_tasks", "_topics", "_user_group", "_writer", "id",
+        "_queue", "_state", "_takers", "_tasks", "_topic_of", "_topics", "_user_group", "_writer", "id",
     )  # fmt: skip
 
     def __init__(
@@ -122,6 +122,7 @@ class Member:
         self._groups: dict[str, str] = {}  # by name, what the layer calls them
         self._joining: dict[str, _Joining] | None = None  # by name, while the layer is asked
         self._topics: dict[str, str] | None = None  # the same for what the client has subscribed to
+        self._topic_of: dict[str, str] | None = None  # their names, by what the layer calls their group
         self._takers: dict[str, Callable[[Broadcast], None]] | None = None  # by what the layer calls their group
         self._belongs: str | None = None  # the group of a user that the socket is in
         self._user_group: str | None = None  # the group of a user that it should be in
@@ -191,11 +192,16 @@ class Member:
             held.drop(reason)
 
     async def _write(self, broadcast: Broadcast) -> None:
+        topic = None if self._topic_of is None else self._topic_of.get(broadcast.group)
         try:
             if self._writer.is_plain:
-                await self._writer.write_text(broadcast.text(self._compiled.dialect), PUSH)
+                data = broadcast.data(self._compiled.dialect, topic)
+                if data is not None:
+                    await self._writer.write_data(data, PUSH)
             else:  # through the consumer's own methods, which may change the frame
-                await self._writer.write(broadcast.frame(self._compiled.dialect), PUSH)
+                await self._writer.write(broadcast.frame(self._compiled.dialect, topic), PUSH)
+            if self._writer.completes:
+                await self._writer.after_broadcast(broadcast.headers(topic))
         except Exception as exc:
             instrumentation.internal_error(exc, "A push", self._consumer)
         except asyncio.CancelledError as exc:
@@ -261,9 +267,10 @@ class Member:
         if not self._state.may_join:
             return
         group = layer_group(name)
-        if self._topics is None:
-            self._topics = {}
+        if self._topics is None or self._topic_of is None:
+            self._topics, self._topic_of = {}, {}
         self._topics[name] = group
+        self._topic_of[group] = name
         if take is not None:
             if self._takers is None:
                 self._takers = {}
@@ -277,6 +284,8 @@ class Member:
         group = None if self._topics is None else self._topics.pop(name, None)
         if group is None:
             return
+        if self._topic_of is not None:
+            self._topic_of.pop(group, None)
         if self._takers is not None:
             self._takers.pop(group, None)
         if name not in self._groups:

@@ -104,7 +104,7 @@ class PushRecheck:
 
     def _start_task(self) -> None:
         if self._started and self._waiting and self._task is None:
-            self._task = self._subscription.subscriptions.tasks.start_apart(self._work())
+            self._task = self._subscription.subscriptions.tasks.start_task(self._work())
 
     async def _work(self) -> None:
         try:

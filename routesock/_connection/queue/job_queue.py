@@ -85,8 +85,11 @@ class JobQueue:
         self._reader = job.source
         self.current = job
         state.current_task = job.task
+        tasks = self._tasks
+        context = tasks.context
+        tasks.before_job = context.copy()
         steps = self._dispatcher.run(job)
-        future = next(steps.__await__(), _ENDED)  # unlike steps.send(None) it raises nothing at the end
+        future = context.run(next, steps.__await__(), _ENDED)  # unlike steps.send(None) it raises nothing at the end
         if future is not _ENDED:
             return self._run(job, steps, future)
         state.current_task = self.current = self._reader = None
@@ -167,7 +170,8 @@ class JobQueue:
         Each runs from its first step to its last in the current task, so ``asyncio.timeout``, task groups and
         cancellation work inside it as they do everywhere.
         """
-        state, task = self._state, job.task
+        state, task, tasks = self._state, job.task, self._tasks
+        context = tasks.context
         resumed = 0.0
         for number in count():
             watching = True
@@ -182,10 +186,10 @@ class JobQueue:
                         raise
                     except BaseException as exc:  # a cancellation, which belongs to the job
                         resumed = clock()
-                        future = steps.throw(exc)
+                        future = context.run(steps.throw, exc)
                     else:
                         resumed = clock()
-                        future = steps.send(None)
+                        future = context.run(steps.send, None)
             except StopIteration:
                 pass
             state.current_task = self.current = None
@@ -199,8 +203,9 @@ class JobQueue:
             job = self.current = self._queue.popleft()
             job.dequeue()
             job.task = state.current_task = task
+            tasks.before_job = context.copy()
             steps = self._dispatcher.run(job)
-            future = next(steps.__await__(), _ENDED)
+            future = context.run(next, steps.__await__(), _ENDED)
         self._busy = False
         reader, self._reader = self._reader, None
         return READ_ON if reader is not None else HANDED_OVER
@@ -276,7 +281,7 @@ class ParallelQueue:
     def _start(self, job: Job) -> None:
         job.advance(RUNNING)
         job.advance(WAITING)  # it can be cancelled before its first step
-        job.task = self._tasks.start_apart(self._run(job))
+        job.task = self._tasks.start_task(self._run(job))
         self.running.add(job)
         # A task that is cancelled before its first step runs nothing, so its end cannot be seen from inside.
         job.task.add_done_callback(lambda _: self._ended(job))

@@ -6,6 +6,7 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from enum import Enum, IntEnum
 from typing import Any, Final, Protocol
 
@@ -163,8 +164,12 @@ class Job:
     reply = PENDING
     handled = False
     """The consumer's own code has passed the frame on, and it was acted upon."""
+    refused: BaseException | None = None
+    """What Channels raised inside the consumer's own code for a frame that is refused anyway."""
     result: Reply | Refusal | None = None
     """What to answer, once that is known."""
+    context: Context | None = None
+    """The context to send the answer in, inside of middleware or of the consumer's own ``dispatch``."""
     queue: Queue | None = None
     """The queue that it waits in."""
     weight = 0

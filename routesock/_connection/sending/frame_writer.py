@@ -5,33 +5,42 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from logging import INFO
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.conf import settings
 
 from ... import conf
+from ..._compat import is_sync_call
 from ..._pipeline.compiler import ConsumerPlan
 from ..._routing.topic import UNSUBSCRIBE
 from ..._runtime import database, instrumentation
-from ..._runtime.closing import means_gone
+from ..._runtime.closing import means_gone, send_message
 from ..._runtime.supervision import own_task
 from ..._wire import codec, problems
 from ..._wire.codec import EncodeError, FrameTooLarge, serialise
-from ..._wire.frames import Ping, Refusal
-from ..._wire.messages import NO_HEADERS, Reply, Request, RequestId
-from ...dialects import Frame
+from ..._wire.frames import Refusal
+from ..._wire.messages import NO_HEADERS, NO_REPLY, Reply, ReplyBatch, Request, reply_with
+from ...dialects import Dialect, Problem
+from ...dialects.base import has_own_encode
+from ...dialects.keys import is_plain as is_plain_dialect
 from ...exceptions import RoutesockError
 from ...signals import request_finished
 from ..state import SocketState
-from .send_queue import CONTROL, PUSH, REPLY, FrameKind, SendQueue
+from .send_queue import CONTROL, PUSH, REPLY, SYNC_PUSH, FrameKind, SendQueue
 
 _is_logged: Final = instrumentation.logger.logger.isEnabledFor
 
 MAX_ERROR_REPLY: Final = 4096
 """Bytes of an error reply, whatever the client sent."""
+
+MIN_PROBLEM: Final = 400
+"""Bytes that a problem object is not cut below."""
+
+Data = TypeVar("Data", str, bytes, str | bytes)
 
 
 async def _nothing() -> None:
@@ -40,10 +49,12 @@ async def _nothing() -> None:
 
 def is_plain(compiled: ConsumerPlan) -> bool:
     """Whether no method of the class itself sees what is sent."""
+    if has_own_encode(compiled.dialect):
+        return not compiled.send
     return not (compiled.encode or compiled.send or compiled.send_json)
 
 
-def encoded(frame: Frame, max_bytes: int) -> str:
+def encoded(frame: Any, max_bytes: int) -> str:
     """Return ``frame`` as JSON. Raises what encoding raises, and ``FrameTooLarge`` for more than ``max_bytes``."""
     text = serialise(frame)
     if len(text) > max_bytes:  # it is ASCII: a byte for each character
@@ -51,11 +62,28 @@ def encoded(frame: Frame, max_bytes: int) -> str:
     return text
 
 
-def _checked(text: str, max_bytes: int) -> str:
-    size = codec.size_of(text)
+def encoder_of(dialect: Dialect) -> Callable[[Any, int], str | bytes]:
+    """Return a function like :func:`encoded` that encodes as ``dialect`` does."""
+    if not has_own_encode(dialect):
+        return encoded
+
+    def encode(frame: Any, max_bytes: int) -> str | bytes:
+        try:
+            data = dialect.encode(frame)
+        except (SystemExit, KeyboardInterrupt) as exc:
+            raise EncodeError(f"{type(dialect).__name__}.encode() raised {exc!r}.") from exc
+        if not isinstance(data, str | bytes):
+            raise TypeError(f"{type(dialect).__name__}.encode() must return a str or bytes; got {data!r}.")
+        return _checked(data, max_bytes)
+
+    return encode
+
+
+def _checked(data: Data, max_bytes: int) -> Data:
+    size = codec.size_of(data)
     if size > max_bytes:
         raise _too_large(size, max_bytes)
-    return text
+    return data
 
 
 def _too_large(size: int, max_bytes: int) -> FrameTooLarge:
@@ -68,27 +96,47 @@ class FrameWriter:
     A reply that cannot be encoded is answered as a 500. Only the methods that say so raise.
     """
 
-    __slots__ = ("_consumer", "_dialect", "_max_bytes", "_own", "_queue", "_state", "is_plain")
+    __slots__ = (
+        "_consumer", "_dialect", "_encode", "_encodes", "_is_fast", "_max_bytes", "_own", "_queue", "_state",
+        "completes", "is_plain",
+    )  # fmt: skip
 
     def __init__(self, consumer: Any, compiled: ConsumerPlan, queue: SendQueue, state: SocketState) -> None:
         self._consumer = consumer
         self._own = compiled
-        self._dialect = compiled.dialect
+        self._dialect = dialect = compiled.dialect
+        self._encode = encoder_of(dialect)
+        self._encodes = has_own_encode(dialect)
         self._queue = queue
         self._state = state
         self._max_bytes: int = conf.get("MAX_REPLY")
+        self.completes = dialect.completes
+        """The dialect sends a frame after others."""
         self.is_plain = is_plain(compiled)
         """No method of the consumer sees what is sent."""
+        self._is_fast = self.is_plain and is_plain_dialect(dialect)
 
-    def write(self, frame: Frame, kind: FrameKind = REPLY) -> Coroutine[Any, Any, None]:
-        """Encode ``frame`` and send it. Raises what encoding raises."""
+    def write(self, frame: Any, kind: FrameKind = REPLY) -> Coroutine[Any, Any, None]:
+        """Encode ``frame`` and send it; ``None`` is not sent. Raises what encoding raises."""
+        if frame is None:
+            return _nothing()
         if self.is_plain:
-            return self.write_text(encoded(frame, self._max_bytes), kind)
+            return self.write_data(self._encode(frame, self._max_bytes), kind)
         return self._write_as_consumer(frame, kind)
 
-    def write_text(self, text: str, kind: FrameKind) -> Coroutine[Any, Any, None]:
+    def write_data(self, data: str | bytes, kind: FrameKind) -> Coroutine[Any, Any, None]:
         """Send a frame that is encoded already, past the consumer's own methods. Never raises."""
-        return self._queue.write({"type": "websocket.send", "text": text}, kind, self._log_not_sent)
+        return self._queue.write(send_message(data), kind, self._log_not_sent)
+
+    def _answer(self, request: Request, frame: Any, kind: FrameKind) -> Coroutine[Any, Any, None]:
+        """Send the final reply to ``request``, or keep it until all requests of its message are answered."""
+        batch: ReplyBatch | None = getattr(request, "_batch", None)
+        if batch is None:
+            return self.write(frame, kind)
+        if frame is not None:
+            size = codec.size_of(self._encode(frame, self._max_bytes - batch.bytes))
+            batch.add(frame, size)
+        return self.write(batch.finish_one(), kind)
 
     def may_drop_push(self) -> bool:
         """As :meth:`SendQueue.may_drop_push`."""
@@ -97,13 +145,13 @@ class FrameWriter:
     def reply(self, request: Request, reply: Reply, kind: FrameKind) -> Coroutine[Any, Any, None]:
         """Answer ``request``, unless it is a notification that succeeded."""
         status = reply.status
-        if not self.is_plain or status >= 400 or request_finished.receivers or _is_logged(INFO):
+        if not self._is_fast or reply is NO_REPLY or status >= 400 or request_finished.receivers or _is_logged(INFO):
             return self._reply_and_finish(request, reply, kind)
-        if request.id is None:
+        if request.id is None and not self._dialect.answers_without_id:
             return _nothing()
         try:  # as nearly always: encode here, and leave only the sending to a coroutine
             payload = None if status == 204 else reply.payload
-            frame = self._dialect.reply(request.route, request.id, status, payload, reply.headers)
+            frame = self._dialect.reply(request, status, payload, reply.headers)
             text = encoded(frame, self._max_bytes)
         except Exception as exc:
             return self._fail_reply(exc, request, kind)
@@ -111,11 +159,12 @@ class FrameWriter:
 
     async def item(self, request: Request, payload: Any) -> None:
         """Send one item of a stream. Raises what encoding raises."""
-        await self.write(self._dialect.reply(request.route, request.id, 206, payload, NO_HEADERS))
+        await self.write(self._dialect.reply(request, 206, payload, NO_HEADERS))
 
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None:
-        """Send an unsolicited frame. Raises what encoding raises."""
-        await self.write(self._dialect.push(route, payload, headers), PUSH)
+        """Send an unsolicited frame. Raises what encoding raises. Sync code does not wait for the client."""
+        frame = self._dialect.push(route, payload, headers)
+        await self.write(frame, SYNC_PUSH if is_sync_call() else PUSH)
 
     async def close_notice(self, payload: dict[str, Any]) -> None:
         """Send the CLOSE notice: some servers do not send the reason of a close frame."""
@@ -135,31 +184,53 @@ class FrameWriter:
 
     async def refuse(self, refusal: Refusal, request: Request | None = None, kind: FrameKind = REPLY) -> None:
         """Answer with an error. ``request`` is the request that it ends, ``None`` for a frame that is none."""
-        status = refusal.error.status
+        error, route, id, about = refusal
+        status = error.status
+        answered = request or about or Request(route or "", id, consumer=self._consumer)
         try:
-            await self.write(self._error_frame(*refusal), kind)
+            await self._answer(answered, self._error_frame(error, answered), kind)
+            if self.completes and (request is not None or about is not None):
+                await self._complete(answered)
         except Exception as exc:
             status = 500
-            await self._fail(exc, refusal.route, refusal.id, kind, request)
+            await self._fail(exc, answered, kind, request)
         finally:
             if request is not None:
                 self._finished(request, status)
             else:
-                instrumentation.refused(self._consumer, *refusal)
+                instrumentation.refused(self._consumer, error, route, id)
 
-    async def granted(self, route: str, id: RequestId, payload: dict[str, Any]) -> None:
-        """Answer a frame with success that is no request."""
+    async def granted(self, request: Request, payload: dict[str, Any]) -> None:
+        """Answer a control frame with success, if it wants an answer."""
         try:
-            await self.write(self._dialect.reply(route, id, 200, payload, NO_HEADERS))
+            reply = reply_with(payload, 200)
+            if self._dialect.answers_auth:
+                frame = self._dialect.reply(request, reply.status, reply.payload, reply.headers)
+            else:
+                frame = self._reply_frame(request, reply)
+            await self._answer(request, frame, REPLY)
         except Exception as exc:
-            await self._fail(exc, route, id)
+            await self._fail(exc, request)
 
-    async def pong(self, ping: Ping) -> None:
+    async def pong(self, request: Request) -> None:
         """Answer a heartbeat."""
         try:
-            await self.write(self._dialect.pong(ping.id, ping.payload))
+            await self._answer(request, self._dialect.pong(request), REPLY)
+            if self.completes:
+                await self._complete(request)
         except Exception as exc:
-            await self._fail(exc, None, ping.id)
+            await self._fail(exc, Request("", request.id, consumer=self._consumer))
+
+    async def after_broadcast(self, headers: Mapping[str, Any]) -> None:
+        """Send what the dialect sends after a push that came through a group. Raises what encoding raises."""
+        await self.write(self._dialect.after_broadcast(headers), PUSH)
+
+    async def after_event(self, name: str) -> None:
+        """Send what the dialect sends after an event. Never raises."""
+        try:
+            await self.write(self._dialect.after_event(name), PUSH)
+        except Exception as exc:
+            instrumentation.internal_error(exc, "The frame after an event", self._consumer)
 
     async def ping(self) -> None:
         """Send a PING."""
@@ -168,55 +239,81 @@ class FrameWriter:
         except Exception as exc:
             instrumentation.internal_error(exc, "A PING", self._consumer)
 
+    async def hello(self, payload: dict[str, Any]) -> None:
+        """Send a HELLO."""
+        try:
+            await self.write(self._dialect.push("HELLO", payload))
+        except Exception as exc:
+            instrumentation.internal_error(exc, "The HELLO", self._consumer)
+
     async def _reply_and_finish(self, request: Request, reply: Reply, kind: FrameKind) -> None:
         status = reply.status
         try:
-            if request.id is not None or status >= 400:
-                payload = None if status == 204 else reply.payload
-                await self.write(self._dialect.reply(request.route, request.id, status, payload, reply.headers), kind)
+            await self._answer(request, self._reply_frame(request, reply), kind)
+            if self.completes:
+                await self._complete(request)
         except Exception as exc:
             await self._fail_reply(exc, request, kind)
         finally:  # of several calls for one request the first counts
             if status >= 400 or request_finished.receivers or _is_logged(INFO):
                 self._finished(request, status)
 
+    def _reply_frame(self, request: Request, reply: Reply) -> Any:
+        """Return the frame of ``reply``; ``None`` where nothing is to be sent."""
+        if reply is NO_REPLY:
+            return None
+        status = reply.status
+        if request.id is None and status < 400 and not self._dialect.answers_without_id:
+            return None
+        return self._dialect.reply(request, status, None if status == 204 else reply.payload, reply.headers)
+
     async def _fail_reply(self, exc: Exception, request: Request, kind: FrameKind) -> None:
         """Answer 500 in place of a reply that could not be encoded."""
         try:
             if hasattr(request, "_undo"):  # for the client it has failed
                 await request._undo()
-            await self._fail(exc, request.route, request.id, kind, request)
+            await self._fail(exc, request, kind, request)
         finally:
             self._finished(request, 500)
+
+    async def _complete(self, request: Request) -> None:
+        """Send what the dialect sends after the answer to ``request``. Never raises: the request is answered."""
+        try:
+            await self.write(self._dialect.after_request(request))
+        except Exception as exc:
+            instrumentation.internal_error(exc, "The frame after an answer", self._consumer)
 
     def _finished(self, request: Request, status: int) -> None:
         instrumentation.finished(request, None if self._state.is_closing else status)
 
     async def _fail(
-        self,
-        exc: Exception,
-        route: str | None,
-        id: RequestId,
-        kind: FrameKind = REPLY,
-        request: Request | None = None,
+        self, exc: Exception, answered: Request, kind: FrameKind = REPLY, request: Request | None = None
     ) -> None:
+        """Log ``exc`` and answer 500. ``answered`` is what the dialect gets, ``request`` the request, if it is one."""
+        route, id = answered.route or None, answered.id
         what = f"The reply of route {instrumentation.printable(route)}"
         error = instrumentation.internal_error(exc, what, self._consumer, id, request)
         try:
-            await self.write(self._error_frame(error, route, id), kind)
+            await self._answer(answered, self._error_frame(error, answered), kind)
         except Exception:
             about = instrumentation.extras(self._consumer, request, route=route, id=id)
             instrumentation.logger.exception("Nor could the error be sent.", extra=about)
+            await self._answer(answered, None, kind)  # the other replies of its message do not wait for it
 
-    def _error_frame(self, error: RoutesockError, route: str | None, id: RequestId) -> Frame:
-        problem = error.problem()
-        if not settings.DEBUG:  # which adds a traceback
-            serialise(problem)
-            envelope = self._dialect.reply(route, id, error.status, {}, error.headers)
-            problem = problems.fitted(problem, MAX_ERROR_REPLY - len(serialise(envelope)))
-        return self._dialect.reply(route, id, error.status, problem, error.headers)
+    def _error_frame(self, error: RoutesockError, answered: Request) -> Any:
+        """Return the frame of ``error``; ``None`` where nothing is to be sent."""
+        members = error.problem()
+        frame = self._dialect.error(Problem(error.status, members, error.headers, error.native_errors), answered)
+        if frame is None or settings.DEBUG:  # which adds a traceback
+            return frame
+        size = len(serialise(members))
+        excess = codec.size_of(self._encode(frame, sys.maxsize)) - MAX_ERROR_REPLY
+        if excess <= 0:
+            return frame
+        members = problems.fitted(members, max(size - excess, MIN_PROBLEM))
+        return self._dialect.error(Problem(error.status, members, error.headers, error.native_errors), answered)
 
-    async def _write_as_consumer(self, frame: Frame, kind: FrameKind) -> None:
+    async def _write_as_consumer(self, frame: Any, kind: FrameKind) -> None:
         if asyncio.current_task() is self._state.current_task:
             await self._write_own(frame, kind)
         else:
@@ -224,7 +321,7 @@ class FrameWriter:
             # for one from inside it, and restores the context's variables after each call.
             await own_task(self._write_own(frame, kind))
 
-    async def _write_own(self, frame: Frame, kind: FrameKind) -> None:
+    async def _write_own(self, frame: Any, kind: FrameKind) -> None:
         if self._state.is_closing and kind is not CONTROL:
             return
         try:
@@ -235,7 +332,11 @@ class FrameWriter:
                 raise
             raise EncodeError(f"The consumer's own code raised {exc!r}.") from exc
 
-    async def _write_through(self, frame: Frame, kind: FrameKind) -> None:
+    async def _write_through(self, frame: Any, kind: FrameKind) -> None:
+        if self._encodes:
+            data = self._encode(frame, self._max_bytes)
+            await self._send_own({"text_data" if isinstance(data, str) else "bytes_data": data})
+            return
         if self._own.send_json:
             if not self._own.encode:
                 # So that Channels' encode_json can encode it: strict, with dates and the like, and of a bounded size.
@@ -247,11 +348,14 @@ class FrameWriter:
         else:
             text = serialise(frame)
         text = _checked(text, self._max_bytes)
+        if self._own.send:
+            await self._send_own({"text_data": text})
+        else:
+            await self.write_data(text, kind)
+
+    async def _send_own(self, data: dict[str, Any]) -> None:
         try:
-            if self._own.send:
-                await self._call(partial(self._consumer.send, text_data=text))
-            else:
-                await self._queue.write({"type": "websocket.send", "text": text}, kind)
+            await self._call(partial(self._consumer.send, **data))
         except Exception as exc:
             self._log_not_sent(exc)
 

@@ -9,18 +9,18 @@ from ... import conf
 from ..._runtime import shutdown
 from ..._runtime.asgi_tree import consumer_at
 from ..._runtime.clients import TOO_MANY, ConnectionSlot, customer_of, take_slot
-from ..._runtime.closing import Send, send_notice_and_close
-from ..._runtime.instrumentation import internal_error
+from ..._runtime.closing import Send, first_subprotocol, send_message, send_notice_and_close
+from ..._runtime.instrumentation import internal_error, printable
 from ..._runtime.supervision import safe_logger
 from ..._runtime.timers import FAIR_SECONDS, FAIR_SHARE, clock, running_timer
-from ..._wire import codec
-from ..._wire.messages import NO_HEADERS, RequestId, Scope
+from ..._wire.messages import NO_HEADERS, Request, Scope
 from ..._wire.problems import fitted
-from ...dialects import MAX_ROUTE_CHARS, Dialect, Frame, Keys
-from ...exceptions import InvalidEnvelope, NotAuthenticated, ParseError, RoutesockError, TooLarge
+from ...dialects import Dialect, Frame, Keys, Problem
+from ...dialects.base import MAX_ROUTE_CHARS, checked_id, decode_bounded, dialect_for
+from ...exceptions import InvalidEnvelope, NotAuthenticated, RoutesockError
 from ...status import ANONYMOUS, Ending, restart_ending
 from ...typing import UNSET
-from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate_token
+from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate_token, expiry_of
 from ..refusals import Application, Receive
 from .attempts import LOCKOUT, TOO_OFTEN, AuthDeadline, Lockout, is_outage, retry_after
 from .inner_application import InnerApplication
@@ -58,7 +58,7 @@ class Gatekeeper:
     """Stands in front of ``inner``, the application of one socket, until its client has authenticated."""
 
     __slots__ = (
-        "_address", "_deadline", "_dialect", "_early", "_failed", "_held", "_inner", "_max_frame", "_public",
+        "_address", "_deadline", "_dialect", "_early", "_failed", "_held", "_info", "_inner", "_max_frame", "_public",
         "_receive", "_restarting", "_send", "_slot", "_terms", "_verifying", "scope",
     )  # fmt: skip
 
@@ -77,8 +77,10 @@ class Gatekeeper:
         self._slot: ConnectionSlot | None = None
         self._deadline: AuthDeadline | None = None
         self._restarting: Ending | None = None
-        compiled = getattr(consumer_at(inner, scope), "_routesock", None)
-        self._dialect = terms.dialect or getattr(compiled, "dialect", None) or Keys()
+        compiled: Any = getattr(consumer_at(inner, scope), "_routesock", None)
+        dialect = terms.dialect or getattr(compiled, "dialect", None) or Keys()
+        self._dialect = dialect_for(dialect, self)
+        self._info: dict[str, Any] = compiled.connection_info() if getattr(compiled, "hello", False) else {}
         most = getattr(compiled, "max_frame", UNSET)
         self._max_frame: int = conf.get("MAX_FRAME") if most is UNSET else most
         self._public: frozenset[str] = getattr(compiled, "public", frozenset()) if terms.required else frozenset()
@@ -192,14 +194,14 @@ class Gatekeeper:
     async def _handle(self, message: dict[str, Any]) -> bool:
         """Answer a frame, or pass it on. Returns whether it opens the gate."""
         try:
-            frame = _frame_in(message, self._max_frame)
-            name = self._dialect.route(frame)
+            frame = _frame_in(self._dialect, message, self._max_frame)
         except RoutesockError as error:
             if not self._terms.required:
                 return self._let_through(message)
             self._count_early()
             await self._refuse(error)
             return False
+        name = frame.route
         if name == "AUTH":
             self._verifying = True
             good = await self._auth(frame)
@@ -224,16 +226,16 @@ class Gatekeeper:
     async def _auth(self, frame: Frame) -> bool:
         """Answer an AUTH. Returns whether its token was good."""
         try:
-            id = self._dialect.id(frame)
+            request = self._request(frame, "AUTH")
         except InvalidEnvelope as error:
             self._count_early()
-            await self._refuse(error, "AUTH", error.id)
+            await self._refuse(error, self._request(frame._replace(id=None), "AUTH"))
             return False
-        payload = self._dialect.payload(frame)
+        payload = request.payload
         token = payload.get("token") if isinstance(payload, dict) else None
         if not isinstance(token, str) or not token:
             self._count_early()
-            await self._refuse(InvalidEnvelope('The payload of AUTH is {"token": "..."}.'), "AUTH", id)
+            await self._refuse(InvalidEnvelope('The payload of AUTH is {"token": "..."}.'), request)
             return False
         self._raise_if_locked()
         try:
@@ -241,21 +243,21 @@ class Gatekeeper:
             identity = await authenticate_token(self._terms.authenticators, credentials)
         except NotAuthenticated:
             self._raise_if_locked()
-            await self._fail(id)
+            await self._fail(request)
             return False
         except Exception as exc:
-            failure = internal_error(exc, "Authentication", self, id)
+            failure = internal_error(exc, "Authentication", self, request.id)
             if is_outage(exc):
                 self._count_early()
-                await self._refuse(failure, "AUTH", id)
+                await self._refuse(failure, request)
             else:
-                await self._fail(id, failure)
+                await self._fail(request, failure)
             return False
         self._raise_if_locked()
         self._terms.failures.succeed(self._address)
         self._inner.gate.identity = identity
-        if id is not None:
-            await self._write(self._dialect.reply("AUTH", id, 200, {"expires": identity.expires}, NO_HEADERS))
+        if request.id is not None or self._dialect.answers_without_id or self._dialect.answers_auth:
+            await self._write(self._dialect.reply(request, 200, expiry_of(identity), NO_HEADERS))
         return True
 
     def _raise_if_locked(self) -> None:
@@ -268,15 +270,15 @@ class Gatekeeper:
         if locked:
             raise _Refused(_locked(locked))
 
-    async def _fail(self, id: RequestId, error: RoutesockError | None = None) -> None:
+    async def _fail(self, request: Request, error: RoutesockError | None = None) -> None:
         """Answer a token that is wrong, or one that an authenticator failed at (``error``)."""
         self._failed += 1
         self._terms.failures.fail(self._address)
-        logger.info("A wrong token came from %s.", self._address)
+        logger.info("A wrong token came from %s.", printable(self._address)[1:-1])
         left = max(self._terms.attempts - self._failed, 0)
         if self._terms.failures.locked_for(self._address):
             left = 0
-        await self._refuse(error or NotAuthenticated(INVALID_TOKEN, attempts_left=left), "AUTH", id)
+        await self._refuse(error or NotAuthenticated(INVALID_TOKEN, attempts_left=left), request)
         if not left:
             raise _Refused(Ending(4401, TOO_OFTEN, reconnect=False))
 
@@ -298,30 +300,42 @@ class Gatekeeper:
 
     # Frames to the client
 
+    def _request(self, frame: Frame, name: str = "") -> Request:
+        """Return what the dialect gets for its answer to ``frame``. Raises :class:`InvalidEnvelope` for a bad id."""
+        consumer: Any = self  # there is none yet; a dialect may read its scope
+        request = Request(name, checked_id(self._dialect, frame), frame.payload, NO_HEADERS, consumer)
+        request._frame = frame.value
+        return request
+
     async def _pong(self, frame: Frame) -> None:
         try:
-            await self._write(self._dialect.pong(self._dialect.id(frame), self._dialect.payload(frame)))
+            await self._write(self._dialect.pong(self._request(frame, "PING")))
         except InvalidEnvelope as error:
-            await self._refuse(error, "PING", error.id)
+            await self._refuse(error, self._request(frame._replace(id=None), "PING"))
 
     async def _refuse_early(self, frame: Frame, name: Any) -> None:
         """Answer a frame that comes before the AUTH."""
-        route = name if type(name) is str and 0 < len(name) <= MAX_ROUTE_CHARS else None
+        route = name if type(name) is str and len(name) <= MAX_ROUTE_CHARS else ""
         try:
-            id = self._dialect.id(frame)
+            request = self._request(frame, route)
         except InvalidEnvelope as error:
-            await self._refuse(error, route, error.id)
+            await self._refuse(error, self._request(frame._replace(id=None), route))
         else:
-            await self._refuse(NotAuthenticated(), route, id)
+            await self._refuse(NotAuthenticated(), request)
 
-    async def _refuse(self, error: RoutesockError, route: str | None = None, id: RequestId = None) -> None:
-        problem = fitted(error.problem(), MAX_PROBLEM)
-        await self._write(self._dialect.reply(route, id, error.status, problem, error.headers))
+    async def _refuse(self, error: RoutesockError, request: Request | None = None) -> None:
+        members = fitted(error.problem(), MAX_PROBLEM)
+        answered = self._request(Frame(None)) if request is None else request
+        await self._write(
+            self._dialect.error(Problem(error.status, members, error.headers, error.native_errors), answered)
+        )
 
-    async def _write(self, frame: Frame) -> None:
-        text = codec.encode(frame)
+    async def _write(self, frame: Any) -> None:
+        if frame is None:  # the dialect sends nothing
+            return
+        data = self._dialect.encode(frame)
         try:
-            await self._send({"type": "websocket.send", "text": text})
+            await self._send(send_message(data))
         except Exception:
             logger.debug("A frame could not be sent.", exc_info=True)
 
@@ -331,30 +345,24 @@ class Gatekeeper:
         hello: dict[str, Any] = {"mode": mode, "attempts": terms.attempts, "timeout": terms.timeout}
         if self._public:
             hello["public"] = sorted(self._public)
-        return hello
+        return {**hello, **self._info}
 
     def _subprotocol(self) -> str | None:
         offered: list[str] = [*(self.scope.get("subprotocols") or ())]
         spoken = self._terms.subprotocols
-        return next((name for name in spoken if name in offered), None) if spoken else next(iter(offered), None)
+        return next((name for name in spoken if name in offered), None) if spoken else first_subprotocol(offered)
 
 
 def _locked(seconds: float) -> Ending:
     return Ending(4429, TOO_OFTEN, reconnect=True, retry_after=retry_after(seconds))
 
 
-def _frame_in(message: dict[str, Any], limit: int) -> Frame:
-    """Return the object in a ``websocket.receive`` event, of at most ``limit`` bytes.
+def _frame_in(dialect: Dialect, message: dict[str, Any], limit: int) -> Frame:
+    """Return the frame in a ``websocket.receive`` event, of at most ``limit`` bytes.
 
     Raises the error that answers an event without one.
     """
-    text = message.get("text")
-    if not text:
-        kind = "binary" if message.get("bytes") else "empty"
-        raise ParseError(f"A frame is one JSON text; this one is {kind}.")
-    if codec.size_of(text) > limit:
-        raise TooLarge(f"A frame has at most {limit} bytes.", limit=limit)
-    frame = codec.decode(text, conf.get("MAX_DEPTH"))
-    if not isinstance(frame, dict):
-        raise InvalidEnvelope("A request is a JSON object.")
-    return frame
+    decoded = decode_bounded(dialect, message, limit)
+    if isinstance(decoded, Frame):
+        return decoded
+    raise InvalidEnvelope("A message holds one frame until the client has authenticated." if decoded else None)

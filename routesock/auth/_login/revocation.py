@@ -27,6 +27,7 @@ from django.utils.crypto import salted_hmac
 from ..._compat import reaches_other_processes
 from ..._runtime import shutdown
 from ..._runtime.clients import is_signed_in
+from ..._runtime.layer_calls import call
 from ..._runtime.supervision import Guard, plain_task, reset_after_fork, safe_logger
 from ..._wire.messages import Scope
 
@@ -275,8 +276,7 @@ async def _send(user: str, message: dict[str, Any]) -> None:
         with Guard(f"Notifying other processes through the channel layer {alias!r} that a login may have ended"):
             layer: Any = get_channel_layer(alias)
             if reaches_other_processes(layer):
-                async with asyncio.timeout(SEND_WAIT):
-                    await layer.group_send(group, message)
+                await call(layer, layer.group_send, group, message, limit=SEND_WAIT)
 
 
 @reset_after_fork

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from routesock.throttling.base import MAX_LATE_SLICES, SLICES, FairTimeout
+from routesock._runtime.fair_timeout import MAX_LATE_SLICES, SLICES, FairTimeout
 
 
 async def test_block_that_ends_in_time() -> None:

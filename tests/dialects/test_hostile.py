@@ -1,0 +1,166 @@
+"""Whatever a client sends: one clear reply in the dialect's shape, or by its rules none. The socket goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from routesock.testing import RouteClient
+
+from .test_transcripts import SUITES
+from .transcripts import LAST, Suite, receive
+
+NAMES = ("echo", "text", "PING", "CANCEL", "AUTH", "SUBSCRIBE", "__init__", "dispatch")
+CONTROL = (
+    "rpc.ping", "rpc.pong", "rpc.on", "rpc.off", "rpc.login", "$/cancelRequest", "$/progress",
+    "ping", "pong", "subscribe", "unsubscribe", "authentication",
+    "socket.ping", "socket.pong", "socket.cancel", "socket.authorize", "socket.subscribe",
+)  # fmt: skip
+
+MAX_ERROR = 4096
+
+
+@pytest.fixture(autouse=True)
+def no_faults(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """A hostile frame is the client's fault: none of these tests may leave an error in the log."""
+    yield
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def refuse_constant(name: str) -> None:
+    raise AssertionError(f"{name} is not JSON")
+
+
+async def answers(suite: Suite, data: str | bytes) -> list[Any]:
+    """What comes back for ``data`` before the answer to the request behind it."""
+    frames: list[Any] = []
+    async with RouteClient(suite.consumer) as client:
+        await (client.send_text(data) if isinstance(data, str) else client.send_bytes(data))
+        await client.send_text(json.dumps(suite.dialect.request("echo", "the last", LAST)))
+        while True:
+            frame = await receive(client)
+            json.dumps(frame, allow_nan=False)
+            read = suite.dialect.incoming(frame)
+            if read is not None and read.payload == LAST:
+                return frames
+            frames.append(frame)
+
+
+def check(suite: Suite, data: str | bytes) -> None:
+    frames = asyncio.run(answers(suite, data))
+    assert len(frames) <= 1
+    try:
+        value = json.loads(data, parse_constant=refuse_constant) if isinstance(data, str) else None
+    except (ValueError, RecursionError, AssertionError):
+        value = None
+    if not frames:
+        assert suite.is_silent(value)
+    elif isinstance(frames[0], list):  # a batch
+        assert isinstance(value, list)
+        assert len(frames[0]) == sum(not suite.is_silent(item) for item in value)
+        for frame in frames[0]:
+            check_reply(suite, frame)
+    else:
+        check_reply(suite, frames[0])
+
+
+def check_reply(suite: Suite, frame: Any) -> None:
+    read = suite.dialect.incoming(frame)
+    assert read is not None
+    if read.status is None:  # the answer to a PING, or an error of a dialect without statuses
+        if read.route == "error":
+            suite.check_error(frame)
+        return
+    assert read.status in (200, 201, 204, 400, 404, 409, 413, 422)
+    if read.status >= 400:
+        suite.check_error(frame)
+        assert len(json.dumps(frame)) <= MAX_ERROR
+
+
+suites = st.sampled_from(SUITES)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+names = st.sampled_from((*NAMES, *CONTROL))
+ids = st.sampled_from(("c1", 7, None, "i" * 129, 2**60, 1.0, True)) | json_values
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> tuple[Suite, dict[str, Any]]:
+    """A request of one of the dialects in which any value may be in the place of any key, or missing."""
+    suite = draw(suites)
+    frame = suite.dialect.request("echo", 1, {"text": "x"})
+    for key in suite.keys:
+        what = draw(st.sampled_from(("as it is", "missing", "name", "id", "any")))
+        if what == "missing":
+            frame.pop(key, None)
+        elif what == "name":
+            frame[key] = draw(names)
+        elif what == "id":
+            frame[key] = draw(ids)
+        elif what == "any":
+            frame[key] = draw(json_values)
+    return suite, frame
+
+
+@given(suite=suites, text=st.text())
+@example(suite=SUITES[0], text="[" * 100_000)
+@example(suite=SUITES[-1], text="[" * 100_000)
+@example(suite=SUITES[-1], text='{"method":' * 5_000)
+@example(suite=SUITES[-1], text="[" + ",".join("1" * 1000) + "]")
+@settings(max_examples=2 * settings().max_examples)
+def test_any_text(suite: Suite, text: str) -> None:
+    check(suite, text)
+
+
+@given(suite=suites, data=st.binary())
+def test_any_bytes(suite: Suite, data: bytes) -> None:
+    check(suite, data)
+
+
+@given(suite=suites, value=json_values)
+@settings(max_examples=2 * settings().max_examples)
+def test_any_json_value(suite: Suite, value: Any) -> None:
+    check(suite, json.dumps(value))
+
+
+@given(frame=frames())
+@settings(max_examples=5 * settings().max_examples)
+def test_any_json_value_in_the_place_of_any_key(frame: tuple[Suite, dict[str, Any]]) -> None:
+    suite, value = frame
+    check(suite, json.dumps(value))
+
+
+@given(items=st.lists(frames(), max_size=5))
+@settings(max_examples=3 * settings().max_examples)
+def test_any_frames_in_one_list(items: list[tuple[Suite, dict[str, Any]]]) -> None:
+    for suite in SUITES:
+        check(suite, json.dumps([value for owner, value in items if owner is suite]))
+
+
+@given(suite=suites, number=st.integers(1, 70), inner=json_values)
+def test_a_request_inside_other_values(suite: Suite, number: int, inner: Any) -> None:
+    value: Any = suite.dialect.request("echo", 1, {"inner": inner})
+    for level in range(number):
+        value = [value] if level % 2 else {**suite.dialect.request("text", level, {"text": "x"}), "params": value}
+    check(suite, json.dumps(value))
+
+
+@given(
+    suite=suites,
+    cut=st.integers(0, 60),
+    insert=st.characters() | st.sampled_from(['"', "\\", "{", "}", "[", "]", ",", ":", "\x00", "\ud800", "NaN"]),
+)
+@settings(max_examples=2 * settings().max_examples)
+def test_a_request_with_one_place_changed(suite: Suite, cut: int, insert: str) -> None:
+    text = json.dumps(suite.dialect.request("text", "c1", {"text": "hello"}))
+    check(suite, text[:cut] + insert + text[cut + 1 :])
