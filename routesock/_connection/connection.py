@@ -183,7 +183,7 @@ class Connection:
             if self._state.phase is Phase.ENDED:
                 return
             self.stop(None)
-            self._end_task = self._tasks.start_untracked(self._end())
+            self._end_task = self._tasks.start_untracked(self._end)
         task = self._end_task
         try:
             await asyncio.shield(task)

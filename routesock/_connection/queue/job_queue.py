@@ -182,7 +182,10 @@ class JobQueue:
                         watching = False
                     try:
                         yield future
-                    except BaseException as exc:  # a cancellation, or the generator's close: both belong to the job
+                    except GeneratorExit:  # thrown away with its loop, as the job's coroutine may have been before
+                        steps.close()
+                        raise
+                    except BaseException as exc:  # a cancellation, which belongs to the job
                         resumed = clock()
                         future = context.run(steps.throw, exc)
                     else:
