@@ -183,7 +183,7 @@ class Connection:
             if self._state.phase is Phase.ENDED:
                 return
             self.stop(None)
-            self._end_task = self._tasks.start_untracked(self._end())
+            self._end_task = self._tasks.start_untracked(self._end)
         task = self._end_task
         try:
             await asyncio.shield(task)
@@ -245,11 +245,14 @@ class Connection:
 
     async def _disconnect(self) -> None:
         database.forget_waiting()
+        thread = database.hold_connections(self._tasks.context)
         try:
             with suppress(StopConsumer):
                 await self._dispatcher.dispatch(self._message)
         except (SystemExit, KeyboardInterrupt) as exc:
             raise _for_server(exc) from exc
+        finally:
+            thread.release()
 
     def _release(self) -> None:
         """Drop what refers back to the consumer, so that no reference cycle is left for the garbage collector.

@@ -47,6 +47,33 @@ class _Begun(Coroutine[Any, Any, None]):
         return self
 
 
+class _Unstarted(Coroutine[Any, Any, None]):
+    """Makes its coroutine when the task begins. A loop that is closed before leaves none that was never awaited."""
+
+    __slots__ = ("_coroutine", "_function")
+
+    def __init__(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._function = function
+        self._coroutine: Coroutine[Any, Any, None] | None = None
+
+    def send(self, value: Any) -> Any:
+        if self._coroutine is None:
+            self._coroutine = self._function()
+        return self._coroutine.send(value)
+
+    def throw(self, *exc: Any) -> Any:
+        if self._coroutine is None:
+            self._coroutine = self._function()
+        return self._coroutine.throw(*exc)
+
+    def close(self) -> None:
+        if self._coroutine is not None:
+            self._coroutine.close()
+
+    def __await__(self) -> Any:
+        return self
+
+
 class _TaskPlaceholder:
     """The task of a coroutine that gets one only if it waits: what ``asyncio.current_task()`` gives until then.
 
@@ -99,9 +126,9 @@ class Tasks:
         """As :meth:`start`; returns the task."""
         return self._start(coroutine, self._copied_context())
 
-    def start_untracked(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start_untracked(self, function: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Start a task that :meth:`cancel` does not cancel, in the context that ``connect()`` runs in."""
-        return own_task(coroutine, self.context)
+        return own_task(_Unstarted(function), self.context)
 
     def _copied_context(self) -> contextvars.Context:
         return (self.context if self._state.current_task is None else self.before_job).copy()

@@ -9,6 +9,7 @@ import os
 import random
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -28,7 +29,8 @@ class SafeLogger(logging.LoggerAdapter[logging.Logger]):
                 self.logger.log(level, msg, *args, **kwargs)
         except Exception:
             if logging.raiseExceptions:
-                traceback.print_exc()
+                with suppress(OSError, ValueError):  # of a stream that is closed: there is nowhere left to report to
+                    traceback.print_exc()
 
 
 def safe_logger(name: str) -> SafeLogger:

@@ -66,7 +66,9 @@ def invalid(errors: Any, found: Iterable[tuple[Path, Any]] | None = None) -> Inv
         errors: What the library reports, in its own shape.
         found: The messages with their paths, for a library whose own shape does not have the paths.
     """
-    return Invalid(status=conf.get("VALIDATION_STATUS"), errors=shaped(errors, found))
+    error = Invalid(status=conf.get("VALIDATION_STATUS"), errors=shaped(errors, found))
+    error.native_errors = errors
+    return error
 
 
 def shaped(errors: Any, found: Iterable[tuple[Path, Any]] | None = None) -> Any:
@@ -329,13 +331,15 @@ def _rest_framework(exc: Any) -> RoutesockError:
     detail = exc.detail
     plain = isinstance(detail, str)
     wait = getattr(exc, "wait", None)
-    return RoutesockError(
+    error = RoutesockError(
         str(detail) if plain else str(exc.default_detail),
         status=exc.status_code,
         code=exc.detail.code if plain else exc.default_code,
         errors=None if plain else shaped(detail),
         headers=None if wait is None else {"Retry-After": int(-(-wait // 1))},
     )
+    error.native_errors = None if plain else detail
+    return error
 
 
 _CONVERTERS: Final[dict[str, Callable[[Any], RoutesockError]]] = {

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from .._wire import codec
-from .._wire.camel_case import FieldPath
 from .._wire.messages import NO_HEADERS, Request, RequestId
 from ..exceptions import InvalidEnvelope
 from ..status import title_of
@@ -43,9 +41,6 @@ _STATUSES: Final = {"unauthorized": 403, "unknown_topic": 404, _NOT_SUBSCRIBED: 
 """The statuses that a client reads from the reason of a topic's error."""
 
 _TOO_MANY: Final = "too_many_errors"
-
-_DOT: Final = re.compile(r"(?<!\\)\.")
-"""A dot between two names of a path. One inside a name is escaped."""
 
 _WHOLE: Final = frozenset({"_schema", "__all__", "non_field_errors", "..."})
 """Names under which schema libraries put the errors of a whole object."""
@@ -119,13 +114,13 @@ class Chanx(Dialect):
 
     def error(self, problem: Problem, request: Request) -> Any:
         name, code = request.route, problem.code
-        if name == "AUTH":
+        if name == "AUTH" and code != "unknown_route":
             return _answer(request, "authentication", _authentication(problem.status, _without(problem.members)))
         if (name, code) in (("SUBSCRIBE", "already_subscribed"), ("UNSUBSCRIBE", _NOT_SUBSCRIBED)):
             return _answer(request, _ACTIONS[name], None)
         payload: Any = {"detail": problem.detail}
         if problem.errors is not None:
-            payload = _bounded([*_entries(self.dumped_errors(problem.errors), [name, "payload"])])
+            payload = _bounded([*_entries(self.dumped_errors(problem.native_errors), [name, "payload"])])
         elif code == "parse_error":
             payload = [_entry("json_invalid", [], problem.detail)]
         elif code == "unknown_route":
@@ -251,21 +246,13 @@ def _entries(errors: Any, where: list[Any]) -> Iterator[dict[str, Any]]:
         yield _entry(kind, [] if kind == _TOO_MANY else [*where, *(errors.get("loc") or ())], errors["msg"])
     elif isinstance(errors, dict):
         for name, value in errors.items():
-            yield from _entries(value, where if name in _WHOLE else [*where, *_parts(name)])
+            yield from _entries(value, where if name in _WHOLE else [*where, name])
     elif isinstance(errors, list | tuple):
         for index, value in enumerate(errors):
             is_item = isinstance(value, dict) and not isinstance(value.get("msg"), str)
             yield from _entries(value, [*where, index] if is_item else where)
     else:
         yield _entry("value_error", where, str(errors))
-
-
-def _parts(name: Any) -> list[Any]:
-    """Return the names and list indices in the path of a field, as pydantic has them in ``loc``."""
-    if not isinstance(name, FieldPath):
-        return [name]
-    parts = [part.replace(r"\.", ".").replace("\\\\", "\\") for part in _DOT.split(name)]
-    return [int(part) if part.isdecimal() and part.isascii() else part for part in parts]
 
 
 def _envelope_error(frame: Any, detail: str) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Dcrf(Dialect):
         return _frame(request.route, request.id, status, self.dumped(payload), [])
 
     def error(self, problem: Problem, request: Request) -> Any:
-        errors = problem.detail if problem.errors is None else self.dumped(problem.errors)
+        errors = problem.detail if problem.errors is None else self.dumped(problem.native_errors)
         return _frame(request.route, request.id, problem.status, None, errors if isinstance(errors, list) else [errors])
 
     def push(self, route: str, payload: Any, headers: Mapping[str, Any] = NO_HEADERS) -> Any:

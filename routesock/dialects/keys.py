@@ -207,8 +207,8 @@ class ObservableSocket(Keys):
     """The default dialect under the name of the library whose client speaks it, django-observable-socket.
 
     Args:
-        camelize: As for :class:`Keys`.
-        completion: As for :class:`Keys`.
+        camelize: As for :class:`~routesock.Keys`.
+        completion: As for :class:`~routesock.Keys`.
     """
 
     def __init__(self, *, camelize: bool = False, completion: bool = False) -> None:

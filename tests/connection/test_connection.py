@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import json
 import logging
 import threading
@@ -25,7 +26,7 @@ from routesock import Keys, Request, RouteMixin, route
 from routesock.dialects import Frame
 from routesock.exceptions import SocketEnded
 from routesock.testing import RouteClient
-from tests.takeover.driver import Socket, until
+from tests.takeover.driver import Socket, turns, until
 
 
 class Echo(RouteMixin, AsyncJsonWebsocketConsumer):
@@ -686,3 +687,24 @@ async def test_a_server_that_cancels_does_not_wait_for_a_client_that_does_not_re
         client.stop()
         assert isinstance(await client.ending(), asyncio.CancelledError)
         assert client.closed is None
+
+
+async def test_the_name_of_the_channel_starts_a_task_only_while_the_socket_is_open() -> None:
+    """Nothing can be sent to a channel whose name was never read; before and after, there is nothing to read for."""
+    consumer: Any = Echo()
+    assert "socket" not in dict(inspect.getmembers(consumer))
+    before = asyncio.all_tasks()
+    with pytest.raises(AttributeError):
+        consumer.channel_name  # noqa: B018
+    assert asyncio.all_tasks() == before
+    async with Socket(consumer) as client:
+        await until(client.is_idle)
+        tasks = asyncio.all_tasks()
+        assert dict(inspect.getmembers(consumer))["channel_name"] == consumer.channel_name
+        await turns()
+        assert len(asyncio.all_tasks() - tasks) == 1
+    before = asyncio.all_tasks()
+    assert consumer.channel_name
+    _ = inspect.getmembers(consumer)
+    await turns()
+    assert asyncio.all_tasks() == before

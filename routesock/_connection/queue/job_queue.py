@@ -10,6 +10,7 @@ from itertools import count
 from types import coroutine
 from typing import Any, Final
 
+from ..._runtime.database import hold_connections
 from ..._runtime.timers import FAIR_SECONDS, FAIR_SHARE, clock
 from ..._wire.frames import ANSWERED
 from ...exceptions import RoutesockError
@@ -181,7 +182,10 @@ class JobQueue:
                         watching = False
                     try:
                         yield future
-                    except BaseException as exc:  # a cancellation, or the generator's close: both belong to the job
+                    except GeneratorExit:  # thrown away with its loop, as the job's coroutine may have been before
+                        steps.close()
+                        raise
+                    except BaseException as exc:  # a cancellation, which belongs to the job
                         resumed = clock()
                         future = context.run(steps.throw, exc)
                     else:
@@ -189,6 +193,8 @@ class JobQueue:
                         future = context.run(steps.send, None)
             except StopIteration:
                 pass
+            finally:
+                job.release_connections()
             state.current_task = self.current = None
             state.job_done()
             # The queue stays busy when others have a turn: a frame that is read meanwhile is queued behind.
@@ -214,6 +220,7 @@ class JobQueue:
         self._busy = True
         if job.stage is RUNNING:
             job.stage = WAITING
+            job.thread = hold_connections(self._tasks.context)
             self._dispatcher.started_waiting(job)
         if self._reader is not None:
             if self._state.in_send or not self._state.handshake_done:
@@ -280,6 +287,7 @@ class ParallelQueue:
         job.advance(WAITING)  # it can be cancelled before its first step
         job.task = self._tasks.start_task(self._run(job))
         self.running.add(job)
+        job.thread = hold_connections(self._tasks.context)
         # A task that is cancelled before its first step runs nothing, so its end cannot be seen from inside.
         job.task.add_done_callback(lambda _: self._ended(job))
         self._dispatcher.started_waiting(job)
@@ -298,6 +306,7 @@ class ParallelQueue:
 
     def _ended(self, job: Job) -> None:
         self.running.discard(job)
+        job.release_connections()
         self._state.job_done()
         if self.queued and self._state.may_dispatch:
             following = self.queued.popleft()

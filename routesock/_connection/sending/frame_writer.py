@@ -303,7 +303,7 @@ class FrameWriter:
     def _error_frame(self, error: RoutesockError, answered: Request) -> Any:
         """Return the frame of ``error``; ``None`` where nothing is to be sent."""
         members = error.problem()
-        frame = self._dialect.error(Problem(error.status, members, error.headers), answered)
+        frame = self._dialect.error(Problem(error.status, members, error.headers, error.native_errors), answered)
         if frame is None or settings.DEBUG:  # which adds a traceback
             return frame
         size = len(serialise(members))
@@ -311,7 +311,7 @@ class FrameWriter:
         if excess <= 0:
             return frame
         members = problems.fitted(members, max(size - excess, MIN_PROBLEM))
-        return self._dialect.error(Problem(error.status, members, error.headers), answered)
+        return self._dialect.error(Problem(error.status, members, error.headers, error.native_errors), answered)
 
     async def _write_as_consumer(self, frame: Any, kind: FrameKind) -> None:
         if asyncio.current_task() is self._state.current_task:

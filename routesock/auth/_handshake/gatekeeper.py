@@ -326,7 +326,9 @@ class Gatekeeper:
     async def _refuse(self, error: RoutesockError, request: Request | None = None) -> None:
         members = fitted(error.problem(), MAX_PROBLEM)
         answered = self._request(Frame(None)) if request is None else request
-        await self._write(self._dialect.error(Problem(error.status, members, error.headers), answered))
+        await self._write(
+            self._dialect.error(Problem(error.status, members, error.headers, error.native_errors), answered)
+        )
 
     async def _write(self, frame: Any) -> None:
         if frame is None:  # the dialect sends nothing
