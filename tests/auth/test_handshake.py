@@ -487,7 +487,10 @@ async def test_no_token_gets_into_a_log(caplog: pytest.LogCaptureFixture) -> Non
         auth(socket, "s3cr3t", "b")
         await ended(socket)
     assert "s3cr3t" not in caplog.text
-    assert "A wrong token came from 203.0.113.7." in caplog.text
+    refused = [record for record in caplog.records if record.name == "routesock.auth"]
+    assert {record.levelname for record in refused} == {"WARNING"}
+    assert {record.routesock_client for record in refused} == {"203.0.113.7"}
+    assert all("The token is not valid." in record.getMessage() for record in refused[1:])
 
 
 # Time

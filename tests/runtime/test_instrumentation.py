@@ -27,6 +27,7 @@ from tests.takeover.driver import until
 TRACE: Final = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT: Final = f"00-{TRACE}-b7ad6b7169203331-01"
 EXTRAS: Final = {
+    "routesock_client",
     "routesock_consumer",
     "routesock_duration_ms",
     "routesock_error_id",
@@ -34,7 +35,9 @@ EXTRAS: Final = {
     "routesock_route",
     "routesock_status",
     "routesock_trace_id",
+    "routesock_user",
 }
+CLIENT: Final = {"routesock_consumer": "Shop", "routesock_user": None, "routesock_client": "127.0.0.1"}
 
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:
@@ -134,7 +137,7 @@ async def test_a_request_has_one_line_whose_level_tells_how_it_ended(
     told = extras(record)
     assert 0 <= told.pop("routesock_duration_ms") < 60_000
     assert told == {
-        "routesock_consumer": "Shop",
+        **CLIENT,
         "routesock_route": name,
         "routesock_request_id": 7,
         "routesock_status": status,
@@ -153,7 +156,7 @@ async def test_a_fault_has_its_traceback_for_a_line(log: list[logging.LogRecord]
     told = extras(record)
     assert 0 <= told.pop("routesock_duration_ms") < 60_000
     assert told == {
-        "routesock_consumer": "Shop",
+        **CLIENT,
         "routesock_route": name,
         "routesock_request_id": "a",
         "routesock_status": 500,
@@ -208,9 +211,12 @@ async def test_a_refused_frame_has_a_line_too(
         await client.receive()
     (record,) = log
     assert record.levelno == logging.WARNING
-    assert record.getMessage() == f"{'A frame' if route is None else f'Route {route!r}'}: {status}."
+    assert (
+        record.getMessage()
+        == f"{'A frame' if route is None else f'Route {route!r}'}: {status} (Shop, anonymous, 127.0.0.1)."
+    )
     assert extras(record) == {
-        "routesock_consumer": "Shop",
+        **CLIENT,
         "routesock_route": route,
         "routesock_request_id": id,
         "routesock_status": status,
