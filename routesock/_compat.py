@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import re
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -41,6 +42,11 @@ leave_task: Final[Any] = asyncio._leave_task
 def submit_to_shared_thread(work: Callable[[], None]) -> Future[None]:
     """Run ``work`` in the thread that ``sync_to_async`` uses for contexts without a thread of their own."""
     return SyncToAsync.single_thread_executor.submit(work)
+
+
+def is_shared_thread() -> bool:
+    """Whether the current thread is that of :func:`submit_to_shared_thread`."""
+    return threading.current_thread() in SyncToAsync.single_thread_executor._threads
 
 
 def clear_deadlock_mark() -> None:

@@ -70,13 +70,13 @@ class _CompiledPlan:
 
     A class is compiled when it is created, so that errors show then. Where a base in front of the mixin has an
     ``__init_subclass__`` that calls no ``super()``, the class is compiled at the first access.
+
+    It is ``None`` for a mixin that is not combined with a consumer yet, and raises no ``AttributeError``: metaclasses,
+    such as that of DCRF's observers, read all attributes that ``dir()`` names.
     """
 
-    def __get__(self, consumer: Any, owner: type) -> ConsumerPlan:
-        plan: ConsumerPlan | None = vars(owner).get("_routesock_plan") or _compile(owner)
-        if plan is None:
-            raise AttributeError(f"{owner.__name__} is not a Channels consumer.")
-        return plan
+    def __get__(self, consumer: Any, owner: type) -> Any:
+        return vars(owner).get("_routesock_plan") or _compile(owner)
 
 
 def _compile(cls: Any) -> ConsumerPlan | None:

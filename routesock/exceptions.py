@@ -83,6 +83,8 @@ class RoutesockError(Exception):
         if code is not None:
             self.code = code
         self.errors = errors
+        self.native_errors: Any = None
+        """What a schema library has reported, in its own shape."""
         self.headers: dict[str, Any] = dict(headers or {})
         self.extra = extra
 

@@ -50,6 +50,12 @@ class TestAsgiref:
         _compat.submit_to_shared_thread(lambda: threads.append(thread())).result(5)
         assert threads == [await sync_to_async(thread)()]
 
+    async def test_shared_thread_knows_that_it_is_shared(self) -> None:
+        """Otherwise a request closes the connection that another one still needs, when its time has passed."""
+        assert await sync_to_async(_compat.is_shared_thread)()
+        assert not _compat.is_shared_thread()
+        assert not await asyncio.to_thread(_compat.is_shared_thread)
+
     async def test_a_call_of_sync_code_is_known_from_others(self) -> None:
         """Otherwise sync code that sends to a client which does not read holds the thread for all sockets."""
 

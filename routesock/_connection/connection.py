@@ -19,11 +19,11 @@ from .._groups.layer_membership import Membership
 from .._pipeline.compiler import ConsumerPlan
 from .._pipeline.plan import ConnectionCheck
 from .._routing.push import Pushes
-from .._runtime import database, instrumentation
+from .._runtime import database, instrumentation, shutdown
 from .._runtime.clients import TOO_MANY, is_signed_in
 from .._runtime.closing import accept_message, close_notice, cut_reason, means_gone, send_close, within_close_wait
 from .._runtime.fair_timeout import wait_fairly
-from .._runtime.supervision import safe_logger
+from .._runtime.supervision import own_task, safe_logger
 from ..auth._handshake.inner_application import Gate
 from ..auth._login.revocation import group_of, name_in_scope
 from ..auth._login.watcher import LoginWatcher, watch_login
@@ -138,7 +138,14 @@ class Connection:
             await self._cause
         except GeneratorExit:  # thrown away with its loop: nothing can be awaited
             raise
-        except BaseException:  # connect() raised, or the server does not wait
+        except asyncio.CancelledError:  # the server does not wait: hypercorn and granian do this when they stop
+            self.end_grace()
+            try:
+                await self._close_cancelled()
+            finally:
+                await self.end()
+            raise
+        except BaseException:  # connect() raised
             self.end_grace()
             await self.end()
             raise
@@ -177,7 +184,7 @@ class Connection:
             if self._state.phase is Phase.ENDED:
                 return
             self.stop(None)
-            self._end_task = self._tasks.start_untracked(self._end())
+            self._end_task = self._tasks.start_untracked(self._end)
         task = self._end_task
         try:
             await asyncio.shield(task)
@@ -225,7 +232,7 @@ class Connection:
                 await self._subscriptions.end()
             if state.must_disconnect:
                 # In a separate context: a task that ignored its cancellation may go on in that of the socket.
-                await asyncio.get_running_loop().create_task(self._disconnect())
+                await own_task(self._disconnect())
         finally:
             state.advance(Phase.ENDED)
             if self._member is not None:
@@ -239,11 +246,14 @@ class Connection:
 
     async def _disconnect(self) -> None:
         database.forget_waiting()
+        thread = database.hold_connections(self._tasks.context)
         try:
             with suppress(StopConsumer):
                 await self._dispatcher.dispatch(self._message)
         except (SystemExit, KeyboardInterrupt) as exc:
             raise _for_server(exc) from exc
+        finally:
+            thread.release()
 
     def _release(self) -> None:
         """Drop what refers back to the consumer, so that no reference cycle is left for the garbage collector.
@@ -476,9 +486,16 @@ class Connection:
 
     async def _drain(self, ending: Ending) -> None:
         error = Unavailable(RESTART_REASON, wait=ending.retry_after)
-        await self._tasks.wait([self._tasks.start_apart(self._queue.finish_running(error))], self.grace)
+        await self._tasks.wait([self._tasks.start_task(self._queue.finish_running(error))], self.grace)
         await within_close_wait(self._queue.cancel_running(error))
         await self.close(ending)
+
+    async def _close_cancelled(self) -> None:
+        """Answer what runs and close the socket, unless its client has left."""
+        if not self._state.is_closing:
+            ending = restart_ending(shutdown.sockets().retry_after())
+            await within_close_wait(self._queue.refuse_all(Unavailable(RESTART_REASON, wait=ending.retry_after)))
+            await self.close(ending)
 
     def sign_out(self, ending: Ending) -> None:
         """Close the socket since its login has ended: what runs and waits is answered 401."""
@@ -530,7 +547,7 @@ class Connection:
             _ = self._start(self.follow_login())
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self._tasks.start_apart(coroutine)
+        return self._tasks.start_task(coroutine)
 
     async def follow_login(self) -> None:
         """Follow the user who is signed in now. Returns when other processes can end the socket, too."""

@@ -300,7 +300,8 @@ class Dispatcher:
             if job.message["type"] == "websocket.connect":
                 self._connected()
         finally:
-            current_job.reset(token)
+            with suppress(ValueError):  # in another context, where the coroutine is thrown away with its loop
+                current_job.reset(token)
             job.refused = None
         if self._hook is not None and type(job.decision) is Request and not job.handled and job.result is None:
             self._hook.warn_of_unreachable_route(job.decision)

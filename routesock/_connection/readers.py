@@ -115,6 +115,10 @@ class ClientReader(JobSource):
             except asyncio.CancelledError:
                 _raise_if_ended(self._state, task)
                 continue
+            except RuntimeError:
+                if task.get_loop().is_closed():  # thrown away with its loop, which a server's queue calls at that
+                    return
+                raise
             began = clock()
             if message is not None:
                 action, decision = self._classify(message)
@@ -203,6 +207,10 @@ class LayerReader(JobSource):
             except asyncio.CancelledError:
                 _raise_if_ended(self._state, task)
                 continue
+            except RuntimeError:
+                if task.get_loop().is_closed():  # thrown away with its loop, which a server's queue calls at that
+                    return
+                raise
             began = clock()
             if not self._state.is_closing:
                 job = Job(self, message, None, task)

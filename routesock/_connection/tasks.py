@@ -10,8 +10,7 @@ from types import coroutine
 from typing import Any, Final, TypeVar
 
 from .._compat import enter_task, leave_task
-from .._runtime import database
-from .._runtime.supervision import safe_logger
+from .._runtime.supervision import own_task, safe_logger
 from .state import SocketState
 
 logger: Final = safe_logger("routesock.socket")
@@ -48,6 +47,33 @@ class _Begun(Coroutine[Any, Any, None]):
         return self
 
 
+class _Unstarted(Coroutine[Any, Any, None]):
+    """Makes its coroutine when the task begins. A loop that is closed before leaves none that was never awaited."""
+
+    __slots__ = ("_coroutine", "_function")
+
+    def __init__(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._function = function
+        self._coroutine: Coroutine[Any, Any, None] | None = None
+
+    def send(self, value: Any) -> Any:
+        if self._coroutine is None:
+            self._coroutine = self._function()
+        return self._coroutine.send(value)
+
+    def throw(self, *exc: Any) -> Any:
+        if self._coroutine is None:
+            self._coroutine = self._function()
+        return self._coroutine.throw(*exc)
+
+    def close(self) -> None:
+        if self._coroutine is not None:
+            self._coroutine.close()
+
+    def __await__(self) -> Any:
+        return self
+
+
 class _TaskPlaceholder:
     """The task of a coroutine that gets one only if it waits: what ``asyncio.current_task()`` gives until then.
 
@@ -71,14 +97,21 @@ class _TaskPlaceholder:
 
 
 class Tasks:
-    """Starts the tasks of a socket in ``context`` and ends them. ``failed`` is called with what one of them raises."""
+    """Starts the tasks of a socket and ends them. ``failed`` is called with what one of them raises.
 
-    __slots__ = ("_context", "_failed", "_grace_over", "_loop", "_state", "_tasks")
+    ``connect()``, the jobs of the ordered queue and ``disconnect()`` share ``context``. Each task has a copy, made
+    between two of these jobs. So a task does not see what a running handler has set for a while, and no handler sees
+    what is set around the ``receive()`` or the ``send()`` of another task.
+    """
+
+    __slots__ = ("_failed", "_grace_over", "_loop", "_state", "_tasks", "before_job", "context")
 
     def __init__(
         self, context: contextvars.Context, state: SocketState, failed: Callable[[BaseException], None]
     ) -> None:
-        self._context = context
+        self.context = context
+        self.before_job = context
+        """A copy of ``context`` from before the ordered job that runs, or that ran last."""
         self._state = state
         self._failed = failed
         self._loop = asyncio.get_running_loop()
@@ -86,18 +119,19 @@ class Tasks:
         self._grace_over: asyncio.Future[None] | None = None
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Start a task in the context that ``connect()`` runs in, as Channels does."""
-        _ = self._start(coroutine, self._context)
+        """Start a task in a copy of the context."""
+        _ = self._start(coroutine, self._copied_context())
 
-    def start_apart(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task in a copy of that context, which another task may use to wait for the database thread."""
-        context = self._context.copy()
-        context.run(database.forget_waiting)
-        return self._start(coroutine, context)
+    def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """As :meth:`start`; returns the task."""
+        return self._start(coroutine, self._copied_context())
 
-    def start_untracked(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start_untracked(self, function: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Start a task that :meth:`cancel` does not cancel, in the context that ``connect()`` runs in."""
-        return asyncio.get_running_loop().create_task(coroutine, context=self._context)
+        return own_task(_Unstarted(function), self.context)
+
+    def _copied_context(self) -> contextvars.Context:
+        return (self.context if self._state.current_task is None else self.before_job).copy()
 
     def __bool__(self) -> bool:
         """Whether a task still runs."""
@@ -109,18 +143,19 @@ class Tasks:
         Raises what it raises until then.
         """
         loop, caller, placeholder = self._loop, asyncio.current_task(), _TaskPlaceholder()
+        context = self._copied_context()
         if caller is not None:
             leave_task(loop, caller)
         enter_task(loop, placeholder)
         try:
-            awaited = self._context.run(coroutine.send, None)
+            awaited = context.run(coroutine.send, None)
         except StopIteration:
             return
         finally:
             leave_task(loop, placeholder)
             if caller is not None:
                 enter_task(loop, caller)
-        placeholder.task = self._start(_Begun(coroutine, awaited), self._context)
+        placeholder.task = self._start(_Begun(coroutine, awaited), context)
 
     async def wait(self, tasks: Iterable[asyncio.Task[Any]], seconds: float) -> None:
         """Wait until ``tasks`` have ended, but no longer than ``seconds``, nor than until :meth:`end_grace`."""
@@ -154,7 +189,7 @@ class Tasks:
                 logger.error("A task of a closed socket does not end when it is cancelled: %r.", task)
 
     def _start(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(coroutine, context=context)
+        task = own_task(coroutine, context)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task

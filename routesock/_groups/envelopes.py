@@ -52,14 +52,14 @@ class Broadcast:
     Raises ``KeyError``, ``TypeError``, ``ValueError`` or ``RecursionError`` for a message that carries none.
     """
 
-    __slots__ = ("_data", "_encoded", "_payload", "_route", "excluded", "group", "headers")
+    __slots__ = ("_data", "_encoded", "_headers", "_payload", "_route", "excluded", "group")
 
     def __init__(self, message: Message) -> None:
         self.group = _group_in(message)
         self.excluded: str | None = message.get("except")
         """The ``id`` of the member that sent it and is excluded, if any."""
         self._data: str = message["data"]
-        self._route, self._payload, self.headers = json.loads(self._data)
+        self._route, self._payload, self._headers = json.loads(self._data)
         self._encoded: dict[tuple[int, bool], tuple[Dialect, str | bytes | None]] = {}
 
     @property
@@ -80,10 +80,13 @@ class Broadcast:
         key = id(dialect), topic is not None  # the group has one name only
         known = self._encoded.get(key)  # which keeps the dialect alive, so that no other one gets the same id
         if known is None:
-            headers = self.headers if topic is None else {**self.headers, TOPIC_HEADER: topic}
-            frame = dialect.push(self._route, self._payload, headers)
+            frame = dialect.push(self._route, self._payload, self.headers(topic))
             known = self._encoded[key] = dialect, None if frame is None else dialect.encode(frame)
         return known[1]
+
+    def headers(self, topic: str | None = None) -> Mapping[str, Any]:
+        """The headers of the frame. ``topic`` is as for :meth:`frame`."""
+        return self._headers if topic is None else {**self._headers, TOPIC_HEADER: topic}
 
 
 @final

@@ -7,12 +7,21 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from .._runtime.layer_calls import call
+from .._runtime.supervision import safe_logger
 from .channel_reader import ChannelReader
 from .layer_recovery import CALL_LIMIT, FIRST_RETRY, Recovery, each, recovery_of
 
 _REFUSED: Final = (TypeError, ValueError, AssertionError, AttributeError, NotImplementedError)
 """Exceptions of a layer that does not accept a name or a call. Nothing was sent."""
 
+
+_UNDECODABLE: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""Exceptions of decoders. ``InvalidToken`` of ``cryptography`` is another one, by its name."""
+
+MAX_UNREADABLE: Final = 100
+"""Messages in a row that cannot be read. After that the layer counts as one that fails, and is tried less often."""
+
+logger: Final = safe_logger("routesock.socket")
 
 _CALLS: Final = ("send", "group_add", "group_discard", "group_send")
 
@@ -61,7 +70,7 @@ class RememberingLayer:
 class Membership:
     """The groups of ``layer`` that ``channel`` has joined; a :class:`~.layer_recovery.Member` of its recovery."""
 
-    __slots__ = ("_ended", "_groups", "_leaving", "_loop", "_reader", "_recovery", "channel", "layer")
+    __slots__ = ("_ended", "_groups", "_leaving", "_loop", "_reader", "_recovery", "_unreadable", "channel", "layer")
 
     def __init__(self, layer: Any, channel: str) -> None:
         self.layer = layer
@@ -72,6 +81,7 @@ class Membership:
         self._ended = False
         self._loop = asyncio.get_running_loop()
         self._recovery: Recovery | None = None
+        self._unreadable = 0  # messages, since the last one that could be read
         self._reader = ChannelReader(layer, channel, self._loop)
 
     # Called by the consumer
@@ -132,9 +142,14 @@ class Membership:
         while True:
             message, failure = await self._reader.next(receive)
             if failure is None:
+                self._unreadable = 0
                 return message
             if not isinstance(failure, Exception):
                 raise failure
+            if _is_unreadable(failure) and self._unreadable < MAX_UNREADABLE:
+                self._unreadable += 1
+                logger.error("A message of the channel layer cannot be read and was ignored.", exc_info=failure)
+                continue
             await self._recovered(failure, task)
 
     async def _recovered(self, exc: Exception, task: asyncio.Task[Any]) -> None:
@@ -225,6 +240,11 @@ class Membership:
         failing = self._recovery is not None and self._recovery.failing
         if not failing and (self._leaving or not self._groups.get(group)):
             self._groups.pop(group, None)
+
+
+def _is_unreadable(exc: Exception) -> bool:
+    """Whether the layer could not decode a message: it works, and nothing but that message is lost."""
+    return isinstance(exc, _UNDECODABLE) or any(cls.__name__ == "InvalidToken" for cls in type(exc).__mro__)
 
 
 def _timed_out(exc: Exception) -> bool:

@@ -8,11 +8,16 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
+from django.conf import settings
+
 from .._routing.route import Route
 from .._runtime.callables import is_async, is_bound, takes, yields
+from .._runtime.supervision import safe_logger
 from .._wire.messages import NO_HEADERS, NO_REPLY, Reply, Request, new_reply, reply_with
 from ..exceptions import RouteSetupError
 from ..schemas.base import SchemaAdapter, run_on_loop, runs_in_thread
+
+logger: Final = safe_logger("routesock.request")
 
 _PLAIN_TYPES: Final = frozenset((dict, list, tuple, str, int, float, bool, type(None)))
 """Types that are never awaitable. inspect.isawaitable() takes about as long as loading a small schema."""
@@ -69,6 +74,8 @@ def finish(route: Route) -> Step:
     def make(request: Request, value: Any) -> Reply:
         if isinstance(value, Reply):
             return value
+        if type(value) is tuple and settings.DEBUG:
+            _warn_of_status(route, value)
         reply = new_reply(Reply)  # this is reply_with(), without a call
         reply.payload = value
         reply.status = status_of_none if value is None else status
@@ -76,6 +83,25 @@ def finish(route: Route) -> Step:
         return reply
 
     return Step(Runs.ON_LOOP, make)
+
+
+_warned: Final[set[str]] = set()
+"""The routes that a warning was logged for."""
+
+
+def _warn_of_status(route: Route, value: tuple[Any, ...]) -> None:
+    """Log a warning if ``value`` is a payload and a status, as handlers of other libraries return them."""
+    is_pair = len(value) == 2 and isinstance(value[1], int) and not isinstance(value[1], bool)
+    if is_pair and 200 <= value[1] <= 599 and route.name not in _warned:
+        _warned.add(route.name)
+        logger.warning(
+            "Route %r returned a tuple that ends with %d, which is sent as a list with status %d. If it is meant as "
+            "the status, write `return Reply(payload, status=%d)`.",
+            route.name,
+            value[1],
+            route.status or 200,
+            value[1],
+        )
 
 
 def mark_start(request: Request, value: Any) -> Any:

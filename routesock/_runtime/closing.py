@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -49,8 +50,18 @@ def accept_message(scope: Scope) -> dict[str, Any]:
 
     It takes the first subprotocol that the client offers: browsers drop a connection with none of theirs.
     """
-    offered = scope.get("subprotocols")
-    return {"type": "websocket.accept", "subprotocol": offered[0] if offered else None}
+    return {"type": "websocket.accept", "subprotocol": first_subprotocol(scope.get("subprotocols") or ())}
+
+
+def first_subprotocol(offered: Iterable[str]) -> str | None:
+    """Return the first subprotocol that is not a token: the response is in logs where no token should be."""
+    return next((name for name in offered if len(name) <= _MAX_NAME_CHARS and not _TOKEN.match(name)), None)
+
+
+_MAX_NAME_CHARS: Final = 64
+
+_TOKEN: Final = re.compile(r"(base64(url)?\.)?(access[-_]?token|authorization|bearer|jwt|token)\b|eyJ", re.IGNORECASE)
+"""The beginning of a subprotocol that is a token: a prefix such as ``bearer.``, or a JWT."""
 
 
 async def send_close(send: Send, ending: Ending) -> None:

@@ -7,7 +7,7 @@ import contextvars
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
@@ -26,33 +26,110 @@ Opened = dict[int, weakref.ref[BaseDatabaseWrapper]]
 """Connections by their ``id()``."""
 
 
+class Ages:
+    """The ages of the connections of one thread, at which they are closed; put off while :meth:`hold` is in effect.
+
+    Whoever closes old connections, be it Django, Channels or routesock, goes by ``close_at`` of a connection. It is
+    ``None`` meanwhile, which means never.
+    """
+
+    def __init__(self) -> None:
+        # Reentrant, since the garbage collector may end a socket at any point.
+        self._lock = threading.RLock()
+        self._holders = 0
+        self._opened: Opened = {}
+        self._put_off: dict[int, float] = {}
+
+    def add(self, wrapper: BaseDatabaseWrapper) -> None:
+        """Note that ``wrapper`` has been connected."""
+        key = id(wrapper)
+        with self._lock:
+            self._opened[key] = weakref.ref(wrapper, lambda _: self._opened.pop(key, None))
+            if self._holders:
+                self._suspend(key, wrapper)
+
+    def hold(self) -> None:
+        """Let no connection be closed for its age, until :meth:`release` is called as often."""
+        with self._lock:
+            self._holders += 1
+            if self._holders == 1:
+                for key, reference in list(self._opened.items()):
+                    if (wrapper := reference()) is not None:
+                        self._suspend(key, wrapper)
+
+    def release(self) -> bool:
+        """Undo :meth:`hold`. Returns whether connections may be closed for their age again."""
+        with self._lock:
+            self._holders -= 1
+            if self._holders:
+                return False
+            self.resume([*self._put_off])
+            return True
+
+    def resume(self, keys: Iterable[int]) -> None:
+        """Put the age of the connections ``keys`` off no longer."""
+        with self._lock:
+            for key in keys:
+                close_at = self._put_off.pop(key, None)
+                wrapper = self._opened[key]() if key in self._opened else None
+                if wrapper is not None and close_at is not None and wrapper.close_at is None:
+                    wrapper.close_at = close_at
+
+    def _suspend(self, key: int, wrapper: BaseDatabaseWrapper) -> None:
+        if wrapper.close_at is not None:
+            self._put_off[key], wrapper.close_at = wrapper.close_at, None
+
+
 class DatabaseThread:
     """A thread that runs work in order, and the connections that it opened. ``submit`` adds work."""
 
-    def __init__(self, submit: Callable[[Callable[[], None]], Future[None]], opened: Opened) -> None:
+    def __init__(self, submit: Callable[[Callable[[], None]], Future[None]], opened: Opened, ages: Ages) -> None:
         self._submit = submit
         self._opened = opened
+        self._ages = ages
+        self._due: set[int] = set()
         self._ident: int | None = None
         self._cleaning: Future[None] | None = None
 
     def refresh(self) -> None:
         """Close stale connections before the thread's next work. Does not wait."""
-        if not self._opened or not self._any_due():
+        if not self._opened:
             return
+        due = self._all_due()
+        if not due:
+            return
+        self._due |= due
         if self._cleaning is None or self._cleaning.running() or self._cleaning.done():
             self._cleaning = self._submit(self._clean)
 
-    def _any_due(self) -> bool:
+    def hold(self) -> None:
+        """Keep open connections as they are, since work begins that may span several hops to the thread.
+
+        Until :meth:`release`, no other work closes them for their age. Broken ones are closed nevertheless.
+        """
+        self._ages.hold()
+
+    def release(self) -> None:
+        """Undo :meth:`hold`. With the last one, connections whose time has passed are closed."""
+        if self._ages.release():
+            self.refresh()
+
+    def _all_due(self) -> set[int]:
+        """Return the ``id()`` of each connection of the thread that is due."""
         now = time.monotonic()
-        for reference in list(self._opened.values()):
+        due: set[int] = set()
+        for key, reference in list(self._opened.items()):
             wrapper = reference()
             # Other threads close their connections themselves.
             if wrapper is not None and is_due(wrapper, now) and self._ident in (None, _compat.thread_of(wrapper)):
-                return True
-        return False
+                due.add(key)
+        return due
 
     def _clean(self) -> None:
         self._ident = threading.get_ident()
+        due, self._due = self._due, set()
+        # They were due before anybody held them, and the work of those who have done so since comes after this.
+        self._ages.resume(due)
         close_old_connections()
 
 
@@ -73,9 +150,12 @@ _everywhere: Final[Opened] = {}
 _here: Final = threading.local()
 
 
-def remember_in(opened: Opened) -> None:
+_ages_of_shared: Final = Ages()
+
+
+def remember_in(opened: Opened, ages: Ages) -> None:
     """Record the connections that this thread opens from now on in ``opened``, apart from those of other threads."""
-    _here.opened = opened
+    _here.opened, _here.ages = opened, ages
 
 
 def _remember(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
@@ -84,6 +164,11 @@ def _remember(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     key = id(connection)
     if key not in opened:
         opened[key] = weakref.ref(connection, lambda _: opened.pop(key, None))
+    ages: Ages | None = getattr(_here, "ages", None)
+    if ages is None and _compat.is_shared_thread():
+        ages = _here.ages = _ages_of_shared
+    if ages is not None:
+        ages.add(connection)
 
 
 connection_created.connect(_remember, dispatch_uid="routesock.db")
@@ -95,7 +180,7 @@ def in_test_case() -> bool:
     return any(_compat.is_test_case_transaction(wrapper) for wrapper in wrappers if wrapper is not None)
 
 
-_shared: Final = DatabaseThread(_compat.submit_to_shared_thread, _everywhere)
+_shared: Final = DatabaseThread(_compat.submit_to_shared_thread, _everywhere, _ages_of_shared)
 
 refresh: Final = _shared.refresh
 """Close stale connections before the next work of the shared database thread. Does not wait."""
@@ -204,8 +289,9 @@ class DedicatedThread(ThreadSensitiveContext):
         super().__init__()
         self.sockets = 0
         opened: Opened = {}
-        self._worker = ThreadPoolExecutor(1, "routesock-db", remember_in, (opened,))
-        self.refresh = DatabaseThread(self._worker.submit, opened).refresh
+        ages = Ages()
+        self._worker = ThreadPoolExecutor(1, "routesock-db", remember_in, (opened, ages))
+        self.work = DatabaseThread(self._worker.submit, opened, ages)
         _compat.assign_thread(self, self._worker)
 
     def end(self) -> None:
@@ -281,11 +367,19 @@ def _thread_key(context: contextvars.Context | None = None) -> Any:
 
 def refresh_current() -> None:
     """As :data:`refresh`, for the thread of the current context."""
-    thread = _thread_key()
-    if isinstance(thread, DedicatedThread):
-        thread.refresh()
-    else:
-        refresh()
+    _database_thread().refresh()
+
+
+def hold_connections(context: contextvars.Context) -> DatabaseThread:
+    """Call :meth:`DatabaseThread.hold` for the thread of ``context``; returns the thread, which has to be released."""
+    thread = _database_thread(context)
+    thread.hold()
+    return thread
+
+
+def _database_thread(context: contextvars.Context | None = None) -> DatabaseThread:
+    key = _thread_key(context)
+    return key.work if isinstance(key, DedicatedThread) else _shared
 
 
 def _is_bound_to_thread(context: contextvars.Context) -> bool:

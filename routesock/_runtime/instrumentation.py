@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 import uuid
 from logging import ERROR, INFO, WARNING
@@ -10,6 +11,8 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
+from django.core.validators import ProhibitNullCharactersValidator
+from django.db import DatabaseError
 from django.utils.functional import LazyObject, empty
 
 from .. import conf
@@ -145,7 +148,7 @@ def extras(
 def error_for(exc: BaseException, consumer: Any, request: Request) -> RoutesockError:
     """The error reply for ``exc``: the one that it maps to, otherwise a 500 whose traceback is logged."""
     try:
-        error = problems.error_of(exc)
+        error = problems.error_of(exc) or _null_error(exc, request)
     except BaseException as broken:  # an exception whose message or status raises
         exc, error = broken, None
     if isinstance(exc, SuspiciousOperation) and error is not None:
@@ -158,6 +161,22 @@ def _log_suspicious(exc: SuspiciousOperation, extra: dict[str, Any]) -> None:
     security = safe_logger(f"django.security.{type(exc).__name__}")
     text = printable(exc)[1:-1]
     security.error("%s (%s)", text, _described(extra), exc_info=exc, extra={**extra, "status_code": 400})
+
+
+_NULL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\x00")
+"""A null character in a ``repr()``, and no backslash in front of ``x00``."""
+
+
+def _null_error(exc: BaseException, request: Request) -> RoutesockError | None:
+    """The error for a null character in what the client sent, which PostgreSQL does not store; ``None`` otherwise.
+
+    Django's form fields refuse such a text, and schemas of other libraries accept it.
+    """
+    if not isinstance(exc, ValueError | DatabaseError) or "NUL (0x00)" not in str(exc):
+        return None
+    if not _NULL.search(repr(request.data)):
+        return None
+    return problems.invalid({"_schema": [str(ProhibitNullCharactersValidator.message)]})
 
 
 def internal_error(

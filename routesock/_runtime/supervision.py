@@ -9,6 +9,7 @@ import os
 import random
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -28,7 +29,8 @@ class SafeLogger(logging.LoggerAdapter[logging.Logger]):
                 self.logger.log(level, msg, *args, **kwargs)
         except Exception:
             if logging.raiseExceptions:
-                traceback.print_exc()
+                with suppress(OSError, ValueError):  # of a stream that is closed: there is nowhere left to report to
+                    traceback.print_exc()
 
 
 def safe_logger(name: str) -> SafeLogger:
@@ -174,6 +176,15 @@ def plain_task(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoo
     For tasks that outlive the socket that happens to start them. The caller keeps a reference.
     """
     return asyncio.Task(coroutine, loop=loop, context=contextvars.Context())
+
+
+def own_task(coroutine: Coroutine[Any, Any, T], context: contextvars.Context | None = None) -> asyncio.Task[T]:
+    """A task of the running loop, by default in a copy of the current context, made without a task factory.
+
+    The factory of a project may start tasks eagerly, inside of the code that starts them, or not know ``context``.
+    The caller keeps a reference.
+    """
+    return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), context=context)
 
 
 def reset_after_fork(reset: Callable[[], None]) -> Callable[[], None]:

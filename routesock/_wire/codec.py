@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NoReturn
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -40,7 +40,8 @@ def decode(text: str, max_depth: int) -> Any:
 
     Raises:
         ParseError: ``text`` is not exactly one JSON value, or it contains NaN, an infinity (also as ``1e999``), an
-            integer of more digits than Python converts (4300), or is nested deeper than ``max_depth`` levels.
+            integer of more digits than Python converts (4300), or half a surrogate pair (RFC 7493, section 2.1), or is
+            nested deeper than ``max_depth`` levels.
     """
     text = text.strip(_SPACE)
     try:
@@ -54,7 +55,34 @@ def decode(text: str, max_depth: int) -> Any:
     # decides.
     if len(text) > 2 * max_depth and text.count("[") + text.count("{") > max_depth and deeper_than(max_depth, value):
         raise ParseError(f"The frame is nested deeper than {max_depth} levels.")
+    if not text.isascii():
+        _refuse_surrogates(text)
+    # Looking for one character is the cheapest. What it finds then is most likely an escaped pair.
+    if "\\" in text and ("\\ud" in text or "\\uD" in text):
+        _refuse_surrogates("".join(_texts_in(value)))
     return value
+
+
+def _refuse_surrogates(text: str) -> None:
+    """Raise :class:`ParseError` if ``text`` has half a surrogate pair, which no database and no encoder takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ParseError("A text is not valid Unicode: it has half a surrogate pair.") from None
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """All texts in ``value``, keys included. Works without recursion."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, list):
+            waiting += item
+        elif isinstance(item, dict):
+            waiting += item.values()
+            yield from item
 
 
 def deeper_than(levels: int, value: Any) -> bool:

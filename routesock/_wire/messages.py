@@ -185,7 +185,7 @@ class Request:
 
     @property
     def frame(self) -> Any:
-        """What the client sent, as the dialect read it: the whole JSON object of the default dialect.
+        """What the client sent, as the dialect read it. In the default dialect that is the whole JSON object.
 
         ``None`` for a request that was made by hand.
         """

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from django.conf import settings as django_settings
+from django.utils.functional import Promise
 
 from .. import conf
 from ..exceptions import BadRequest, Invalid, NotFound, PermissionDenied, RoutesockError
@@ -39,6 +40,15 @@ def error_of(exc: BaseException) -> RoutesockError | None:
         convert = _CONVERTERS.get(f"{cls.__module__}.{cls.__qualname__}")
         if convert is not None:
             return convert(exc)
+    return _error_of_group(exc) if isinstance(exc, BaseExceptionGroup) else None
+
+
+def _error_of_group(group: BaseExceptionGroup[BaseException]) -> RoutesockError | None:
+    """Return the first error of a group, as a task group raises it, if all of them have one status."""
+    errors = [error_of(exc) for exc in group.exceptions]
+    first = errors[0]
+    if first is not None and all(error is not None and error.status == first.status for error in errors):
+        return first
     return None
 
 
@@ -56,7 +66,9 @@ def invalid(errors: Any, found: Iterable[tuple[Path, Any]] | None = None) -> Inv
         errors: What the library reports, in its own shape.
         found: The messages with their paths, for a library whose own shape does not have the paths.
     """
-    return Invalid(status=conf.get("VALIDATION_STATUS"), errors=shaped(errors, found))
+    error = Invalid(status=conf.get("VALIDATION_STATUS"), errors=shaped(errors, found))
+    error.native_errors = errors
+    return error
 
 
 def shaped(errors: Any, found: Iterable[tuple[Path, Any]] | None = None) -> Any:
@@ -273,10 +285,24 @@ def _cut(text: str, chars: int, size: int = MAX_ERRORS_SIZE) -> str:
     return text
 
 
+def _text_of(exc: Any) -> str | None:
+    """Return the text that ``exc`` was raised with; ``None`` for no argument, and for one that is no text.
+
+    A handler writes a text for the client. Anything else is data of the server's, such as the URL patterns in Django's
+    ``Resolver404``.
+    """
+    text = exc.args[0] if exc.args else None
+    return str(text) if isinstance(text, str | Promise) else None
+
+
 def _not_found(exc: Any) -> RoutesockError:
-    text = str(exc.args[0]) if exc.args else None
-    # The text of get_object_or_404 names the model. A text that a handler wrote is meant for the client.
+    text = _text_of(exc)
+    # The text of get_object_or_404 names the model.
     return NotFound(None if text is None or text.endswith(" matches the given query.") else text)
+
+
+def _no_url(exc: Any) -> RoutesockError:
+    return NotFound()
 
 
 def _missing_object(exc: Any) -> RoutesockError:
@@ -285,7 +311,7 @@ def _missing_object(exc: Any) -> RoutesockError:
 
 
 def _permission_denied(exc: Any) -> RoutesockError:
-    return PermissionDenied(str(exc.args[0]) if exc.args else None)
+    return PermissionDenied(_text_of(exc))
 
 
 def _django_invalid(exc: Any) -> RoutesockError:
@@ -305,13 +331,15 @@ def _rest_framework(exc: Any) -> RoutesockError:
     detail = exc.detail
     plain = isinstance(detail, str)
     wait = getattr(exc, "wait", None)
-    return RoutesockError(
+    error = RoutesockError(
         str(detail) if plain else str(exc.default_detail),
         status=exc.status_code,
         code=exc.detail.code if plain else exc.default_code,
         errors=None if plain else shaped(detail),
         headers=None if wait is None else {"Retry-After": int(-(-wait // 1))},
     )
+    error.native_errors = None if plain else detail
+    return error
 
 
 _CONVERTERS: Final[dict[str, Callable[[Any], RoutesockError]]] = {
@@ -321,6 +349,7 @@ _CONVERTERS: Final[dict[str, Callable[[Any], RoutesockError]]] = {
     "django.core.exceptions.SuspiciousOperation": _suspicious,
     "django.core.exceptions.ValidationError": _django_invalid,
     "django.http.response.Http404": _not_found,
+    "django.urls.exceptions.Resolver404": _no_url,
     "marshmallow.exceptions.ValidationError": _marshmallow_invalid,
     "rest_framework.exceptions.APIException": _rest_framework,
 }

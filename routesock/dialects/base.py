@@ -12,6 +12,7 @@ from .. import conf
 from .._wire import codec
 from .._wire.camel_case import to_camel_case, to_camel_case_errors, to_snake_case
 from .._wire.messages import NO_HEADERS, Request, RequestId
+from .._wire.problems import bounded
 from ..exceptions import InvalidEnvelope, ParseError, RoutesockError, TooLarge
 
 MAX_ID_CHARS: Final = 128
@@ -67,11 +68,13 @@ class Problem(NamedTuple):
         status: From 400 to 599.
         members: The members of the problem object (RFC 9457), which is the payload of an error in the default dialect.
         headers: The headers of the reply, such as ``Retry-After``.
+        native: What a schema library has reported, in its own shape; ``None`` for an error of another origin.
     """
 
     status: int
     members: dict[str, Any]
     headers: Mapping[str, Any] = NO_HEADERS
+    native: Any = None
 
     @property
     def code(self) -> str:
@@ -92,6 +95,14 @@ class Problem(NamedTuple):
     def errors(self) -> Any:
         """The messages by field; ``None`` where there are none."""
         return self.members.get("errors")
+
+    @property
+    def native_errors(self) -> Any:
+        """The messages in the shape of the schema library, cut to a bounded size; ``None`` where there are none.
+
+        For dialects of protocols that show that shape to their clients.
+        """
+        return self.errors if self.native is None else bounded(self.native)
 
 
 class Dialect(ABC):

@@ -102,26 +102,25 @@ class Chanx(Dialect):
         if status >= 400:
             return _answer(request, "error", self.dumped(payload))
         if name == "AUTH":
-            data = {"detail": "OK"}
-            if payload.get("expires") is not None:
-                data["expires"] = payload["expires"]
-            return _answer(request, "authentication", _authentication(status, data))
+            expiry = {member: value for member, value in payload.items() if value is not None}
+            return _answer(request, "authentication", _authentication(status, {"detail": "OK", **expiry}))
         if name in ("SUBSCRIBE", "UNSUBSCRIBE"):
             return _answer(request, _ACTIONS[name], self.dumped(payload))
         if status == 204 or _ends_stream(request, status, payload):
             return None
-        action = headers.get("action") or self._reply_actions.get(name, name)
+        action = self._reply_actions.get(name, name)
+        action = next((str(value) for header, value in headers.items() if header.lower() == "action"), action)
         return _answer(request, action, self.dumped(payload), headers)
 
     def error(self, problem: Problem, request: Request) -> Any:
         name, code = request.route, problem.code
-        if name == "AUTH":
+        if name == "AUTH" and code != "unknown_route":
             return _answer(request, "authentication", _authentication(problem.status, _without(problem.members)))
         if (name, code) in (("SUBSCRIBE", "already_subscribed"), ("UNSUBSCRIBE", _NOT_SUBSCRIBED)):
             return _answer(request, _ACTIONS[name], None)
         payload: Any = {"detail": problem.detail}
         if problem.errors is not None:
-            payload = _bounded([*_entries(self.dumped_errors(problem.errors), [name, "payload"])])
+            payload = _bounded([*_entries(self.dumped_errors(problem.native_errors), [name, "payload"])])
         elif code == "parse_error":
             payload = [_entry("json_invalid", [], problem.detail)]
         elif code == "unknown_route":
@@ -192,7 +191,7 @@ def _is_topic(topic: Any) -> bool:
 
 def _envelope(headers: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members of the envelope that the headers of a push name."""
-    return {name: headers[name] for name in ("topic", "seq") if headers.get(name) is not None}
+    return {name.lower(): value for name, value in headers.items() if name.lower() in ("topic", "seq")}
 
 
 def _frame(action: str, payload: Any, envelope: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from .._wire.messages import NO_HEADERS, Request, RequestId
 from ..exceptions import InvalidEnvelope
-from .base import Dialect, Frame, Incoming, Problem
+from .base import TOPIC_HEADER, Dialect, Frame, Incoming, Problem
+from .keys import id_in_head
 
 _ENVELOPE: Final = frozenset({"action", "request_id"})
 """The keys of a request that are not part of its payload."""
@@ -28,6 +29,8 @@ class Dcrf(Dialect):
 
         await self.socket.push("update", data, headers={"Request-Id": request_id})
 
+    A push that came through a topic has the name of it as ``topic``.
+
     Args:
         camelize: Whether the names in payloads are camelCase on the wire and snake_case in your code. Values stay as
             they are.
@@ -43,16 +46,22 @@ class Dcrf(Dialect):
         payload = {key: item for key, item in value.items() if key not in _ENVELOPE}
         return Frame(value.get("action"), value.get("request_id"), self.loaded(payload), None, value)
 
+    def id_in_head(self, text: str) -> RequestId:
+        return id_in_head(text, "request_id")
+
     def reply(self, request: Request, status: int, payload: Any, headers: Mapping[str, Any]) -> Any:
         return _frame(request.route, request.id, status, self.dumped(payload), [])
 
     def error(self, problem: Problem, request: Request) -> Any:
-        errors = problem.detail if problem.errors is None else self.dumped(problem.errors)
+        errors = problem.detail if problem.errors is None else self.dumped(problem.native_errors)
         return _frame(request.route, request.id, problem.status, None, errors if isinstance(errors, list) else [errors])
 
     def push(self, route: str, payload: Any, headers: Mapping[str, Any] = NO_HEADERS) -> Any:
         id = next((value for name, value in headers.items() if name.lower() == _REQUEST_ID), None)
-        return _frame(route, id, 200, self.dumped(payload), [])
+        frame = _frame(route, id, 200, self.dumped(payload), [])
+        if TOPIC_HEADER in headers:
+            frame["topic"] = headers[TOPIC_HEADER]
+        return frame
 
     def pong(self, request: Request) -> Any:
         return _frame("PONG", request.id, 200, self.dumped(request.payload), [])
@@ -73,7 +82,8 @@ class Dcrf(Dialect):
         status, id, errors = value.get("response_status"), value.get("request_id"), value.get("errors")
         if value.get("action") == "PONG" or (id is None and status == 200 and not errors):
             status = None
-        return Incoming(value.get("action"), id, status, errors or value.get("data"), NO_HEADERS)
+        headers = {TOPIC_HEADER: value["topic"]} if "topic" in value else NO_HEADERS
+        return Incoming(value.get("action"), id, status, errors or value.get("data"), headers)
 
 
 def _frame(action: str, id: Any, status: int, data: Any, errors: list[Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from .._wire.messages import NO_HEADERS, Request, RequestId
 from ..exceptions import InvalidEnvelope
 from ..status import CLIENT_CLOSED_REQUEST, title_of
-from .base import MAX_ID_CHARS, MAX_ID_INTEGER, Dialect, Frame, Incoming, Problem
+from .base import MAX_ID_CHARS, MAX_ID_INTEGER, TOPIC_HEADER, Dialect, Frame, Incoming, Problem
 
 PARSE_ERROR: Final = -32700
 
@@ -90,7 +90,8 @@ class JsonRpc(Dialect):
     request, -32601 for an unknown method, -32602 for params that a schema refuses, -32603 for a status of 500 or more.
     Other errors are server errors from -32000 downwards: 400 is -32000, 404 is -32004, 429 is -32029. A cancelled
     request has -32800, as in the Language Server Protocol. ``data`` is the problem object with its ``status``, and with
-    ``headers`` where there are any.
+    ``headers`` where there are any. A push is a notification; one that came through a topic has the name of it in the
+    member ``topic``, beside ``params``.
 
     Args:
         camelize: Whether the names in params, results and error data are camelCase on the wire and snake_case in your
@@ -128,7 +129,10 @@ class JsonRpc(Dialect):
         return _error(request, code, problem.title, data, problem.headers)
 
     def push(self, route: str, payload: Any, headers: Mapping[str, Any] = NO_HEADERS) -> Any:
-        return _notification(_TO_CLIENT.get(route, route), self.dumped(payload))
+        frame = _notification(_TO_CLIENT.get(route, route), self.dumped(payload))
+        if TOPIC_HEADER in headers:
+            frame["topic"] = headers[TOPIC_HEADER]
+        return frame
 
     def pong(self, request: Request) -> Any:
         return self.reply(request, 200, request.payload, NO_HEADERS)
@@ -148,7 +152,8 @@ class JsonRpc(Dialect):
         if method == _PROGRESS:
             return Incoming(None, value["params"]["token"], 206, value["params"]["value"], NO_HEADERS)
         if method is not None:
-            return Incoming(_FROM_SERVER.get(method, method), None, None, value.get("params"), NO_HEADERS)
+            headers = {TOPIC_HEADER: value["topic"]} if "topic" in value else NO_HEADERS
+            return Incoming(_FROM_SERVER.get(method, method), None, None, value.get("params"), headers)
         if "error" in value:
             return _incoming_error(id, value["error"])
         result = value["result"]
@@ -214,7 +219,7 @@ def _error(request: Request, code: int, title: str, data: dict[str, Any], header
 
 def _notification(method: str, payload: Any) -> dict[str, Any]:
     """Return a message without an id. A payload that is neither object nor array is sent as the only element of one."""
-    frame = {"jsonrpc": "2.0", "method": method}
+    frame: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
     if payload is None:
         return frame
     return {**frame, "params": payload if isinstance(payload, dict | list) else [payload]}

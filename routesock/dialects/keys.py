@@ -119,15 +119,7 @@ class Keys(Dialect):
         )
 
     def id_in_head(self, text: str) -> RequestId:
-        if self._id is None:
-            return None
-        found = _HEAD.match(text[:_MAX_HEAD])
-        while found is not None:
-            if found["key"] == self._id:
-                number = found["number"]
-                return found["text"] if number is None else int(number)
-            found = _NEXT.match(text[:_MAX_HEAD], found.end())
-        return None
+        return None if self._id is None else id_in_head(text, self._id)
 
     def reply(self, request: Request, status: int, payload: Any, headers: Mapping[str, Any]) -> Any:
         frame: dict[str, Any] = {} if self._id is None else {self._id: request.id}
@@ -200,12 +192,23 @@ class Keys(Dialect):
         return frame
 
 
+def id_in_head(text: str, key: str) -> RequestId:
+    """Return the id that is the member ``key`` of a JSON object, if it is in the beginning of its ``text``."""
+    found = _HEAD.match(text[:_MAX_HEAD])
+    while found is not None:
+        if found["key"] == key:
+            number = found["number"]
+            return found["text"] if number is None else int(number)
+        found = _NEXT.match(text[:_MAX_HEAD], found.end())
+    return None
+
+
 class ObservableSocket(Keys):
     """The default dialect under the name of the library whose client speaks it, django-observable-socket.
 
     Args:
-        camelize: As for :class:`Keys`.
-        completion: As for :class:`Keys`.
+        camelize: As for :class:`~routesock.Keys`.
+        completion: As for :class:`~routesock.Keys`.
     """
 
     def __init__(self, *, camelize: bool = False, completion: bool = False) -> None:

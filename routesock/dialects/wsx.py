@@ -29,7 +29,7 @@ _CODES: Final = {
 
 _STATUSES: Final = {code: status for status, code in _CODES.items()} | {"bad_request": 400, "server_error": 500}
 
-_STANDARD: Final = frozenset({"code", "title", "detail", "errors"})
+_STANDARD: Final = frozenset({"code", "title", "detail", "errors", "retry_after"})
 
 _OWN_CODES: Final = frozenset(
     cls.code for cls in vars(exceptions).values() if isinstance(cls, type) and issubclass(cls, RoutesockError)
@@ -69,16 +69,15 @@ class Wsx(Dialect):
 
     def reply(self, request: Request, status: int, payload: Any, headers: Mapping[str, Any]) -> Any:
         if status >= 400:
-            return _error(request, status, *self._parts(status, payload), headers)
+            return self._error(request, status, payload, headers)
         if request.route == "AUTH":
-            data = {"authenticated": True, "via": "authorize"}
-            if payload.get("expires") is not None:
-                data["expires"] = payload["expires"]
+            expiry = {name: value for name, value in payload.items() if value is not None}
+            data = {"authenticated": True, "via": "authorize", **expiry}
             return {"action": _AUTHORIZED, "data": data, "trace_id": _trace_id(request)}
         return {"id": request.id, "ok": True, "data": self.dumped(payload), "trace_id": _trace_id(request)}
 
     def error(self, problem: Problem, request: Request) -> Any:
-        return _error(request, problem.status, *self._parts(problem.status, problem.members), problem.headers)
+        return self._error(request, problem.status, problem.members, problem.headers)
 
     def push(self, route: str, payload: Any, headers: Mapping[str, Any] = NO_HEADERS) -> Any:
         if route == "HELLO":
@@ -111,37 +110,36 @@ class Wsx(Dialect):
         error = value["error"]
         return Incoming(None, id, _STATUSES.get(error["code"]), error, NO_HEADERS)
 
-    def _parts(self, status: int, payload: Any) -> tuple[str, Any, dict[str, Any]]:
-        """Return the detail, the fields and the extra members of an error with this payload."""
-        if not isinstance(payload, dict):
-            return title_of(status), None, {} if payload is None else {"data": self.dumped(payload)}
-        extra = {name: value for name, value in payload.items() if name not in _STANDARD}
-        if payload.get("code", "internal_error") not in _OWN_CODES:
-            extra["code"] = payload["code"]
-        detail = payload.get("detail")
-        fields = self.dumped_errors(payload.get("errors"))
-        return (detail if isinstance(detail, str) else title_of(status)), fields, self.dumped(extra)
+    def _error(self, request: Request, status: int, payload: Any, headers: Mapping[str, Any]) -> dict[str, Any]:
+        detail, fields, extra = _parts(status, payload)
+        wait = extra.pop("retry_after", headers.get("Retry-After"))
+        if wait is not None:
+            extra["wait"] = wait
+        error: dict[str, Any] = {"code": "validation_error" if fields else _code_of(status), "detail": detail}
+        if fields:
+            fields = self.dumped_errors(fields)
+            error["fields"] = fields if isinstance(fields, dict) else _by_name(fields)
+        if extra:
+            error["extra"] = self.dumped(extra)
+        frame: dict[str, Any] = {"ok": False, "error": error}
+        if request.id is not None:
+            frame["id"] = request.id
+        return {**frame, "trace_id": _trace_id(request)}
+
+
+def _parts(status: int, payload: Any) -> tuple[str, Any, dict[str, Any]]:
+    """Return the detail, the fields and the extra members of an error with this payload."""
+    if not isinstance(payload, dict):
+        return title_of(status), None, {} if payload is None else {"data": payload}
+    extra = {name: value for name, value in payload.items() if name not in _STANDARD}
+    if payload.get("code", "internal_error") not in _OWN_CODES:
+        extra["code"] = payload["code"]
+    detail = payload.get("detail")
+    return (detail if isinstance(detail, str) else title_of(status)), payload.get("errors"), extra
 
 
 def _code_of(status: int) -> str:
     return _CODES.get(status) or ("bad_request" if status < 500 else "server_error")
-
-
-def _error(
-    request: Request, status: int, detail: str, fields: Any, extra: dict[str, Any], headers: Mapping[str, Any]
-) -> dict[str, Any]:
-    wait = headers.get("Retry-After")
-    if wait is not None:
-        extra["wait"] = wait
-    error: dict[str, Any] = {"code": "validation_error" if fields else _code_of(status), "detail": detail}
-    if fields:
-        error["fields"] = fields if isinstance(fields, dict) else _by_name(fields)
-    if extra:
-        error["extra"] = extra
-    frame = {"ok": False, "error": error}
-    if request.id is not None:
-        frame["id"] = request.id
-    return {**frame, "trace_id": _trace_id(request)}
 
 
 def _by_name(errors: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
 from typing import Any
 
+from django.db.models import QuerySet
 from marshmallow import INCLUDE, Schema, ValidationError, fields
 
 from .._wire.problems import invalid
@@ -111,6 +112,11 @@ def with_inner(field: Any) -> Iterator[Any]:
 _HOOK_MARKS = ("_marshmallow_hook", "__marshmallow_hook__")
 
 
+def _is_many(value: Any) -> bool:
+    """Whether ``value`` is several objects. A named tuple is one, whose fields are its attributes."""
+    return isinstance(value, list | set | frozenset | QuerySet) or (type(value) is tuple)
+
+
 class MarshmallowAdapter(SchemaAdapter):
     """The adapter of a ``Schema`` instance.
 
@@ -134,6 +140,11 @@ class MarshmallowAdapter(SchemaAdapter):
             raise too_deep(payload) or exc from exc
 
     def dump(self, value: Any) -> Any:
+        if not self._schema.many and _is_many(value) and misshapen(self._schema, [value]):
+            name = type(self._schema).__name__
+            raise TypeError(
+                f"{name} dumps one object, and the value is a {type(value).__name__}. Write {name}(many=True)."
+            )
         return self._schema.dump(value)
 
     def dump_checked(self, value: Any) -> Any:

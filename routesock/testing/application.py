@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from .._runtime.supervision import plain_task
 from .._wire.messages import RequestId, Scope
 from .frames import ClientTimeout, Close, ConnectionClosed, ConnectionRefused, Inbox, NoReply
 
@@ -157,7 +157,7 @@ class Application:
             ClientTimeout: If it does neither in time. Exceptions of the application are raised as well.
         """
         # In an empty context, as on a server: context variables of the test are not set.
-        self._task = asyncio.create_task(self._run(), context=contextvars.Context())
+        self._task = plain_task(self._run(), asyncio.get_running_loop())
         self._task.add_done_callback(lambda _: self.notify())
         self.feed({"type": "websocket.connect"})
         try:

@@ -169,6 +169,12 @@ class StoreError(Exception):
     """A store cannot decide, since it is down, slow or full, or answers with an error."""
 
 
+NO_CLUSTER: Final = (
+    "Throttles cannot use a Redis Cluster, each node of which answers for a part of the keys only. "
+    'Use another cache, such as one Redis or a sharded client: ROUTESOCK = {"THROTTLE_CACHE": ...}.'
+)
+
+
 class Store(Protocol):
     """A store counts the calls of each caller."""
 
@@ -182,6 +188,7 @@ class Store(Protocol):
 
         Raises:
             StoreError: If the store cannot decide within ``timeout``.
+            ImproperlyConfigured: If it never will.
         """
         ...
 

@@ -13,9 +13,10 @@ from typing import Final
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.redis import RedisCache
+from django.core.exceptions import ImproperlyConfigured
 
 from .._runtime.fair_timeout import FairTimeout
-from .base import ALLOWED, MICROSECONDS, Bucket, Decision, StoreError, Window, digest
+from .base import ALLOWED, MICROSECONDS, NO_CLUSTER, Bucket, Decision, StoreError, Window, digest
 
 CURSOR_TIMEOUT: Final = 28 * 86_400
 """Seconds until a cursor expires. memcached takes more than 30 days for a date."""
@@ -52,6 +53,8 @@ class CacheStore:
         except TimeoutError:
             raise StoreError(f"The cache did not answer within {timeout} s.") from None
         except Exception as exc:
+            if any(cls.__name__ == "MovedError" for cls in type(exc).__mro__):  # redis-py is optional
+                raise ImproperlyConfigured(NO_CLUSTER) from exc
             raise StoreError(f"{type(exc).__name__}: {exc}") from exc
         return Decision(wait) if wait else ALLOWED
 

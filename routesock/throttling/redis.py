@@ -30,12 +30,12 @@ from redis.asyncio.sentinel import (
 from redis.backoff import NoBackoff
 from redis.connection import SSLConnection as BlockingSSLConnection
 from redis.connection import UnixDomainSocketConnection as BlockingUnixDomainSocketConnection
-from redis.exceptions import ConnectionError, NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ConnectionError, MovedError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.sentinel import SentinelConnectionPool as BlockingSentinelConnectionPool
 
 from .._runtime.fair_timeout import FairTimeout
 from .._runtime.supervision import plain_task
-from .base import MICROSECONDS, Bucket, Decision, Quota, StoreError, digest
+from .base import MICROSECONDS, NO_CLUSTER, Bucket, Decision, Quota, StoreError, digest
 
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds to connect. A caller may give up earlier; the connection is then ready for the next one."""
@@ -56,6 +56,7 @@ class PipelinedClient:
         self._connect = connect
         self._connection: _PipelinedConnection | None = None
         self._connecting: asyncio.Task[_PipelinedConnection] | None = None
+        self._mistake: ImproperlyConfigured | None = None
         self.reply_count: int = 0
         """The number of replies so far."""
 
@@ -79,6 +80,8 @@ class PipelinedClient:
             self._connection = None
 
     async def _connected(self) -> _PipelinedConnection:
+        if self._mistake is not None:
+            raise ImproperlyConfigured(str(self._mistake))
         if self._connecting is None:
             # In a task of its own: several callers may wait for it, and the first of them may be cancelled.
             self._connecting = _create_detached_task(self._new_connection())
@@ -93,7 +96,21 @@ class PipelinedClient:
     def _connecting_done(self, task: asyncio.Task[_PipelinedConnection]) -> None:
         self._connecting = None
         if not task.cancelled():
-            task.exception()  # or asyncio would log it as never retrieved if all callers were cancelled
+            error = task.exception()  # or asyncio would log it as never retrieved if all callers were cancelled
+            if isinstance(error, ImproperlyConfigured):
+                self._mistake = error
+
+
+async def _refuse_cluster(connection: AbstractConnection) -> None:
+    """Raise ``ImproperlyConfigured`` for a node of a Redis Cluster, which answers for a part of the keys only."""
+    await connection.send_command("INFO", "cluster", check_health=False)
+    try:
+        answer = await connection.read_response()
+    except ResponseError:  # the user may not ask that; MOVED will show it
+        return
+    text = answer.decode("latin-1") if isinstance(answer, bytes) else str(answer)
+    if "cluster_enabled:1" in text:
+        raise ImproperlyConfigured(NO_CLUSTER)
 
 
 class _PipelinedConnection:
@@ -194,6 +211,8 @@ class RedisStore:
             if client.reply_count == replies_before:  # the connection may be dead
                 client.disconnect()
             raise StoreError(f"Redis did not answer within {timeout} s.") from None
+        except MovedError as exc:
+            raise ImproperlyConfigured(NO_CLUSTER) from exc
         except (RedisError, OSError) as exc:
             raise StoreError(f"{type(exc).__name__}: {exc}") from exc
         return Decision(wait / MICROSECONDS, [Quota(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True)])
@@ -235,7 +254,8 @@ def open_store(cache: Any) -> RedisStore:
     """Return a store on the servers of a django-redis cache, with its default, herd, sentinel or sharded client.
 
     Raises:
-        ImproperlyConfigured: If the cache has an option that redis-py supports for blocking connections only.
+        ImproperlyConfigured: If the cache has an option that redis-py supports for blocking connections only. The first
+            call raises it for a node of a Redis Cluster.
     """
     client = cache.client
     prefix = str(client.make_key("routesock.throttle"))
@@ -304,6 +324,7 @@ async def _connect(pool: ConnectionPool) -> AbstractConnection:
     connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
     try:
         await connection.connect()  # type: ignore[no-untyped-call]
+        await _refuse_cluster(connection)
     except BaseException:
         await connection.disconnect(nowait=True)
         raise

@@ -433,7 +433,7 @@ async def test_an_outage_is_no_attempt_and_is_bounded(caplog: pytest.LogCaptureF
         await socket.ping("not locked")
 
 
-WRONG_TOKENS = ["\0", "a\nb", "\ud800", "\u20ac", "x" * 60_000, "Ä" * 300, "a b", "'", "../../etc/passwd", "-1"]
+WRONG_TOKENS = ["\0", "a\nb", "\u20ac", "x" * 60_000, "Ä" * 300, "a b", "'", "../../etc/passwd", "-1"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -445,6 +445,15 @@ async def test_whatever_a_client_writes_as_a_token_is_wrong_and_no_failure(
     async with connected(gate(authenticators=classes)) as socket:
         auth(socket, token)
         assert (await socket.reply("a"))["status"] == 401
+    assert "Traceback" not in caplog.text
+
+
+async def test_half_a_surrogate_pair_in_a_token_is_a_parse_error(caplog: pytest.LogCaptureFixture) -> None:
+    """As in every frame: no authenticator sees it."""
+    async with connected(gate()) as socket:
+        auth(socket, "\ud800")
+        await until(lambda: bool(socket.statuses()), "an answer")
+        assert socket.statuses() == [(None, 400)]
     assert "Traceback" not in caplog.text
 
 
@@ -936,6 +945,16 @@ async def test_a_consumer_that_refuses_is_told_with_a_close(path: str) -> None:
         assert (notice["code"], notice["reconnect"], code) == (4403, False, 4403)
 
 
+async def test_an_address_cannot_write_control_characters_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A server may take it from ``X-Forwarded-For``."""
+    caplog.set_level(logging.INFO)
+    async with connected(gate(), client=("1.2.3.4\x1b[2J\nforged", 1)) as socket:
+        auth(socket, "s3cr3t")
+        await socket.reply("a")
+    assert r"(Gatekeeper, anonymous, 1.2.3.4\x1b[2J\nforged, origin None, frame)" in caplog.text
+    assert "\x1b" not in caplog.text
+
+
 @pytest.mark.parametrize(("path", "code"), [("/close/", 4401), ("/reject/", 4403)])
 async def test_a_close_before_accept_behind_the_gate_is_one_close(path: str, code: int) -> None:
     async with connected(gate(), path, extensions={"websocket.http.response": {}}) as socket:
@@ -947,7 +966,9 @@ async def test_a_close_before_accept_behind_the_gate_is_one_close(path: str, cod
 
 @pytest.mark.parametrize(
     ("spoken", "offered", "chosen"),
-    [((), [], None), ((), ["a", "b"], "a"), (("b", "a"), ["a", "b"], "b"), (("c",), ["a"], None), (("c",), [], None)],
+    [((), [], None), ((), ["a", "b"], "a"), (("b", "a"), ["a", "b"], "b"), (("c",), ["a"], None), (("c",), [], None)]
+    + [((), [token, "a"], "a") for token in ("bearer.carol", "base64url.bearer.Y2Fyb2w", "eyJhbGciOi.J9.x", "x" * 65)]
+    + [((), ["Bearer.carol"], None), ((), ["tokens"], "tokens"), (("bearer.v1",), ["bearer.v1"], "bearer.v1")],
 )
 async def test_the_subprotocol_is_chosen_at_the_gate(spoken: Any, offered: list[str], chosen: str | None) -> None:
     async with connected(gate(subprotocols=spoken), subprotocols=offered) as socket:

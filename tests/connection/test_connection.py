@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import json
 import logging
 import threading
@@ -25,7 +26,7 @@ from routesock import Keys, Request, RouteMixin, route
 from routesock.dialects import Frame
 from routesock.exceptions import SocketEnded
 from routesock.testing import RouteClient
-from tests.takeover.driver import Socket, until
+from tests.takeover.driver import Socket, turns, until
 
 
 class Echo(RouteMixin, AsyncJsonWebsocketConsumer):
@@ -651,3 +652,59 @@ async def test_a_thread_learns_that_the_socket_has_ended() -> None:
     async with Socket(Ticker.as_asgi()):
         pass
     await until(lambda: raised)
+
+
+async def test_a_server_that_cancels_the_application_leaves_no_client_without_an_answer() -> None:
+    """As hypercorn and granian do when they stop: what runs is answered, and the client is told when to come back."""
+    codes: list[int] = []
+
+    class Noting(Echo):
+        async def disconnect(self, code: int) -> None:
+            codes.append(code)
+
+    async with Socket(Noting.as_asgi()) as client:
+        client.json({"route": "wait", "uuid": 1}, {"route": "echo", "uuid": 2})
+        await until(client.is_idle)
+        client.stop()
+        assert isinstance(await client.ending(), asyncio.CancelledError)
+        assert client.statuses() == [(2, 503), (1, 503)]
+        notice = client.frames[-1]
+        assert (notice["route"], notice["payload"]["reconnect"]) == ("CLOSE", True)
+        assert notice["payload"]["retry_after"] >= 1
+        assert client.closed is not None
+        assert client.closed["code"] == notice["payload"]["code"] == 1012
+    assert codes == [1012]
+
+
+async def test_a_server_that_cancels_does_not_wait_for_a_client_that_does_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("routesock._runtime.closing.CLOSE_WAIT", 0.01)
+    async with Socket(Echo.as_asgi()) as client:
+        client.writable.clear()
+        client.json({"route": "wait", "uuid": 1})
+        await until(client.is_idle)
+        client.stop()
+        assert isinstance(await client.ending(), asyncio.CancelledError)
+        assert client.closed is None
+
+
+async def test_the_name_of_the_channel_starts_a_task_only_while_the_socket_is_open() -> None:
+    """Nothing can be sent to a channel whose name was never read; before and after, there is nothing to read for."""
+    consumer: Any = Echo()
+    assert "socket" not in dict(inspect.getmembers(consumer))
+    before = asyncio.all_tasks()
+    with pytest.raises(AttributeError):
+        consumer.channel_name  # noqa: B018
+    assert asyncio.all_tasks() == before
+    async with Socket(consumer) as client:
+        await until(client.is_idle)
+        tasks = asyncio.all_tasks()
+        assert dict(inspect.getmembers(consumer))["channel_name"] == consumer.channel_name
+        await turns()
+        assert len(asyncio.all_tasks() - tasks) == 1
+    before = asyncio.all_tasks()
+    assert consumer.channel_name
+    _ = inspect.getmembers(consumer)
+    await turns()
+    assert asyncio.all_tasks() == before

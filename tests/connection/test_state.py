@@ -19,7 +19,7 @@ from routesock import Request, RouteMixin, route
 from routesock._connection.queue.jobs import STAGES, Job, JobSource, ReplyStatus, Stage
 from routesock._connection.state import TRANSITIONS, Phase, SocketState
 from routesock._runtime import closing
-from routesock.exceptions import NotAuthenticated, Unavailable
+from routesock.exceptions import NotAuthenticated, SocketEnded, Unavailable
 from routesock.signals import request_finished, socket_opened
 from routesock.status import ending_for
 from tests.takeover.driver import Socket, turns, until
@@ -264,14 +264,16 @@ class TestEnd:
             gc.enable()
 
     async def test_a_consumer_that_is_kept_answers_as_before(self) -> None:
-        """What is pushed is dropped, what cannot be sent still raises, and no group is joined."""
+        """What is sent raises, what cannot be sent raises the same as before, and no group is joined."""
         consumers: list[Any] = []
         async with Socket(Room.as_asgi(), log=[], consumers=consumers) as client:
             await turns()
         (consumer,) = consumers
         sent = len(client.sent)
-        await consumer.socket.push("news", 1)
-        await consumer.send_json({"late": True})
+        with pytest.raises(SocketEnded):
+            await consumer.socket.push("news", 1)
+        with pytest.raises(SocketEnded):
+            await consumer.send_json({"late": True})
         await consumer.socket.join("room")
         await consumer.socket.leave("room")
         await consumer.socket.close(403)

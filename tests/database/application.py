@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 
 import django
 
@@ -17,7 +18,7 @@ from django.urls import path  # noqa: E402
 from routesock import Request, RouteMixin, route  # noqa: E402
 
 from . import tenants  # noqa: E402
-from .models import Backend, OwnPid  # noqa: E402
+from .models import Backend, OwnPid, TypeName  # noqa: E402
 
 
 class Async(RouteMixin, AsyncJsonWebsocketConsumer):
@@ -30,6 +31,16 @@ class Async(RouteMixin, AsyncJsonWebsocketConsumer):
     @route("sync")
     def in_sync(self, request: Request) -> int:
         return Backend.objects.using(request.payload).get(pid=OwnPid()).pid
+
+    @route("cursor")
+    def cursor(self, request: Request) -> Iterator[str]:
+        """Rows of a cursor on the server, which ends with its connection; each in a hop of its own."""
+        for row in TypeName.objects.using(request.payload)[:20].iterator(chunk_size=1):
+            yield row.typname
+
+    @route("async-cursor", parallel=True)
+    async def async_cursor(self, request: Request) -> int:
+        return len([row async for row in TypeName.objects.using(request.payload)[:20].aiterator(chunk_size=1)])
 
     @route("threads")
     async def threads(self, request: Request) -> list[str]:

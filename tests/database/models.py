@@ -25,6 +25,21 @@ class OwnPid(models.Func):
     output_field = models.IntegerField()
 
 
+class TypeName(models.Model):
+    """PostgreSQL's own list of types: some hundred rows in a table that needs no migration."""
+
+    oid = models.IntegerField(primary_key=True)
+    typname = models.TextField()
+
+    class Meta:
+        app_label = "database"
+        managed = False
+        db_table = "pg_type"
+
+    def __str__(self) -> str:
+        return self.typname
+
+
 class Note(models.Model):
     """A table that each tenant has in a schema of its own; ``public`` has one, too."""
 

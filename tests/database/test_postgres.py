@@ -71,6 +71,23 @@ async def test_a_connection_is_kept_between_two_requests_as_long_as_its_settings
     assert connections == {alias: 3 if alias.startswith("0.") else 1 for alias in replies}
 
 
+@pytest.mark.parametrize("threads", ["shared", "isolated"])
+async def test_no_request_closes_the_cursor_of_another(server: Server, threads: str) -> None:
+    """Each socket reads rows over many hops, while the others' requests are to close the connection behind them."""
+
+    async def stream(connection: ClientConnection, number: int) -> list[int]:
+        await send(connection, {"route": "cursor", "uuid": number, "payload": "0.sync"})
+        await send(connection, {"route": "async-cursor", "uuid": -number, "payload": "0.sync"})
+        await send(connection, {"route": "sync", "uuid": f"{number}", "payload": "0.sync"})
+        return [(await receive(connection))["status"] for _ in range(20 + 1 + 1 + 1)]
+
+    async with AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(connect(server, f"/{threads}/")) for _ in range(4)]
+        for number in range(1, 4):
+            statuses = await asyncio.gather(*(stream(connection, number) for connection in connections))
+            assert [sorted(each) for each in statuses] == [[200] * 3 + [206] * 20] * 4
+
+
 async def test_after_a_restart_no_request_meets_a_connection_that_could_be_known_to_be_broken(
     sockets: Sockets, postgres: Postgres
 ) -> None:

@@ -35,7 +35,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     async def send_text(self, request: Request) -> Any:
         name = request.frame.get("topic")
         if name in self.socket.groups:
-            await self.socket.broadcast(name, "news", request.payload.model_dump(), headers={"topic": name, "seq": 1})
+            await self.socket.broadcast(name, "news", request.payload.model_dump(), headers={"seq": 1})
         return request.payload.model_dump()
 
     @route("cast", schema=Text)

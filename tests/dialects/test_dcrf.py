@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routesock import Reply, Request, route, topic
+from routesock import Reply, Request, abroadcast, route, topic
 from routesock.auth import HandshakeMiddleware
 from routesock.dialects import Dcrf, Keys, Problem
 from routesock.exceptions import RoutesockError
@@ -68,6 +68,14 @@ async def test_each_subscription_gets_its_own_push() -> None:
 def test_the_name_of_a_header_has_no_case(name: str) -> None:
     assert DIALECT.push("update", 1, {"Other": 2, name: "a"})["request_id"] == "a"
     assert DIALECT.push("update", 1, {"Other": 2})["request_id"] is None
+
+
+async def test_an_id_in_front_of_a_frame_that_cannot_be_read_is_repeated() -> None:
+    async with RouteClient(Users) as client:
+        for text in ('{"request_id": 7, "action": NaN}', '{"action": "echo", "request_id": 7, "x": "' + "x" * 70_000):
+            await client.send_text(text)
+            frame = await client.receive()
+            assert (frame["request_id"], frame["response_status"] in (400, 413)) == (7, True)
 
 
 async def test_bad_json_does_not_cost_the_socket() -> None:
@@ -168,6 +176,9 @@ async def test_the_test_client_pings_cancels_and_reads_streams() -> None:
         await client.cancel(1)
         assert (await client.expect_reply(1)).status == 499
         assert (await client.call("SUBSCRIBE", {"topic": "news"})).payload == "Rain"
+        await abroadcast("news", "headline", "Sun")
+        push = await client.expect_push("headline")
+        assert (push.payload, push.headers) == ("Sun", {"Topic": "news"})
 
 
 async def test_the_handshake_and_the_close_notice() -> None:
@@ -181,7 +192,7 @@ async def test_the_handshake_and_the_close_notice() -> None:
         hello = await client.receive()
         assert (hello["action"], hello["data"]["mode"], hello["response_status"]) == ("HELLO", "required", 200)
         assert (await client.call("retrieve", {"pk": 1})).status == 401
-        assert (await client.call("AUTH", {"token": "ada's token"})).payload == {"expires": None}
+        assert (await client.call("AUTH", {"token": "ada's token"})).payload == {"expires": None, "ttl": None}
         await client.send("shut")
         push = await client.expect_push("CLOSE")
         assert push.payload == {"code": 4403, "reason": "We are closed.", "reconnect": False}

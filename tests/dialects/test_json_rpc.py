@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routesock import Heartbeat, Reply, Request, route, topic
+from routesock import Heartbeat, Reply, Request, abroadcast, route, topic
 from routesock.auth import HandshakeMiddleware
 from routesock.dialects import JsonRpc, Problem
 from routesock.dialects.json_rpc import INTERNAL_ERROR, REQUEST_CANCELLED
@@ -92,6 +92,7 @@ async def test_the_data_of_an_error_is_the_problem_with_status_and_headers() -> 
                     "code": "throttled",
                     "title": "Too Many Requests",
                     "detail": "Too many requests.",
+                    "retry_after": 2,
                     "headers": {"Retry-After": 2},
                 },
             },
@@ -220,7 +221,7 @@ async def test_the_handshake() -> None:
         frame = await client.receive()
         assert (frame["id"], frame["error"]["code"]) == (None, -32600)
         await client.send_json({"jsonrpc": "2.0", "method": "rpc.login", "params": {"token": "ada's token"}, "id": 2})
-        assert await client.receive() == {"jsonrpc": "2.0", "result": {"expires": None}, "id": 2}
+        assert await client.receive() == {"jsonrpc": "2.0", "result": {"expires": None, "ttl": None}, "id": 2}
         assert (await client.call("sum", [1, 2])).payload == 3
 
 
@@ -232,6 +233,17 @@ async def test_the_end_of_a_subscription_is_a_notification() -> None:
     read = DIALECT.incoming(frame)
     assert read is not None
     assert (read.route, read.payload) == ("UNSUBSCRIBE", {"topic": "news", "code": "permission_denied"})
+
+
+async def test_a_push_through_a_topic_names_it() -> None:
+    async with RouteClient(Calculator) as client:
+        await client.call("SUBSCRIBE", {"topic": "news"})
+        await abroadcast("news", "headline", {"text": "Rain"})
+        frame = await client.receive()
+    assert frame == {"jsonrpc": "2.0", "method": "headline", "params": {"text": "Rain"}, "topic": "news"}
+    read = DIALECT.incoming(frame)
+    assert read is not None
+    assert read.headers == {"Topic": "news"}
 
 
 async def test_errors_of_subscriptions() -> None:

@@ -260,3 +260,54 @@ async def test_a_socket_that_has_ended_leaves_no_subscription_in_redis(pair: Pai
             async with connect(pair.first, "/news/"), connect(pair.first, "/news/"):
                 assert len(subscribed()) > len(before)
             await until(lambda: subscribed() == before)
+
+
+JUNK = [
+    b"",
+    b"\x00" * 12,
+    b"no msgpack",
+    b"\xc1" * 40,
+    b"\x00" * 12 + b"\xa4text",  # a text
+    b"\x00" * 12 + b"\x93\x01\x02\x03",  # a list
+    b"\x00" * 12 + b"\x80",  # an empty dict
+    b"\x00" * 12 + b"\x81\xa4type\x01",
+    b"\x00" * 12 + b"\x81\xa4type\x90",
+    b"\x00" * 12 + b"\x81\x01\xa4type",
+    b"\xa4text",
+    b"\x93\x01\x02\x03",
+    b"\x80",
+    b"\x81\xa4type\x01",
+    b"\x82\xa4type\xaeroutesock.push\xa5group\x01",
+    b"\x00" * 12 + b"\x82\xa4type\xaeroutesock.push\xa5group\x01",
+    b"\x00" * 12 + b"\x81\xa4type\xb4routesock.revocation",
+    b"\x81\xa4type\xb4routesock.revocation",
+]
+"""What other programs may write into Redis, with and without the random prefix of the core layer."""
+
+
+@EITHER
+async def test_no_message_in_a_layer_costs_more_than_itself(
+    seat: Any, pair: Pair, first: Server, second: Server
+) -> None:
+    audience = await seat(2)
+    before = [len(server.output()) for server in (first, second)]
+    with Redis.from_url(pair.redis.url) as redis:
+        queues: set[bytes] = set()
+        channels = redis.pubsub_channels()
+        groups = redis.keys("asgi:group:routesock.named*")
+        for key in groups:
+            queues |= {b"asgi" + name.rsplit(b"!", 1)[0] + b"!" for name in redis.zrange(key, 0, -1)}
+        assert queues or channels
+        for number, junk in enumerate(JUNK):
+            for queue in queues:
+                redis.zadd(queue, {junk: number + 1})
+            for channel in channels:
+                redis.publish(channel, junk)
+            await audience.clients[0].ask("pass", number)
+    await audience.heard(len(JUNK) - 1)
+    for listener in audience.listeners:
+        assert listener.news == [*range(len(JUNK))]
+    for server, lines in zip((first, second), before, strict=True):
+        assert "fails" not in server.output()[lines:]
+        assert "started again" not in server.output()[lines:]
+        assert "cannot be read" in server.output()[lines:]

@@ -551,3 +551,50 @@ def consumer(cls: type) -> type:
 @consumer
 class Decorated:
     pass
+
+
+class Commands(WebsocketConsumer):
+    """A table of functions in the class body, called with the consumer."""
+
+    def fetch(self, data: Any) -> None: ...
+
+    def new(self, data: Any) -> None:
+        self.send(text_data=json.dumps({"command": "new", "message": data["message"], "author": data["from"]}))
+
+    commands = {"fetch": fetch, "new": new}
+
+    def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:
+        data = json.loads(text_data)
+        self.commands[data["command"]](self, data)
+
+
+class Spread(AsyncWebsocketConsumer):
+    """A frame whose members are arguments."""
+
+    async def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:
+        try:
+            data = json.loads(text_data)
+        except ValueError:
+            return
+        handler = {"join": self.join, "leave": self.leave}.get(data.get("action"), self.unknown)
+        await handler(**data)
+
+    async def join(self, room: Any = None, **rest: Any) -> None:
+        await self.send(text_data=json.dumps({"joined": room, "request_id": rest["request_id"]}))
+
+    async def leave(self, **rest: Any) -> None: ...
+
+    async def unknown(self, **rest: Any) -> None: ...
+
+
+class Token(AsyncJsonWebsocketConsumer):
+    """A test of a key that is a check."""
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        if "token" not in content:
+            await self.close()
+            return
+        if content["type"] == "a":
+            await self.send_json({"type": "a"})
+        elif content["type"] == "b":
+            await self.send_json({"type": "b"})

@@ -18,9 +18,9 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from routesock import Request, RouteMixin, route
-from routesock.dialects import Keys
-from routesock.management._takeover.dialect import protocol_of
+from routesock import Request, RouteMixin, dialects, route
+from routesock.dialects import Dialect, Keys
+from routesock.management._takeover.dialect import LIBRARIES, protocol_of
 from routesock.management._takeover.frames import read_frames
 from routesock.management._takeover.overrides import no_longer_called, overrides_of
 from routesock.management._takeover.report import report
@@ -82,6 +82,8 @@ def own(path: str) -> str:
         ("Table", "event", ["subscribe", "unsubscribe"]),
         ("InlineTable", "op", ["up", "down"]),
         ("ClassTable", "kind", ["left", "right"]),
+        ("Commands", "command", ["fetch", "new"]),
+        ("Spread", "action", ["join", "leave"]),
         ("Rooms", "cmd", ["open", "shut"]),
         ("OwnReceive", "type", ["start", "stop"]),
         ("Terminal", "action", ["input", "resize"]),
@@ -117,6 +119,8 @@ def test_actions_have_the_lines_where_they_are_compared() -> None:
         ("Table", 'Keys(route="event", id="id", payload=None, status=None)'),
         ("ByName", 'Keys(route="type", id=None, payload=None, status=None)'),
         ("Sync", 'Keys(route="action", id="request_id", payload="data", status=None, headers=None)'),
+        ("Commands", 'Keys(route="command", id=None, payload=None, status=None)'),
+        ("Spread", 'Keys(route="action", id="request_id", payload=None, status=None)'),
         ("Rooms", 'Keys(route="cmd", id="ref", payload="data", status=None, headers=None)'),
         ("tests.takeover.legacy.AsyncLegacy", 'Keys(route="action", id="request_id", payload=None, status=None)'),
         ("tests.takeover.legacy.SyncLegacy", 'Keys(route="action", id="request_id", payload=None, status=None)'),
@@ -175,6 +179,7 @@ def _suggested(consumer: str) -> Any:
         ("Prefixed", "looks at the text of a frame before it decodes it"),
         ("SeveralReads", 'the code reads "first", "second" and compares none of them'),
         ("Untold", "A frame is an array"),
+        ("Mixed", "No Keys(...) fits these frames"),
         ("NumberedArrays", "The names are numbers"),
     ],
 )
@@ -205,7 +210,6 @@ def test_no_dialect_is_suggested_where_none_is_certain(consumer: str, says: str)
         ("ManyIds", "Other values of a frame are compared as well"),
         ("ManyIds", 'Some of the code reads "data" and some reads keys beside it'),
         ("Tutorial", 'Whether "message" tells frames apart'),
-        ("Mixed", "payload"),
     ],
 )
 def test_it_says_what_it_cannot_tell(consumer: str, says: str) -> None:
@@ -250,7 +254,13 @@ def test_checks_are_named_only_in_front_of_the_branches() -> None:
         int(number) for number in re.findall(r"check in line (\d+)|in line (\d+) is not made", text)[0] if number
     ]
     assert "isinstance(content, dict)" in lines[numbers[0] - 1]
-    assert "does not run for routes" not in own("Branches") + own("Rooms") + own("Tutorial")
+    assert "does not run for routes" not in own("Branches") + own("Rooms") + own("Tutorial") + own("Spread")
+    assert "does not run for routes" in own("Token")
+
+
+def test_members_that_a_spread_frame_passes_are_its_payload() -> None:
+    assert 'A frame is flat: its other keys are the payload ("room").' in section("Spread", "Frames")
+    assert 'A frame is flat: its other keys are the payload ("from", "message").' in section("Commands", "Frames")
 
 
 @pytest.mark.parametrize(
@@ -319,7 +329,7 @@ def test_a_class_whose_statement_cannot_be_changed(path: str, says: str) -> None
         ("a b.C", "is not the path of a class"),
         (f"{CONSUMERS}:", "is not the path of a class"),
         (":Branches", "is not the path of a class"),
-        ("nowhere.consumers.Chat", "nowhere cannot be imported: ModuleNotFoundError"),
+        ("no_such_package.consumers.Chat", "no_such_package cannot be imported: ModuleNotFoundError"),
         (f"{CONSUMERS}.Nowhere", f"The module {CONSUMERS} has no attribute 'Nowhere'"),
         (f"{CONSUMERS}:Outer.Nowhere", "The class Outer has no attribute 'Nowhere'"),
         (f"{CONSUMERS}.NAMES", "is not a class, but of the type tuple"),
@@ -469,6 +479,11 @@ def test_no_consumer_is_too_much_for_it(module: ModuleType) -> None:
         for found in (overrides_of(source, facts), no_longer_called(source, facts, protocol)):
             assert isinstance(list(found), list)
         assert source.name in report(source, ROOT)[0]
+
+
+@pytest.mark.parametrize("name", [dialect for _, dialect in LIBRARIES.values()])
+def test_the_dialects_of_known_libraries_exist(name: str) -> None:
+    assert isinstance(getattr(dialects, name)(), Dialect)
 
 
 def test_it_changes_no_file() -> None:

@@ -429,8 +429,9 @@ APPLICABLE = [
     *["OpCodes", "Binary", "Prefixed", "Terminal", "OwnReceive", "Boundary", "Sync", "Rooms", "Guarded"],
     *["Constants", "Loose", "Rivals", "OneName", "Nested", "Silent", "OwnEverything", "ClassTable", "Packed"],
     *["SeveralReads", "Untold", "NumberedArrays", "Optional", "ManyIds", "Mixed", "Heartbeats", "WithSocket", "Empty"],
+    *["Commands", "Spread", "Token", "Rpc"],
 ]
-"""The consumers of ``consumers.py`` that get a diff which imports without another library or dialect."""
+"""The consumers of ``consumers.py`` that get a diff."""
 
 
 @pytest.fixture

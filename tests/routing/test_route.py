@@ -877,9 +877,28 @@ class TestBases:
             @route("send")
             async def handler(self, request: Request) -> None: ...
 
-        assert not hasattr(Ours, "_routesock")
+        assert Ours._routesock is None
         assert attrs_of(type("Chat", (Ours, AsyncJsonWebsocketConsumer), {})) == {"send": "handler"}
         assert "no effect" in refusal(lambda: type("Chat", (AsyncJsonWebsocketConsumer, Ours), {}))
+
+    def test_a_metaclass_may_read_all_attributes_of_the_bases(self) -> None:
+        """That of djangochannelsrestframework's observers does, and the mixin is one of the bases."""
+
+        class Reading(type):
+            def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> Any:
+                for base in bases:
+                    for attr in dir(base):
+                        getattr(base, attr)
+                return super().__new__(cls, name, bases, body)
+
+        class Observer(AsyncJsonWebsocketConsumer, metaclass=Reading):
+            pass
+
+        class Chat(RouteMixin, Observer):
+            @route("send")
+            async def handler(self, request: Request) -> None: ...
+
+        assert attrs_of(Chat) == {"send": "handler"}
 
     async def test_base_in_front_that_calls_no_super_when_a_class_is_created_switches_nothing_off(self) -> None:
         """The class is compiled when it is first served, with its own routes and options."""

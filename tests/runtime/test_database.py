@@ -227,3 +227,108 @@ async def test_a_cancelled_caller_goes_on_while_the_thread_runs_to_its_end() -> 
     release.set()
     await sync_to_async(ended.wait)(5)
     assert ended.is_set()
+
+
+# Work that spans several hops
+
+
+class Spanning(Users):
+    entered: asyncio.Event
+    release: asyncio.Event
+
+    @route("hops")
+    async def hops(self, request: Request) -> bool:
+        """Whether all hops meet one connection, though another request runs between two of them."""
+        before = await sync_to_async(connection_now)()
+        self.entered.set()
+        await self.release.wait()
+        return await sync_to_async(connection_now)() is before
+
+    @route("hops.parallel", parallel=True)
+    async def hops_in_parallel(self, request: Request) -> bool:
+        return await self.hops(request)
+
+    @route("stream")
+    def stream(self, request: Request) -> Iterator[int]:
+        for _ in range(3):
+            yield id(connection_now())
+
+
+def connection_now() -> Any:
+    query()
+    return connections[ALIAS].connection
+
+
+@pytest.fixture
+def short_lived(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are to be closed behind each piece of work, as by default."""
+    settings = in_database_thread(lambda: connections[ALIAS].settings_dict)
+    monkeypatch.setitem(settings, "CONN_MAX_AGE", 0)
+    in_database_thread(lambda: connections[ALIAS].close())
+
+
+@pytest.mark.usefixtures("short_lived")
+@pytest.mark.parametrize("name", ["hops", "hops.parallel"])
+@pytest.mark.parametrize("other", ["query", "sync.query"])
+async def test_no_request_closes_a_connection_between_two_hops_of_another(name: str, other: str) -> None:
+    Spanning.entered, Spanning.release = asyncio.Event(), asyncio.Event()
+    async with RouteClient(Spanning, timeout=5) as client, RouteClient(Users, timeout=5) as others:
+        call = asyncio.ensure_future(client.call(name))
+        await Spanning.entered.wait()
+        for _ in range(3):
+            assert (await others.call(other)).status == 200
+        Spanning.release.set()
+        assert (await call).payload is True
+    await settled()
+    assert driver_connection() is None
+
+
+@pytest.mark.usefixtures("short_lived")
+async def test_a_stream_keeps_its_connection_over_all_items() -> None:
+    async with RouteClient(Spanning, timeout=5) as client, RouteClient(Users, timeout=5) as others:
+        met = []
+        async for item in client.stream("stream"):
+            if item.status == 206:
+                met.append(item.payload)
+            await others.call("sync.query")
+        assert len(met) == 3
+        assert len(set(met)) == 1
+
+
+@pytest.mark.usefixtures("short_lived")
+async def test_a_broken_connection_is_closed_all_the_same() -> None:
+    Spanning.entered, Spanning.release = asyncio.Event(), asyncio.Event()
+    async with RouteClient(Spanning, timeout=5) as client, RouteClient(Users, timeout=5) as others:
+        call = asyncio.ensure_future(client.call("hops"))
+        await Spanning.entered.wait()
+        in_database_thread(lambda: connections[ALIAS].connection.close())
+        in_database_thread(lambda: setattr(connections[ALIAS], "errors_occurred", True))
+        assert (await others.call("sync.query")).status == 200
+        Spanning.release.set()
+        assert (await call).payload is False
+
+
+async def settled() -> None:
+    """Return when the database thread has done what was submitted to it."""
+    await asyncio.wrap_future(SyncToAsync.single_thread_executor.submit(int))
+
+
+def test_ages_are_put_off_as_long_as_somebody_holds_them() -> None:
+    ages, wrapper = database.Ages(), connections[ALIAS]
+    wrapper.close_at = 1.0
+    ages.add(wrapper)  # type: ignore[arg-type]
+    assert wrapper.close_at == 1.0
+    ages.hold()
+    ages.hold()
+    assert wrapper.close_at is None
+    wrapper.close_at = 2.0  # it was opened again
+    ages.add(wrapper)  # type: ignore[arg-type]
+    assert wrapper.close_at is None
+    assert not ages.release()
+    assert wrapper.close_at is None
+    assert ages.release()
+    assert wrapper.close_at == 2.0
+    wrapper.close_at = None
+    ages.hold()
+    assert ages.release()
+    assert wrapper.close_at is None

@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DataError
 from django.test import override_settings
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -457,3 +458,51 @@ class TestExcludedRoutes:
         ):
             async with RouteClient(Shop):
                 pass
+
+
+class Nulls(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("save")
+    async def save(self, request: Request) -> None:
+        raise ValueError("A string literal cannot contain NUL (0x00) characters.")
+
+    @route("save.newer")
+    async def save_newer(self, request: Request) -> None:
+        raise DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+
+
+@pytest.mark.parametrize("name", ["save", "save.newer"])
+async def test_a_null_character_that_postgresql_refuses_is_the_clients_mistake(name: str) -> None:
+    """As in Django's forms. Where the client has sent none, it is a fault."""
+    async with RouteClient(Nulls, raise_exceptions=False) as client:
+        reply = await client.call(name, {"text": "a\0b"})
+        assert (reply.status, reply.payload["errors"]) == (422, {"__all__": ["Null characters are not allowed."]})
+        assert (await client.call(name, {"text": r"a\x00b"})).status == 500
+
+
+class Returning(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("return")
+    async def give(self, request: Request) -> Any:
+        return tuple(request.payload)
+
+
+@pytest.mark.parametrize(
+    ("value", "debug", "lines"),
+    [
+        ([{"id": 1}, 201], True, 1),
+        ([{"id": 1}, 201], False, 0),
+        ([1, 2], True, 0),
+        ([{"id": 1}, True], True, 0),
+        ([{"id": 1}, 201, 3], True, 0),
+    ],
+)
+async def test_a_tuple_with_a_status_is_named_under_debug(
+    value: list[Any], debug: bool, lines: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is sent as a list, once or twice; the warning is logged once for each route."""
+    monkeypatch.setattr("routesock._pipeline.steps._warned", set())
+    with override_settings(DEBUG=debug):
+        async with RouteClient(Returning) as client:
+            assert [(await client.call("return", value)).payload for _ in range(2)] == [value, value]
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == lines
+    assert all("write `return Reply(payload, status=201)`" in warning for warning in warnings)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import io
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import routesock
 from routesock._runtime import supervision
 from routesock._runtime.supervision import (
     FIRST_RESTART,
@@ -117,6 +121,19 @@ class TestSafeLogger:
     def test_handler_that_raises_is_printed_and_goes_no_further(self, capsys: pytest.CaptureFixture[str]) -> None:
         safe_logger("routesock.socket").error("something")
         assert "The log server is down." in capsys.readouterr().err
+
+    @pytest.mark.usefixtures("broken_handler")
+    def test_handler_that_raises_may_have_closed_the_stream(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        stream = io.StringIO()
+        stream.close()
+        monkeypatch.setattr(sys, "stderr", stream)
+        safe_logger("routesock.socket").error("something")
+
+    def test_every_logger_is_one(self) -> None:
+        """A receiver of a signal is the one exception: it is logged as Django logs its own, and guarded there."""
+        sources = {path: path.read_text() for path in Path(routesock.__file__).parent.rglob("*.py")}
+        plain = {path.name for path, text in sources.items() if "logging.getLogger(" in text}
+        assert plain == {"supervision.py", "signals.py"}
 
     @pytest.mark.usefixtures("broken_handler")
     async def test_guard_holds_with_a_handler_that_raises(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from decimal import Decimal
 from typing import Any
 
 import marshmallow
 import pytest
+from django.contrib.auth.models import User
 from marshmallow import EXCLUDE, INCLUDE, Schema, fields, validate
 
 from routesock._wire.codec import encode
@@ -103,6 +105,29 @@ def test_many_comes_from_the_instance() -> None:
     assert adapter.dump([{"name": "a"}]) == [{"name": "a"}]
     assert errors_of(Child(many=True), {"name": "a"}) == {"__all__": ["Invalid input type."]}
     assert errors_of(Child(many=True), [{"name": "a"}, {}]) == {"1.name": ["Missing data for required field."]}
+
+
+@pytest.mark.parametrize(
+    "value", [[{"name": "a"}], [], (), {"a"}, User.objects.none()], ids=["list", "empty", "tuple", "set", "queryset"]
+)
+def test_several_objects_without_many_are_a_fault(value: Any) -> None:
+    """marshmallow would find no field in a list, and dump ``{}``."""
+    with pytest.raises(TypeError, match=r"^Child dumps one object, and the value is a \w+. Write Child\(many=True\).$"):
+        as_schema(Child).dump(value)
+
+
+def test_several_objects_may_become_one_in_a_hook() -> None:
+    """``pre_dump`` may make an object of a list, and a named tuple is an object."""
+
+    class Counted(Schema):
+        name = fields.String()
+
+        @marshmallow.pre_dump
+        def first(self, data: Any, **kwargs: Any) -> Any:
+            return data[0]
+
+    named = namedtuple("named", "name")("a")
+    assert as_schema(Counted).dump([{"name": "a"}]) == as_schema(Child).dump(named) == {"name": "a"}
 
 
 def test_partial_comes_from_the_instance() -> None:

@@ -211,7 +211,7 @@ async def test_an_error_names_the_fields_as_the_client_does() -> None:
     async with RouteClient(People) as client:
         assert (await client.call("marshmallow", {})).payload["errors"].keys() == {"firstName"}
         errors = (await client.call("pydantic", {"nickNames": [{"oldOne": "x"}]})).payload["errors"]
-        assert [error["loc"] for error in errors] == [["firstName"], ["nickNames", 0, "oldOne"]]
+        assert errors.keys() == {"firstName", "nickNames.0.oldOne"}
         payload = (await client.call("refuse", "first_name")).payload
         assert (payload["errors"], payload["retryAt"]) == ({"firstName": ["Odd."]}, "first_name")
 

@@ -141,3 +141,38 @@ def test_lazy_strings_are_spelt_when_they_are_encoded() -> None:
     text = lazy(lambda: calls.append(1) or "now", str)()
     assert codec.encode([text]) == '["now"]'
     assert calls
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'"\ud800"',
+        r'"\uDfff"',
+        r'["a", {"b": "x\uD83Dx"}]',
+        r'{"\ud800": 1}',
+        r'"\ude00\ud83d"',
+        r'["\ud83d", "\ude00"]',
+        '"\ud800"',
+        '{"\udfff": []}',
+    ],
+)
+def test_half_a_surrogate_pair_is_a_parse_error(text: str) -> None:
+    """Escaped or as it is, in a value or in a key (RFC 7493): no database and no encoder would take it."""
+    with pytest.raises(ParseError, match="half a surrogate pair"):
+        codec.decode(text, 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'"\ud83d\ude00"', "\U0001f600"),
+        (r'"\uD83D\uDE00 \u00e9"', "\U0001f600 \u00e9"),
+        (r'"\\ud800"', r"\ud800"),
+        (r'{"\\ud800": ["\ud83d\ude00"]}', {r"\ud800": ["\U0001f600"]}),
+        ('"\U0001f600"', "\U0001f600"),
+        (r'"\u0000"', "\0"),
+    ],
+)
+def test_whole_pairs_are_text(text: str, value: Any) -> None:
+    """So is what only looks like an escape, and a null character."""
+    assert codec.decode(text, 64) == value

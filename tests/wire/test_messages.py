@@ -113,7 +113,7 @@ class Exiting:
 class Exits(RouteMixin, AsyncJsonWebsocketConsumer):
     @route("text")
     async def text(self, request: Request) -> None:
-        raise Http404(Exiting())
+        raise Http404(lazy(lambda: str(Exiting()), str)())
 
     @route("extra")
     async def extra(self, request: Request) -> None:

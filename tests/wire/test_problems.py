@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core import exceptions as django
 from django.http import Http404
+from django.urls.exceptions import Resolver404
 from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +50,17 @@ CASES = {
     "own": (exceptions.Conflict("Taken."), 409, "conflict", "Taken.", None),
     "Http404": (Http404(), 404, "not_found", "Not found.", None),
     "Http404 message": (Http404("No such room."), 404, "not_found", "No such room.", None),
+    "Http404 object": (Http404({"tried": ["/admin/"]}), 404, "not_found", "Not found.", None),
+    "Http404 without text": (Http404(None), 404, "not_found", "Not found.", None),
+    "Resolver404": (Resolver404({"tried": [], "path": "secret"}), 404, "not_found", "Not found.", None),
+    "Resolver404 with text": (Resolver404("secret"), 404, "not_found", "Not found.", None),
+    "PermissionDenied object": (
+        django.PermissionDenied(User(username="secret")),
+        403,
+        "permission_denied",
+        "You do not have permission to do this.",
+        None,
+    ),
     "Http404 lazy": (Http404(gettext_lazy("No such room.")), 404, "not_found", "No such room.", None),
     "ObjectDoesNotExist": (django.ObjectDoesNotExist("Room."), 404, "not_found", "Not found.", None),
     "DoesNotExist": (
@@ -391,3 +403,28 @@ def test_problem_without_errors_is_cut_too() -> None:
     """A long detail, with what a client sent in it, is cut; extra members go."""
     problem = exceptions.NotFound("x" * 5_000, hint="y").problem()
     assert fitted(problem, 1_000) == {"code": "not_found", "title": "Not Found", "detail": "x" * 200}
+
+
+def group(*members: BaseException) -> BaseException:
+    return BaseExceptionGroup("unhandled errors in a TaskGroup", members)
+
+
+def test_group_whose_members_have_one_status_is_the_first_of_them() -> None:
+    """As ``asyncio.TaskGroup`` raises it, nested or not."""
+    members = (exceptions.NotFound("No room."), Http404("No user."), group(User.DoesNotExist("secret")))
+    assert problem_of(group(*members)) == (404, "not_found", "No room.", None)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        (exceptions.NotFound(), exceptions.Conflict()),
+        (exceptions.NotFound(), LookupError("secret")),
+        (LookupError("secret"), exceptions.NotFound()),
+        (exceptions.NotFound(), KeyboardInterrupt()),
+    ],
+    ids=["two statuses", "a fault", "a fault first", "an exit"],
+)
+def test_any_other_group_is_a_fault(members: tuple[BaseException, ...]) -> None:
+    """A fault must not hide behind an error."""
+    assert error_of(group(*members)) is None

@@ -18,11 +18,18 @@ async def reply_to(connection: ClientConnection, **frame: Any) -> Any:
     return await receive(connection)
 
 
-@pytest.mark.parametrize("uuid", ["", "u" * 128, "é", "\ud800", 0, -(2**53), 2**53])
+@pytest.mark.parametrize("uuid", ["", "u" * 128, "é", 0, -(2**53), 2**53])
 async def test_an_id_comes_back_as_it_was_sent(either: ClientConnection, uuid: Any) -> None:
     reply = await reply_to(either, route="echo", uuid=uuid, payload=None)
     assert reply == {"uuid": uuid, "route": "echo", "status": 204, "payload": None}
     assert type(reply["uuid"]) is type(uuid)
+
+
+async def test_half_a_surrogate_pair_is_a_parse_error(either: ClientConnection) -> None:
+    """Wherever it is in the frame, the id included."""
+    for frame in ({"uuid": "\ud800"}, {"uuid": 1, "payload": {"a": ["\udfff"]}}):
+        reply = await reply_to(either, route="echo", **frame)
+        assert (reply["status"], reply["uuid"], reply["payload"]["code"]) == (400, None, "parse_error")
 
 
 async def test_a_schema_gives_the_handler_what_it_made_of_the_payload(either: ClientConnection) -> None:

@@ -201,7 +201,7 @@ class Member:
             else:  # through the consumer's own methods, which may change the frame
                 await self._writer.write(broadcast.frame(self._compiled.dialect, topic), PUSH)
             if self._writer.completes:
-                await self._writer.after_broadcast(broadcast.headers)
+                await self._writer.after_broadcast(broadcast.headers(topic))
         except Exception as exc:
             instrumentation.internal_error(exc, "A push", self._consumer)
         except asyncio.CancelledError as exc:

@@ -14,7 +14,7 @@ from ..._pipeline.topic_plan import TopicPlan
 from ..._routing.topic import SUBSCRIBE, UNSUBSCRIBE
 from ..._runtime import database, instrumentation
 from ..._runtime.callables import is_from_outside, runs
-from ..._runtime.supervision import safe_logger
+from ..._runtime.supervision import own_task, safe_logger
 from ..._wire import problems
 from ..._wire.messages import Request
 from ...exceptions import AlreadySubscribed, NotSubscribed, RoutesockError, TooManySubscriptions
@@ -104,7 +104,7 @@ class PushRecheck:
 
     def _start_task(self) -> None:
         if self._started and self._waiting and self._task is None:
-            self._task = self._subscription.subscriptions.tasks.start_apart(self._work())
+            self._task = self._subscription.subscriptions.tasks.start_task(self._work())
 
     async def _work(self) -> None:
         try:
@@ -250,7 +250,7 @@ class Subscriptions:
         """Call the hook in a separate task, which is cancelled if it takes too long. Never raises."""
         if subscription.plan.hook is None:
             return
-        task = asyncio.get_running_loop().create_task(self._run_hook(subscription))
+        task = own_task(self._run_hook(subscription))
         waiting = asyncio.current_task()
         try:
             await asyncio.wait({task}, timeout=CANCEL_WAIT if self._state.grace_over else max(self._grace, CANCEL_WAIT))

@@ -10,6 +10,7 @@ from itertools import count
 from types import coroutine
 from typing import Any, Final
 
+from ..._runtime.database import hold_connections
 from ..._runtime.timers import FAIR_SECONDS, FAIR_SHARE, clock
 from ..._wire.frames import ANSWERED
 from ...exceptions import RoutesockError
@@ -85,8 +86,11 @@ class JobQueue:
         self._reader = job.source
         self.current = job
         state.current_task = job.task
+        tasks = self._tasks
+        context = tasks.context
+        tasks.before_job = context.copy()
         steps = self._dispatcher.run(job)
-        future = next(steps.__await__(), _ENDED)  # unlike steps.send(None) it raises nothing at the end
+        future = context.run(next, steps.__await__(), _ENDED)  # unlike steps.send(None) it raises nothing at the end
         if future is not _ENDED:
             return self._run(job, steps, future)
         state.current_task = self.current = self._reader = None
@@ -167,7 +171,8 @@ class JobQueue:
         Each runs from its first step to its last in the current task, so ``asyncio.timeout``, task groups and
         cancellation work inside it as they do everywhere.
         """
-        state, task = self._state, job.task
+        state, task, tasks = self._state, job.task, self._tasks
+        context = tasks.context
         resumed = 0.0
         for number in count():
             watching = True
@@ -177,14 +182,19 @@ class JobQueue:
                         watching = False
                     try:
                         yield future
-                    except BaseException as exc:  # a cancellation, or the generator's close: both belong to the job
+                    except GeneratorExit:  # thrown away with its loop, as the job's coroutine may have been before
+                        steps.close()
+                        raise
+                    except BaseException as exc:  # a cancellation, which belongs to the job
                         resumed = clock()
-                        future = steps.throw(exc)
+                        future = context.run(steps.throw, exc)
                     else:
                         resumed = clock()
-                        future = steps.send(None)
+                        future = context.run(steps.send, None)
             except StopIteration:
                 pass
+            finally:
+                job.release_connections()
             state.current_task = self.current = None
             state.job_done()
             # The queue stays busy when others have a turn: a frame that is read meanwhile is queued behind.
@@ -196,8 +206,9 @@ class JobQueue:
             job = self.current = self._queue.popleft()
             job.dequeue()
             job.task = state.current_task = task
+            tasks.before_job = context.copy()
             steps = self._dispatcher.run(job)
-            future = next(steps.__await__(), _ENDED)
+            future = context.run(next, steps.__await__(), _ENDED)
         self._busy = False
         reader, self._reader = self._reader, None
         return READ_ON if reader is not None else HANDED_OVER
@@ -209,6 +220,7 @@ class JobQueue:
         self._busy = True
         if job.stage is RUNNING:
             job.stage = WAITING
+            job.thread = hold_connections(self._tasks.context)
             self._dispatcher.started_waiting(job)
         if self._reader is not None:
             if self._state.in_send or not self._state.handshake_done:
@@ -273,8 +285,9 @@ class ParallelQueue:
     def _start(self, job: Job) -> None:
         job.advance(RUNNING)
         job.advance(WAITING)  # it can be cancelled before its first step
-        job.task = self._tasks.start_apart(self._run(job))
+        job.task = self._tasks.start_task(self._run(job))
         self.running.add(job)
+        job.thread = hold_connections(self._tasks.context)
         # A task that is cancelled before its first step runs nothing, so its end cannot be seen from inside.
         job.task.add_done_callback(lambda _: self._ended(job))
         self._dispatcher.started_waiting(job)
@@ -293,6 +306,7 @@ class ParallelQueue:
 
     def _ended(self, job: Job) -> None:
         self.running.discard(job)
+        job.release_connections()
         self._state.job_done()
         if self.queued and self._state.may_dispatch:
             following = self.queued.popleft()

@@ -11,6 +11,7 @@ from enum import Enum, IntEnum
 from typing import Any, Final, Protocol
 
 from ..._groups.envelopes import EventMessage
+from ..._runtime.database import DatabaseThread
 from ..._wire.frames import Decision, Refusal
 from ..._wire.messages import Reply, Request
 from ..state import SocketState
@@ -170,6 +171,8 @@ class Job:
     """What to answer, once that is known."""
     context: Context | None = None
     """The context to send the answer in, inside of middleware or of the consumer's own ``dispatch``."""
+    thread: DatabaseThread | None = None
+    """The thread whose connections are kept open for it, while it waits."""
     queue: Queue | None = None
     """The queue that it waits in."""
     weight = 0
@@ -200,6 +203,12 @@ class Job:
     def is_cancelled(self) -> bool:
         """Whether its code still runs though its reply is decided, since its task was cancelled."""
         return self.reply is not PENDING and self.stage is not DONE
+
+    def release_connections(self) -> None:
+        """Let the connections be closed that were kept open for it."""
+        thread, self.thread = self.thread, None
+        if thread is not None:
+            thread.release()
 
     def enqueue(self, queue: Queue) -> bool:
         """Take a slot of the source to wait in ``queue``; ``False`` if there is none."""

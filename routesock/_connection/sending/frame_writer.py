@@ -19,6 +19,7 @@ from ..._pipeline.compiler import ConsumerPlan
 from ..._routing.topic import UNSUBSCRIBE
 from ..._runtime import database, instrumentation
 from ..._runtime.closing import means_gone, send_message
+from ..._runtime.supervision import own_task
 from ..._wire import codec, problems
 from ..._wire.codec import EncodeError, FrameTooLarge, serialise
 from ..._wire.frames import Refusal
@@ -302,7 +303,7 @@ class FrameWriter:
     def _error_frame(self, error: RoutesockError, answered: Request) -> Any:
         """Return the frame of ``error``; ``None`` where nothing is to be sent."""
         members = error.problem()
-        frame = self._dialect.error(Problem(error.status, members, error.headers), answered)
+        frame = self._dialect.error(Problem(error.status, members, error.headers, error.native_errors), answered)
         if frame is None or settings.DEBUG:  # which adds a traceback
             return frame
         size = len(serialise(members))
@@ -310,7 +311,7 @@ class FrameWriter:
         if excess <= 0:
             return frame
         members = problems.fitted(members, max(size - excess, MIN_PROBLEM))
-        return self._dialect.error(Problem(error.status, members, error.headers), answered)
+        return self._dialect.error(Problem(error.status, members, error.headers, error.native_errors), answered)
 
     async def _write_as_consumer(self, frame: Any, kind: FrameKind) -> None:
         if asyncio.current_task() is self._state.current_task:
@@ -318,7 +319,7 @@ class FrameWriter:
         else:
             # In a separate context, not that of the current job: asgiref takes a call of the thread beside the job's
             # for one from inside it, and restores the context's variables after each call.
-            await asyncio.get_running_loop().create_task(self._write_own(frame, kind))
+            await own_task(self._write_own(frame, kind))
 
     async def _write_own(self, frame: Any, kind: FrameKind) -> None:
         if self._state.is_closing and kind is not CONTROL:

@@ -10,7 +10,7 @@ from ... import conf
 from ..._runtime import shutdown
 from ..._runtime.asgi_tree import consumer_at
 from ..._runtime.clients import TOO_MANY, ConnectionSlot, customer_of, take_slot
-from ..._runtime.closing import Send, send_message, send_notice_and_close
+from ..._runtime.closing import Send, first_subprotocol, send_message, send_notice_and_close
 from ..._runtime.instrumentation import internal_error, log_authentication, log_socket
 from ..._runtime.supervision import safe_logger
 from ..._runtime.timers import FAIR_SECONDS, FAIR_SHARE, clock, running_timer
@@ -336,7 +336,9 @@ class Gatekeeper:
     async def _refuse(self, error: RoutesockError, request: Request | None = None) -> None:
         members = fitted(error.problem(), MAX_PROBLEM)
         answered = self._request(Frame(None)) if request is None else request
-        await self._write(self._dialect.error(Problem(error.status, members, error.headers), answered))
+        await self._write(
+            self._dialect.error(Problem(error.status, members, error.headers, error.native_errors), answered)
+        )
 
     async def _write(self, frame: Any) -> None:
         if frame is None:  # the dialect sends nothing
@@ -358,7 +360,7 @@ class Gatekeeper:
     def _subprotocol(self) -> str | None:
         offered: list[str] = [*(self.scope.get("subprotocols") or ())]
         spoken = self._terms.subprotocols
-        return next((name for name in spoken if name in offered), None) if spoken else next(iter(offered), None)
+        return next((name for name in spoken if name in offered), None) if spoken else first_subprotocol(offered)
 
 
 def _locked(seconds: float) -> Ending:

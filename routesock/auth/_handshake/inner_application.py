@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from ..._runtime.clients import ConnectionSlot, add_user
 from ..._runtime.closing import Send, send_notice_and_close
+from ..._runtime.supervision import own_task
 from ..._wire.messages import Scope
 from ...dialects import Dialect
 from ...status import Ending
@@ -111,7 +112,7 @@ class InnerApplication:
         """Pass a frame to the application, which is started by the first one."""
         if self._frames is None:
             self._frames = asyncio.Queue(1)
-            self._task = asyncio.create_task(self._run(partial(self._next_frame, self._frames)))
+            self._task = own_task(self._run(partial(self._next_frame, self._frames)))
             self._task.add_done_callback(partial(self._has_ended, self._frames))
         await self._frames.put(frame)
 

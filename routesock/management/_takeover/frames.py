@@ -116,7 +116,7 @@ def read_frames(source: Source) -> Facts:
     return facts
 
 
-_DECODERS: Final = frozenset({"loads", "unpackb", "decode_json"})
+DECODERS: Final = frozenset({"loads", "unpackb", "decode_json"})
 _SAME: Final = frozenset({"copy", "strip", "lstrip", "rstrip"})
 _CHANGES: Final = frozenset({"lower", "upper", "casefold", "replace", "title", "removeprefix", "removesuffix"})
 _TEXT_READS: Final = frozenset({"startswith", "endswith", "split", "partition", "removeprefix", "rsplit", "rpartition"})
@@ -141,13 +141,17 @@ class _Reading:
         """Read ``method`` as called with these arguments; returns what it returns, if that is a followed value."""
         parameters = method.parameters()
         env = {name: value for name, value in zip(parameters, positional, strict=False) if value is not None}
-        env |= {name: value for name, value in named.items() if name in parameters}
+        rest = method.node.args.kwarg
+        env |= {name: value for name, value in named.items() if name in parameters or (rest and name == rest.arg)}
         numbers = {name: number for name, number in (numbers or {}).items() if name in parameters}
         key = (method.owner, method.name, tuple(sorted(env.items(), key=str)), tuple(sorted(numbers.items())))
         if key not in self._results:
             self._results[key] = None  # a recursive call adds nothing
             if method not in self.facts.methods:
                 self.facts.methods.append(method)
+            for value in env.values():
+                if value.kind is Kind.FRAME and value.path:
+                    self.facts.reads.setdefault(value.path, Place(method.file, method.line))
             reader = _MethodReader(self, method, env, numbers)
             reader.read()
             self._results[key] = reader.returned
@@ -446,7 +450,7 @@ class _MethodReader(ast.NodeVisitor):
         function = node.func
         name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
         first = self._value(node.args[0]) if node.args else None
-        if name in _DECODERS and first is not None:
+        if name in DECODERS and first is not None:
             if first.kind is Kind.BYTES:
                 self._facts.binary.append(self._place(node))
             return Value(Kind.FRAME) if first.kind in (Kind.TEXT, Kind.BYTES) else None
@@ -507,15 +511,25 @@ class _MethodReader(ast.NodeVisitor):
         function, is_wrapped = node.func, False
         if isinstance(function, ast.Call) and function.args:  # database_sync_to_async(self.save)(content)
             function, is_wrapped = function.args[0], True
-        if not named and not any(positional):
+        spread = any(word.arg is None and self._value(word.value) == Value(Kind.FRAME) for word in node.keywords)
+        if not named and not spread and not any(positional):
             return None
         method = self._target(function)
         targets = self._looked_up_methods(function) if method is None else [method]
-        results = [self._reading.call(found, positional, named, self._numbers_in(node, found)) for found in targets]
+        if method is None and node.args and isinstance(node.args[0], ast.Name) and node.args[0].id == "self":
+            positional = positional[1:]  # functions in a table of the class body take the consumer
+        results = [
+            self._reading.call(
+                found, positional, (_spread(found) if spread else {}) | named, self._numbers_in(node, found)
+            )
+            for found in targets
+        ]
         if targets:
             self._facts.followed.append(self._place(node))
             return results[0] if method is not None else None
-        if self._hands_on(function, is_wrapped, [*positional, *named.values()]):
+        if self._hands_on(
+            function, is_wrapped, [*positional, *named.values(), *([Value(Kind.FRAME)] if spread else [])]
+        ):
             self._facts.handed_on.setdefault(shorten(ast.unparse(function), 40), self._place(node))
         return None
 
@@ -663,6 +677,14 @@ class _MethodReader(ast.NodeVisitor):
 
 
 _BUILTINS: Final = frozenset(vars(builtins))
+
+
+def _spread(method: Method) -> dict[str, Value]:
+    """Return the arguments that ``**frame`` passes to a method."""
+    arguments: dict[str, Value] = {name: Value(Kind.FRAME, (name,)) for name in method.parameters()}
+    if method.node.args.kwarg is not None:
+        arguments[method.node.args.kwarg.arg] = Value(Kind.FRAME)
+    return arguments
 
 
 def _mentions(nodes: list[ast.expr], *names: str) -> bool:

@@ -12,7 +12,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocket
 from ...checks.guards import active_guards
 from ...consumers import RouteMixin
 from .dialect import Protocol, where
-from .frames import Facts, Place, calls
+from .frames import DECODERS, Facts, Place, calls
 from .source import Method, Source
 
 
@@ -80,7 +80,7 @@ def overrides_of(source: Source, facts: Facts) -> Iterator[Override]:
 
 _SOCKET: Final = (
     "Your own attribute stays, so self.socket has no join() and push() of routesock's.",
-    "Rename it if you want to use those.",
+    "In a route use request.socket for those.",
 )
 
 
@@ -120,6 +120,8 @@ def _about_checks(facts: Facts, method: Method) -> Iterator[str]:
     deciding = [index for index, statement in enumerate(statements) if _decides(facts, method, statement)]
     for statement in statements[: deciding[0]] if deciding else []:
         first = statement.lineno
+        if any(name in DECODERS for name, _ in calls(statement)):
+            continue
         if isinstance(statement, ast.If | ast.Try | ast.With | ast.AsyncWith) and _leaves(statement):
             yield f"The check in line {first} does not run for routes. Move it before you move the first action."
         elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Await | ast.Call):
@@ -132,7 +134,9 @@ def _decides(facts: Facts, method: Method, statement: ast.stmt) -> bool:
     """Whether a statement tells frames apart, or passes a frame to a method that may do so."""
     places = [place for names in facts.names.values() for place in names.values()]
     places += [place for built in facts.built.values() for place in built.values()]
-    places += [*facts.presence.values(), *facts.followed, *facts.handed_on.values()]
+    if not places:  # otherwise the test of a key may be a check
+        places += facts.presence.values()
+    places += [*facts.followed, *facts.handed_on.values()]
     last = statement.end_lineno or statement.lineno
     return any(place.file == method.file and statement.lineno <= place.line <= last for place in places)
 

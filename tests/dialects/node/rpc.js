@@ -64,7 +64,7 @@ run({
     const early = await rejected(client.call("sum", [1, 2]));
     assert.deepEqual([early.code, early.data.code], [-32001, "not_authenticated"]);
     assert.equal((await rejected(client.login({ token: "no token" }))).code, -32001);
-    assert.deepEqual(await client.login({ token: "ada's token" }), { expires: null });
+    assert.deepEqual(await client.login({ token: "ada's token" }), { expires: null, ttl: null });
     assert.equal(await client.call("sum", [1, 2]), 3);
   },
 
