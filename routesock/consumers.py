@@ -7,6 +7,7 @@ import contextvars
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from logging import INFO
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from asgiref.sync import async_to_sync
@@ -20,17 +21,14 @@ from ._pipeline.compiler import ConsumerPlan, check_bases, compile_consumer, not
 from ._routing import class_options
 from ._routing.class_options import Heartbeat
 from ._routing.push import Push
-from ._runtime import database, shutdown
+from ._runtime import database, instrumentation, shutdown
 from ._runtime.clients import TOO_MANY, take_slot
-from ._runtime.supervision import safe_logger
 from .auth._handshake.inner_application import GATE, Gate
 from .dialects import Dialect, Keys
 from .socket import SocketAttribute, keep_inherited_socket, socket_of
 from .status import Ending, restart_ending
 from .throttling import Throttle
 from .typing import UNSET, Unset
-
-logger: Final = safe_logger("routesock.socket")
 
 
 class ChannelName:
@@ -289,7 +287,7 @@ async def _serve(
     if ending is None and sockets.draining:
         ending = restart_ending(sockets.retry_after())
     if ending is not None:
-        await _close_at_once(connection, receive, ending)
+        await _close_at_once(consumer, connection, receive, ending)
         return
     thread = database.take_dedicated_thread(context) if compiled.dedicated_threads else None
     if thread is not None:
@@ -299,9 +297,9 @@ async def _serve(
     await connection.serve()
 
 
-async def _close_at_once(connection: Connection, receive: Any, ending: Ending) -> None:
+async def _close_at_once(consumer: Any, connection: Connection, receive: Any, ending: Ending) -> None:
     """Accept a socket only to close it, so that browsers can read the reason."""
-    logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
+    instrumentation.log_socket(INFO, consumer, "A socket is closed with %d: %s", ending.code, ending.reason)
     try:
         await receive()
         await connection.reject(ending)

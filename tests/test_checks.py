@@ -19,7 +19,8 @@ from channels.auth import AuthMiddlewareStack
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from channels.layers import BaseChannelLayer, InMemoryChannelLayer, channel_layers, get_channel_layer
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
+from channels.security.websocket import AllowedHostsOriginValidator, OriginValidator
+from channels.sessions import SessionMiddlewareStack
 from channels_redis.core import RedisChannelLayer
 from django.apps import AppConfig
 from django.conf import settings
@@ -209,6 +210,8 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], dict[str, Any]]:
     return name
 
 
+any_origin = AuthMiddlewareStack(Chat.as_asgi())
+
 NO_REDIS: Final = "redis://127.0.0.1:1"
 IN_MEMORY: Final = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 
@@ -239,6 +242,7 @@ WRONG: Final[dict[Id, dict[str, Any]]] = {
     Id.SHORT_TIMEOUT: {"CHANNEL_LAYERS": {"default": core({"address": NO_REDIS, "socket_timeout": 5})}},
     Id.UNREAD_GUARD: {},
     Id.WITHOUT_MIXIN: {},
+    Id.ANY_ORIGIN: {"ASGI_APPLICATION": here("any_origin")},
 }
 
 
@@ -1293,3 +1297,41 @@ class TestEndpoints:
         application = Wrapper(None)
         application.app = Wrapper(application)
         assert list(endpoints(application)) == [Endpoint("", application)]
+
+
+class TestOrigins:
+    @pytest.mark.parametrize(
+        "application",
+        [
+            AuthMiddlewareStack(Chat.as_asgi()),
+            urls(a=AuthMiddlewareStack(urls(b=Chat.as_asgi()))),
+            ProtocolTypeRouter({"websocket": SessionMiddlewareStack(Wrapper(Chat.as_asgi()))}),
+            urls(a=OriginValidator(Chat.as_asgi(), ["*"]), b=SessionMiddlewareStack(Chat.as_asgi())),
+        ],
+        ids=["stack", "below a router", "sessions alone", "beside"],
+    )
+    def test_session_cookies_without_a_validator_are_found(self, application: Any, serve: Any) -> None:
+        """Wherever the consumer stands behind the session middleware."""
+        message = only(found(**serve(application)))
+        assert message.id == Id.ANY_ORIGIN
+        assert "sockets of Chat as the user" in message.msg
+
+    @pytest.mark.parametrize(
+        "application",
+        [
+            AllowedHostsOriginValidator(AuthMiddlewareStack(urls(a=Chat.as_asgi()))),
+            AuthMiddlewareStack(OriginValidator(Chat.as_asgi(), ["shop.example"])),
+            type("OwnOriginCheck", (Wrapper,), {})(AuthMiddlewareStack(Chat.as_asgi())),
+            AuthMiddlewareStack(Unrouted.as_asgi()),
+            Wrapper(Chat.as_asgi()),
+            ProtocolTypeRouter({"http": AuthMiddlewareStack(Chat.as_asgi())}),
+        ],
+        ids=["outside", "inside", "its own", "without routes", "without sessions", "http"],
+    )
+    def test_others_are_not(self, application: Any, serve: Any) -> None:
+        """A validator anywhere around the consumer counts, and so does no session."""
+        assert found(**serve(application)) == []
+
+    def test_a_consumer_on_two_paths_is_named_once(self, serve: Any) -> None:
+        shared = AuthMiddlewareStack(Chat.as_asgi())
+        assert only(found(**serve(urls(a=shared, b=shared)))).msg.count("Chat") == 1

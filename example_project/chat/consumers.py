@@ -3,6 +3,8 @@
 diff -u chat/takeover.py chat/consumers.py
 """
 
+import logging
+
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from routesock import Keys, Reply, RouteMixin, asend_event, event, route
@@ -13,6 +15,8 @@ from .models import Message
 from .permissions import IsAuthor
 from .pushes import announcement_push, group_of, message_push, typing_push
 from .schemas import EditSchema, JoinSchema, MessageListSchema, MessageSchema, SendSchema, TypingSchema
+
+logger = logging.getLogger(__name__)
 
 
 async def load_message(request):
@@ -54,7 +58,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     async def send_message(self, request):
         self.check_joined()
         message = await Message.objects.acreate(author=self.user, room=self.room, text=request.payload["text"])
-        await self.socket.broadcast(group_of(message.room), message_push, message)
+        await self.tell_room(message)
         return Reply(message, status=201)
 
     @route("message.edit", schema=EditSchema, hydrate=load_message, permissions=[IsAuthor], dehydrate=MessageSchema())
@@ -62,7 +66,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         message = request.payload
         message.text = request.data["text"]
         await message.asave(update_fields=["text"])
-        await self.socket.broadcast(group_of(message.room), message_push, message)
+        await self.tell_room(message)
         return message
 
     async def receive_json(self, content):
@@ -82,6 +86,13 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     async def answer(self, content, status, **fields):
         frame = {"action": content.get("action"), "request_id": content.get("request_id"), "status": status}
         await self.send_json({**frame, **fields})
+
+    async def tell_room(self, message):
+        try:
+            await self.socket.broadcast(group_of(message.room), message_push, message)
+        except Exception:
+            # The message is saved: its author must not send it again, and the others see it when they load the page.
+            logger.exception("Message %s was saved, but nobody in its room was told.", message.pk)
 
     def check_joined(self):
         if self.room is None:

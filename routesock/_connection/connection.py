@@ -7,6 +7,7 @@ import contextvars
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
+from logging import INFO, WARNING
 from typing import Any, Final
 
 from channels.exceptions import StopConsumer
@@ -475,7 +476,7 @@ class Connection:
         await self.close(ending)
 
     def _close_soon(self, ending: Ending) -> None:
-        logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
+        instrumentation.log_socket(INFO, self._consumer, "A socket is closed with %d: %s", ending.code, ending.reason)
         self._tasks.start(self.close(ending))
 
     def drain(self, retry_after: float) -> None:
@@ -500,7 +501,7 @@ class Connection:
         """Close the socket since its login has ended: what runs and waits is answered 401."""
         if self._state.is_closing:  # what still runs has its grace period, as if only the client had left
             return
-        logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
+        instrumentation.log_socket(INFO, self._consumer, "A socket is closed with %d: %s", ending.code, ending.reason)
         self._tasks.start(self._sign_out(ending))
 
     async def _sign_out(self, ending: Ending) -> None:
@@ -508,7 +509,8 @@ class Connection:
         await self.close(ending)
 
     def _overflow(self) -> None:
-        logger.warning("A client does not read what is sent to it: its socket is closed (1013).")
+        message = "A client does not read what is sent to it: its socket is closed with 1013."
+        instrumentation.log_socket(WARNING, self._consumer, message)
         self._tasks.start(self.close(TOO_SLOW))
 
     def _report_dropped(self, number: int) -> None:

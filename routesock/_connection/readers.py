@@ -284,7 +284,8 @@ class EventReader(JobSource):
         """Log and count what was dropped since the last call."""
         dropped, self._dropped = self._dropped, 0
         if dropped:
-            logger.warning("%s events for a socket that is busy were dropped: too many waited.", dropped)
+            events = instrumentation.counted(dropped, "event")
+            logger.warning("Dropped %s for a socket that is busy: too many waited.", events)
             losses.dropped(type(self._consumer), dropped, "busy")
 
     def weight_of(self, message: dict[str, Any]) -> int:

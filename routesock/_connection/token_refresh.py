@@ -13,6 +13,7 @@ from .._wire.frames import Auth, Refusal
 from ..auth._handshake.attempts import LOCKOUT, TOO_OFTEN, Lockout, is_outage, retry_after
 from ..auth.authenticators import (
     AUTHENTICATORS,
+    FAILED,
     Authenticator,
     Credentials,
     CredentialSource,
@@ -131,6 +132,7 @@ class TokenRefresh:
             if self._lockout is not None:
                 self._lockout.succeed(customer_of(self._consumer.scope))
             update_scope(self._consumer.scope, identity)
+            instrumentation.log_authentication(self._consumer, CredentialSource.FRAME)
             self._changed()
             await self._writer.granted(auth.request, expiry_of(identity))
         finally:
@@ -160,6 +162,8 @@ class TokenRefresh:
         if self._lockout is not None:
             self._lockout.fail(customer_of(self._consumer.scope))
         self._refused += 1
+        detail = FAILED if error.status >= 500 else error.detail
+        instrumentation.log_authentication(self._consumer, CredentialSource.FRAME, detail)
         await self._refuse(auth, error)
         if self._refused == MAX_REFUSED:
             self._end(TOO_MANY_REFUSED)

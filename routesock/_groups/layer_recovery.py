@@ -7,6 +7,7 @@ import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from math import inf
 from typing import Any, Final, Protocol, TypeVar
 
 from .._runtime.callables import is_from_outside
@@ -23,6 +24,9 @@ LAST_RETRY: Final = 2.0
 
 QUIET: Final = 1.0
 """Seconds without a failure after which a layer that joins groups again is considered to work."""
+
+LONE_FAILURE: Final = 60.0
+"""Seconds without a failure before one that is no outage yet, if the try that follows it succeeds."""
 
 CALL_LIMIT: Final = 1.0
 """Seconds for one of routesock's own calls to the layer. A call that takes longer has failed."""
@@ -62,6 +66,8 @@ class Recovery:
     def __init__(self, layer: Any, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.failing = False
+        """A call has failed, and no try since has shown that the layer works."""
+        self._logged = False
         """An outage was logged, and its end was not."""
         self._layer = layer
         self._members: dict[Member, None] = {}
@@ -71,6 +77,9 @@ class Recovery:
         self._answers = asyncio.Event()
         self._work = Supervisor("The recovery of a channel layer", self._run, loop)
         self._timer: asyncio.TimerHandle | None = None
+        self._last_failure = -inf
+        self._suspicion: BaseException | None = None
+        """The failure that is no outage yet."""
         self._pulse = Pulse(layer, loop, self._groups_lost)
         loop.call_soon_threadsafe(self._refresh_later)
 
@@ -91,6 +100,8 @@ class Recovery:
             self._departed.append(member)
         if self._members:
             return
+        if self._suspicion is not None:
+            self._log(self._suspicion)
         _recoveries.pop((id(self._layer), id(self.loop)), None)
         if self._timer is not None:
             self._timer.cancel()
@@ -101,7 +112,7 @@ class Recovery:
                     await self._idle.wait()
         await self._work.end()
         await self._pulse.end()
-        self.failing = False
+        self.failing = self._logged = False
 
     def report(self, exc: BaseException) -> None:
         """The layer has failed with ``exc``: begin to bring it back."""
@@ -115,7 +126,7 @@ class Recovery:
         await self._answers.wait()
 
     def _groups_lost(self) -> None:
-        self.failing = True
+        self.failing = self._logged = True
         logger.error(
             "The channel layer %s has lost its groups, though it answers: by FLUSHALL, or since its memory was full. "
             "They are joined again.",
@@ -124,7 +135,14 @@ class Recovery:
         self._start()
 
     def _begin(self, exc: BaseException) -> None:
-        self._log(exc)
+        now = self.loop.time()
+        if self._members and not self.is_running and now - self._last_failure > LONE_FAILURE:
+            # A connection that has gone stale, perhaps: the try that follows shows whether the layer works.
+            logger.debug("A call of the channel layer failed.", exc_info=exc)
+            self.failing, self._suspicion = True, exc
+        else:
+            self._log(exc)
+        self._last_failure = now
         self._answers.clear()
         self._start()
 
@@ -138,7 +156,7 @@ class Recovery:
             if await self._rejoin() and await self._leave_again():
                 break
             await asyncio.sleep(wait)
-        self.failing = False
+        self.failing = self._logged = False
 
     async def _rejoin(self) -> bool:
         """One try to join every group; ``False`` if it failed, or if the layer failed once more soon after."""
@@ -147,7 +165,9 @@ class Recovery:
         settled, exc = await self._settle_each(keys)
         if settled or not keys:
             self._answers.set()
-        if exc is not None:
+        if exc is None:
+            self._suspicion = None
+        else:
             self._log(exc)
             return False
         with suppress(TimeoutError):
@@ -157,9 +177,9 @@ class Recovery:
 
     async def _leave_again(self) -> bool:
         """Leave once more the groups that were left in the outage: a call that was given up may have arrived since."""
-        if self.failing:
-            logger.info("The channel layer %s works again; its groups were joined again.", type(self._layer).__name__)
-        self.failing = False
+        if self._logged:
+            logger.error("The channel layer %s works again; its groups were joined again.", type(self._layer).__name__)
+        self.failing = self._logged = False
         _, exc = await self._settle_each([(member, group) for member in self._all() for group in member.left()])
         self._departed = deque((member for member in self._departed if member.unsettled()), MAX_DEPARTED)
         if exc is not None:
@@ -196,10 +216,11 @@ class Recovery:
         self._start()
 
     def _log(self, exc: BaseException) -> None:
-        if self.failing:
+        self._suspicion = None
+        if self._logged:
             logger.debug("The channel layer still fails.", exc_info=exc)
             return
-        self.failing = True
+        self.failing = self._logged = True
         logger.error(
             "The channel layer %s fails. Sockets and requests go on, but no messages come until it works again.",
             type(self._layer).__name__,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from .._runtime.instrumentation import printable
+from .._runtime.instrumentation import counted, printable, pushes_were
 from .._runtime.supervision import reset_after_fork, safe_logger
 from ..signals import deliveries_lost
 from .envelopes import Message
@@ -263,10 +263,10 @@ class Arrivals:
             return
         count("lost", number)
         logger.warning(
-            "%d broadcasts to %d groups did not arrive: the channel layer %s dropped them (its capacity or expiry, or "
+            "%s to %s did not arrive: the channel layer %s dropped them (its capacity or expiry, or "
             "it was restarted). Groups: %s.",
-            number,
-            len(groups),
+            counted(number, "broadcast"),
+            counted(len(groups), "group"),
             self._layer.__name__,
             named(groups),
         )
@@ -274,10 +274,9 @@ class Arrivals:
 
     def _report_backlog(self, number: int, groups: tuple[str, ...]) -> None:
         logger.warning(
-            "%d pushes in %d groups were dropped: other threads broadcast faster than the event loop can write. "
-            "Groups: %s.",
-            number,
-            len(groups),
+            "%s dropped in %s: other threads broadcast faster than the event loop can write. Groups: %s.",
+            pushes_were(number),
+            counted(len(groups), "group"),
             named(groups),
         )
         dropped(self._layer, number, "backlog", groups)

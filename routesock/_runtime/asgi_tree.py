@@ -26,6 +26,21 @@ class Endpoint(NamedTuple):
     application: Any
 
 
+def wrapped_consumers(application: Any) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """The consumer classes that ``application`` serves, each with the applications around it, from the outside in."""
+    return _consumers_below(application, ())
+
+
+def _consumers_below(application: Any, around: tuple[Any, ...]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    consumer = getattr(application, "__dict__", {}).get("consumer_class")
+    if consumer is not None:
+        yield consumer, around
+        return
+    for inner in _inside(application, frozenset(map(id, around))):
+        if inner.protocol in (None, "websocket"):
+            yield from _consumers_below(inner.application, (*around, application))
+
+
 class _Inner(NamedTuple):
     """An application inside another, and what leads to it: a protocol, a URL pattern or, in middleware, neither."""
 

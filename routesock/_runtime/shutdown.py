@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any, Final, Protocol
 
 from .. import conf
+from .instrumentation import counted
 from .supervision import Guard, plain_task, safe_logger
 
 logger: Final = safe_logger("routesock.socket")
@@ -86,7 +87,7 @@ class Sockets:
         """Drain all sockets; return when they have ended or their time is over."""
         if not self._open:
             return
-        logger.info("SIGTERM: %d sockets are closed, and their clients reconnect later.", len(self._open))
+        logger.info("SIGTERM: closing %s, whose clients reconnect later.", counted(len(self._open), "socket"))
         self._spread = min(max(len(self._open) / RETURNS_PER_SECOND, FIRST_RETURN), MAX_SPREAD)
         grace = 0.0
         for socket in tuple(self._open):

@@ -23,6 +23,9 @@ from ..exceptions import NotAuthenticated, RouteSetupError
 INVALID_TOKEN: Final = "The token is not valid."
 """The ``detail`` for every refused token, so that clients cannot distinguish unknown, expired and revoked tokens."""
 
+FAILED: Final = "An authenticator failed."
+"""The reason in the log for a token at which an authenticator raised an unexpected exception."""
+
 IDENTITY: Final = "routesock.identity"
 """The key of the ASGI scope for the :class:`Identity` of an authenticated socket."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Iterable
+from logging import INFO
 from typing import Any, Final
 from urllib.parse import urlparse
 
@@ -11,12 +12,10 @@ from django.urls.exceptions import Resolver404
 
 from .._runtime.closing import Send as Send
 from .._runtime.closing import accept_message, cut_reason, send_close, send_notice_and_close
-from .._runtime.supervision import safe_logger
+from .._runtime.instrumentation import log_socket
 from .._wire.messages import Scope
 from ..dialects import Dialect, Keys
 from ..status import Ending, ending_for, title_of
-
-logger: Final = safe_logger("routesock.socket")
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -56,7 +55,7 @@ def reject(
     ending = ending_for(status, reason, reconnect, retry_after)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        logger.info("A socket is refused with %d: %s", ending.code, ending.reason)
+        log_socket(INFO, Handshake(scope), "A socket is refused with %d: %s", ending.code, ending.reason)
         await receive()
         await send(accept_message(scope))
         await send_notice_and_close(send, ending, dialect or Keys())
@@ -82,7 +81,7 @@ def deny(status: int, reason: str = "", *, headers: Headers = (), body: bytes | 
         raise ValueError(f"The status must be an HTTP status from 300 to 599; got {status!r}.")
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        logger.info("A handshake is answered %d: %s", status, reason)
+        log_socket(INFO, Handshake(scope), "A handshake is answered %d: %s", status, reason)
         await receive()
         if not can_respond(scope):
             await send({"type": "websocket.close", "code": 4000 + status, "reason": cut_reason(reason)})

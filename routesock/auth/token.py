@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import unquote_plus
 
 from .._runtime.clients import customer_of
-from .._runtime.instrumentation import internal_error
+from .._runtime.instrumentation import internal_error, log_authentication
 from .._wire.messages import Scope
 from ..dialects import Dialect
 from ..exceptions import NotAuthenticated, RouteSetupError
@@ -25,6 +25,7 @@ from ._handshake.attempts import (
 )
 from .authenticators import (
     AUTHENTICATORS,
+    FAILED,
     Authenticator,
     Credentials,
     CredentialSource,
@@ -121,12 +122,15 @@ class TokenMiddleware:
         try:
             identity = await self._identity_unless_locked(scope, tokens)
         except _Locked as exc:
+            log_authentication(Handshake(scope), _source_of(tokens), TOO_OFTEN)
             await self._refusal(429, TOO_OFTEN, exc.wait)(scope, receive, send)
             return
         except NotAuthenticated as exc:
+            log_authentication(Handshake(scope), _source_of(tokens), exc.detail)
             await self._refusal(401, exc.detail)(scope, receive, send)
             return
         except Exception as exc:
+            log_authentication(Handshake(scope), _source_of(tokens), FAILED)
             await self._refusal(500, internal_error(exc, "Authentication", Handshake(scope)).detail)(
                 scope, receive, send
             )
@@ -134,6 +138,7 @@ class TokenMiddleware:
         if identity is not None:
             scope = {**scope, AUTHENTICATORS: self._all_authenticators, LOCKOUT: self._lockout}
             update_scope(scope, identity)
+            log_authentication(Handshake(scope), _source_of(tokens))
 
         async def send_with_subprotocol(message: Any) -> None:
             # A browser that offers subprotocols closes a connection that accepts none of them, and a client with a
@@ -226,6 +231,11 @@ class TokenMiddleware:
 
 def _is_known(scheme: str, authenticator: Authenticator) -> bool:
     return scheme.lower() in map(str.lower, authenticator.schemes)
+
+
+def _source_of(tokens: list[tuple[CredentialSource, str]]) -> CredentialSource:
+    """Return where the token is, for the log; ``REQUEST`` for the ``Authorization`` header and for cookies."""
+    return tokens[0][0] if tokens else CredentialSource.REQUEST
 
 
 def _pop_subprotocol_tokens(scope: Scope, prefix: str) -> Iterator[tuple[CredentialSource, str]]:

@@ -15,7 +15,7 @@ from django.utils.module_loading import import_string
 
 from .._pipeline.permission_steps import object_permissions, permission_functions
 from .._routing.route import Route, declarations
-from .._runtime.asgi_tree import Endpoint, endpoints
+from .._runtime.asgi_tree import Endpoint, endpoints, wrapped_consumers
 from .._runtime.callables import is_async
 from ..consumers import RouteMixin, refresh_plan
 from ..exceptions import RouteSetupError
@@ -107,6 +107,26 @@ def check_mixins() -> Iterator[CheckMessage]:
             )
 
 
+def check_origins() -> Iterator[CheckMessage]:
+    """Check that an ``OriginValidator`` stands around consumers whose users come from the session cookie."""
+    from channels.sessions import SessionMiddleware  # of Django's sessions, which a project need not have
+
+    application = import_if_possible(getattr(settings, "ASGI_APPLICATION", None))
+    open_to_all: dict[str, None] = {}
+    for cls, around in wrapped_consumers(application):
+        is_validated = any("origin" in type(wrapper).__name__.lower() for wrapper in around)
+        reads_session = any(isinstance(wrapper, SessionMiddleware) for wrapper in around)
+        if issubclass(cls, RouteMixin) and reads_session and not is_validated:
+            open_to_all[cls.__name__] = None
+    if open_to_all:
+        yield Warning(
+            f"Pages of any site can open sockets of {', '.join(open_to_all)} as the user who visits them, since "
+            "browsers send the session cookie along.",
+            hint="Put AllowedHostsOriginValidator(...) of channels.security.websocket around them in asgi.py.",
+            id=Id.ANY_ORIGIN,
+        )
+
+
 def _all_subclasses(cls: type) -> dict[type, None]:
     """Return the subclasses of ``cls``, base classes before their subclasses."""
     found: dict[type, None] = dict.fromkeys(cls.__subclasses__())
@@ -194,6 +214,7 @@ def check_consumers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     messages += check_permissions()
     messages += check_guards(consumers())
     messages += check_mixins()
+    messages += check_origins()
     return messages
 
 

@@ -43,6 +43,7 @@ class Id(StrEnum):
     SHORT_TIMEOUT = "routesock.W019"
     UNREAD_GUARD = "routesock.W020"
     WITHOUT_MIXIN = "routesock.W021"
+    ANY_ORIGIN = "routesock.W022"
 
 
 def text_of(exc: Exception) -> str:

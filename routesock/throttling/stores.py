@@ -57,7 +57,7 @@ class MonitoredStore:
         """Record that the store decided. The outage ends :data:`RECOVERY_TIME` after its last failure."""
         if time.monotonic() - self._last_failure >= RECOVERY_TIME:
             self.is_failing = False
-            logger.info("Throttles can be checked again.")
+            logger.warning("Throttles can be checked again.")  # the level of the alarm
 
 
 class _Opening:

@@ -489,7 +489,7 @@ async def test_the_log_tells_why_a_socket_was_closed(caplog: pytest.LogCaptureFi
         await advance(11)
         await ending_of(client)
     assert [record.getMessage() for record in caplog.records] == [
-        "A socket is closed with 4401: The client did not authenticate in time."
+        "A socket is closed with 4401: The client did not authenticate in time. (Nobody, anonymous, 127.0.0.1)"
     ]
 
 

@@ -314,7 +314,7 @@ async def test_more_pushes_than_may_wait_are_dropped_and_counted(caplog: pytest.
             assert pushed(client) == [0, 1, 2, 3]
             await until(lambda: caplog.records)
     assert [record.getMessage() for record in caplog.records] == [
-        "2 pushes were dropped while the permissions of their topic were checked."
+        "2 pushes were dropped while the permissions of the topic were checked."
     ]
     assert delivery_counts().dropped == before + 2
 

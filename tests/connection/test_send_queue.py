@@ -135,7 +135,7 @@ async def test_the_oldest_push_is_dropped_where_that_is_wanted(caplog: pytest.Lo
     assert await writers.drain() == ["own 1", "push 2", "own 2", "push 3"]
     assert writers.overflows == 0
     assert [record.getMessage() for record in caplog.records] == [
-        "2 pushes to a client that reads too slowly were dropped."
+        "2 pushes were dropped, since the client reads too slowly."
     ]
     assert writers.drops == [2]
     caplog.clear()

@@ -308,7 +308,7 @@ async def test_what_a_layer_drops_is_counted_logged_once_and_signalled(
         assert counted() == {"sent": 12, "received": 5, "lost": 7}
     assert warnings(caplog) == [
         (
-            "7 broadcasts to 1 groups did not arrive: the channel layer Crossing dropped them (its capacity or expiry, "
+            "7 broadcasts to 1 group did not arrive: the channel layer Crossing dropped them (its capacity or expiry, "
             "or it was restarted). Groups: 'routesock.group.news'."
         )
     ]
@@ -469,7 +469,7 @@ async def test_threads_that_broadcast_faster_than_the_loop_writes_lose_the_newes
     assert counted() == {"sent": 15, "dropped": 10}
     assert warnings(caplog) == [
         (
-            "10 pushes in 1 groups were dropped: other threads broadcast faster than the event loop can write. "
+            "10 pushes were dropped in 1 group: other threads broadcast faster than the event loop can write. "
             "Groups: 'routesock.group.news'."
         )
     ]

@@ -182,7 +182,7 @@ async def test_a_restart_of_redis_costs_what_is_counted_and_nothing_else(seat: A
         while await lost() != [*map(len, missing)]:  # noqa: ASYNC110  (a burst is told after a second)
             await asyncio.sleep(0.1)
     assert difference(before[0], (await audience.counts())[0])["failed"] == refused
-    assert f"{len(missing[0])} broadcasts to 1 groups did not arrive" in first.output()[lines:]
+    assert f"{len(missing[0])} broadcasts to 1 group did not arrive" in first.output()[lines:]
 
 
 def deep(levels: int) -> Any:

@@ -691,7 +691,7 @@ class TestBounds:
             await asend_event("orders", "note", 10)
             await logged(client, "busy", "busy ended", 0, 1, 2, 10)
             (record,) = caplog.records
-            assert record.getMessage().startswith("7 events for a socket that is busy were dropped")
+            assert record.getMessage().startswith("Dropped 7 events for a socket that is busy: too many waited.")
             assert delivery_counts().dropped - before == 7
         assert len(caplog.records) == 1
 

@@ -28,6 +28,7 @@ from tests.takeover.driver import until
 TRACE: Final = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT: Final = f"00-{TRACE}-b7ad6b7169203331-01"
 EXTRAS: Final = {
+    "routesock_client",
     "routesock_consumer",
     "routesock_duration_ms",
     "routesock_error_id",
@@ -35,7 +36,9 @@ EXTRAS: Final = {
     "routesock_route",
     "routesock_status",
     "routesock_trace_id",
+    "routesock_user",
 }
+CLIENT: Final = {"routesock_consumer": "Shop", "routesock_user": None, "routesock_client": "127.0.0.1"}
 
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:
@@ -135,7 +138,7 @@ async def test_a_request_has_one_line_whose_level_tells_how_it_ended(
     told = extras(record)
     assert 0 <= told.pop("routesock_duration_ms") < 60_000
     assert told == {
-        "routesock_consumer": "Shop",
+        **CLIENT,
         "routesock_route": name,
         "routesock_request_id": 7,
         "routesock_status": status,
@@ -154,7 +157,7 @@ async def test_a_fault_has_its_traceback_for_a_line(log: list[logging.LogRecord]
     told = extras(record)
     assert 0 <= told.pop("routesock_duration_ms") < 60_000
     assert told == {
-        "routesock_consumer": "Shop",
+        **CLIENT,
         "routesock_route": name,
         "routesock_request_id": "a",
         "routesock_status": 500,
@@ -209,9 +212,12 @@ async def test_a_refused_frame_has_a_line_too(
         await client.receive()
     (record,) = log
     assert record.levelno == logging.WARNING
-    assert record.getMessage() == f"{'A frame' if route is None else f'Route {route!r}'}: {status}."
+    assert (
+        record.getMessage()
+        == f"{'A frame' if route is None else f'Route {route!r}'}: {status} (Shop, anonymous, 127.0.0.1)."
+    )
     assert extras(record) == {
-        "routesock_consumer": "Shop",
+        **CLIENT,
         "routesock_route": route,
         "routesock_request_id": id,
         "routesock_status": status,
@@ -469,7 +475,7 @@ async def test_a_null_character_that_postgresql_refuses_is_the_clients_mistake(n
     """As in Django's forms. Where the client has sent none, it is a fault."""
     async with RouteClient(Nulls, raise_exceptions=False) as client:
         reply = await client.call(name, {"text": "a\0b"})
-        assert (reply.status, reply.payload["errors"]) == (422, {"_schema": ["Null characters are not allowed."]})
+        assert (reply.status, reply.payload["errors"]) == (422, {"__all__": ["Null characters are not allowed."]})
         assert (await client.call(name, {"text": r"a\x00b"})).status == 500
 
 

@@ -163,7 +163,7 @@ class TestOutage:
         monitored.record_failure(StoreError("slow"), fail_closed=True)
         assert self.texts(caplog) == [
             (logging.WARNING, "Throttles cannot be checked, so calls are refused: down"),
-            (logging.INFO, "Throttles can be checked again."),
+            (logging.WARNING, "Throttles can be checked again."),
             (logging.WARNING, "Throttles cannot be checked, so calls are refused: slow"),
         ]
 

@@ -28,9 +28,9 @@ from ..tasks import Tasks
 logger: Final = safe_logger("routesock.socket")
 
 _DROPPED: Final = {
-    "connect": "%d pushes were dropped that came before a socket was ready for them.",
-    "client": "%d pushes to a client that reads too slowly were dropped.",
-    "busy": "%d pushes were dropped because the consumer's own sending code was busy.",
+    "connect": "%s dropped that came before a socket was ready for them.",
+    "client": "%s dropped, since the client reads too slowly.",
+    "busy": "%s dropped because the consumer's own sending code was busy.",
 }
 
 _FIRST_RETRY: Final = 0.1
@@ -146,7 +146,7 @@ class Member:
         finally:
             self._held = None
             for reason, number in held.dropped.items():
-                logger.warning(_DROPPED[reason], number)
+                logger.warning(_DROPPED[reason], instrumentation.pushes_were(number))
                 losses.dropped(type(self._consumer), number, reason)
 
     # Called by the hub

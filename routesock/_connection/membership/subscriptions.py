@@ -114,7 +114,8 @@ class PushRecheck:
             self._task = None
             number = self._waiting.dropped.pop("permission", 0)
             if number:
-                logger.warning("%d pushes were dropped while the permissions of their topic were checked.", number)
+                were = instrumentation.pushes_were(number)
+                logger.warning("%s dropped while the permissions of the topic were checked.", were)
                 losses.dropped(type(self._subscription.consumer), number, "permission")
 
     async def _check_and_write(self, broadcasts: list[Broadcast]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ... import conf
 from ..._runtime.closing import means_gone
+from ..._runtime.instrumentation import pushes_were
 from ..._runtime.supervision import safe_logger
 from ..._wire.codec import size_of
 from ..state import SocketState
@@ -244,7 +245,7 @@ class SendQueue:
                 return None
         self._state.sending = False
         if self._dropped:
-            logger.warning("%s pushes to a client that reads too slowly were dropped.", self._dropped)
+            logger.warning("%s dropped, since the client reads too slowly.", pushes_were(self._dropped))
             number, self._dropped = self._dropped, 0
             self._report_dropped(number)
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from logging import INFO
 from typing import Any, Final, NamedTuple
 
 from ... import conf
@@ -10,7 +11,7 @@ from ..._runtime import shutdown
 from ..._runtime.asgi_tree import consumer_at
 from ..._runtime.clients import TOO_MANY, ConnectionSlot, customer_of, take_slot
 from ..._runtime.closing import Send, first_subprotocol, send_message, send_notice_and_close
-from ..._runtime.instrumentation import internal_error, printable
+from ..._runtime.instrumentation import internal_error, log_authentication, log_socket
 from ..._runtime.supervision import safe_logger
 from ..._runtime.timers import FAIR_SECONDS, FAIR_SHARE, clock, running_timer
 from ..._wire.messages import NO_HEADERS, Request, Scope
@@ -20,8 +21,16 @@ from ...dialects.base import MAX_ROUTE_CHARS, checked_id, decode_bounded, dialec
 from ...exceptions import InvalidEnvelope, NotAuthenticated, RoutesockError
 from ...status import ANONYMOUS, Ending, restart_ending
 from ...typing import UNSET
-from ..authenticators import INVALID_TOKEN, Authenticator, Credentials, CredentialSource, authenticate_token, expiry_of
-from ..refusals import Application, Receive
+from ..authenticators import (
+    FAILED,
+    INVALID_TOKEN,
+    Authenticator,
+    Credentials,
+    CredentialSource,
+    authenticate_token,
+    expiry_of,
+)
+from ..refusals import Application, Handshake, Receive
 from .attempts import LOCKOUT, TOO_OFTEN, AuthDeadline, Lockout, is_outage, retry_after
 from .inner_application import InnerApplication
 
@@ -256,6 +265,7 @@ class Gatekeeper:
         self._raise_if_locked()
         self._terms.failures.succeed(self._address)
         self._inner.gate.identity = identity
+        log_authentication(Handshake({**self.scope, "user": identity.user}), CredentialSource.FRAME)
         if request.id is not None or self._dialect.answers_without_id or self._dialect.answers_auth:
             await self._write(self._dialect.reply(request, 200, expiry_of(identity), NO_HEADERS))
         return True
@@ -274,7 +284,7 @@ class Gatekeeper:
         """Answer a token that is wrong, or one that an authenticator failed at (``error``)."""
         self._failed += 1
         self._terms.failures.fail(self._address)
-        logger.info("A wrong token came from %s.", printable(self._address)[1:-1])
+        log_authentication(self, CredentialSource.FRAME, INVALID_TOKEN if error is None else FAILED)
         left = max(self._terms.attempts - self._failed, 0)
         if self._terms.failures.locked_for(self._address):
             left = 0
@@ -283,7 +293,7 @@ class Gatekeeper:
             raise _Refused(Ending(4401, TOO_OFTEN, reconnect=False))
 
     async def _close(self, ending: Ending) -> None:
-        logger.info("A socket is closed with %d: %s", ending.code, ending.reason)
+        log_socket(INFO, self, "A socket is closed with %d: %s", ending.code, ending.reason)
         self._inner.closing = True
         await send_notice_and_close(self._send, ending, self._dialect)
         self._inner.disconnect({"type": "websocket.disconnect", "code": ending.code, "reason": ending.reason})

@@ -349,20 +349,25 @@ def _model_key(auth: Any) -> Any:
 
 
 class _Outage:
-    """Logs once that logins cannot be looked up, and not for each socket."""
+    """Logs once that logins cannot be looked up, and not for each socket.
+
+    One look-up that fails is no outage yet: the connection may have gone stale.
+    """
 
     def __init__(self) -> None:
-        self._logged = False
+        self._failures = 0
 
     def failed(self, exc: BaseException) -> None:
-        if not self._logged:
-            self._logged = True
+        self._failures += 1
+        if self._failures == 1:
+            logger.debug("A login could not be looked up.", exc_info=exc)
+        elif self._failures == 2:
             logger.error("Logins cannot be looked up. Sockets stay open until they can.", exc_info=exc)
 
     def over(self) -> None:
-        if self._logged:
-            self._logged = False
-            logger.info("Logins can be looked up again.")
+        failures, self._failures = self._failures, 0
+        if failures > 1:
+            logger.error("Logins can be looked up again.")  # the level of the alarm, so that both are seen
 
 
 _outage: Final = _Outage()

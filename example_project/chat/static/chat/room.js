@@ -18,6 +18,7 @@ class ChatSocket {
     this.lastId = 0;
     this.failures = 0;
     this.waiting = new Map(); // request_id -> resolve
+    this.notice = null; // the CLOSE notice of the server
     this.connect();
   }
 
@@ -25,6 +26,7 @@ class ChatSocket {
     this.on.state("connecting");
     const socket = new WebSocket(this.url);
     this.socket = socket;
+    this.notice = null;
     socket.onopen = () => {
       this.failures = 0;
       this.on.state("open");
@@ -41,10 +43,16 @@ class ChatSocket {
     clearTimeout(this.nextHeartbeat);
     for (const resolve of this.waiting.values()) resolve({ status: null, detail: "The connection was lost." });
     this.waiting.clear();
-    const delay = Math.min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** this.failures++);
+    if (this.notice?.reconnect === false) {
+      this.on.state("ended", 0, this.notice.reason);
+      return;
+    }
+    const backoff = Math.min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** this.failures++);
+    const earliest = 1000 * (this.notice?.retry_after ?? 0);
+    const delay = earliest + backoff;
     this.on.state("closed", delay);
     // The jitter keeps a thousand pages from coming back in the same moment after a restart.
-    setTimeout(() => this.connect(), delay * (0.5 + Math.random() / 2));
+    setTimeout(() => this.connect(), earliest + backoff * (0.5 + Math.random() / 2));
   }
 
   receive(frame) {
@@ -52,6 +60,8 @@ class ChatSocket {
     if (resolve) {
       this.waiting.delete(frame.request_id);
       resolve(frame);
+    } else if (frame.action === "CLOSE") {
+      this.notice = frame; // the close itself follows
     } else {
       this.on.push(frame);
     }
@@ -137,7 +147,8 @@ function showAnnouncement(announcement) {
 function showReply(action, reply, field = text) {
   const output = find("reply");
   const good = reply.status >= 200 && reply.status < 300;
-  output.textContent = [`${action} → ${reply.status ?? "no reply"}`, reply.detail].filter(Boolean).join(": ");
+  const wait = reply.retry_after && `Try again in ${reply.retry_after} s.`;
+  output.textContent = [`${action} → ${reply.status ?? "no reply"}`, reply.detail, wait].filter(Boolean).join(": ");
   output.dataset.kind = good ? "good" : "bad";
   showErrors(reply.errors?.text ?? [], field);
   return good;
@@ -172,16 +183,17 @@ function showTyping(name) {
   typingTimer = setTimeout(() => (find("typing").textContent = ""), 3000);
 }
 
-function showState(state, delay) {
+function showState(state, delay, reason) {
   const connection = find("connection");
   connection.dataset.state = state;
   connection.textContent = {
     connecting: "Connecting…",
     open: "Connected",
     closed: `Connection lost, trying again in ${(delay / 1000).toFixed(1)} s`,
+    ended: `Connection ended: ${reason}`,
   }[state];
   find("submit").disabled = state !== "open";
-  if (state === "closed") find("heartbeat").textContent = "–";
+  if (state === "closed" || state === "ended") find("heartbeat").textContent = "–";
 }
 
 function receivePush(frame) {
