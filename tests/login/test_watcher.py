@@ -36,6 +36,7 @@ from routesock.auth import Credentials, HandshakeMiddleware, Identity
 from routesock.auth._login import revocation, watcher
 from routesock.testing import ClientTimeout, RouteClient
 from tests.clock import advance, shifted
+from tests.takeover.driver import turns
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -995,6 +996,7 @@ class TestLayer:
         assert name is not None
         async with browser.socket(Busy) as client:
             await layer.send(channels[0], {"type": "news"})
+            await turns()  # a separate task reads the channel, so its message comes a turn later
             await client.send("echo", id=1)
             await client.settle()
             await Session.objects.all().adelete()
