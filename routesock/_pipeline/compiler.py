@@ -31,10 +31,9 @@ from ..permissions.base import from_settings
 from ..typing import UNSET, Unset
 from .permission_steps import check_objects
 from .plan import ConnectionCheck, Plan, RequestPlan, compile_route
-from .steps import Runs, Step, checked_result
+from .steps import Runs, Step, checked_result, may_follow_settings
 from .throttle_steps import Throttles
 from .topic_plan import TopicPlan, topic_plans
-from .transactions import may_follow_settings
 
 
 class EventRefused(Exception):

@@ -20,7 +20,9 @@ from .permission_steps import permission_steps
 from .steps import (
     Runs,
     Step,
+    aliases_of,
     as_reply,
+    atomic_steps,
     checked_result,
     dehydrate,
     dehydrate_value,
@@ -32,7 +34,6 @@ from .steps import (
     mark_start,
 )
 from .throttle_steps import Throttles, finish_with_limits
-from .transactions import aliases_of, atomic_steps
 
 _END: Final = object()
 

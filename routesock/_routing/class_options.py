@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from math import isfinite
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from .. import conf
 from .._runtime.callables import is_async, takes
@@ -238,5 +238,4 @@ def thread_context_of(cls: type) -> Callable[[Any], AbstractContextManager[Any]]
         raise RouteSetupError(f"{where} yields. Write `@contextmanager` above `def {shown}(consumer)`.")
     if not takes(function, 1):
         raise RouteSetupError(f"{where} cannot be called with the consumer. Write `def {shown}(consumer)`.")
-    manager: Callable[[Any], AbstractContextManager[Any]] = function
-    return manager
+    return cast(Callable[[Any], AbstractContextManager[Any]], function)

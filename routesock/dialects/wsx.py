@@ -112,7 +112,7 @@ class Wsx(Dialect):
 
     def _error(self, request: Request, status: int, payload: Any, headers: Mapping[str, Any]) -> dict[str, Any]:
         detail, fields, extra = _parts(status, payload)
-        wait = extra.pop("retry_after", headers.get("Retry-After"))
+        wait = headers.get("Retry-After")
         if wait is not None:
             extra["wait"] = wait
         error: dict[str, Any] = {"code": "validation_error" if fields else _code_of(status), "detail": detail}

@@ -989,12 +989,15 @@ class TestLayer:
                 await super().dispatch(message)
 
             async def news(self, event: Any) -> None:
+                busy.set()
                 await asyncio.Event().wait()
 
+        busy = asyncio.Event()
         name = revocation.name_of(user)
         assert name is not None
         async with browser.socket(Busy) as client:
             await layer.send(channels[0], {"type": "news"})
+            await busy.wait()  # what comes first, a frame or a message, is up to the layer
             await client.send("echo", id=1)
             await client.settle()
             await Session.objects.all().adelete()

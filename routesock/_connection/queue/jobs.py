@@ -19,6 +19,12 @@ from ..state import SocketState
 QUEUE_TIMEOUT: Final = 0.02
 """Seconds for which a reader waits for a slot behind one running job before it refuses a request."""
 
+_SLICES: Final = 4
+"""Parts of that time. One whose end the loop notices too late does not count: the process stood still, not the job."""
+
+_LATE_SLICES: Final = 20
+"""Parts that do not count, at most."""
+
 MAX_QUEUED_EVENTS: Final = 1000
 """Channel-layer messages that one socket queues, and as many events beside them. More messages stay in the layer, which
 drops what exceeds its capacity; more events are dropped."""
@@ -72,7 +78,7 @@ PENDING: Final = ReplyStatus.PENDING
 class JobSource(ABC):
     """Reads jobs. At most ``slots`` of them are queued, of at most ``weight`` bytes in total."""
 
-    __slots__ = ("_free", "_last_seen", "_slots", "_state", "_timeout_at", "_waiter", "_weight")
+    __slots__ = ("_free", "_last_seen", "_late", "_left", "_slots", "_state", "_waiter", "_weight")
 
     def __init__(self, slots: int, state: SocketState, *, weight: int = 0) -> None:
         self._slots = slots
@@ -80,7 +86,7 @@ class JobSource(ABC):
         self._weight = weight
         self._state = state
         self._waiter: asyncio.Future[None] | None = None
-        self._timeout_at = 0.0
+        self._left = self._late = 0  # parts of the queue timeout
         self._last_seen = -1
 
     @abstractmethod
@@ -115,18 +121,27 @@ class JobSource(ABC):
         loop = asyncio.get_running_loop()
         if refusable:
             if self._last_seen != self._state.jobs_done or self._state.sending:
-                self._last_seen, self._timeout_at = self._state.jobs_done, loop.time() + QUEUE_TIMEOUT
-            if loop.time() >= self._timeout_at:
+                self._last_seen, self._left, self._late = self._state.jobs_done, _SLICES, _LATE_SLICES
+            if self._left <= 0:
                 return await self._has_moved_on()
         if self._waiter is None or self._waiter.done():
             self._waiter = loop.create_future()
-        timer = loop.call_at(self._timeout_at, self.wake) if refusable else None
+        due = loop.time() + QUEUE_TIMEOUT / _SLICES
+        timer = loop.call_at(due, self._end_slice, due) if refusable else None
         try:
             await asyncio.shield(self._waiter)
         finally:
             if timer is not None:
                 timer.cancel()
         return True
+
+    def _end_slice(self, due: float) -> None:
+        late = asyncio.get_running_loop().time() - due > QUEUE_TIMEOUT / _SLICES / 2
+        if late and self._late:
+            self._late -= 1
+        else:
+            self._left -= 1
+        self.wake()
 
     async def _has_moved_on(self) -> bool:
         """Whether a job ends within a few turns of the loop: then the process stood still, not the job."""

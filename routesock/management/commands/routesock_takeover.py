@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -18,7 +18,9 @@ class Command(BaseCommand):
     """
 
     help = "Read a consumer class and print what adopting routesock would mean for it. Changes no file."
-    requires_system_checks = []  # the diff has to be all of the output
+    requires_system_checks: (
+        list[str] | tuple[str, ...] | Literal["__all__"]
+    ) = []  # the diff has to be all of the output
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("consumer", help="the path of the class: package.module.Class or package.module:Class")
