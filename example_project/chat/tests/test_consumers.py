@@ -1,4 +1,5 @@
 import asyncio
+from unittest import mock
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
@@ -29,6 +30,19 @@ class ChatConsumerTests(TestCase):
         assert reply.payload["text"] == "Hello"
         message = Message.objects.get(pk=reply.payload["id"])
         assert (message.author, message.room, message.text) == (self.alice, "lobby", "Hello")
+
+    def test_saved_message_is_answered_although_its_broadcast_fails(self):
+        """Otherwise its author would send it once more."""
+        for action, fields, status in [("message.send", {}, 201), ("message.edit", {"id": self.message.pk}, 200)]:
+            with self.client_of(self.alice) as alice:
+                alice.call("room.join", {"room": "lobby"})
+                with (
+                    mock.patch("routesock.socket.Socket.broadcast", side_effect=ConnectionError),
+                    self.assertLogs("chat.consumers", "ERROR"),
+                ):
+                    reply = alice.call(action, {**fields, "text": "Hello"})
+            assert reply.status == status
+            assert Message.objects.get(pk=reply.payload["id"]).text == "Hello"
 
     def test_text_is_required(self):
         with self.client_of(self.alice) as alice:
