@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Coroutine, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Final
 
+from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
 
 from .. import conf
@@ -263,7 +265,14 @@ class FrameParser:
         if readable is None:
             what = f"The request's route is a string of at most {MAX_ROUTE_CHARS} characters."
             return self._foreign_or(Refusal(InvalidEnvelope(what), None, id, self._about(frame, None, id)))
-        return self._foreign_or(Refusal(UnknownRoute(), readable, id, self._about(frame, readable, id)))
+        return self._foreign_or(Refusal(self._unknown(readable), readable, id, self._about(frame, readable, id)))
+
+    def _unknown(self, name: str) -> UnknownRoute:
+        """Return the error for a name that is no route. Under ``DEBUG`` it says which routes have similar names."""
+        nearest = get_close_matches(name, self._plans) if settings.DEBUG else []
+        if not nearest:
+            return UnknownRoute()
+        return UnknownRoute(f"{UnknownRoute.detail} Did you mean {' or '.join(map(repr, nearest))}?")
 
     def _reserved(self, frame: Frame) -> Decision | None:
         name = frame.route

@@ -128,6 +128,15 @@ async def test_completion_answers_a_request_without_an_id() -> None:
     ]
 
 
+async def test_an_unknown_route_names_those_that_are_near_under_debug(settings: Any) -> None:
+    frame = {"route": "ecko", "uuid": 1}
+    [reply] = await conversation(Routes, frame)
+    assert reply["payload"]["detail"] == "There is no such route."
+    settings.DEBUG = True
+    [reply] = await conversation(Routes, frame)
+    assert reply["payload"]["detail"] == "There is no such route. Did you mean 'echo'?"
+
+
 # Sending nothing
 
 
