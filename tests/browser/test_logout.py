@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from websockets.exceptions import ConnectionClosed
-
 from playwright.async_api import Browser, expect
+from websockets.exceptions import ConnectionClosed
 
 from tests.servers import Server, connect, receive, send
 
