@@ -37,10 +37,10 @@ autodoc_preserve_defaults = True
 # every other name has to lead somewhere.
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:class", r"collections\.abc\..*|_pytest\..*|AsyncConsumer"),
+    (r"py:class", r"collections\.abc\..*|contextlib\..*|_pytest\..*|(channels\.consumer\.)?(As|S)yncConsumer"),
     # Names in signatures that are no part of the reference.
     (r"py:class", r"routesock\.(typing\.Unset|_routing\.route\.Handler|schemas\.base\.Function)|RequestId"),
-    (r"py:class", r"routesock\.socket\.SocketAttribute"),
+    (r"py:class", r"routesock\.socket\.(SocketAttribute|_Untyped)"),
 ]
 
 html_theme = "furo"

@@ -209,14 +209,9 @@ class RouteMixin:
     if TYPE_CHECKING:
         channel_layer: Any
         channel_name: str
-    else:  # type checkers would permit any attribute on a class with __setattr__
+    else:
         channel_layer = ChannelLayer()
         channel_name = ChannelName()
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            if name.startswith("route_"):
-                class_options.check_late(type(self), RouteMixin, name, f"self.{name} = ...")
-            super().__setattr__(name, value)
 
         @classmethod
         def as_asgi(cls, **initkwargs: Any) -> Any:
@@ -253,6 +248,9 @@ class RouteMixin:
                 f"One {type(self).__name__} serves two sockets, which would answer each other's requests. "
                 f"Route to {type(self).__name__}.as_asgi(), which makes one for each."
             )
+        for name in vars(self):
+            if name.startswith("route_"):
+                class_options.check_late(type(self), RouteMixin, name, f"self.{name} = ...")
         refresh_plan(type(self))
         type(self)._routesock.attributes.clear()
         consumer._routesock_connection = None

@@ -29,22 +29,35 @@ class ChannelReader:
     along. So a task waits for each message, and only what waits for that task is cancelled.
     """
 
-    __slots__ = ("_channel", "_layer", "_loop", "_reading")
+    __slots__ = ("_arrived", "_channel", "_layer", "_loop", "_reading", "_waiter")
 
     def __init__(self, layer: Any, channel: str, loop: asyncio.AbstractEventLoop) -> None:
         self._layer = layer
         self._channel = channel
         self._loop = loop
-        self._reading: asyncio.Task[tuple[Any, BaseException | None]] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._arrived: tuple[Any, BaseException | None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
 
     async def next(self, receive: Receive) -> tuple[Any, BaseException | None]:
         """The next message from ``receive``, or what that raised. If it is cancelled, the next call goes on with it."""
-        reading = self._reading
-        if reading is None or reading.cancelled():
-            reading = self._reading = asyncio.Task(_outcome(receive), loop=self._loop)  # with no task factory
-        outcome = await asyncio.shield(reading)
-        self._reading = None
-        return outcome
+        while self._arrived is None:
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.Task(self._read_one(receive), loop=self._loop)  # with no task factory
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        arrived, self._arrived = self._arrived, None
+        return arrived
+
+    async def _read_one(self, receive: Receive) -> None:
+        try:
+            self._arrived = await _outcome(receive)
+        finally:  # woken from here, and not by the end of the task, which would take another turn of the loop
+            if self._waiter is not None and not self._waiter.done():
+                if self._arrived is None:
+                    self._waiter.cancel()  # as the layer's receive() was
+                else:
+                    self._waiter.set_result(None)
 
     async def end(self) -> None:
         """Have the layer forget the channel. Returns when it has, or after :data:`END_LIMIT`."""

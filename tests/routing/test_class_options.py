@@ -124,8 +124,8 @@ def test_options_of_a_mixin_in_front_hold() -> None:
 
 
 @pytest.mark.parametrize("name", ["route_permissions", "route_permission", "route_timeouts", "route_heartbeat"])
-def test_an_option_that_is_set_on_a_consumer_is_an_error(name: str) -> None:
-    """Options are read from the class, so the route would stay open."""
+async def test_an_option_that_is_set_on_a_consumer_is_an_error(name: str) -> None:
+    """Options are read from the class, so the route would stay open. It is found when the consumer is served."""
 
     class Chat(RouteMixin, AsyncJsonWebsocketConsumer):
         def __init__(self) -> None:
@@ -133,7 +133,7 @@ def test_an_option_that_is_set_on_a_consumer_is_an_error(name: str) -> None:
             setattr(self, name, [IsAuthenticated])
 
     with pytest.raises(RouteSetupError, match=rf"^self.{name} = ... has no effect, since options are read from"):
-        Chat()
+        await RouteClient(Chat).connect()
 
 
 @pytest.mark.parametrize("name", ["route_permissions", "route_permission"])

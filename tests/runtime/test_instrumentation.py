@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from routesock import Keys, Reply, Request, RouteMixin, route
 from routesock._routing.route import RESERVED
 from routesock._runtime import instrumentation
+from routesock.dialects import Frame
 from routesock.exceptions import Conflict, Unavailable
 from routesock.signals import request_finished
 from routesock.testing import RouteClient
@@ -76,10 +77,10 @@ class Shop(RouteMixin, AsyncJsonWebsocketConsumer):
 class Rejecting(Keys):
     """A dialect that did not expect one id."""
 
-    def id(self, frame: dict[str, Any]) -> Any:
-        if frame.get("uuid") == "break":
-            raise LookupError("in the dialect")
-        return super().id(frame)
+    def read(self, value: Any) -> Frame | None:
+        if value.get("uuid") == "break":
+            raise RuntimeError("in the dialect")
+        return super().read(value)
 
 
 class Own(Shop):
@@ -201,7 +202,7 @@ async def test_what_nobody_waits_for_any_more_is_no_failure(log: list[logging.Lo
         ("[]", 400, None, None),
         ('{"route": "nowhere", "uuid": 1}', 404, "nowhere", 1),
         ('{"route": "echo", "uuid": true}', 400, "echo", None),
-        ('{"route": "echo", "uuid": "a", "payload": "%s"}' % ("x" * 70_000), 413, None, None),
+        ('{"route": "echo", "uuid": "a", "payload": "%s"}' % ("x" * 70_000), 413, None, "a"),
     ],
 )
 async def test_a_refused_frame_has_a_line_too(
