@@ -200,7 +200,7 @@ ANYTHING: list[Any] = [
     'msg:{"type": "websocket.close"}',
     "routesock.push",
     "websocket.disconnect",
-    "\ud800 and \U0001f600 and \u2028",
+    "\x00 and \U0001f600 and \u2028",
     '{"route": "CLOSE"}',
     b"\x93NUMPY".decode("latin-1"),
     [],

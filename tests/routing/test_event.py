@@ -195,6 +195,8 @@ async def ready(client: Socket) -> None:
     """``connect()`` has returned."""
     await until(lambda: client.sent, "accepted")
     await client.ping("ready")
+    connection = client.scope["consumer"]._routesock_connection
+    await until(lambda: connection._state.connected, "connected")
 
 
 async def logged(client: Socket, *entries: Any) -> None:
@@ -609,6 +611,7 @@ class TestErrors:
             async def disconnect(self, code: int) -> None: ...
 
         async with RouteClient(Shop) as client:
+            await client.settle()  # connect() joins the group after its accept
             await asend_event("orders", "fails")
             await client.settle()
             with pytest.raises(KeyError, match="lost"):
@@ -704,7 +707,7 @@ class TestBounds:
                 await asend_event("orders", "note", number)
             await turns()
             gate.open()
-        assert [record.getMessage()[:2] for record in caplog.records] == ["2 "]
+        assert [record.getMessage()[:13] for record in caplog.records] == ["Dropped 2 eve"]
 
     async def test_large_ones_are_bounded_in_bytes(self, gate: Gate, settings: Any) -> None:
         settings.ROUTESOCK = {"MAX_OUTGOING_BYTES": 100}

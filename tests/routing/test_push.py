@@ -289,8 +289,10 @@ class TestEveryLibrary:
         assert value == VALUE
 
     def test_the_mark_for_the_database_changes_nothing(self, sample: Sample) -> None:
-        assert sent(run_in_thread(sample.schema), VALUE) == sent(sample.schema, VALUE)
-        refusal(run_in_thread(sample.schema), {})
+        # A function is marked itself, and other tests use it.
+        schema = partial(sample.schema) if isinstance(sample.schema, FunctionType) else sample.schema
+        assert sent(run_in_thread(schema), VALUE) == sent(sample.schema, VALUE)
+        refusal(run_in_thread(schema), {})
 
     @given(
         title=st.text(st.characters(exclude_categories=("Cs", "Cc", "Z")), min_size=1, max_size=8),

@@ -201,6 +201,7 @@ def expected_status(actions: list[str], text: str) -> int | None:
         return None
     try:
         strict(text)
+        json.dumps(frame, ensure_ascii=False).encode()  # half a surrogate pair
     except ValueError:
         return 400
     if len(text.encode("utf-8", "surrogatepass")) > 65_536:

@@ -27,9 +27,9 @@ async def test_an_id_comes_back_as_it_was_sent(either: ClientConnection, uuid: A
 
 async def test_half_a_surrogate_pair_is_a_parse_error(either: ClientConnection) -> None:
     """Wherever it is in the frame, the id included."""
-    for frame in ({"uuid": "\ud800"}, {"uuid": 1, "payload": {"a": ["\udfff"]}}):
+    for frame, id in (({"uuid": "\ud800"}, None), ({"uuid": 1, "payload": {"a": ["\udfff"]}}, 1)):
         reply = await reply_to(either, route="echo", **frame)
-        assert (reply["status"], reply["uuid"], reply["payload"]["code"]) == (400, None, "parse_error")
+        assert (reply["status"], reply["uuid"], reply["payload"]["code"]) == (400, id, "parse_error")
 
 
 async def test_a_schema_gives_the_handler_what_it_made_of_the_payload(either: ClientConnection) -> None:

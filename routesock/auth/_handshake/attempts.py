@@ -66,8 +66,8 @@ class Lockout:
             return
         with self._guard:
             now = self._clock()
-            self._forget(now)
             until = max(self._failures.pop(address, now), now) + self._lock
+            self._forget(now)
             if len(self._failures) >= self._max_addresses:
                 self._failures.popitem(last=False)
             self._failures[address] = min(until, now + self._limit * self._lock)
