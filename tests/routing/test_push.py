@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Annotated, Any
 
 import marshmallow
