@@ -16,6 +16,7 @@ from redis.exceptions import MovedError
 from routesock import Request, RouteMixin, route
 from routesock.testing import RouteClient
 from routesock.throttling.cache import CacheStore
+from tests.servers import free_port
 from tests.throttling.model import window
 from tests.throttling.redis_server import RedisServer, cache_at, run_redis_server
 
@@ -28,7 +29,13 @@ class Shop(RouteMixin, AsyncJsonWebsocketConsumer):
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RedisServer]:
-    with run_redis_server("--cluster-enabled", "yes") as server:
+    with run_redis_server(
+        # By default the port of the server and 10,000, which may be more than there are.
+        "--cluster-enabled",
+        "yes",
+        "--cluster-port",
+        str(free_port()),
+    ) as server:
         yield server
 
 
