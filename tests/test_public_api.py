@@ -69,7 +69,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "deny",
         "reject",
     ],
-    "routesock.schemas": ["PlainAdapter", "SchemaAdapter", "as_schema", "library_adapter"],
+    "routesock.schemas": ["Definition", "Described", "PlainAdapter", "SchemaAdapter", "as_schema", "library_adapter"],
     "routesock.middleware": ["KeepSocketsMiddleware"],
     "routesock.signals": ["deliveries_lost", "request_finished", "request_started", "socket_closed", "socket_opened"],
     "routesock.testing": [

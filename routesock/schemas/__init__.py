@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .base import PlainAdapter, SchemaAdapter, as_schema, library_adapter
+from .base import Definition, Described, PlainAdapter, SchemaAdapter, as_schema, library_adapter
 
-__all__ = ["PlainAdapter", "SchemaAdapter", "as_schema", "library_adapter"]
+__all__ = ["Definition", "Described", "PlainAdapter", "SchemaAdapter", "as_schema", "library_adapter"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from typing import Any, Final, TypeVar, get_args, get_origin, overload
+from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args, get_origin, overload
 
 from .._wire.codec import deeper_than
 from .._wire.problems import error_of, invalid
@@ -17,6 +18,44 @@ WHOLE: Final = "_schema"
 """The key of messages that belong to no field, as in marshmallow. In the flat shape it becomes ``__all__``."""
 
 _SHALLOW_LEVELS: Final = 8
+
+
+Mode: TypeAlias = Literal["load", "dump"]
+"""Which way a schema is used: for what a client sends, or for what it receives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A schema that others refer to, such as that of a nested class.
+
+    Args:
+        name: The name of the class in code, such as ``"AuthorSchema"``.
+        module: The module that defines it.
+        schema: Its JSON Schema.
+        variant: What is different from the class itself, such as ``"only: id, name"``; empty for the class itself.
+    """
+
+    name: str
+    module: str
+    schema: Mapping[str, Any]
+    variant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A schema as JSON Schema (draft 7), for documents and clients.
+
+    Args:
+        schema: The JSON Schema of the payload. It refers to a definition as ``{"$ref": "#/$defs/<key>"}``. Where a part
+            accepts values that the server refuses, that part has ``"x-routesock-inexact": [reason, ...]``.
+        definitions: The definitions by the keys that the references use. They may refer to each other and to
+            themselves.
+        inexact: All reasons in ``schema`` and ``definitions``, each once.
+    """
+
+    schema: Mapping[str, Any]
+    definitions: Mapping[str, Definition] = field(default_factory=dict)
+    inexact: tuple[str, ...] = ()
 
 
 class SchemaAdapter(ABC):
@@ -74,6 +113,18 @@ class SchemaAdapter(ABC):
             Invalid: A required field is missing, or a field has a type or a value that the schema does not allow.
         """
         return self.dump(value)
+
+    def json_schema(self, mode: Mode) -> Described:
+        """Describe the schema for documents and clients.
+
+        What the description accepts, :meth:`load` has to accept, or the description says that it is inexact. By default
+        it accepts everything, and says so.
+
+        Args:
+            mode: ``"load"`` for what a client sends, ``"dump"`` for what it receives.
+        """
+        name = type(self).__qualname__
+        return Described({"x-routesock-inexact": [name]}, inexact=(name,))
 
 
 def gives_awaitable(function: Any) -> bool:
@@ -380,3 +431,6 @@ class _Running(SchemaAdapter):
 
     def dump_checked(self, value: Any) -> Any:
         return self._schema.dump_checked(value)
+
+    def json_schema(self, mode: Mode) -> Described:
+        return self._schema.json_schema(mode)
