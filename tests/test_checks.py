@@ -1267,11 +1267,20 @@ class TestEndpoints:
             assert list(endpoints(application)) == [Endpoint("", application)]
 
     def test_routers_are_followed_in_order(self) -> None:
-        """The path is put together from the routers on the way."""
+        """The path is put together from the routers on the way, which the endpoint knows with their patterns."""
         one, two, http = Chat.as_asgi(), Unrouted.as_asgi(), object()
-        routed: Any = {"http": http, "websocket": Wrapper(urls(ws=urls(one=one, two=two)))}
+        inner = urls(one=one, two=two)
+        outer = urls(ws=inner)
+        wrapper = Wrapper(outer)
+        routed: Any = {"http": http, "websocket": wrapper}
         application = ProtocolTypeRouter(routed)
-        assert list(endpoints(application)) == [Endpoint("", http), Endpoint("ws/one/", one), Endpoint("ws/two/", two)]
+        first, second, third = endpoints(application)
+        assert first == Endpoint("", http, (application,), (), "http")
+        assert second[:3] == ("ws/one/", one, (application, wrapper, outer, inner))
+        assert third[:3] == ("ws/two/", two, (application, wrapper, outer, inner))
+        routes: Any = (outer.routes[0], inner.routes[0])
+        assert second.patterns == tuple(route.pattern for route in routes)
+        assert (second.protocol, third.protocol) == ("websocket", "websocket")
 
     def test_one_application_on_two_paths_is_two_endpoints(self) -> None:
         """Nothing is left out for having been seen."""
@@ -1291,16 +1300,54 @@ class TestEndpoints:
         application = Wrapper("shop")
         assert list(endpoints(application)) == [Endpoint("", application)]
 
-    def test_middleware_function_is_an_end(self) -> None:
+    def test_middleware_function_is_looked_through(self) -> None:
         """What it wraps is in its closure."""
-        application = functools.partial(Wrapper, Chat())
-        assert list(endpoints(application)) == [Endpoint("", application)]
+
+        def wrapped(inner: Any) -> Any:
+            async def middleware(scope: Any, receive: Any, send: Any) -> None:
+                await inner(scope, receive, send)
+
+            return middleware
+
+        one, two = Chat.as_asgi(), Unrouted.as_asgi()
+        outer = wrapped(wrapped(urls(one=one, two=wrapped(two))))
+        assert [(endpoint.path, endpoint.application) for endpoint in endpoints(outer)] == [
+            ("one/", one),
+            ("two/", two),
+        ]
+        assert next(endpoints(outer)).through[0] is outer
+
+    def test_function_that_may_serve_several_has_them_all(self) -> None:
+        one, two = Chat.as_asgi(), Unrouted.as_asgi()
+
+        async def either(scope: Any, receive: Any, send: Any) -> None:
+            await (one if scope["path"] == "/" else two)(scope, receive, send)
+
+        assert {endpoint.application for endpoint in endpoints(either)} == {one, two}
+
+    def test_other_functions_are_ends(self) -> None:
+        """Nothing in their closures is an application that is known, or they have none that can be read."""
+        number = 5
+
+        async def with_number(scope: Any, receive: Any, send: Any) -> None:
+            assert number
+
+        async def with_itself(scope: Any, receive: Any, send: Any) -> None:
+            await with_itself(scope, receive, send)
+
+        async def with_nothing(scope: Any, receive: Any, send: Any) -> None:
+            await later(scope, receive, send)
+
+        for application in (with_number, with_itself, with_nothing, functools.partial(Wrapper, Chat())):
+            assert list(endpoints(application)) == [Endpoint("", application)]
+        later = Chat.as_asgi()
+        assert [endpoint.application for endpoint in endpoints(with_nothing)] == [later]
 
     def test_application_that_contains_itself_ends(self) -> None:
         """A loop is followed once."""
-        application = Wrapper(None)
-        application.app = Wrapper(application)
-        assert list(endpoints(application)) == [Endpoint("", application)]
+        application, inner = Wrapper(None), Wrapper(None)
+        application.app, inner.app = inner, application
+        assert list(endpoints(application)) == [Endpoint("", application, (application, inner))]
 
 
 class TestOrigins:
