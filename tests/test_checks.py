@@ -24,6 +24,7 @@ from channels.sessions import SessionMiddlewareStack
 from channels_redis.core import RedisChannelLayer
 from django.apps import AppConfig
 from django.conf import settings
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import CheckMessage, Error, Warning, run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
@@ -35,6 +36,7 @@ from rest_framework import permissions as rest_permissions
 
 from routesock import Request, RouteMixin, route, topic
 from routesock._runtime.asgi_tree import Endpoint, endpoints
+from routesock.auth import RequestMiddleware
 from routesock.checks import TAG, Id
 from routesock.conf import DOCS, SETTINGS
 from routesock.permissions import BasePermission, IsAuthenticated
@@ -219,6 +221,21 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], dict[str, Any]]:
 
 
 any_origin = AuthMiddlewareStack(Chat.as_asgi())
+
+SESSIONS: Final = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+
+
+class OwnSessions(SessionMiddleware):
+    """A session middleware of a project."""
+
+
+def as_function(get_response: Any) -> Any:
+    """A middleware that is no class."""
+    return get_response
+
 
 NO_REDIS: Final = "redis://127.0.0.1:1"
 IN_MEMORY: Final = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
@@ -1430,8 +1447,10 @@ class TestOrigins:
             urls(a=AuthMiddlewareStack(urls(b=Chat.as_asgi()))),
             ProtocolTypeRouter({"websocket": SessionMiddlewareStack(Wrapper(Chat.as_asgi()))}),
             urls(a=OriginValidator(Chat.as_asgi(), ["*"]), b=SessionMiddlewareStack(Chat.as_asgi())),
+            RequestMiddleware(urls(a=Chat.as_asgi()), SESSIONS),
+            RequestMiddleware(Chat.as_asgi(), [here("OwnSessions")]),
         ],
-        ids=["stack", "below a router", "sessions alone", "beside"],
+        ids=["stack", "below a router", "sessions alone", "beside", "Django's middleware", "a subclass of it"],
     )
     def test_session_cookies_without_a_validator_are_found(self, application: Any, serve: Any) -> None:
         """Wherever the consumer stands behind the session middleware."""
@@ -1448,8 +1467,19 @@ class TestOrigins:
             AuthMiddlewareStack(Unrouted.as_asgi()),
             Wrapper(Chat.as_asgi()),
             ProtocolTypeRouter({"http": AuthMiddlewareStack(Chat.as_asgi())}),
+            AllowedHostsOriginValidator(RequestMiddleware(Chat.as_asgi(), SESSIONS)),
+            RequestMiddleware(Chat.as_asgi(), ["django.middleware.locale.LocaleMiddleware", here("as_function")]),
         ],
-        ids=["outside", "inside", "its own", "without routes", "without sessions", "http"],
+        ids=[
+            "outside",
+            "inside",
+            "its own",
+            "without routes",
+            "without sessions",
+            "http",
+            "outside Django's middleware",
+            "Django's middleware without sessions",
+        ],
     )
     def test_others_are_not(self, application: Any, serve: Any) -> None:
         """A validator anywhere around the consumer counts, and so does no session."""
