@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from marshmallow import INCLUDE, Schema, ValidationError, fields
 
 from .._wire.problems import invalid
-from .base import UNFIT, WHOLE, SchemaAdapter, defines, refuse_async, too_deep, unfit
+from .base import UNFIT, WHOLE, Described, Mode, SchemaAdapter, defines, refuse_async, too_deep, unfit
 
 
 def bare_copy(schema: Any, *, rules: bool = True) -> Any:
@@ -170,6 +170,15 @@ class MarshmallowAdapter(SchemaAdapter):
         if errors:
             raise invalid(errors)
         return self.dump(value) if self._hooked else dumped
+
+    def json_schema(self, mode: Mode) -> Described:
+        """Describe the fields with their validators; a class of fields can describe itself, see the documentation.
+
+        Hooks, validators and fields that are a project's own are named as inexact.
+        """
+        from ._json_schema.marshmallow import json_schema
+
+        return json_schema(self._schema, mode)
 
     def _errors(self, dumped: Any) -> Any:
         try:
