@@ -67,8 +67,8 @@ class PydanticAdapter(SchemaAdapter):
     def json_schema(self, mode: Mode) -> Described:
         """Describe what the validators of the core schema accept, or what its serializers return.
 
-        Inexact are validators of the project, types whose JSON Schema it writes itself, bounds of dates, URLs, ``Json``,
-        networks, and types that depend on the server, such as ``FilePath``.
+        Inexact are validators of the project, types whose JSON Schema it writes itself, bounds of dates, URLs,
+        ``Json``, networks, and types that depend on the server, such as ``FilePath``.
         """
         from ._json_schema.pydantic import describe
 

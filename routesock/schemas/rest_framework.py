@@ -99,8 +99,8 @@ class RestFrameworkAdapter(SchemaAdapter):
     def json_schema(self, mode: Mode) -> Described:
         """Describe what the serializer accepts in JSON, or what it returns.
 
-        Inexact are relations, validators and fields of the project, ``validate()`` and ``validate_<field>()``, validators
-        that query the database, bounds of dates, URLs, and other input formats than ISO 8601.
+        Inexact are relations, validators and fields of the project, ``validate()`` and ``validate_<field>()``,
+        validators that query the database, bounds of dates, URLs, and other input formats than ISO 8601.
         """
         from ._json_schema.rest_framework import describe
 

@@ -43,29 +43,29 @@ class _Walk:
         self.found = Definitions()
 
     def schema(self, info: Any) -> Schema:
-        method = getattr(self, type(info).__name__, None)
+        method = getattr(self, "_" + type(info).__name__.removesuffix("Type").lower(), None)
         return method(info) if method else inexact({}, f"msgspec's {type(info).__name__}")
 
-    def Metadata(self, info: Any) -> Schema:
+    def _metadata(self, info: Any) -> Schema:
         notes = info.extra_json_schema or {}
         return annotated(self.schema(info.type), {key: notes[key] for key in _NOTES if key in notes})
 
     # Values
 
-    def AnyType(self, info: Any) -> Schema:
+    def _any(self, info: Any) -> Schema:
         return {}
 
-    def NoneType(self, info: Any) -> Schema:
+    def _none(self, info: Any) -> Schema:
         return {"type": "null"}
 
-    def BoolType(self, info: Any) -> Schema:
+    def _bool(self, info: Any) -> Schema:
         return {"type": "boolean"}
 
-    def IntType(self, info: Any) -> Schema:
+    def _int(self, info: Any) -> Schema:
         schema = {"type": "integer", **bounds(_options(info))}
         return integers(schema) if self.loads else schema
 
-    def FloatType(self, info: Any) -> Schema:
+    def _float(self, info: Any) -> Schema:
         schema = {"type": "number", **bounds(_options(info))}
         step = info.multiple_of
         if not self.loads:
@@ -74,12 +74,12 @@ class _Walk:
             return inexact(schema, f"multiple_of={step}")  # the remainder is that of binary numbers
         return schema
 
-    def DecimalType(self, info: Any) -> Schema:
+    def _decimal(self, info: Any) -> Schema:
         if not self.loads:
             return texts.text(f"({texts.DUMPED_NUMBER}|-?(s?NaN[0-9]*|Infinity))")
         return any_of({"type": "number"}, texts.text(f"({texts.NUMBER}|{texts.NOT_A_NUMBER})"))
 
-    def StrType(self, info: Any) -> Schema:
+    def _str(self, info: Any) -> Schema:
         schema = {"type": "string", **lengths(_options(info), "Length")}
         if info.pattern is None or not self.loads:  # the translation refuses some texts that Python accepts
             return schema
@@ -88,64 +88,64 @@ class _Walk:
             schema["pattern"] = translated.pattern
         return inexact(schema, *translated.inexact)
 
-    def BytesType(self, info: Any) -> Schema:
+    def _bytes(self, info: Any) -> Schema:
         return texts.base64("+/", info.min_length, info.max_length)
 
-    ByteArrayType = MemoryViewType = BytesType
+    _bytearray = _memoryview = _bytes
 
-    def DateTimeType(self, info: Any) -> Schema:
+    def _datetime(self, info: Any) -> Schema:
         if info.tz is False:
             return texts.naive_datetime()
         return texts.aware_datetime() if self.loads or info.tz else texts.any_datetime()
 
-    def TimeType(self, info: Any) -> Schema:
+    def _time(self, info: Any) -> Schema:
         return texts.time(tz=info.tz)
 
-    def DateType(self, info: Any) -> Schema:
+    def _date(self, info: Any) -> Schema:
         return texts.date()
 
-    def TimeDeltaType(self, info: Any) -> Schema:
+    def _timedelta(self, info: Any) -> Schema:
         return texts.text(_DURATION)
 
-    def UUIDType(self, info: Any) -> Schema:
+    def _uuid(self, info: Any) -> Schema:
         return texts.uuid()
 
-    def LiteralType(self, info: Any) -> Schema:
+    def _literal(self, info: Any) -> Schema:
         return enum(info.values)
 
-    def EnumType(self, info: Any) -> Schema:
+    def _enum(self, info: Any) -> Schema:
         if not self.loads and issubclass(info.cls, Flag):
             return {"type": "integer"}
-        return self.found.reference(info.cls, "", lambda: flags(info.cls) if issubclass(info.cls, Flag) else enum(info.cls))
+        return self.found.reference(
+            info.cls, "", lambda: flags(info.cls) if issubclass(info.cls, Flag) else enum(info.cls)
+        )
 
-    def CustomType(self, info: Any) -> Schema:
+    def _custom(self, info: Any) -> Schema:
         return {} if info.cls is object or not self.loads else {"not": {}}
 
-    RawType = ExtType = CustomType
+    _raw = _ext = _custom
 
     # Containers
 
-    def ListType(self, info: Any) -> Schema:
+    def _list(self, info: Any) -> Schema:
         items = self.schema(info.item_type)
         return {"type": "array", **({"items": items} if items else {}), **lengths(_options(info), "Items")}
 
-    CollectionType = VarTupleType = ListType
+    _collection = _vartuple = _list
 
-    def SetType(self, info: Any) -> Schema:
-        schema = self.ListType(info)
-        if not self.loads or schema.get("minItems", 0) < 2:
-            return schema
-        schema["uniqueItems"] = True  # duplicates are accepted, but count once
-        exact = isinstance(info.item_type, mi.IntType | mi.StrType | mi.EnumType | mi.LiteralType)
-        return schema if exact else inexact(schema, f"min_length={schema['minItems']}")
+    def _set(self, info: Any) -> Schema:
+        schema = self._list(info)
+        if not self.loads:
+            schema.pop("minItems", None)  # duplicates count in what is loaded
+        return schema
 
-    FrozenSetType = SetType
+    _frozenset = _set
 
-    def TupleType(self, info: Any) -> Schema:
+    def _tuple(self, info: Any) -> Schema:
         items = [self.schema(item) for item in info.item_types]
         return {"type": "array", **({"items": items} if items else {}), "minItems": len(items), "maxItems": len(items)}
 
-    def DictType(self, info: Any) -> Schema:
+    def _dict(self, info: Any) -> Schema:
         values = self.schema(info.value_type)
         schema: Schema = {"type": "object", **({"additionalProperties": values} if values else {})}
         if self.loads:
@@ -154,7 +154,7 @@ class _Walk:
             schema |= property_names(names)
         return {**schema, **lengths(_options(info), "Properties")}
 
-    def UnionType(self, info: Any) -> Schema:
+    def _union(self, info: Any) -> Schema:
         parts = [part for part in info.types if not isinstance(part, mi.NoneType)]
         structs = sum(_is_struct(part) for part in parts)
         schemas = [self._tagged(part) if structs > 1 and self.loads else self.schema(part) for part in parts]
@@ -164,23 +164,23 @@ class _Walk:
     def _tagged(self, info: Any) -> Schema:
         """One of several structs. Its tag is required, and optional elsewhere."""
         schema = self.schema(info)
-        struct = info.type if isinstance(info, mi.Metadata) else info
+        struct: Any = info.type if isinstance(info, mi.Metadata) else info
         if not _is_struct(info) or struct.array_like or struct.tag_field is None:
             return schema
         return {"allOf": [schema, {"required": [struct.tag_field]}]}
 
     # Classes
 
-    def StructType(self, info: Any) -> Schema:
+    def _struct(self, info: Any) -> Schema:
         describe = self._array if info.array_like else self._object
         return self._class(info, partial(describe, info))
 
-    def DataclassType(self, info: Any) -> Schema:
+    def _dataclass(self, info: Any) -> Schema:
         return self._class(info, partial(self._object, info))
 
-    TypedDictType = DataclassType
+    _typeddict = _dataclass
 
-    def NamedTupleType(self, info: Any) -> Schema:
+    def _namedtuple(self, info: Any) -> Schema:
         return self._class(info, partial(self._array, info))
 
     def _class(self, info: Any, build: Any) -> Schema:
@@ -233,6 +233,8 @@ class _Walk:
             return False
         if getattr(getattr(cls, "__struct_config__", None), "omit_defaults", False):
             return False
+        if isinstance(info, mi.DataclassType) and field.default is not msgspec.NODEFAULT:
+            return False  # it may be an attribute of the class alone
         annotations: Mapping[str, Any] = next(
             (
                 vars(base)["__annotations__"]

@@ -19,6 +19,7 @@ BOUNDS: Final = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt
 """The keywords for the names of bounds that libraries share."""
 
 _INTEGER_KEY: Final = "(0|-?[1-9][0-9]{0,17})"
+_NUMBER_KEY: Final = "-?(0|[1-9][0-9]{0,14})([.][0-9]{1,15})?"
 
 
 def any_of(*schemas: Schema) -> Schema:
@@ -110,7 +111,7 @@ def key(schema: Schema) -> Schema:
     if kind == "string":
         return {name: value for name, value in schema.items() if name != "type"}
     if kind in ("integer", "number"):
-        pattern = texts.text(_INTEGER_KEY if kind == "integer" else "-?[0-9]{1,15}([.][0-9]{1,15})?")["pattern"]
+        pattern = texts.text(_INTEGER_KEY if kind == "integer" else _NUMBER_KEY)["pattern"]
         limits = {k: v for k, v in schema.items() if k not in ("type", "title", "description") and abs(v) != LARGEST}
         return inexact({"pattern": pattern}, *(f"{name}={value}" for name, value in limits.items()))
     texts_only = [key(part) for part in schema.get("anyOf", ()) if part.get("type") == "string"]
@@ -123,5 +124,3 @@ def property_names(schema: Schema) -> Schema:
     """``propertyNames`` for keys that are parsed as ``schema`` says, if it says anything."""
     names = key(schema)
     return {"propertyNames": names} if names else {}
-
-

@@ -81,9 +81,9 @@ class _Walk:
     def _overridden(self, core: Core, override: str) -> Schema:
         """What a project says itself, such as with ``WithJsonSchema``. Nothing shows whether that is true."""
         with suppress(Exception):  # the code of the project
-            inner = {key: item for key, item in core.items() if key != "ref"}
+            inner: Any = {key: item for key, item in core.items() if key != "ref"}
             mode: Any = "validation" if self.loads else "serialization"
-            return inexact(normalised(GenerateJsonSchema().generate(inner, mode), _no_reference), override)  # type: ignore[arg-type]
+            return inexact(normalised(GenerateJsonSchema().generate(inner, mode), _no_reference), override)
         return inexact({}, override)
 
     def _serialised(self, core: Core) -> Schema | None:
@@ -211,9 +211,7 @@ class _Walk:
         fields = getattr(cls, "__pydantic_fields__", {})
         return self._class(core, options, fields, ["__post_init__"] if core.get("post_init") else [])
 
-    def _class(
-        self, core: Core, options: Mapping[str, Any], fields: Mapping[str, Any], reasons: list[str]
-    ) -> Schema:
+    def _class(self, core: Core, options: Mapping[str, Any], fields: Mapping[str, Any], reasons: list[str]) -> Schema:
         self._classes.append(_Class(core.get("config") or {}, fields))
         try:
             schema = self.schema(core["schema"])
@@ -316,12 +314,12 @@ class _Walk:
         return self._tuple_of(fields, sum(field["schema"]["type"] != "default" for field in core["fields"]))
 
     def _call(self, core: Core) -> Schema:
-        cls = core["function"]
+        cls: Any = core["function"]
         if not (isinstance(cls, type) and issubclass(cls, tuple) and hasattr(cls, "_fields")):
             return inexact({}, _owner(cls)[1]) if self.loads else {}
         fields = core["arguments_schema"]["arguments_schema"]  # of a NamedTuple, before pydantic 2.14
         items = {field["name"]: self.schema(field["schema"]) for field in fields}
-        return self._tuple_of(items, len(items) - len(cls._field_defaults))
+        return self._tuple_of(items, len(items) - len(vars(cls)["_field_defaults"]))
 
     def _tuple_of(self, fields: dict[str, Schema], needed: int) -> Schema:
         """A ``NamedTuple``, of which the first ``needed`` fields have no default. An object is accepted, too."""

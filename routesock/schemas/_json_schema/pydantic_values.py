@@ -148,7 +148,7 @@ def _datetime(core: Core, config: Mapping[str, Any]) -> Schema:
 
 
 def _time(core: Core, config: Mapping[str, Any]) -> Schema:
-    zone = {"aware": True, "naive": False}.get(core.get("tz_constraint"))  # type: ignore[call-overload]
+    zone = {"aware": True, "naive": False}.get(core.get("tz_constraint", ""))
     return _dated(core, texts.time(tz=zone, seconds=False))
 
 
@@ -213,8 +213,18 @@ _DUMPED: Final[dict[str, _Described]] = {
 }
 
 _PASS: Final = frozenset(
-    "OrderedDict Counter SecretStr SecretBytes wrap_val sequence_validator deque_validator dequeue_validator defaultdict_validator "
-    "path_validator init_private_attributes".split()
+    (
+        *(
+            "OrderedDict",
+            "Counter",
+            "SecretStr",
+            "SecretBytes",
+            "wrap_val",
+            "path_validator",
+            "init_private_attributes",
+        ),
+        *("sequence_validator", "deque_validator", "dequeue_validator", "defaultdict_validator"),
+    )
 )
 """Functions of pydantic that accept what the schema inside them accepts."""
 

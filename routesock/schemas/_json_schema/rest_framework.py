@@ -27,6 +27,9 @@ _SILENT: Final = frozenset(
 
 _NO_NULL_CHARACTER: Final = r"^[^\x00]*$"
 
+_TOP_LEVEL: Final = r"(?!.*[.](?!xn--)[A-Za-z-]*[0-9][A-Za-z0-9-]*$)(?!.*[.]-[^.]*$)(?!.*-$)(?!.*[.][^.]{64,}$)"
+"""What the newest Django accepts as the last label of a domain."""
+
 _STANDARD_DURATION: Final = r"(-?[0-9]{1,8} )?-?(([0-9]{1,6}:)?[0-9]{1,6}:)?[0-9]{1,6}([.][0-9]{1,6})?"
 _ISO_DURATION: Final = (
     r"[+-]?P(?=[0-9T])([0-9]{1,8}D)?(T(?=[0-9])([0-9]{1,7}H)?([0-9]{1,8}M)?([0-9]{1,8}([.][0-9]{1,6})?S)?)?"
@@ -59,7 +62,9 @@ class _Walk:
         return annotated(schema, {**notes, **(_default(field) if self.loads else {})})
 
     def _loaded(self, field: Any) -> Schema:
-        own = _own_methods(field, "to_internal_value", "run_validation", "validate_empty_values", "get_value", "is_valid")
+        own = _own_methods(
+            field, "to_internal_value", "run_validation", "validate_empty_values", "get_value", "is_valid"
+        )
         schema = inexact({}, *own) if own else self._validated(field, self._of_class(field))
         if isinstance(field, fields.CharField) and field.allow_blank:  # no other rule holds for an empty text
             schema = any_of(schema, {"type": "string", "maxLength": 0}) if _refuses_blank(schema) else schema
@@ -82,7 +87,7 @@ class _Walk:
     def _validated(self, field: Any, schema: Schema) -> Schema:
         """``schema`` with the validators of ``field`` that it does not say."""
         reasons = [_name(check) for check in field.validators if not _is_described(check, field)]
-        found = [check for check in field.validators if type(check) is checks.RegexValidator]
+        found = [check for check in field.validators if _is_regular(check)]
         for check in found:
             translated = ecma(check.regex)
             if check.inverse_match or translated.pattern is None:
@@ -95,26 +100,30 @@ class _Walk:
     # Texts
 
     def text(self, field: Any) -> Schema:
-        schema: Schema = {"type": "string", **lengths(vars(field), "Length")}
-        regular = any(type(check) is checks.RegexValidator for check in field.validators)
-        schema["pattern"] = _NO_NULL_CHARACTER
-        if field.trim_whitespace and (regular or (field.min_length or 0) > 1):
+        schema: Schema = {
+            "type": "string",
+            **lengths(_limits(field, _LENGTHS), "Length"),
+            "pattern": _NO_NULL_CHARACTER,
+        }
+        regular = any(_is_regular(check) for check in field.validators)
+        if field.trim_whitespace and (regular or schema.get("minLength", 0) > 1):
             schema = _also(schema, texts.TRIMMED)
         if not field.allow_blank:
             schema.setdefault("minLength", 1)
             if field.trim_whitespace and "allOf" not in schema:
-                schema["pattern"] = rf"^[^\x00]*{texts.NOT_BLANK[:-1]}\x00][^\x00]*$"
+                schema["pattern"] = texts.NOT_BLANK
         return schema
 
     def email(self, field: Any) -> Schema:
-        pattern = f"^(?=.{{3,320}}$){patterns.EMAIL.removeprefix('^')}"
-        return {"type": "string", **lengths(vars(field), "Length"), "format": "email", "pattern": pattern}
+        pattern = f"^(?=.{{3,320}}$){_TOP_LEVEL}{patterns.EMAIL.removeprefix('^')}"
+        schema = {"type": "string", **lengths(_limits(field, _LENGTHS), "Length"), "format": "email"}
+        return {**schema, "pattern": pattern}
 
     def url(self, field: Any) -> Schema:
         return inexact({**self.text(field), "format": "uri"}, "URLValidator")
 
     def address(self, field: Any) -> Schema:
-        limits = lengths(vars(field), "Length")
+        limits = lengths(_limits(field, _LENGTHS), "Length")
         sixth = {**texts.ip(6), "maxLength": 39}
         choices = {"ipv4": [texts.ip(4)], "ipv6": [sixth], "both": [texts.ip(4), sixth]}
         return any_of(*({**choice, **limits} for choice in choices[field.protocol]))
@@ -122,13 +131,13 @@ class _Walk:
     # Numbers
 
     def decimal(self, field: Any) -> Schema:
-        limits = {key: number(value) for key, value in _limits(field).items()}
+        limits = _bounds(field)
         if field.max_digits is None and field.decimal_places is None:
             numeric: Schema = {"type": "number", **limits}
             return numeric if limits else any_of(numeric, {**texts.text(texts.NUMBER), "maxLength": 1000})
-        schema = texts.text(texts.digits(field.max_digits, field.decimal_places, limits))
-        schema["maxLength"] = 1000
-        return inexact(schema, *([] if limits in ({}, {"minimum": 0}) else given(vars(field), "min_value", "max_value")))
+        most = 28 if field.max_digits is None else field.max_digits  # the precision of Python's decimals
+        schema = {**texts.text(texts.digits(most, field.decimal_places, limits)), "maxLength": 1000}
+        return inexact(schema, *([] if limits in ({}, {"minimum": 0}) else given(limits, "minimum", "maximum")))
 
     # Dates
 
@@ -144,8 +153,10 @@ class _Walk:
         items = self.schema(field.child)
         if not self.loads and isinstance(field, fields.ListField):
             items = nullable(items)
-        schema: Schema = {"type": "array", **({"items": items} if items else {}), **lengths(vars(field), "Items")}
-        if not field.allow_empty:
+        limits = lengths(vars(field), "Items") if isinstance(field, serializers.ListSerializer) else {}
+        limits = limits or lengths(_limits(field, _LENGTHS), "Items")
+        schema: Schema = {"type": "array", **({"items": items} if items else {}), **(limits if self.loads else {})}
+        if self.loads and not field.allow_empty:
             schema["minItems"] = max(1, schema.get("minItems", 1))
         return schema
 
@@ -158,7 +169,7 @@ class _Walk:
     # Serializers
 
     def serializer(self, field: Any) -> Schema:
-        cls = type(field)
+        cls: Any = type(field)
         options = [f"{key}: {value}" for key, value in field._kwargs.items() if key not in _SILENT]
         variant = ", ".join([*(["partial"] if getattr(field.root, "partial", False) else []), *options])
         build = partial(self._object, field)
@@ -217,7 +228,7 @@ _Method = Callable[[_Walk, Any], Schema]
 
 def _number(kind: str) -> _Method:
     def describe(walk: _Walk, field: Any) -> Schema:
-        schema = {"type": kind, **{key: number(value) for key, value in _limits(field).items()}}
+        schema = {"type": kind, **(_bounds(field) if walk.loads else {})}
         return integers(schema) if kind == "integer" and walk.loads else schema
 
     return describe
@@ -329,9 +340,29 @@ def _refuses_blank(schema: Schema) -> bool:
     return bool(schema.get("minLength")) or "allOf" in schema or schema.get("pattern") != _NO_NULL_CHARACTER
 
 
-def _limits(field: Any) -> Mapping[str, Any]:
-    named = {"minimum": "min_value", "maximum": "max_value"}
-    return {key: getattr(field, name) for key, name in named.items() if getattr(field, name, None) is not None}
+_VALUES: Final = {"minimum": checks.MinValueValidator, "maximum": checks.MaxValueValidator}
+_LENGTHS: Final = {"min_length": checks.MinLengthValidator, "max_length": checks.MaxLengthValidator}
+
+
+def _limits(field: Any, kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """The limits that validators of ``field`` set: the narrowest of each kind."""
+    found: dict[str, Any] = {}
+    for name, cls in kinds.items():
+        limits = [
+            check.limit_value for check in field.validators if type(check) is cls and not callable(check.limit_value)
+        ]
+        if limits:
+            found[name] = max(limits) if name.startswith("min") else min(limits)
+    return found
+
+
+def _bounds(field: Any) -> Schema:
+    return {keyword: number(value) for keyword, value in _limits(field, _VALUES).items()}
+
+
+def _is_regular(check: Any) -> bool:
+    """Whether ``check`` is a regular expression and nothing else."""
+    return isinstance(check, checks.RegexValidator) and type(check).__call__ is checks.RegexValidator.__call__
 
 
 def _also(schema: Schema, pattern: str) -> Schema:
@@ -344,13 +375,11 @@ def _also(schema: Schema, pattern: str) -> Schema:
 def _is_described(check: Any, field: Any) -> bool:
     """Whether the schema of ``field`` says what its validator ``check`` refuses."""
     cls = type(check)
-    if cls in (checks.MinLengthValidator, checks.MaxLengthValidator):
-        limit = "min_length" if cls is checks.MinLengthValidator else "max_length"
-        return check.limit_value == getattr(field, limit, None)
-    if cls in (checks.MinValueValidator, checks.MaxValueValidator):
-        limit = "min_value" if cls is checks.MinValueValidator else "max_value"
+    if cls in _LENGTHS.values():
+        return isinstance(field, fields.CharField | fields.ListField) and not callable(check.limit_value)
+    if cls in _VALUES.values():
         numeric = isinstance(field, fields.IntegerField | fields.FloatField | fields.DecimalField)
-        return numeric and check.limit_value == getattr(field, limit, None)
+        return numeric and not callable(check.limit_value)
     if cls is checks.EmailValidator:
         return isinstance(field, fields.EmailField) and check == checks.EmailValidator(message=check.message)
     if cls is checks.URLValidator:
@@ -358,8 +387,9 @@ def _is_described(check: Any, field: Any) -> bool:
     if cls is checks.DecimalValidator:
         digits = (getattr(field, "max_digits", None), getattr(field, "decimal_places", None))
         return digits == (check.max_digits, check.decimal_places)
-    known = (checks.RegexValidator, checks.ProhibitNullCharactersValidator)
-    if cls in known or cls.__name__ == "ProhibitSurrogateCharactersValidator":
+    if cls.__name__ in ("ProhibitNullCharactersValidator", "ProhibitSurrogateCharactersValidator") or _is_regular(
+        check
+    ):
         return isinstance(field, fields.CharField)
     addresses = (checks.validate_ipv4_address, checks.validate_ipv6_address, checks.validate_ipv46_address)
     return check in addresses and isinstance(field, fields.IPAddressField)

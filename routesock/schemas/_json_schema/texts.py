@@ -1,4 +1,4 @@
-"""Regular expressions, as ECMA-262 writes them, for texts that schema libraries parse: dates, numbers, UUIDs, addresses.
+"""Schemas of texts that libraries parse, such as dates, numbers, UUIDs and addresses, with patterns of ECMA-262.
 
 Where a library accepts less than a ``format`` of JSON Schema says, one of these stands beside the format.
 """
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from . import patterns
 from .draft7 import Schema
+from .regex import SPACES
 
 _DAY: Final = "(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _MINUTE: Final = "([01][0-9]|2[0-3]):[0-5][0-9]"
@@ -17,7 +18,6 @@ _FRACTION: Final = r"(\.[0-9]{1,6})?"
 _CLOCK: Final = f"{_MINUTE}:[0-5][0-9]{_FRACTION}"
 _OFFSET: Final = f"([Zz]|[+-]{_MINUTE})"
 _HEX: Final = "[0-9a-fA-F]"
-
 
 
 def text(pattern: str, **others: Any) -> Schema:
@@ -40,7 +40,7 @@ def naive_datetime() -> Schema:
 
 def any_datetime() -> Schema:
     """With an offset or without one, as libraries dump datetimes."""
-    return text(f"{patterns.CALENDAR_DATE}T{_CLOCK}{_OFFSET}?")
+    return text(f"{patterns.CALENDAR_DATE}T{_CLOCK}(Z|[+-]{_MINUTE}(:[0-5][0-9]{_FRACTION})?)?")
 
 
 def time(*, tz: bool | None = None, seconds: bool = True) -> Schema:
@@ -62,6 +62,7 @@ def uuid(version: int | None = None) -> Schema:
 
 NUMBER: Final = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"
 """A number as ``decimal.Decimal`` reads it, but for its exponents of four digits and more, underscores and spaces."""
+
 
 def digits(most: int | None, places: int | None, limits: Mapping[str, Any], *, zeros: bool = False) -> str:
     """A number of at most ``most`` digits, ``places`` of them after the point. Of ``limits``, it says those at zero.
@@ -88,9 +89,8 @@ def digits(most: int | None, places: int | None, limits: Mapping[str, Any], *, z
 
 def all_of(*given: str) -> Schema:
     """The keywords for a text that all patterns in ``given`` match."""
-    if len(given) < 2:
-        return {"pattern": pattern for pattern in given}
-    return {"pattern": given[0], "allOf": [{"pattern": pattern} for pattern in given[1:]]}
+    schema: Schema = {"pattern": given[0]} if given else {}
+    return {**schema, "allOf": [{"pattern": pattern} for pattern in given[1:]]} if given[1:] else schema
 
 
 NOT_A_NUMBER: Final = "[+-]?([Nn][Aa][Nn]|[Ii][Nn][Ff]([Ii][Nn][Ii][Tt][Yy])?)"
@@ -138,10 +138,8 @@ def either_case(word: str) -> str:
     return "".join(f"[{char.upper()}{char.lower()}]" if char.isalpha() else char for char in word)
 
 
-_TRIMMED: Final = r"\s\x1c-\x1f\x85\ufeff"
-"""All that ECMA-262, Python or Rust count as white space."""
+TRIMMED: Final = rf"^([^{SPACES}]([\s\S]*[^{SPACES}])?)?$"
+"""A text that neither begins nor ends with what Python or Rust count as white space."""
 
-TRIMMED: Final = rf"^([^{_TRIMMED}]([\s\S]*[^{_TRIMMED}])?)?$"
-"""A text that neither begins nor ends with white space."""
-
-NOT_BLANK: Final = rf"[^{_TRIMMED}]"
+NOT_BLANK: Final = rf"^[^\x00]*[^{SPACES}\x00][^\x00]*$"
+"""A text without null characters that is not white space alone."""
