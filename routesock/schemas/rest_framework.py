@@ -16,7 +16,7 @@ from rest_framework.settings import api_settings  # type: ignore[import-untyped,
 
 from .._wire.problems import invalid
 from ..exceptions import RouteSetupError
-from .base import UNFIT, SchemaAdapter, defines, refuse_async, too_deep, unfit
+from .base import UNFIT, Described, Mode, SchemaAdapter, defines, refuse_async, too_deep, unfit
 
 _ONE_WAY: Final = (
     fields.FileField,
@@ -100,6 +100,16 @@ class RestFrameworkAdapter(SchemaAdapter):
         if errors:
             raise invalid(errors)
         return dict(data) if isinstance(data, dict) else list(data) if isinstance(data, list) else data
+
+    def json_schema(self, mode: Mode) -> Described:
+        """Describe what the serializer accepts in JSON, or what it returns.
+
+        Inexact are relations, validators and fields of the project, ``validate()`` and ``validate_<field>()``,
+        validators that query the database, bounds of dates, URLs, and other input formats than ISO 8601.
+        """
+        from ._json_schema.rest_framework import describe
+
+        return describe(_again(self._template), mode)
 
 
 def adapter_for(schema: Any) -> SchemaAdapter | None:
