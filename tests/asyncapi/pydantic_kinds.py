@@ -218,8 +218,8 @@ class CheckedWhole(BaseModel):
         raise ValueError("Never.")
 
 
-def positive(value: int) -> int:
-    if value < 0:
+def positive(value: Any) -> Any:
+    if isinstance(value, int) and value < 0:
         raise ValueError("Negative.")
     return value
 

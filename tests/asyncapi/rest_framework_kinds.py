@@ -44,7 +44,7 @@ class CheckedWhole(serializers.Serializer[Any]):
 class GroupSerializer(serializers.ModelSerializer[Group]):
     class Meta:
         model = Group
-        fields = ["id", "name"]
+        fields = ["name"]
 
 
 class Own(serializers.IntegerField):

@@ -19,7 +19,10 @@ from .libraries import (
 )
 from .strategies import accepted
 
-pytestmark = pytest.mark.django_db  # relations and unique validators of DRF query the database
+pytestmark = [
+    pytest.mark.django_db,  # relations and unique validators of DRF query the database
+    pytest.mark.filterwarnings("ignore:__int__ returned non-int:DeprecationWarning"),  # ipaddress, for true
+]
 
 EXAMPLES = 200 if settings().max_examples >= 200 else 4
 
@@ -61,7 +64,8 @@ def test_no_generated_value_is_refused(library: str, kind: str) -> None:
     every_value_loads()
 
 
-@pytest.mark.parametrize(("library", "kind"), KINDS)
+# What WithJsonSchema says here is not true.
+@pytest.mark.parametrize(("library", "kind"), [pair for pair in KINDS if pair[1] != "WithJsonSchema"])
 def test_what_is_dumped_fits_the_document(library: str, kind: str) -> None:
     unfit = []
     for value in filter(lambda value: server_accepts(library, kind, value), ALL_PROBES):
