@@ -1,12 +1,13 @@
 """Walks an ASGI application: finds its consumers behind routers and middleware.
 
-Channels' routers and middleware objects are looked through. What a middleware function wraps is in a closure, and not
-found.
+Channels' routers and middleware objects are looked through. What a middleware function wraps is in its closure, where
+:func:`endpoints` alone looks for it: a function may choose between several applications.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any, Final, NamedTuple
 
 from channels.consumer import AsyncConsumer
@@ -20,10 +21,21 @@ _WRAPPED: Final = ("inner", "application", "app")
 
 
 class Endpoint(NamedTuple):
-    """The application for the sockets of one path. ``path`` is as in the URLRouters, empty without one."""
+    """The application for the connections of one path.
+
+    Attributes:
+        path: The path as in the URLRouters, empty without one.
+        application: What serves the connections.
+        through: The routers and middleware around it, from the outside in.
+        patterns: The URL patterns of the routers, from the outside in. ``path`` is their text.
+        protocol: The protocol that the ProtocolTypeRouter has it for; ``None`` without one.
+    """
 
     path: str
     application: Any
+    through: tuple[Any, ...] = ()
+    patterns: tuple[Any, ...] = ()
+    protocol: str | None = None
 
 
 def wrapped_consumers(application: Any) -> Iterator[tuple[Any, tuple[Any, ...]]]:
@@ -51,16 +63,44 @@ class _Inner(NamedTuple):
 
 def endpoints(application: Any) -> Iterator[Endpoint]:
     """The applications to which ``application`` passes connections in the end, whatever their protocol."""
-    return _endpoints_below(Endpoint("", application), frozenset())
+    return _endpoints_below(Endpoint("", application))
 
 
-def _endpoints_below(endpoint: Endpoint, above: frozenset[int]) -> Iterator[Endpoint]:
-    inside = _inside(endpoint.application, above)
+def _endpoints_below(endpoint: Endpoint) -> Iterator[Endpoint]:
+    inside = _inside(endpoint.application, frozenset(map(id, endpoint.through))) or _in_closure(endpoint)
     if not inside:
         yield endpoint
     for inner in inside:
-        path = endpoint.path if inner.pattern is None else endpoint.path + str(inner.pattern)
-        yield from _endpoints_below(Endpoint(path, inner.application), above | {id(endpoint.application)})
+        patterns = endpoint.patterns if inner.pattern is None else (*endpoint.patterns, inner.pattern)
+        yield from _endpoints_below(
+            Endpoint(
+                "".join(map(str, patterns)),
+                inner.application,
+                (*endpoint.through, endpoint.application),
+                patterns,
+                endpoint.protocol or inner.protocol,
+            )
+        )
+
+
+def _in_closure(endpoint: Endpoint) -> list[_Inner]:
+    """The routers, the middleware and the consumers that a middleware function has in its closure."""
+    function = endpoint.application
+    if not isinstance(function, FunctionType) or "consumer_class" in vars(function):
+        return []
+    if any(function is outer for outer in endpoint.through):
+        return []
+    found: list[_Inner] = []
+    for cell in function.__closure__ or ():
+        try:
+            inner: Any = cell.cell_contents
+        except ValueError:  # a variable that has no value yet
+            continue
+        within = Endpoint("", inner, (*endpoint.through, function))
+        is_consumer = "consumer_class" in getattr(inner, "__dict__", {})
+        if is_consumer or _inside(inner, frozenset(map(id, within.through))) or _in_closure(within):
+            found.append(_Inner(inner))
+    return found
 
 
 def consumer_at(application: Any, scope: Scope) -> Any:

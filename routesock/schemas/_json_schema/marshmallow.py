@@ -294,9 +294,9 @@ def _variant(schema: Any, unknown: str, partial: Any) -> str:
     for name, field in _in_order(schema, schema.fields):
         declared = cls._declared_fields.get(name)
         for option in ("only", "exclude"):
-            names = getattr(field, option, None)
-            if names and set(names) != set(getattr(declared, option, None) or ()):
-                texts.append(f"{name} {option}: {', '.join(ordered(set(names)))}")
+            chosen = set(getattr(field, option, None) or ())
+            if chosen and chosen != set(getattr(declared, option, None) or ()):
+                texts.append(f"{name} {option}: {', '.join(sorted(chosen))}")
     for option in ("load_only", "dump_only"):
         extra = set(getattr(schema, option)) - set(getattr(schema.opts, option))
         if extra:

@@ -167,13 +167,11 @@ class Rules:
         )
 
     def contains_only(self, rule: validate.ContainsOnly) -> bool:
-        if isinstance(rule.choices, str | bytes):
-            return False
-        if self._kind == "text":
+        if self._kind == "text" and not isinstance(rule.choices, bytes):
             self._pattern(f"^[{_characters(rule.choices)}]*$" if _characters(rule.choices) else "^$")
             return True
         inner = self._items()
-        if inner is None:
+        if inner is None or isinstance(rule.choices, str | bytes):
             return False
         null = [None] if None in rule.choices and self._field.inner.allow_none else []
         inner.schema = _only(inner.schema, [*inner._written(rule.choices), *null])
@@ -181,9 +179,7 @@ class Rules:
         return True
 
     def contains_none_of(self, rule: validate.ContainsNoneOf) -> bool:
-        if self._kind == "text":
-            if isinstance(rule.iterable, bytes):
-                return False
+        if self._kind == "text" and not isinstance(rule.iterable, bytes):
             if _characters(rule.iterable):
                 self._pattern(f"^[^{_characters(rule.iterable)}]*$")
             return True
