@@ -23,8 +23,6 @@ from ..exceptions import RouteSetupError
 from ..permissions.base import from_settings
 from ..typing import UNSET
 from .guards import check_guards
-from .guards import check_guards
-from .guards import check_guards
 from .settings import Id, setting_if_valid, text_of
 
 

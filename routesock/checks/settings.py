@@ -43,8 +43,6 @@ class Id(StrEnum):
     NO_GROUPS = "routesock.W018"
     SHORT_TIMEOUT = "routesock.W019"
     UNREAD_GUARD = "routesock.W020"
-    UNREAD_GUARD = "routesock.W020"
-    UNREAD_GUARD = "routesock.W020"
     WITHOUT_MIXIN = "routesock.W021"
     ANY_ORIGIN = "routesock.W022"
     NO_ACCESS_FUNCTION = "routesock.E023"

@@ -68,6 +68,10 @@ class SchemaAdapter(ABC):
     """Whether ``load`` and ``dump`` run in Django's database thread instead of on the event loop, as they have to if
     they query the database."""
 
+    def __str__(self) -> str:
+        """Return the name of the schema in code, for commands and documents."""
+        return type(self).__qualname__
+
     @abstractmethod
     def load(self, payload: Any) -> Any:
         """Validate what a client sent.
@@ -194,6 +198,10 @@ class PlainAdapter(SchemaAdapter):
 
     def __repr__(self) -> str:
         return f"PlainAdapter({self._function!r})"
+
+    def __str__(self) -> str:
+        name: str = getattr(self._function, "__qualname__", type(self._function).__qualname__)
+        return name
 
     def load(self, payload: Any) -> Any:
         try:
@@ -428,6 +436,9 @@ class _Running(SchemaAdapter):
 
     def __repr__(self) -> str:
         return f"{self._decorator}({self._schema!r})"
+
+    def __str__(self) -> str:
+        return str(self._schema)
 
     def load(self, payload: Any) -> Any:
         return self._schema.load(payload)

@@ -131,6 +131,9 @@ class MarshmallowAdapter(SchemaAdapter):
     def __repr__(self) -> str:
         return f"MarshmallowAdapter({self._schema!r})"
 
+    def __str__(self) -> str:
+        return f"{type(self._schema).__qualname__}{'(many=True)' if self._schema.many else ''}"
+
     def load(self, payload: Any) -> Any:
         try:
             return self._schema.load(payload)

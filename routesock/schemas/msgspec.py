@@ -26,6 +26,11 @@ class MsgspecAdapter(SchemaAdapter):
     def __repr__(self) -> str:
         return f"MsgspecAdapter({self._type!r})"
 
+    def __str__(self) -> str:
+        if get_origin(self._type) is list:
+            return f"list[{get_args(self._type)[0].__qualname__}]"
+        return str(self._type.__qualname__)
+
     def load(self, payload: Any) -> Any:
         try:
             return msgspec.convert(payload, self._type, str_keys=True)

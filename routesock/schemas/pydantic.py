@@ -33,6 +33,9 @@ class PydanticAdapter(SchemaAdapter):
     def __repr__(self) -> str:
         return f"PydanticAdapter({self._name})"
 
+    def __str__(self) -> str:
+        return self._name
+
     def load(self, payload: Any) -> Any:
         try:
             return self._adapter.validate_json(encode(payload))

@@ -60,6 +60,11 @@ class RestFrameworkAdapter(SchemaAdapter):
     def __repr__(self) -> str:
         return f"RestFrameworkAdapter({type(self._template).__qualname__})"
 
+    def __str__(self) -> str:
+        child = getattr(self._template, "child", None)
+        name = type(self._template).__qualname__
+        return name if child is None else f"{type(child).__qualname__}(many=True)"
+
     def load(self, payload: Any) -> Any:
         try:
             serializer = _again(self._template, data=payload)

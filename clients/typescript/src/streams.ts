@@ -14,15 +14,15 @@ export class Buffer<Item> implements AsyncIterableIterator<Item, undefined> {
   private _readers: Reader<Item>[] = [];
   private _end: End | undefined;
 
-  /** `_stop` is called when the reader leaves, and when too many items wait. */
-  constructor(private readonly _stop: () => void) {}
+  /** Called when the reader leaves, and when too many items wait. */
+  _stop: () => void = () => {};
 
   _put(item: Item): void {
     if (this._end) return;
     const reader = this._readers.shift();
     if (reader) reader[0]({ value: item, done: false });
-    else if (this._items.push(item) > MAX_BUFFERED) {
-      this._items.pop();
+    else if (this._items.length < MAX_BUFFERED) this._items.push(item);
+    else {
       this._finish([new StreamOverflow()]);
       this._stop();
     }

@@ -80,9 +80,9 @@ export interface Why {
   readonly code: number;
   readonly reason: string;
   /** Whether the server's notice asks the client to connect again. Absent without a notice. */
-  readonly reconnect?: boolean;
+  readonly reconnect?: boolean | undefined;
   /** In how many seconds the server's notice asks it to. */
-  readonly retryAfter?: number;
+  readonly retryAfter?: number | undefined;
   /** What `token()` or the WebSocket's constructor has thrown. */
   readonly cause?: unknown;
 }
