@@ -6,6 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.docs_pages import ROOT
+
+from .coercions_libraries import MSGSPEC, PYDANTIC, REST_FRAMEWORK
 from .libraries import (
     ALL_PROBES,
     KINDS,
@@ -76,3 +79,25 @@ def test_what_is_dumped_fits_the_document(library: str, kind: str) -> None:
         if not document_accepts(library, kind, dumped, "dump"):
             unfit.append((value, dumped))
     assert unfit == []
+
+
+COERCIONS = {"pydantic": PYDANTIC, "msgspec": MSGSPEC, "DRF": REST_FRAMEWORK}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_what_the_document_does_not_mention_is_a_coercion_that_is_documented(library: str) -> None:
+    unmentioned = [
+        (kind, value)
+        for kind in LIBRARIES[library].kinds
+        for value in ALL_PROBES
+        if not document_accepts(library, kind, value) and server_accepts(library, kind, value)
+    ]
+    covered = {
+        (index, coercion): [pair for pair in enumerate(unmentioned) if coercion.covers(*pair[1])]
+        for index, coercion in enumerate(COERCIONS[library])
+    }
+    mentioned = {number for pairs in covered.values() for number, _ in pairs}
+    assert [pair for number, pair in enumerate(unmentioned) if number not in mentioned] == []
+    assert [coercion.text for (_, coercion), pairs in covered.items() if not pairs] == []
+    page = " ".join((ROOT / "docs" / "documents.rst").read_text().split())
+    assert [coercion.text for coercion in COERCIONS[library] if coercion.text not in page] == []
