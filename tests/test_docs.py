@@ -71,6 +71,11 @@ def test_the_settings_page_has_every_key_with_its_default() -> None:
     assert documented == {name: repr(setting.default) for name, setting in conf.SETTINGS.items()}
 
 
+def test_the_settings_page_has_every_key_of_docs_with_its_default() -> None:
+    documented = {row[0]: row[1] for row in rows("settings.rst") if row[0] in conf.DOCS}
+    assert documented == {name: repr(setting.default) for name, setting in conf.DOCS.items()}
+
+
 def test_the_settings_page_has_every_check() -> None:
     assert [row[0] for row in rows("settings.rst") if row[0].startswith("routesock.")] == list(checks.Id)
 

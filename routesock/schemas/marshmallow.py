@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from marshmallow import INCLUDE, Schema, ValidationError, fields
 
 from .._wire.problems import invalid
-from .base import UNFIT, WHOLE, SchemaAdapter, defines, refuse_async, too_deep, unfit
+from .base import UNFIT, WHOLE, Described, Mode, SchemaAdapter, defines, refuse_async, too_deep, unfit
 
 
 def bare_copy(schema: Any, *, rules: bool = True) -> Any:
@@ -131,6 +131,9 @@ class MarshmallowAdapter(SchemaAdapter):
     def __repr__(self) -> str:
         return f"MarshmallowAdapter({self._schema!r})"
 
+    def __str__(self) -> str:
+        return f"{type(self._schema).__qualname__}{'(many=True)' if self._schema.many else ''}"
+
     def load(self, payload: Any) -> Any:
         try:
             return self._schema.load(payload)
@@ -170,6 +173,15 @@ class MarshmallowAdapter(SchemaAdapter):
         if errors:
             raise invalid(errors)
         return self.dump(value) if self._hooked else dumped
+
+    def json_schema(self, mode: Mode) -> Described:
+        """Describe the fields with their validators; a class of fields can describe itself, see the documentation.
+
+        Hooks, validators and fields that are a project's own are named as inexact.
+        """
+        from ._json_schema.marshmallow import json_schema
+
+        return json_schema(self._schema, mode)
 
     def _errors(self, dumped: Any) -> Any:
         try:

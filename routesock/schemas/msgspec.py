@@ -9,7 +9,7 @@ import msgspec
 
 from .._wire.problems import invalid
 from ..exceptions import Invalid
-from .base import UNFIT, WHOLE, SchemaAdapter, refuse_async, too_deep, unfit
+from .base import UNFIT, WHOLE, Described, Mode, SchemaAdapter, refuse_async, too_deep, unfit
 
 
 class MsgspecAdapter(SchemaAdapter):
@@ -25,6 +25,11 @@ class MsgspecAdapter(SchemaAdapter):
 
     def __repr__(self) -> str:
         return f"MsgspecAdapter({self._type!r})"
+
+    def __str__(self) -> str:
+        if get_origin(self._type) is list:
+            return f"list[{get_args(self._type)[0].__qualname__}]"
+        return str(self._type.__qualname__)
 
     def load(self, payload: Any) -> Any:
         try:
@@ -49,6 +54,12 @@ class MsgspecAdapter(SchemaAdapter):
             raise unfit(exc) from exc
         self.load(dumped)
         return dumped
+
+    def json_schema(self, mode: Mode) -> Described:
+        """Describe what ``msgspec.convert`` accepts, or what is dumped. Inexact is ``__post_init__``."""
+        from ._json_schema.msgspec import describe
+
+        return describe(self._type, mode)
 
 
 def adapter_for(schema: Any) -> SchemaAdapter | None:

@@ -16,7 +16,7 @@ from rest_framework.settings import api_settings  # type: ignore[import-untyped,
 
 from .._wire.problems import invalid
 from ..exceptions import RouteSetupError
-from .base import UNFIT, SchemaAdapter, defines, refuse_async, too_deep, unfit
+from .base import UNFIT, Described, Mode, SchemaAdapter, defines, refuse_async, too_deep, unfit
 
 _ONE_WAY: Final = (
     fields.FileField,
@@ -60,6 +60,11 @@ class RestFrameworkAdapter(SchemaAdapter):
     def __repr__(self) -> str:
         return f"RestFrameworkAdapter({type(self._template).__qualname__})"
 
+    def __str__(self) -> str:
+        child = getattr(self._template, "child", None)
+        name = type(self._template).__qualname__
+        return name if child is None else f"{type(child).__qualname__}(many=True)"
+
     def load(self, payload: Any) -> Any:
         try:
             serializer = _again(self._template, data=payload)
@@ -95,6 +100,16 @@ class RestFrameworkAdapter(SchemaAdapter):
         if errors:
             raise invalid(errors)
         return dict(data) if isinstance(data, dict) else list(data) if isinstance(data, list) else data
+
+    def json_schema(self, mode: Mode) -> Described:
+        """Describe what the serializer accepts in JSON, or what it returns.
+
+        Inexact are relations, validators and fields of the project, ``validate()`` and ``validate_<field>()``,
+        validators that query the database, bounds of dates, URLs, and other input formats than ISO 8601.
+        """
+        from ._json_schema.rest_framework import describe
+
+        return describe(_again(self._template), mode)
 
 
 def adapter_for(schema: Any) -> SchemaAdapter | None:

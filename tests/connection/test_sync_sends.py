@@ -67,6 +67,7 @@ class Sync(RouteMixin, JsonWebsocketConsumer):
     def push_route(self, request: Request) -> str:
         for number in range(request.payload):
             self.socket.push("news", {"number": number, "text": TEXT})
+        self.scope["log"].append("pushed")
         return "sent"
 
     def numbers(self, message: dict[str, Any]) -> None:
@@ -169,6 +170,7 @@ async def test_pushes_of_sync_code_give_way_where_the_class_says_so() -> None:
         async with of(Dropping) as slow, of(Other) as other:
             slow.writable.clear()
             slow.request("push", 1, 100)
+            await until(lambda: slow.log == ["pushed"])
             assert (await other.call("query", 1))["status"] == 200
             slow.writable.set()
             await slow.reply(1)
