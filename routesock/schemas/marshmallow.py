@@ -6,7 +6,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, Final
 
 from django.db.models import QuerySet
 from marshmallow import INCLUDE, Schema, ValidationError, fields
@@ -112,9 +112,12 @@ def with_inner(field: Any) -> Iterator[Any]:
 _HOOK_MARKS = ("_marshmallow_hook", "__marshmallow_hook__")
 
 
+_SEVERAL: Final = (list, set, frozenset, QuerySet)
+
+
 def _is_many(value: Any) -> bool:
     """Whether ``value`` is several objects. A named tuple is one, whose fields are its attributes."""
-    return isinstance(value, list | set | frozenset | QuerySet) or (type(value) is tuple)
+    return type(value) is not dict and (isinstance(value, _SEVERAL) or type(value) is tuple)
 
 
 class MarshmallowAdapter(SchemaAdapter):
@@ -143,7 +146,7 @@ class MarshmallowAdapter(SchemaAdapter):
             raise too_deep(payload) or exc from exc
 
     def dump(self, value: Any) -> Any:
-        if not self._schema.many and _is_many(value) and misshapen(self._schema, [value]):
+        if _is_many(value) and not self._schema.many and misshapen(self._schema, [value]):
             name = type(self._schema).__name__
             raise TypeError(
                 f"{name} dumps one object, and the value is a {type(value).__name__}. Write {name}(many=True)."
