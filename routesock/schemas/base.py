@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -164,16 +164,23 @@ def _with_request(function: Callable[..., Any]) -> Callable[[Any, Request | None
     return function if takes_request(function) else lambda value, request: function(value)
 
 
+_SEVERAL: Final = (list, set, frozenset, QuerySet, BaseManager)
+"""Made once: this is tested for each reply, where an ABC such as ``Iterator`` would take longer than the dump."""
+
+
 def is_several(value: Any) -> bool:
     """Whether ``value`` is several objects. A named tuple is one, whose fields are its attributes."""
-    return isinstance(value, list | set | frozenset | QuerySet | BaseManager | Iterator) or type(value) is tuple
+    cls = type(value)
+    return cls is not dict and (isinstance(value, _SEVERAL) or cls is tuple or hasattr(cls, "__next__"))
 
 
 def as_list(value: Any) -> Any:
     """``value``, as a list if it is a ``QuerySet``, a manager or a generator, which some libraries do not accept."""
+    if type(value) is list:
+        return value
     if isinstance(value, BaseManager):
         value = value.all()
-    return list(value) if isinstance(value, QuerySet | Iterator) else value
+    return list(value) if isinstance(value, QuerySet) or hasattr(type(value), "__next__") else value
 
 
 def one_expected(name: str, value: Any, cure: str) -> TypeError:
