@@ -170,6 +170,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
         RouteSetupError: A class option, a route or a hook cannot work.
     """
     dialect = class_options.dialect_of(cls)
+    class_options.summary_of(cls)  # only checked: documents read it from the class
     timeout = class_options.timeout_of(cls)
     middleware = class_options.middleware_of(cls)
     dedicated_threads = class_options.has_dedicated_threads(cls)

@@ -26,6 +26,8 @@ logger: Final = safe_logger("routesock.request")
 _PLAIN_TYPES: Final = frozenset((dict, list, tuple, str, int, float, bool, type(None)))
 """Types that are never awaitable. inspect.isawaitable() takes about as long as loading a small schema."""
 
+_REPLY_OR_TUPLE: Final = (Reply, tuple)
+
 
 class DehydrateError(Exception):
     """The handler's result does not fit the ``dehydrate=`` schema; answered as a 500.
@@ -76,10 +78,11 @@ def finish(route: Route) -> Step:
     status_of_none = route.status or 204
 
     def make(request: Request, value: Any) -> Reply:
-        if isinstance(value, Reply):
-            return value
-        if type(value) is tuple and settings.DEBUG:
-            _warn_of_status(route, value)
+        if isinstance(value, _REPLY_OR_TUPLE):
+            if isinstance(value, Reply):
+                return value
+            if type(value) is tuple and settings.DEBUG:
+                _warn_of_status(route, value)
         reply = new_reply(Reply)  # this is reply_with(), without a call
         reply.payload = value
         reply.status = status_of_none if value is None else status
@@ -205,7 +208,9 @@ def _dump(schema: SchemaAdapter) -> Step:
             dumped = dump(payload, request)
         except Exception as exc:
             raise _dehydrate_error(schema, exc) from exc
-        return reply_with(checked_result(dumped, schema), reply.status, reply.headers)
+        if type(dumped) not in _PLAIN_TYPES:
+            checked_result(dumped, schema)
+        return reply_with(dumped, reply.status, reply.headers)
 
     return Step(Runs.IN_THREAD if schema.runs_in_thread else Runs.ON_LOOP, serialise)
 

@@ -75,6 +75,10 @@ class SchemaAdapter(ABC):
     """Whether ``load`` and ``dump`` run in Django's database thread instead of on the event loop, as they have to if
     they query the database."""
 
+    def __str__(self) -> str:
+        """Return the name of the schema in code, for commands and documents."""
+        return type(self).__qualname__
+
     @abstractmethod
     def load(self, payload: Any, request: Request | None = None) -> Any:
         """Validate what a client sent.
@@ -260,6 +264,10 @@ class PlainAdapter(SchemaAdapter):
     def __repr__(self) -> str:
         return f"PlainAdapter({self._function!r})"
 
+    def __str__(self) -> str:
+        name: str = getattr(self._function, "__qualname__", type(self._function).__qualname__)
+        return name
+
     def load(self, payload: Any, request: Request | None = None) -> Any:
         try:
             return self._called(payload, request)
@@ -281,6 +289,12 @@ class PlainAdapter(SchemaAdapter):
             if error is None or error is exc or error.errors is None:
                 raise
             raise invalid(error.errors) from exc
+
+    def json_schema(self, mode: Mode) -> Described:
+        """Accepts everything, with the name of the function as the reason."""
+        function = self._function.func if isinstance(self._function, partial) else self._function
+        name = getattr(function, "__name__", None) or type(function).__name__
+        return Described({"x-routesock-inexact": [name]}, inexact=(name,))
 
     def _called(self, value: Any, request: Request | None) -> Any:
         result = self._call(value, request)
@@ -495,6 +509,9 @@ class _Running(SchemaAdapter):
 
     def __repr__(self) -> str:
         return f"{self._decorator}({self._schema!r})"
+
+    def __str__(self) -> str:
+        return str(self._schema)
 
     def load(self, payload: Any, request: Request | None = None) -> Any:
         return self._load(payload, request)

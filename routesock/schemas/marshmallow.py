@@ -16,7 +16,19 @@ from marshmallow import INCLUDE, Schema, ValidationError, fields
 
 from .._wire.messages import Request
 from .._wire.problems import invalid
-from .base import UNFIT, WHOLE, SchemaAdapter, defines, is_several, one_expected, refuse_async, too_deep, unfit
+from .base import (
+    UNFIT,
+    WHOLE,
+    Described,
+    Mode,
+    SchemaAdapter,
+    defines,
+    is_several,
+    one_expected,
+    refuse_async,
+    too_deep,
+    unfit,
+)
 
 _CONTEXT: Final = "marshmallow.experimental.context"
 
@@ -174,6 +186,9 @@ class MarshmallowAdapter(SchemaAdapter):
     def __repr__(self) -> str:
         return f"MarshmallowAdapter({self._schema!r})"
 
+    def __str__(self) -> str:
+        return f"{type(self._schema).__qualname__}{'(many=True)' if self._schema.many else ''}"
+
     def load(self, payload: Any, request: Request | None = None) -> Any:
         try:
             if request is not None and (_HAS_CONTEXT or _CONTEXT in modules):
@@ -218,6 +233,15 @@ class MarshmallowAdapter(SchemaAdapter):
         if errors:
             raise invalid(errors)
         return self.dump(value) if self._hooked else dumped
+
+    def json_schema(self, mode: Mode) -> Described:
+        """Describe the fields with their validators; a class of fields can describe itself, see the documentation.
+
+        Hooks, validators and fields that are a project's own are named as inexact.
+        """
+        from ._json_schema.marshmallow import json_schema
+
+        return json_schema(self._schema, mode)
 
     def _errors(self, dumped: Any) -> Any:
         try:

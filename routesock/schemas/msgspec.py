@@ -9,7 +9,19 @@ import msgspec
 
 from .._wire.problems import invalid
 from ..exceptions import Invalid
-from .base import UNFIT, WHOLE, SchemaAdapter, as_list, is_several, one_expected, refuse_async, too_deep, unfit
+from .base import (
+    UNFIT,
+    WHOLE,
+    Described,
+    Mode,
+    SchemaAdapter,
+    as_list,
+    is_several,
+    one_expected,
+    refuse_async,
+    too_deep,
+    unfit,
+)
 
 if TYPE_CHECKING:
     from .._wire.messages import Request
@@ -30,6 +42,11 @@ class MsgspecAdapter(SchemaAdapter):
 
     def __repr__(self) -> str:
         return f"MsgspecAdapter({self._type!r})"
+
+    def __str__(self) -> str:
+        if get_origin(self._type) is list:
+            return f"list[{get_args(self._type)[0].__qualname__}]"
+        return str(self._type.__qualname__)
 
     def load(self, payload: Any, request: Request | None = None) -> Any:
         try:
@@ -59,6 +76,12 @@ class MsgspecAdapter(SchemaAdapter):
             raise unfit(exc) from exc
         self.load(dumped)
         return dumped
+
+    def json_schema(self, mode: Mode) -> Described:
+        """Describe what ``msgspec.convert`` accepts, or what is dumped. Inexact is ``__post_init__``."""
+        from ._json_schema.msgspec import describe
+
+        return describe(self._type, mode)
 
 
 def adapter_for(schema: Any) -> SchemaAdapter | None:

@@ -12,7 +12,7 @@ from pydantic.version import VERSION
 from .._wire.codec import encode
 from .._wire.problems import invalid
 from ..exceptions import Invalid
-from .base import SchemaAdapter, as_list, is_several, one_expected, refuse_async, unfit
+from .base import Described, Mode, SchemaAdapter, as_list, is_several, one_expected, refuse_async, unfit
 
 if TYPE_CHECKING:
     from .._wire.messages import Request
@@ -47,6 +47,9 @@ class PydanticAdapter(SchemaAdapter):
 
     def __repr__(self) -> str:
         return f"PydanticAdapter({self._name})"
+
+    def __str__(self) -> str:
+        return self._name
 
     def load(self, payload: Any, request: Request | None = None) -> Any:
         try:
@@ -92,6 +95,16 @@ class PydanticAdapter(SchemaAdapter):
             return self._adapter.dump_python(instance, mode="json", warnings=_ON_WRONG_TYPE)
         except ValueError as exc:  # PydanticSerializationError is one
             raise unfit(exc) from exc
+
+    def json_schema(self, mode: Mode) -> Described:
+        """Describe what the validators of the core schema accept, or what its serializers return.
+
+        Inexact are validators of the project, types whose JSON Schema it writes itself, bounds of dates, URLs,
+        ``Json``, networks, and types that depend on the server, such as ``FilePath``.
+        """
+        from ._json_schema.pydantic import describe
+
+        return describe(self._adapter, mode)
 
 
 def adapter_for(schema: Any) -> SchemaAdapter | None:

@@ -19,6 +19,8 @@ from ..exceptions import RouteSetupError
 from ..permissions.rest_framework import action_of, view_of
 from .base import (
     UNFIT,
+    Described,
+    Mode,
     SchemaAdapter,
     as_list,
     defines,
@@ -80,6 +82,11 @@ class RestFrameworkAdapter(SchemaAdapter):
     def __repr__(self) -> str:
         return f"RestFrameworkAdapter({type(self._template).__qualname__})"
 
+    def __str__(self) -> str:
+        child = getattr(self._template, "child", None)
+        name = type(self._template).__qualname__
+        return name if child is None else f"{type(child).__qualname__}(many=True)"
+
     def load(self, payload: Any, request: Request | None = None) -> Any:
         try:
             serializer = self._bound(request, data=payload)
@@ -127,6 +134,16 @@ class RestFrameworkAdapter(SchemaAdapter):
         if request is not None and request.consumer is not None:
             given["context"] = _Context(self._template._kwargs.get("context") or {}, request)
         return _again(self._template, **given)
+
+    def json_schema(self, mode: Mode) -> Described:
+        """Describe what the serializer accepts in JSON, or what it returns.
+
+        Inexact are relations, validators and fields of the project, ``validate()`` and ``validate_<field>()``,
+        validators that query the database, bounds of dates, URLs, and other input formats than ISO 8601.
+        """
+        from ._json_schema.rest_framework import describe
+
+        return describe(_again(self._template), mode)
 
 
 class _Context(dict[str, Any]):

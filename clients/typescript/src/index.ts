@@ -1,0 +1,3 @@
+export { ConnectionLost, RouteError, StreamOverflow } from "./errors.js";
+export { type Off, Routesock } from "./socket.js";
+export type * from "./types.js";

@@ -1,0 +1,125 @@
+import type { Calls } from "./calls.js";
+import { ConnectionLost, type RouteError } from "./errors.js";
+import type { Host } from "./host.js";
+import type { Problem, Push, Subscription, TopicHandlers } from "./types.js";
+import { members, safely } from "./util.js";
+
+interface Topic {
+  readonly _name: string;
+  /** The handlers of each subscription; the same ones may be there twice. */
+  readonly _subscribers: Set<readonly [TopicHandlers]>;
+  /** What SUBSCRIBE was answered with on this connection, as long as no push has come since. */
+  _snapshot?: readonly [payload: unknown] | undefined;
+  /** Whether a SUBSCRIBE waits for its reply, or for another try. */
+  _pending?: boolean;
+  _tries: number;
+  _timer?: unknown;
+}
+
+/** The subscriptions of a socket, counted by the name of their topic. */
+export interface Topics {
+  _subscribe(name: string, handlers: TopicHandlers): Subscription;
+  /** Subscribes everything again, since the connection is new. */
+  _opened(): void;
+  _lost(): void;
+  _push(push: Push): void;
+  /** The server has ended or refused a subscription. */
+  _ended(problem: Problem, name?: unknown): void;
+}
+
+export function createTopics(host: Host, calls: Calls): Topics {
+  const topics = new Map<string, Topic>();
+
+  function each(topic: Topic, callback: (handlers: TopicHandlers) => void): void {
+    for (const [handlers] of [...topic._subscribers]) safely(() => callback(handlers));
+  }
+
+  function request(topic: Topic): void {
+    const current = () => topics.get(topic._name) === topic;
+    topic._pending = true;
+    calls._start("SUBSCRIBE", { topic: topic._name }, {}, "front").then(
+      ({ payload }) => {
+        if (!current()) return;
+        topic._pending = false;
+        topic._tries = 0;
+        topic._snapshot = [payload];
+        each(topic, (handlers) => handlers.snapshot?.(payload as never));
+      },
+      (error: RouteError) => {
+        // The next connection subscribes again.
+        if (!current() || (error as Error) instanceof ConnectionLost) return;
+        const { status = 503, problem, retryAfter = 0 } = error; // no status: there was no reply
+        if (status == 409) topic._pending = false;
+        else if (status < 500 && status != 429) ended(problem, topic._name);
+        else {
+          const delay = Math.max(host._backoff(topic._tries++), 1000 * retryAfter);
+          topic._timer = host._later(() => request(topic), delay);
+        }
+      },
+    );
+  }
+
+  function unsubscribe(topic: string): void {
+    // It fails only if there is no such subscription, or no connection.
+    if (host._ready()) calls._start("UNSUBSCRIBE", { topic }, {}, "front").catch(() => {});
+  }
+
+  /** Forgets a topic, and returns whether it was there. */
+  function remove(topic: Topic): boolean {
+    host._clock.clearTimeout(topic._timer);
+    return topics.get(topic._name) === topic && topics.delete(topic._name);
+  }
+
+  function ended(problem: Problem, name: unknown = problem["topic"]): void {
+    const topic = topics.get(name as string);
+    if (topic && remove(topic)) each(topic, (handlers) => handlers.ended?.(members(problem)));
+  }
+
+  return {
+    _subscribe(name, handlers) {
+      const subscriber = [handlers] as const;
+      const known = topics.get(name);
+      const topic: Topic = known ?? { _name: name, _subscribers: new Set(), _tries: 0 };
+      topic._subscribers.add(subscriber);
+      topics.set(name, topic);
+      const snapshot = topic._snapshot;
+      if (snapshot) {
+        queueMicrotask(() => {
+          if (topic._subscribers.has(subscriber)) safely(() => handlers.snapshot?.(snapshot[0] as never));
+        });
+      } else if (host._ready() && !topic._pending) {
+        // Where pushes have changed what the snapshot said, all subscribers get a new one.
+        if (known) unsubscribe(name);
+        request(topic);
+      }
+      return {
+        topic: name,
+        unsubscribe() {
+          if (topic._subscribers.delete(subscriber) && !topic._subscribers.size && remove(topic)) unsubscribe(name);
+        },
+      };
+    },
+
+    _opened() {
+      for (const topic of topics.values()) request(topic);
+    },
+
+    _lost() {
+      for (const topic of topics.values()) {
+        topic._snapshot = undefined;
+        topic._pending = false;
+        host._clock.clearTimeout(topic._timer);
+      }
+    },
+
+    _push(push) {
+      for (const topic of topics.values()) {
+        // A dialect of one's own may not say which topic it is.
+        if ((push.topic ?? topic._name) === topic._name) topic._snapshot = undefined;
+        if (push.topic === topic._name) each(topic, (handlers) => handlers.push?.(push));
+      }
+    },
+
+    _ended: ended,
+  };
+}
