@@ -260,7 +260,7 @@ class Rules:
     def _dumped(self, value: Any) -> Iterator[Any]:
         try:
             written = jsonable(self._field._serialize(value, "", None))
-            if self._field._deserialize(written, "", {}) == value:
+            if written is not None and self._field._deserialize(written, "", {}) == value:
                 yield written
         except Exception:  # a value of another type: no text loads as it
             return
