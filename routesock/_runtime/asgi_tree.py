@@ -12,7 +12,11 @@ from typing import Any, Final, NamedTuple
 
 from channels.consumer import AsyncConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import get_resolver
 from django.urls.exceptions import Resolver404
+from django.utils.module_loading import import_string
 
 from .._wire.messages import Scope
 
@@ -36,6 +40,35 @@ class Endpoint(NamedTuple):
     through: tuple[Any, ...] = ()
     patterns: tuple[Any, ...] = ()
     protocol: str | None = None
+
+    @property
+    def consumer(self) -> type | None:
+        """The consumer class; ``None`` for any other application."""
+        found: Any = getattr(self.application, "__dict__", {}).get("consumer_class", self.application)
+        if isinstance(found, AsyncConsumer):
+            return type(found)
+        return found if isinstance(found, type) and issubclass(found, AsyncConsumer) else None
+
+
+def load_application() -> Any:
+    """Import the ASGI application of the project and its URLconf, whose views may declare pushes.
+
+    Returns:
+        The application.
+
+    Raises:
+        ImproperlyConfigured: The project has no ``ASGI_APPLICATION``.
+        Exception: What importing raises.
+    """
+    path = getattr(settings, "ASGI_APPLICATION", None)
+    if path is None:
+        raise ImproperlyConfigured(
+            'The setting ASGI_APPLICATION is missing. Set it to a dotted path such as "config.asgi.application".'
+        )
+    application = import_string(path)
+    if getattr(settings, "ROOT_URLCONF", None):
+        _ = get_resolver().url_patterns
+    return application
 
 
 def wrapped_consumers(application: Any) -> Iterator[tuple[Any, tuple[Any, ...]]]:
@@ -64,6 +97,28 @@ class _Inner(NamedTuple):
 def endpoints(application: Any) -> Iterator[Endpoint]:
     """The applications to which ``application`` passes connections in the end, whatever their protocol."""
     return _endpoints_below(Endpoint("", application))
+
+
+def websocket_endpoints(application: Any) -> list[Endpoint]:
+    """The endpoints of ``application`` that WebSockets may reach, in the order of the routers.
+
+    Django's own application, which serves HTTP alone, is none of them.
+    """
+    from django.core.handlers.asgi import ASGIHandler  # not needed to serve sockets
+
+    return [
+        endpoint
+        for endpoint in endpoints(application)
+        if endpoint.protocol in (None, "websocket") and not isinstance(endpoint.application, ASGIHandler)
+    ]
+
+
+def leads_to(endpoint: Endpoint, path: str) -> bool:
+    """Whether the URL patterns of ``endpoint`` match ``path``, such as ``"/ws/room/5/"``."""
+    rest: str | None = path
+    for pattern in endpoint.patterns:
+        rest = None if rest is None else _rest_behind(pattern, rest)
+    return rest is not None
 
 
 def _endpoints_below(endpoint: Endpoint) -> Iterator[Endpoint]:

@@ -1,56 +1,53 @@
 import type { Calls } from "./calls.js";
-import { members } from "./errors.js";
 import type { Host } from "./host.js";
-import type { Reply, SocketOptions } from "./types.js";
+import type { SocketOptions } from "./types.js";
+import { members } from "./util.js";
 
 /** A token is refreshed this long before it ends, or in the last quarter of its time. In seconds. */
 const EARLY = 60;
 
-/** Characters that a subprotocol can have (RFC 9110, token). */
-const PLAIN = /^[\w!#$%&'*+.^`|~-]+$/;
-
 /** Gets tokens, sends them in AUTH frames, and does so again before they end. */
-export class Auth {
+export interface Auth {
   /** Whether the server has refused the last token. */
-  _refused = false;
-  private _timer: unknown;
-
-  constructor(
-    private readonly _host: Host,
-    private readonly _calls: Calls,
-    private readonly _token: SocketOptions["token"],
-  ) {}
-
-  /** The token, or `null`. */
-  async _get(): Promise<string | null> {
-    return (await this._token?.(this._refused)) ?? null;
-  }
-
-  /** Sends `token`. Rejects with the server's error. */
-  async _send(token: string): Promise<void> {
-    const { payload }: Reply = await this._calls._start("AUTH", { token }, { timeout: null }, "now");
-    const { expires, ttl = typeof expires == "number" ? expires - this._host._clock.now() / 1000 : null } =
-      members(payload);
-    if (typeof ttl != "number") return;
-    this._stop();
-    this._timer = this._host._later(() => this._refresh(), 1000 * (ttl - Math.min(EARLY, ttl / 4)));
-  }
-
-  _stop(): void {
-    this._host._clock.clearTimeout(this._timer);
-  }
-
-  /** Where it fails, the token that the server has is good until the server says otherwise. */
-  private _refresh(): void {
-    this._get()
-      .then((token) => (token !== null && this._host._ready ? this._send(token) : undefined))
-      .catch(() => {});
-  }
+  _refused: boolean;
+  /** Returns a token, or `null`. */
+  _get(): Promise<string | null>;
+  /** Sends a token. Rejects with the server's error. */
+  _send(token: string): Promise<void>;
+  /** Ends the refreshing. */
+  _stop(): void;
 }
 
-/** The subprotocol that carries `token`. */
-export function bearer(token: string): string {
-  if (PLAIN.test(token)) return `bearer.${token}`;
-  const bytes = String.fromCharCode(...new TextEncoder().encode(token));
-  return `base64url.bearer.${btoa(bytes).replace(/=+$/, "").replaceAll("+", "-").replaceAll("/", "_")}`;
+export function createAuth(host: Host, calls: Calls, token: SocketOptions["token"]): Auth {
+  let timer: unknown;
+  const auth: Auth = {
+    _refused: false,
+    _get: async () => (await token?.(auth._refused)) ?? null,
+    async _send(token) {
+      const { payload } = await calls._start("AUTH", { token }, { timeout: null }, "now");
+      const { expires, ttl = (expires as number) - host._clock.now() / 1000 } = members(payload) as Grant;
+      if (!(ttl! > 0)) return; // it does not end
+      auth._stop();
+      timer = host._later(refresh, 1000 * (ttl! - Math.min(EARLY, ttl! / 4)));
+    },
+    _stop: () => host._clock.clearTimeout(timer),
+  };
+
+  /** Where it fails, the server goes on with the token that it has, and ends the socket with it. */
+  async function refresh(): Promise<void> {
+    try {
+      const token = await auth._get();
+      if (token !== null && host._ready()) await auth._send(token);
+    } catch {
+      // The close that follows asks for a new token.
+    }
+  }
+
+  return auth;
+}
+
+/** The end of a token in seconds since 1970, and in seconds from now; `null` for none. */
+interface Grant {
+  readonly expires?: number | null;
+  readonly ttl?: number | null;
 }

@@ -1,11 +1,12 @@
 import type { Data, Dialect, FrameHeaders, IncomingFrame, Keys, OutgoingFrame } from "./types.js";
 
+/** The key of a payload that should be spread over its frame but cannot be. */
 const PAYLOAD = "payload";
 
-type Members = Record<string, unknown>;
+/** The key of a part that frames do not have. */
+const NONE = Symbol();
 
-const isObject = (value: unknown): value is Members =>
-  typeof value == "object" && value !== null && !Array.isArray(value);
+type Members = Record<PropertyKey, unknown>;
 
 /** The dialect whose frames are JSON objects with these keys. */
 export function keysDialect({
@@ -16,43 +17,39 @@ export function keysDialect({
   headers = payload === null ? null : "headers",
   topic = "topic",
 }: Keys): Dialect {
-  const reserved = [route, id, payload ?? PAYLOAD, status, headers];
+  const reserved: unknown[] = [route, id, PAYLOAD, status, headers];
   return {
     ids: id !== null,
 
     encode(frame: OutgoingFrame): Data {
-      // The id stands in front: the server finds it there in a frame that it cannot parse.
+      // The id stands in front: the server finds it there in a frame that it cannot parse. Symbols are not encoded.
       const members: Members = { [route]: frame.route };
-      if (id !== null && frame.id != null) members[id] = frame.id;
-      if (headers !== null && frame.headers) members[headers] = frame.headers;
+      if (frame.id != null) members[id ?? NONE] = frame.id;
+      if (frame.headers) members[headers ?? NONE] = frame.headers;
       let content = frame.payload;
-      if (payload === null) {
-        // What is encoded differently than it looks, such as a Date, is encoded first.
-        content = content === undefined ? {} : JSON.parse(JSON.stringify(content));
-        if (isObject(content) && !reserved.some((key) => key !== null && Object.hasOwn(content as Members, key))) {
-          return JSON.stringify({ ...members, ...content });
+      if (payload === null && content !== undefined) {
+        content = JSON.parse(JSON.stringify(content)); // what a Date becomes, for instance, is no object
+        if (content && typeof content == "object" && !Array.isArray(content)) {
+          if (!Object.keys(content).some((key) => reserved.includes(key))) {
+            return JSON.stringify({ ...members, ...content });
+          }
         }
       }
-      if (content !== undefined) members[payload ?? PAYLOAD] = content;
-      return JSON.stringify(members);
+      return JSON.stringify({ ...members, [payload ?? PAYLOAD]: content });
     },
 
-    decode(data: Data): IncomingFrame | undefined {
-      const frame: unknown = JSON.parse(data as string);
-      if (!isObject(frame)) return undefined;
-      let content = payload === null ? frame : frame[payload];
-      if (payload === null) {
-        const own = Object.entries(frame).filter(([key]) => key === PAYLOAD || !reserved.includes(key));
-        content = own.length == 1 && own[0]![0] === PAYLOAD ? own[0]![1] : Object.fromEntries(own);
-      }
-      const own = (headers !== null && (frame[headers] as FrameHeaders | undefined)) || {};
+    decode(data: Data): IncomingFrame {
+      const frame = JSON.parse(data as string) as Members;
+      const { [route]: name, [id ?? NONE]: own, [status ?? NONE]: code, [headers ?? NONE]: head, ...rest } = frame;
+      // Without a key for payloads, they are all other members, or what is under "payload" alone.
+      const key = payload ?? (Object.keys(rest).join() == PAYLOAD ? PAYLOAD : null);
       return {
-        route: frame[route] as string | null,
-        id: id === null ? undefined : (frame[id] as number | string | null | undefined),
-        status: (status === null ? undefined : frame[status]) as number | undefined,
-        payload: content,
-        headers: own,
-        topic: (headers === null ? frame[topic] : own["Topic"]) as string | undefined,
+        route: name as string,
+        id: own as string,
+        status: code as number,
+        payload: key === null ? rest : frame[key],
+        headers: (head ?? {}) as FrameHeaders,
+        topic: (headers === null ? frame[topic] : (head as Members | undefined)?.["Topic"]) as string,
       };
     },
   };

@@ -1,15 +1,14 @@
-import { Auth, bearer } from "./auth.js";
-import { Calls } from "./calls.js";
+import { createAuth } from "./auth.js";
+import { type Calls, createCalls } from "./calls.js";
 import { keysDialect } from "./codec.js";
-import { ConnectionLost, members, report, RouteError, retryAfter, safely } from "./errors.js";
-import { type Host, LONGEST } from "./host.js";
-import { Life } from "./life.js";
-import { Page } from "./page.js";
-import { Topics } from "./topics.js";
+import { RouteError } from "./errors.js";
+import type { Host } from "./host.js";
+import { createLife } from "./life.js";
+import { isHidden, watchPage } from "./page.js";
+import { createTopics, type Topics } from "./topics.js";
 import type {
   Clock,
   Data,
-  Dialect,
   IncomingFrame,
   OutgoingFrame,
   Push,
@@ -19,6 +18,7 @@ import type {
   WebSocketLike,
   Why,
 } from "./types.js";
+import { members, report, retryAfter, safely } from "./util.js";
 
 /** Connecting and authenticating take at most so long. All in milliseconds. */
 const CONNECT = 10_000;
@@ -30,9 +30,11 @@ const FIRST_BACKOFF = 500;
 const MAX_BACKOFF = 30_000;
 /** A hidden page tries at most so often. */
 const HIDDEN = 30_000;
+/** The longest delay of a timer; a longer one would fire at once. */
+const LONGEST = 2 ** 31 - 1;
 
-/** Close codes that are final without a notice: bad request, forbidden, not found, too large. */
-const FINAL = [4400, 4403, 4404, 4413];
+/** Close codes that are final without a notice: bad request, unauthenticated, forbidden, not found, too large. */
+const FINAL = [4400, 4401, 4403, 4404, 4413];
 const UNAUTHENTICATED = 4401;
 
 /** `WebSocket.OPEN`, also where the constructor is injected. */
@@ -47,269 +49,238 @@ const CLOCK: Clock = {
 export type Listener = (payload: unknown, push: Push) => void;
 export type StateListener = (state: State, why: Why | undefined) => void;
 
-/** The state machine: one WebSocket at a time, and what follows when it ends. */
-export class Connection implements Host {
-  readonly _dialect: Dialect;
-  readonly _clock: Clock;
+/** One WebSocket at a time, and what follows when it ends. */
+export interface Connection {
   readonly _calls: Calls;
   readonly _topics: Topics;
-  readonly _listeners = new Map<string, Set<Listener>>();
-  readonly _stateListeners = new Set<StateListener>();
-  _state: State = "idle";
-  _why: Why | undefined;
+  readonly _listeners: Map<string, Set<Listener>>;
+  readonly _stateListeners: Set<StateListener>;
+  _state(): State;
+  _why(): Why | undefined;
+  _connect(): void;
+  _close(): void;
+  /** Writes a frame if the socket is open, and returns whether it is. */
+  _notify(frame: OutgoingFrame): boolean;
+}
 
-  private readonly _auth: Auth;
-  private readonly _life: Life;
-  private readonly _page: Page;
-  private _ws: WebSocketLike | undefined;
+export function createConnection(url: string, options: SocketOptions): Connection {
+  const { token, random = Math.random, maxTries = Infinity, protocols = [] } = options;
+  const dialect = options.dialect ?? keysDialect(options.keys ?? {});
+  const clock = options.clock ?? CLOCK;
+  const asSubprotocol = options.auth == "subprotocol";
+  const listeners = new Map<string, Set<Listener>>();
+  const stateListeners = new Set<StateListener>();
+
+  let state: State = "idle";
+  let why: Why | undefined;
+  let ws: WebSocketLike | undefined;
   /** The server's CLOSE notice on this connection. */
-  private _notice: Why | undefined;
-  /** Changes with each attempt, so that one can see whether it has been given up. */
-  private _attempt = {};
-  /** Attempts since a connection was stable. */
-  private _tries = 0;
-  private _tried = -Infinity;
-  /** The timer of the state: of connecting, of becoming stable, or of waiting. */
-  private _timer: unknown;
+  let notice: Why | undefined;
+  /** Counts attempts and their ends, so that one can see whether it has been given up. */
+  let attempt = 0;
+  /** Attempts since a connection was stable, and the time of the last one. */
+  let tries = 0;
+  let tried = 0;
+  /** The timer of the state: of connecting, of becoming stable, of closing, or of waiting. */
+  let timer: unknown;
   /** Whether nothing may cut the waiting short, since the server has said how long it is. */
-  private _patient = false;
+  let patient = false;
+  /** Ends the watching of the page. */
+  let watching: AbortController | undefined;
 
-  constructor(
-    private readonly _url: string,
-    private readonly _options: SocketOptions,
-  ) {
-    this._dialect = _options.dialect ?? keysDialect(_options.keys ?? {});
-    this._clock = _options.clock ?? CLOCK;
-    this._calls = new Calls(this);
-    this._topics = new Topics(this, this._calls);
-    this._auth = new Auth(this, this._calls, _options.token);
-    this._life = new Life(this);
-    this._page = new Page(
-      () => this._wake(),
-      () => this._freeze(),
-    );
+  const host: Host = {
+    _dialect: dialect,
+    _clock: clock,
+    _ready: () => state == "open" && !notice && ws!.readyState == OPEN,
+    _over: () => (state == "closed" ? why : undefined),
+    _backoff(n) {
+      const most = Math.min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** n);
+      return most / 2 + random() * most;
+    },
+    _later: (callback, delay) => clock.setTimeout(callback, Math.min(delay, LONGEST)),
+    _transmit: (data) => ws!.send(data),
+    _write(frame) {
+      const open = ws?.readyState == OPEN;
+      if (open) ws!.send(dialect.encode(frame));
+      return open;
+    },
+    _lost: lost,
+  };
+  const calls = createCalls(host);
+  const topics = createTopics(host, calls);
+  const auth = createAuth(host, calls, token);
+  const life = createLife(host);
+
+  function enter(next: State): void {
+    state = next;
+    for (const listener of [...stateListeners]) safely(() => listener(next, why));
   }
 
-  get _ready(): boolean {
-    return this._state == "open" && !this._notice && this._ws!.readyState == OPEN;
+  /** Sets the timer of the state. */
+  function arm(callback: () => void, delay: number): void {
+    clock.clearTimeout(timer);
+    timer = host._later(callback, delay);
   }
 
-  get _over(): Why | undefined {
-    return this._state == "closed" ? this._why : undefined;
-  }
-
-  _connect(): void {
-    if (this._state == "idle" || this._state == "closed") {
-      this._tries = 0;
-      this._auth._refused = false;
-      this._page._listen();
-    } else if (this._state != "waiting" || this._patient) return;
-    this._try();
-  }
-
-  _close(why: Why): void {
-    if (this._state != "closed") this._end("closed", why);
-  }
-
-  _lost(why: Why, delay?: number): void {
-    let over = why.reconnect === false;
-    if (why.reconnect === undefined) over = FINAL.includes(why.code);
-    if (why.code == UNAUTHENTICATED) {
-      if (this._options.token) {
-        // A new token may be good where the old one has ended. If that is refused as well, it is no use.
-        over = this._auth._refused;
-        this._auth._refused = true;
-      } else if (!why.reconnect) over = true;
+  async function connect(): Promise<void> {
+    const own = ++attempt;
+    const current = () => own == attempt;
+    ++tries;
+    tried = clock.now();
+    patient = false;
+    notice = undefined;
+    arm(() => lost({ code: 1006, reason: "Connecting took too long." }), CONNECT);
+    enter("connecting");
+    try {
+      let offered = protocols;
+      if (asSubprotocol) {
+        const bearer = await auth._get();
+        if (!current()) return;
+        if (bearer !== null) offered = [...(protocols.length ? protocols : ["routesock"]), `bearer.${bearer}`];
+      }
+      const { WebSocket = globalThis.WebSocket as unknown as WebSocketConstructor } = options;
+      ws = new WebSocket(url, [...offered]);
+      ws.binaryType = "arraybuffer";
+      ws.onopen = () => current() && authenticate(current);
+      ws.onmessage = ({ data }) => current() && receive(data);
+      ws.onclose = ({ code, reason }) => current() && lost(notice ?? { code, reason });
+      ws.onerror = () => {}; // the close event follows
+    } catch (cause) {
+      if (current()) lost({ code: 1006, reason: "Connecting failed.", cause });
     }
-    if (over || this._tries >= (this._options.maxTries ?? Infinity)) return this._end("closed", why);
-    this._patient = why.retryAfter !== undefined;
-    if (this._patient) delay = 1000 * why.retryAfter! * (1 + this._random() / 5);
-    this._end("waiting", why);
-    this._wait(delay ?? this._backoff(this._tries - 1));
   }
 
-  _backoff(n: number): number {
-    const most = Math.min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** n);
-    return most / 2 + this._random() * most;
+  async function authenticate(current: () => boolean): Promise<void> {
+    try {
+      if (token && !asSubprotocol) {
+        enter("authenticating");
+        const own = await auth._get();
+        if (current() && own !== null) await auth._send(own);
+      }
+    } catch (cause) {
+      if (!current()) return;
+      const { status, message: reason, retryAfter } = cause as RouteError;
+      if (!status) return lost({ code: 1006, reason: "Authenticating failed.", cause });
+      // A server that does not know AUTH knows the user already, by a cookie, say.
+      if (status != 404) {
+        return lost({ code: 4000 + status, reason, reconnect: status > 499 || status == 429, retryAfter });
+      }
+    }
+    if (!current()) return;
+    arm(() => {
+      tries = 0;
+      auth._refused = false;
+    }, STABLE);
+    topics._opened();
+    state = "open";
+    life._start();
+    calls._flush(true);
+    enter("open");
   }
 
-  _later(callback: () => void, delay: number): unknown {
-    return this._clock.setTimeout(callback, Math.min(delay, LONGEST));
+  function lost(reason: Why, delay?: number): void {
+    const { code, reconnect, retryAfter } = reason;
+    let over = !(reconnect ?? !FINAL.includes(code));
+    if (code == UNAUTHENTICATED && token) {
+      // A new token may be good where the old one has ended. If that is refused as well, it is no use.
+      over = auth._refused;
+      auth._refused = true;
+    }
+    if (over || tries >= maxTries) return end("closed", reason);
+    end("waiting", reason);
+    patient = retryAfter !== undefined;
+    wait(patient ? 1000 * retryAfter! * (1 + random() / 5) : (delay ?? host._backoff(Math.max(0, tries - 1))));
   }
 
-  _transmit(data: Data): void {
-    this._ws!.send(data);
-  }
-
-  _write(frame: OutgoingFrame): boolean {
-    const open = this._ws?.readyState == OPEN;
-    if (open) this._transmit(this._dialect.encode(frame));
-    return open;
-  }
-
-  private _random(): number {
-    return (this._options.random ?? Math.random)();
-  }
-
-  private _wait(delay: number): void {
-    this._clock.clearTimeout(this._timer);
-    this._timer = this._later(() => {
-      const rest = this._page._hidden() ? this._tried + HIDDEN - this._clock.now() : 0;
-      if (rest > 0) this._wait(rest);
-      else this._try();
+  function wait(delay: number): void {
+    arm(() => {
+      const rest = isHidden() ? tried + HIDDEN - clock.now() : 0;
+      if (rest > 0) wait(rest);
+      else connect();
     }, delay);
   }
 
-  /** Opens a WebSocket. */
-  private async _try(): Promise<void> {
-    const attempt = (this._attempt = {});
-    const current = () => this._attempt === attempt;
-    ++this._tries;
-    this._tried = this._clock.now();
-    this._patient = false;
-    this._notice = undefined;
-    this._clock.clearTimeout(this._timer);
-    this._timer = this._later(() => this._lost({ code: 1006, reason: "Connecting took too long." }), CONNECT);
-    this._enter("connecting");
-    try {
-      const asFrame = this._options.auth != "subprotocol";
-      const { protocols = [] } = this._options;
-      const offered = [...protocols];
-      if (!asFrame) {
-        const token = await this._auth._get();
-        if (!current()) return;
-        if (token !== null) offered.push(...(protocols.length ? [] : ["routesock"]), bearer(token));
-      }
-      const { WebSocket = globalThis.WebSocket as unknown as WebSocketConstructor } = this._options;
-      const ws = (this._ws = new WebSocket(this._url, offered));
-      ws.binaryType = "arraybuffer";
-      ws.onopen = () => {
-        if (current()) this._opened(asFrame, current).catch((error: unknown) => current() && this._unopened(error));
-      };
-      ws.onmessage = ({ data }) => current() && this._receive(data);
-      ws.onclose = ({ code, reason }) => current() && this._lost(this._notice ?? { code, reason });
-      ws.onerror = () => {}; // the close event follows
-    } catch (cause) {
-      if (current()) this._unopened(cause);
-    }
-  }
-
-  private async _opened(asFrame: boolean, current: () => boolean): Promise<void> {
-    if (asFrame && this._options.token) {
-      this._enter("authenticating");
-      const token = await this._auth._get();
-      if (!current()) return;
-      if (token !== null) await this._auth._send(token).catch(this._unasked);
-      if (!current()) return;
-    }
-    this._clock.clearTimeout(this._timer);
-    this._timer = this._later(() => {
-      this._tries = 0;
-      this._auth._refused = false;
-    }, STABLE);
-    this._state = "open";
-    this._life._start();
-    this._topics._opened();
-    this._calls._flush(true);
-    this._enter("open");
-  }
-
-  /** A server that does not know AUTH knows the user already, by a cookie, say. */
-  private _unasked(error: unknown): void {
-    if ((error as RouteError).status != 404) throw error;
-  }
-
-  /** Connecting or authenticating has failed. */
-  private _unopened(cause: unknown): void {
-    if (cause instanceof ConnectionLost) return;
-    if (!(cause instanceof RouteError)) return this._lost({ code: 1006, reason: "Connecting failed.", cause });
-    const { status, message, retryAfter } = cause;
-    const temporary = status >= 500 || status == 429 || status == 408;
-    this._lost({
-      code: 4000 + status,
-      reason: message,
-      reconnect: temporary,
-      ...(retryAfter === undefined ? {} : { retryAfter }),
-    });
-  }
-
-  /** Leaves the WebSocket, whatever state it is in. */
-  private _end(state: "waiting" | "closed", why: Why): void {
-    const ws = this._ws;
-    this._attempt = {};
-    this._ws = undefined;
-    this._clock.clearTimeout(this._timer);
-    this._life._stop();
-    this._auth._stop();
+  /** Leaves the WebSocket, whatever it is doing. */
+  function end(next: State, reason: Why): void {
+    ++attempt;
+    clock.clearTimeout(timer);
+    life._stop();
+    auth._stop();
     ws?.close();
-    if (state == "closed") this._page._forget();
-    this._state = state;
-    this._why = why;
-    this._topics._lost();
-    this._calls._lost(why);
-    this._enter(state);
+    ws = undefined;
+    patient = false;
+    if (next == "closed") watching?.abort();
+    state = next;
+    why = reason;
+    topics._lost();
+    calls._lost(reason);
+    enter(next);
   }
 
-  private _enter(state: State): void {
-    this._state = state;
-    for (const listener of [...this._stateListeners]) safely(() => listener(state, this._why));
+  function wake(): void {
+    if (state == "open") life._wake();
+    else if (state == "waiting" && !patient) wait(0);
   }
 
-  private _receive(data: Data): void {
-    this._life._frame();
+  /** A page with an open WebSocket cannot enter the back/forward cache. */
+  function freeze(): void {
+    if (ws) end("waiting", { code: 1001, reason: "The page is in the back/forward cache." });
+  }
+
+  function receive(data: Data): void {
+    life._frame();
     let frame: IncomingFrame | undefined;
     try {
-      frame = this._dialect.decode(data);
+      frame = dialect.decode(data);
     } catch (error) {
       report(error);
     }
     if (!frame) return;
     const { route, id, status, payload, headers = {}, topic } = frame;
+    const problem = members(payload);
     if (route == "PONG") return;
-    if (route == "PING" && status == null) {
-      this._write({ route: "PONG", id, payload });
-    } else if (status != null || id != null || this._dialect.ids === false) {
-      if (this._calls._receive(frame)) return;
-      if (status != null) {
-        // An id that is not known is that of a call that was cancelled.
-        if (status >= 400 && id == null) {
-          const error = new RouteError(route, status, members(payload), headers);
-          safely(() => (this._options.onError ?? report)(error));
-        }
-        return;
+    if (route == "PING") return void host._write({ route: "PONG", id, payload });
+    if ((status != null || id != null || dialect.ids === false) && calls._receive(frame)) return;
+    if (status != null) {
+      // A reply to nothing is that to a call that was cancelled, or the error of a notification.
+      if (status > 399 && id == null) {
+        safely(() => (options.onError ?? report)(new RouteError(route, status, problem, headers)));
       }
-    }
-    const { code, reason, reconnect, max_queued, maxQueued = max_queued } = members(payload);
-    if (route == "CLOSE") {
-      const seconds = retryAfter(payload);
-      this._notice = {
-        code: code as unknown as number,
-        reason: reason as string,
-        reconnect: reconnect as boolean,
-        ...(seconds === undefined ? {} : { retryAfter: seconds }),
-      };
-      this._clock.clearTimeout(this._timer);
-      this._timer = this._later(() => this._lost(this._notice!), CLOSING);
       return;
     }
-    if (route == "HELLO") this._calls._allow(maxQueued);
-    if (route == "UNSUBSCRIBE") this._topics._ended(members(payload)["topic"], members(payload));
-    if (route === null) return;
+    if (route == null) return;
+    if (route == "CLOSE") {
+      const { code, reason, reconnect } = problem as unknown as Why;
+      notice = { code, reason, reconnect: reconnect!, retryAfter: retryAfter(payload) };
+      arm(() => lost(notice!), CLOSING);
+    }
+    if (route == "HELLO") calls._allow(problem["max_queued"] ?? problem["maxQueued"]);
+    if (route == "UNSUBSCRIBE") topics._ended(problem);
     const push = { route, payload, headers, topic };
-    this._topics._push(push);
-    const listeners = this._listeners.get(route) ?? this._listeners.get("*");
-    for (const listener of [...(listeners ?? [])]) safely(() => listener(payload, push));
+    topics._push(push);
+    const heard = listeners.get(route) ?? listeners.get("*") ?? [];
+    for (const listener of [...heard]) safely(() => listener(payload, push));
   }
 
-  private _wake(): void {
-    if (this._state == "open") this._life._wake();
-    else if (this._state == "waiting" && !this._patient) this._wait(0);
-  }
-
-  /** A page with an open WebSocket cannot enter the back/forward cache. */
-  private _freeze(): void {
-    if (!this._ws) return;
-    this._patient = false;
-    this._end("waiting", { code: 1001, reason: "The page is in the back/forward cache." });
-  }
+  return {
+    _calls: calls,
+    _topics: topics,
+    _listeners: listeners,
+    _stateListeners: stateListeners,
+    _state: () => state,
+    _why: () => why,
+    _connect() {
+      if (state == "idle" || state == "closed") {
+        tries = 0;
+        auth._refused = false;
+        watching = new AbortController();
+        watchPage(wake, freeze, watching.signal);
+      } else if (state != "waiting" || patient) return;
+      connect();
+    },
+    _close() {
+      if (state != "closed") end("closed", { code: 1000, reason: "close() was called." });
+    },
+    _notify: (frame) => host._ready() && host._write(frame),
+  };
 }

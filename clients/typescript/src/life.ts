@@ -12,63 +12,72 @@ const LATE = 5_000;
 const MAX_LATE = 3;
 
 /** Finds out whether the other side is still there. */
-export class Life {
-  /** When the last frame came. */
-  private _heard = 0;
-  private _timer: unknown;
-  private _due = 0;
-  /** PINGs sent since the last frame. */
-  private _pings = 0;
-  /** Whether the page was woken: then a new connection is tried at once. */
-  private _woken = false;
-
-  constructor(private readonly _host: Host) {}
-
-  _start(): void {
-    this._frame();
-    this._arm(IDLE);
-  }
-
-  _stop(): void {
-    this._host._clock.clearTimeout(this._timer);
-  }
-
+export interface Life {
+  /** The connection is open. */
+  _start(): void;
+  _stop(): void;
   /** A frame has come. */
-  _frame(): void {
-    this._heard = this._host._clock.now();
-    this._pings = 0;
-  }
-
+  _frame(): void;
   /** The page was hidden, offline or frozen, and is no longer. */
-  _wake(): void {
-    if (this._host._clock.now() - this._heard <= WOKEN_IDLE) return;
-    this._woken = true;
-    this._ping(WOKEN_DEAD);
+  _wake(): void;
+}
+
+export function createLife(host: Host): Life {
+  const { now, clearTimeout } = host._clock;
+  /** When the last frame came. */
+  let heard = 0;
+  let timer: unknown;
+  let due = 0;
+  /** PINGs since the last frame. */
+  let pings = 0;
+  /** Whether the page was woken: then the next connection is tried at once. */
+  let woken = false;
+
+  function arm(delay: number): void {
+    stop();
+    due = now() + delay;
+    timer = host._later(fired, delay);
   }
 
-  private _ping(within: number): void {
-    ++this._pings;
-    this._host._write({ route: "PING" });
-    this._arm(within);
-  }
-
-  private _arm(delay: number): void {
-    const { _clock } = this._host;
-    _clock.clearTimeout(this._timer);
-    this._due = _clock.now() + delay;
-    this._timer = this._host._later(() => this._fired(), delay);
-  }
-
-  private _fired(): void {
-    const now = this._host._clock.now();
-    const late = now - this._due > LATE;
-    const silence = now - this._heard;
-    if (this._pings && !(late && this._pings < MAX_LATE)) {
-      this._host._lost({ code: 1006, reason: "The server does not answer." }, this._woken ? 0 : undefined);
-    } else if (this._pings || silence >= IDLE) this._ping(DEAD);
+  function fired(): void {
+    const late = now() - due > LATE;
+    const silence = now() - heard;
+    if (pings && !(late && pings < MAX_LATE)) {
+      host._lost({ code: 1006, reason: "The server does not answer." }, woken ? 0 : undefined);
+    } else if (pings || silence >= IDLE) ping(DEAD);
     else {
-      this._woken = false;
-      this._arm(Math.min(IDLE, IDLE - silence));
+      woken = false;
+      arm(Math.min(IDLE, IDLE - silence)); // the clock may have been set back
     }
   }
+
+  function ping(within: number): void {
+    ++pings;
+    host._write({ route: "PING" });
+    arm(within);
+  }
+
+  function frame(): void {
+    heard = now();
+    pings = 0;
+  }
+
+  function stop(): void {
+    clearTimeout(timer);
+  }
+
+  return {
+    _start() {
+      woken = false;
+      frame();
+      arm(IDLE);
+    },
+    _stop: stop,
+    _frame: frame,
+    _wake() {
+      if (now() - heard <= WOKEN_IDLE) return;
+      woken = true;
+      ping(WOKEN_DEAD);
+    },
+  };
 }

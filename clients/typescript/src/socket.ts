@@ -1,11 +1,12 @@
-import { Connection, type Listener } from "./connection.js";
-import { Buffer } from "./streams.js";
+import { type Connection, createConnection, type Listener } from "./connection.js";
+import { ItemBuffer } from "./streams.js";
 import type {
   AnyApi,
   Api,
   Arguments,
   CallOptions,
   ItemOf,
+  Items,
   Names,
   Push,
   Reply,
@@ -41,17 +42,17 @@ export class Routesock<T extends Api = AnyApi> {
    * @throws SyntaxError or TypeError for a URL that cannot be parsed.
    */
   constructor(url: string, options: SocketOptions = {}) {
-    this._connection = new Connection(absolute(url), options);
+    this._connection = createConnection(absolute(url), options);
   }
 
   /** What the connection is doing. */
   get state(): State {
-    return this._connection._state;
+    return this._connection._state();
   }
 
   /** Why the last connection has ended; `undefined` before that. */
   get why(): Why | undefined {
-    return this._connection._why;
+    return this._connection._why();
   }
 
   /** Opens the connection, and keeps it open until `close()`. While it waits to try again, it tries at once. */
@@ -62,7 +63,7 @@ export class Routesock<T extends Api = AnyApi> {
 
   /** Closes the connection. Calls that wait or are in flight reject with `ConnectionLost`; subscriptions are kept. */
   close(): void {
-    this._connection._close({ code: 1000, reason: "close() was called." });
+    this._connection._close();
   }
 
   /** Closes the connection at the end of an `await using` block. */
@@ -101,7 +102,7 @@ export class Routesock<T extends Api = AnyApi> {
     route: N,
     ...[payload]: Arguments<NonNullable<T["routes"]>[N], never>
   ): boolean {
-    return this._connection._ready && this._connection._write({ route, payload });
+    return this._connection._notify({ route, payload });
   }
 
   /**
@@ -111,22 +112,14 @@ export class Routesock<T extends Api = AnyApi> {
    */
   stream<N extends Names<T["streams"]>>(
     route: N,
-    ...[payload, options = {}]: Arguments<NonNullable<T["streams"]>[N], StreamOptions>
-  ): AsyncIterableIterator<ItemOf<NonNullable<T["streams"]>[N]>, undefined> {
-    const left = new AbortController();
-    const { signal } = options as StreamOptions;
-    const abort = () => left.abort(signal!.reason);
-    if (signal?.aborted) abort();
-    signal?.addEventListener("abort", abort);
-    const items = new Buffer<unknown>(() => left.abort());
-    this._connection._calls
-      ._start(route, payload, { ...options, signal: left.signal }, "stream", (item) => items._put(item))
-      .then(
-        () => items._finish([]),
-        (error: unknown) => items._finish([error]),
-      )
-      .finally(() => signal?.removeEventListener("abort", abort));
-    return items as AsyncIterableIterator<never, undefined>;
+    ...[payload, options]: Arguments<NonNullable<T["streams"]>[N], StreamOptions>
+  ): Items<ItemOf<NonNullable<T["streams"]>[N]>> {
+    const items = new ItemBuffer<unknown>();
+    this._connection._calls._start(route, payload, options, "queue", items).then(
+      () => items._finish([]),
+      (error: unknown) => items._finish([error]),
+    );
+    return items as Items<never>;
   }
 
   /**
@@ -158,7 +151,7 @@ export class Routesock<T extends Api = AnyApi> {
   pushes<N extends Names<T["pushes"]>>(
     route: N,
     { signal }: { readonly signal?: AbortSignal } = {},
-  ): AsyncIterableIterator<NonNullable<T["pushes"]>[N], undefined> {
+  ): Items<NonNullable<T["pushes"]>[N]> {
     signal?.throwIfAborted();
     const abort = () => {
       items._finish([signal!.reason]);
@@ -168,7 +161,8 @@ export class Routesock<T extends Api = AnyApi> {
       off();
       signal?.removeEventListener("abort", abort);
     };
-    const items = new Buffer<NonNullable<T["pushes"]>[N]>(stop);
+    const items = new ItemBuffer<NonNullable<T["pushes"]>[N]>();
+    items._stop = stop;
     const off = this.on(route, (payload) => items._put(payload));
     signal?.addEventListener("abort", abort);
     return items;

@@ -1,4 +1,5 @@
 import { StreamOverflow } from "./errors.js";
+import type { Items } from "./types.js";
 
 /** How many items may wait to be read. */
 const MAX_BUFFERED = 1000;
@@ -9,20 +10,20 @@ type End = readonly [error?: unknown];
 type Reader<Item> = [resolve: (result: IteratorResult<Item, undefined>) => void, reject: (error: unknown) => void];
 
 /** Items that are put in on one side and read with `for await` on the other. */
-export class Buffer<Item> implements AsyncIterableIterator<Item, undefined> {
+export class ItemBuffer<Item> implements Items<Item> {
   private _items: Item[] = [];
   private _readers: Reader<Item>[] = [];
   private _end: End | undefined;
 
-  /** `_stop` is called when the reader leaves, and when too many items wait. */
-  constructor(private readonly _stop: () => void) {}
+  /** Called when the reader leaves, and when too many items wait. */
+  _stop: () => void = () => {};
 
   _put(item: Item): void {
     if (this._end) return;
     const reader = this._readers.shift();
     if (reader) reader[0]({ value: item, done: false });
-    else if (this._items.push(item) > MAX_BUFFERED) {
-      this._items.pop();
+    else if (this._items.length < MAX_BUFFERED) this._items.push(item);
+    else {
       this._finish([new StreamOverflow()]);
       this._stop();
     }

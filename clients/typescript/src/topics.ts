@@ -1,17 +1,15 @@
 import type { Calls } from "./calls.js";
-import { ConnectionLost, members, RouteError, safely } from "./errors.js";
+import { ConnectionLost, type RouteError } from "./errors.js";
 import type { Host } from "./host.js";
-import type { Problem, Push, Reply, Subscription, TopicHandlers } from "./types.js";
-
-interface Subscriber {
-  readonly _on: TopicHandlers;
-}
+import type { Problem, Push, Subscription, TopicHandlers } from "./types.js";
+import { members, safely } from "./util.js";
 
 interface Topic {
   readonly _name: string;
-  readonly _subscribers: Set<Subscriber>;
+  /** The handlers of each subscription; the same ones may be there twice. */
+  readonly _subscribers: Set<readonly [TopicHandlers]>;
   /** What SUBSCRIBE was answered with on this connection, as long as no push has come since. */
-  _snapshot?: { _payload: unknown } | undefined;
+  _snapshot?: readonly [payload: unknown] | undefined;
   /** Whether a SUBSCRIBE waits for its reply, or for another try. */
   _pending?: boolean;
   _tries: number;
@@ -19,100 +17,109 @@ interface Topic {
 }
 
 /** The subscriptions of a socket, counted by the name of their topic. */
-export class Topics {
-  private _topics = new Map<string, Topic>();
-
-  constructor(
-    private readonly _host: Host,
-    private readonly _calls: Calls,
-  ) {}
-
-  _subscribe(name: string, handlers: TopicHandlers): Subscription {
-    const subscriber = { _on: handlers };
-    const known = this._topics.get(name);
-    const topic: Topic = known ?? { _name: name, _subscribers: new Set(), _tries: 0 };
-    topic._subscribers.add(subscriber);
-    if (!known) {
-      this._topics.set(name, topic);
-      this._request(topic);
-    } else if (topic._snapshot) {
-      const { _payload } = topic._snapshot;
-      queueMicrotask(() => topic._subscribers.has(subscriber) && safely(() => handlers.snapshot?.(_payload as never)));
-    } else if (!topic._pending && this._host._ready) {
-      // Pushes have changed what the snapshot said, so all subscribers get a new one.
-      this._unsubscribe(name);
-      this._request(topic);
-    }
-    return {
-      topic: name,
-      unsubscribe: () => {
-        if (!topic._subscribers.delete(subscriber) || topic._subscribers.size || !this._remove(topic)) return;
-        if (this._host._ready) this._unsubscribe(name);
-      },
-    };
-  }
-
+export interface Topics {
+  _subscribe(name: string, handlers: TopicHandlers): Subscription;
   /** Subscribes everything again, since the connection is new. */
-  _opened(): void {
-    for (const topic of this._topics.values()) this._request(topic);
-  }
-
-  _lost(): void {
-    for (const topic of this._topics.values()) {
-      topic._snapshot = undefined;
-      topic._pending = false;
-      this._host._clock.clearTimeout(topic._timer);
-    }
-  }
-
-  _push(push: Push): void {
-    for (const topic of this._topics.values()) {
-      if (push.topic !== undefined && push.topic !== topic._name) continue;
-      topic._snapshot = undefined;
-      if (push.topic === undefined) continue;
-      for (const { _on } of [...topic._subscribers]) safely(() => _on.push?.(push));
-    }
-  }
-
+  _opened(): void;
+  _lost(): void;
+  _push(push: Push): void;
   /** The server has ended or refused a subscription. */
-  _ended(name: unknown, problem: Problem): void {
-    const topic = this._topics.get(name as string);
-    if (!topic || !this._remove(topic)) return;
-    for (const { _on } of [...topic._subscribers]) safely(() => _on.ended?.(problem));
+  _ended(problem: Problem, name?: unknown): void;
+}
+
+export function createTopics(host: Host, calls: Calls): Topics {
+  const topics = new Map<string, Topic>();
+
+  function each(topic: Topic, callback: (handlers: TopicHandlers) => void): void {
+    for (const [handlers] of [...topic._subscribers]) safely(() => callback(handlers));
   }
 
-  private _request(topic: Topic): void {
-    if (!this._host._ready) return;
+  function request(topic: Topic): void {
+    const current = () => topics.get(topic._name) === topic;
     topic._pending = true;
-    const current = () => this._topics.get(topic._name) === topic;
-    this._calls._start("SUBSCRIBE", { topic: topic._name }, {}, "front").then(
-      ({ payload }: Reply) => {
+    calls._start("SUBSCRIBE", { topic: topic._name }, {}, "front").then(
+      ({ payload }) => {
         if (!current()) return;
         topic._pending = false;
         topic._tries = 0;
-        topic._snapshot = { _payload: payload };
-        for (const { _on } of [...topic._subscribers]) safely(() => _on.snapshot?.(payload as never));
+        topic._snapshot = [payload];
+        each(topic, (handlers) => handlers.snapshot?.(payload as never));
       },
-      (error: unknown) => {
-        if (!current() || error instanceof ConnectionLost) return; // the next connection subscribes again
-        const { status = 503, problem, retryAfter } = error as Partial<RouteError>;
+      (error: RouteError) => {
+        // The next connection subscribes again.
+        if (!current() || (error as Error) instanceof ConnectionLost) return;
+        const { status = 503, problem, retryAfter = 0 } = error; // no status: there was no reply
         if (status == 409) topic._pending = false;
-        else if (status < 500 && status != 429) this._ended(topic._name, members(problem));
+        else if (status < 500 && status != 429) ended(problem, topic._name);
         else {
-          const delay = Math.max(this._host._backoff(topic._tries++), (retryAfter ?? 0) * 1000);
-          topic._timer = this._host._later(() => this._request(topic), delay);
+          const delay = Math.max(host._backoff(topic._tries++), 1000 * retryAfter);
+          topic._timer = host._later(() => request(topic), delay);
         }
       },
     );
   }
 
-  private _unsubscribe(name: string): void {
-    // It can only fail if there is no such subscription, or no connection.
-    this._calls._start("UNSUBSCRIBE", { topic: name }, {}, "front").catch(() => {});
+  function unsubscribe(topic: string): void {
+    // It fails only if there is no such subscription, or no connection.
+    if (host._ready()) calls._start("UNSUBSCRIBE", { topic }, {}, "front").catch(() => {});
   }
 
-  private _remove(topic: Topic): boolean {
-    this._host._clock.clearTimeout(topic._timer);
-    return this._topics.get(topic._name) === topic && this._topics.delete(topic._name);
+  /** Forgets a topic, and returns whether it was there. */
+  function remove(topic: Topic): boolean {
+    host._clock.clearTimeout(topic._timer);
+    return topics.get(topic._name) === topic && topics.delete(topic._name);
   }
+
+  function ended(problem: Problem, name: unknown = problem["topic"]): void {
+    const topic = topics.get(name as string);
+    if (topic && remove(topic)) each(topic, (handlers) => handlers.ended?.(members(problem)));
+  }
+
+  return {
+    _subscribe(name, handlers) {
+      const subscriber = [handlers] as const;
+      const known = topics.get(name);
+      const topic: Topic = known ?? { _name: name, _subscribers: new Set(), _tries: 0 };
+      topic._subscribers.add(subscriber);
+      topics.set(name, topic);
+      const snapshot = topic._snapshot;
+      if (snapshot) {
+        queueMicrotask(() => {
+          if (topic._subscribers.has(subscriber)) safely(() => handlers.snapshot?.(snapshot[0] as never));
+        });
+      } else if (host._ready() && !topic._pending) {
+        // Where pushes have changed what the snapshot said, all subscribers get a new one.
+        if (known) unsubscribe(name);
+        request(topic);
+      }
+      return {
+        topic: name,
+        unsubscribe() {
+          if (topic._subscribers.delete(subscriber) && !topic._subscribers.size && remove(topic)) unsubscribe(name);
+        },
+      };
+    },
+
+    _opened() {
+      for (const topic of topics.values()) request(topic);
+    },
+
+    _lost() {
+      for (const topic of topics.values()) {
+        topic._snapshot = undefined;
+        topic._pending = false;
+        host._clock.clearTimeout(topic._timer);
+      }
+    },
+
+    _push(push) {
+      for (const topic of topics.values()) {
+        // A dialect of one's own may not say which topic it is.
+        if ((push.topic ?? topic._name) === topic._name) topic._snapshot = undefined;
+        if (push.topic === topic._name) each(topic, (handlers) => handlers.push?.(push));
+      }
+    },
+
+    _ended: ended,
+  };
 }

@@ -80,9 +80,9 @@ export interface Why {
   readonly code: number;
   readonly reason: string;
   /** Whether the server's notice asks the client to connect again. Absent without a notice. */
-  readonly reconnect?: boolean;
+  readonly reconnect?: boolean | undefined;
   /** In how many seconds the server's notice asks it to. */
-  readonly retryAfter?: number;
+  readonly retryAfter?: number | undefined;
   /** What `token()` or the WebSocket's constructor has thrown. */
   readonly cause?: unknown;
 }
@@ -196,6 +196,13 @@ export interface CallOptions {
   /** Send the call again if the connection was lost before the reply. Only where running it twice does no harm. */
   readonly idempotent?: boolean;
   readonly headers?: FrameHeaders;
+}
+
+/** Items to be read with `for await`. Leaving the loop ends them at their source. */
+export interface Items<Item> extends AsyncIterator<Item, undefined> {
+  next(): Promise<IteratorResult<Item, undefined>>;
+  return(): Promise<IteratorResult<Item, undefined>>;
+  [Symbol.asyncIterator](): Items<Item>;
 }
 
 /** Options of a stream. */

@@ -46,6 +46,19 @@ export class FakeClock implements Clock {
     await settle();
   }
 
+  /** Fires one timer after another until `done`, and returns the milliseconds that took. */
+  async until(done: () => boolean): Promise<number> {
+    const start = this.time;
+    await settle();
+    while (!done()) {
+      const timer = this.next(Infinity);
+      if (!timer) throw new Error("No timer is set.");
+      this.time = Math.max(this.time, timer.due);
+      await this.fire(timer);
+    }
+    return this.time - start;
+  }
+
   /** Moves the time by `ms` at once, as for a machine that sleeps: what became due fires late. */
   async sleep(ms: number): Promise<void> {
     this.time += ms;
