@@ -12,7 +12,7 @@ import pathlib
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, Optional, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, Optional, Required, TypeVar
 
 import pydantic
 from pydantic import (
@@ -49,7 +49,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from typing_extensions import Required, TypedDict
+from typing_extensions import TypedDict
 
 from routesock.schemas.pydantic import PydanticAdapter
 

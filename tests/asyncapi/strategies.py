@@ -113,8 +113,9 @@ class _Source:
         items = schema.get("items", {})
         low, high = schema.get("minItems", 0), schema.get("maxItems")
         if isinstance(items, list):
-            rest = self.of(schema.get("additionalItems", {}))
-            more = st.lists(rest, max_size=2) if high is None or high > len(items) else st.just([])
+            rest = schema.get("additionalItems", {})
+            open_ended = rest not in (False, NOTHING) and (high is None or high > len(items))
+            more = st.lists(self.of(rest), max_size=2) if open_ended else st.just([])
             return st.tuples(st.tuples(*map(self.of, items)), more).map(lambda parts: [*parts[0], *parts[1]])
         return st.lists(self.of(items), min_size=low, max_size=low + 3 if high is None else high)
 
