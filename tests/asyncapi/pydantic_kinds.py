@@ -101,13 +101,6 @@ class Open(BaseModel):
     id: int
 
 
-class OpenForIntegers(BaseModel):
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, int]
-
-    id: int
-
-
 class Strict(BaseModel):
     model_config = ConfigDict(strict=True)
 
@@ -315,7 +308,6 @@ PYDANTIC: Final[dict[str, Any]] = {
     "model": Child,
     "model, forbid": Closed,
     "model, allow": Open,
-    "model, allow integers": OpenForIntegers,
     "model, strict": Strict,
     "model, stripped": Stripped,
     "model, alias": ByAlias,
@@ -340,6 +332,18 @@ PYDANTIC: Final[dict[str, Any]] = {
     "WithJsonSchema": Annotated[int, WithJsonSchema({"type": "string", "format": "colour"})],
 }
 """Types of fields."""
+
+if pydantic.VERSION != "2.0" and not pydantic.VERSION.startswith(
+    "2.0."
+):  # 2.0 takes no annotation of __pydantic_extra__ that is a text
+
+    class OpenForIntegers(BaseModel):
+        model_config = ConfigDict(extra="allow")
+        __pydantic_extra__: dict[str, int]
+
+        id: int
+
+    PYDANTIC["model, allow integers"] = OpenForIntegers
 
 INEXACT: Final = {
     "Decimal, digits and bounds": ("ge=1",),
