@@ -7,7 +7,7 @@ import logging
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
-from routesock import Keys, Reply, RouteMixin, asend_event, event, route
+from routesock import Keys, RouteMixin, asend_event, event, route
 from routesock.exceptions import Conflict
 from routesock.permissions import IsAuthenticated
 
@@ -54,12 +54,12 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         messages = [message async for message in self.recent_messages()]
         return {"messages": messages[::-1]}
 
-    @route("message.send", schema=SendSchema, dehydrate=MessageSchema(), throttle="120/min")
+    @route("message.send", schema=SendSchema, dehydrate=MessageSchema(), status=201, throttle="120/min")
     async def send_message(self, request):
         self.check_joined()
         message = await Message.objects.acreate(author=self.user, room=self.room, text=request.payload["text"])
         await self.tell_room(message)
-        return Reply(message, status=201)
+        return message
 
     @route("message.edit", schema=EditSchema, hydrate=load_message, permissions=[IsAuthor], dehydrate=MessageSchema())
     async def edit_message(self, request):
