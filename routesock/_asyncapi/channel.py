@@ -364,7 +364,7 @@ class ChannelBuilder:
     def _push(self, push: Push, topics: Sequence[Topic]) -> None:
         key = f"{slug(push.name)}.push"
         payload = self._of(push._adapter, "dump")
-        schema = self._envelope.push(push.name, payload)
+        schema = self._envelope.push(push.name, payload, by_topic=bool(self._plan.topics))
         message = self._message(
             key, "push", push.name, schema, payload=payload, has_id=False, title=f"{push.name}: push"
         )

@@ -145,7 +145,10 @@ class Components:
             keys.claim(name)
         for family in sorted(by_family):
             base = _base(family)
-            if len(bases[base]) > 1 or base in self._own:
+            others = bases[base]
+            if len(others) > 1 and len({_base(other, whole=True) for other in others}) == len(others):
+                base = _base(family, whole=True)
+            elif len(others) > 1 or base in self._own:
                 base = f"{slug(family[0])}.{base}"
             self._name(by_family[family], base, pairs, keys)
 
@@ -246,10 +249,11 @@ def _contents(definitions: Mapping[str, Definition]) -> dict[str, Any]:
     return {key: content(key) for key in definitions}
 
 
-def _base(family: tuple[str, str, str, bool]) -> str:
-    """Return the name of a class in documents: without ``Schema``, and with its variant behind it."""
+def _base(family: tuple[str, str, str, bool], *, whole: bool = False) -> str:
+    """Return the name of a class in documents: without ``Schema`` unless ``whole``, and with its variant behind it."""
     _, name, variant, camelize = family
-    base = slug(_SUFFIX.sub("", name.rpartition(".")[2]))
+    name = name.rpartition(".")[2]
+    base = slug(name if whole else _SUFFIX.sub("", name))
     if variant:
         base = f"{base}-{slug(re.sub('[^A-Za-z0-9]+', '_', variant).strip('_'))}"
         if len(base) > _LONGEST:

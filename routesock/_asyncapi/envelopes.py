@@ -85,8 +85,8 @@ class Envelope:
         """Return the schema of an error. ``route`` and ``status`` are schemas of their members."""
         return payload
 
-    def push(self, route: str, payload: Schema) -> Schema:
-        """Return the schema of a push."""
+    def push(self, route: str, payload: Schema, *, by_topic: bool = False) -> Schema:
+        """Return the schema of a push. ``by_topic`` is whether it may come through a topic."""
         return payload
 
     def pong(self, payload: Schema) -> Schema:
@@ -156,13 +156,13 @@ class KeysEnvelope(Envelope):
             return self._own_error()
         return self._answer(route, status, payload, nullable=True)
 
-    def push(self, route: str, payload: Schema) -> Schema:
+    def push(self, route: str, payload: Schema, *, by_topic: bool = False) -> Schema:
         dialect = self.dialect
         members: dict[str, Schema] = {dialect._route: {"const": route}}
         if dialect._headers is not None:
             members[dialect._headers] = {"type": "object"}
         optional: Schema = {}
-        if dialect._headers is None and route not in _CONTROL_PUSHES:
+        if dialect._headers is None and by_topic:
             optional[dialect._topic] = {"type": "string", "description": "The topic that the push came through."}
         found = self._with_payload(members | optional, [dialect._route], payload, maybe_taken=frozenset(optional))
         absent = [{"required": [key]} for key in (self.status_key, self.id_key) if key is not None]
@@ -223,9 +223,6 @@ class KeysEnvelope(Envelope):
         return members if key is None else {"type": "object", "required": [key], "properties": {key: members}}
 
 
-_CONTROL_PUSHES: Final = frozenset(("PING", "CLOSE", "HELLO", "UNSUBSCRIBE"))
-
-
 class DcrfEnvelope(Envelope):
     """The frames of :class:`~routesock.dialects.Dcrf`."""
 
@@ -252,9 +249,10 @@ class DcrfEnvelope(Envelope):
         errors = {"type": "array", "description": "Messages by field if there are any, or else one text."}
         return self._frame(route, status, {"type": "null"}, self._id(nullable=True), errors)
 
-    def push(self, route: str, payload: Schema) -> Schema:
+    def push(self, route: str, payload: Schema, *, by_topic: bool = False) -> Schema:
         found = self._frame({"const": route}, {"const": 200}, payload, {})
-        found["properties"]["topic"] = {"type": "string", "description": "The topic that the push came through."}
+        if by_topic:
+            found["properties"]["topic"] = {"type": "string", "description": "The topic that the push came through."}
         return found
 
     def pong(self, payload: Schema) -> Schema:
