@@ -197,7 +197,8 @@ class ChannelBuilder:
         self._operation(key, route.name, "route", "receive", [request], replies, **self._options(item, texts))
 
     def _topic(self, item: EffectiveRoute, topic: Topic, topics: Sequence[Topic]) -> None:
-        parameters = None if topic.route.schema is None else self._of(topic.route.schema, "load")
+        schema = topic.route.schema
+        parameters = None if schema is None else self._components.add(schema, "load")  # never in camelCase
         names = topic_names(topic, topics, parameters, self._components.target)
         payload: Schema = {"type": "object", "properties": {"topic": names}, "required": ["topic"]}
         texts = texts_of(self._cls, topic)

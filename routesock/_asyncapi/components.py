@@ -61,6 +61,7 @@ class _Entry:
     definition: Definition
     mode: Mode
     camelize: bool
+    number: int = 0
     schema: Any = None
     name: str = ""
 
@@ -102,10 +103,11 @@ class Components:
         described = adapter.json_schema(mode)
         numbers: dict[str, int] = {}
         for key, content in _contents(described.definitions).items():
-            identity = json.dumps([content, mode, camelize], sort_keys=True, default=str)
+            is_renamed = camelize and any(camelized(part) != part for part in content)
+            identity = json.dumps([content, mode, is_renamed], sort_keys=True, default=str)
             if identity not in self._by_content:
                 self._by_content[identity] = len(self._entries)
-                self._entries.append(_Entry(described.definitions[key], mode, camelize))
+                self._entries.append(_Entry(described.definitions[key], mode, is_renamed, len(self._entries)))
             numbers[key] = self._by_content[identity]
 
         def changed(reference: str) -> str:
@@ -154,11 +156,10 @@ class Components:
 
     def _name(self, entries: list[_Entry], base: str, pairs: dict[int, int], keys: Keys) -> None:
         groups: list[list[_Entry]] = []
-        numbers = {id(entry): number for number, entry in enumerate(self._entries)}
         for entry in sorted(entries, key=lambda entry: (_BY_MODE[entry.mode], _text(entry.schema))):
-            partner = pairs.get(numbers[id(entry)])
+            partner = pairs.get(entry.number)
             for group in groups:
-                if partner is not None and any(numbers[id(other)] == partner for other in group):
+                if partner is not None and any(other.number == partner for other in group):
                     group.append(entry)
                     break
             else:

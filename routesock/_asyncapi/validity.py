@@ -117,32 +117,37 @@ def parameters_are_those_of_the_address(document: Document) -> Iterator[str]:
 
 
 def examples_fit(document: Document) -> Iterator[str]:
-    """Each example and default fits its own schema."""
+    """Each example of a message fits its schema."""
     for pointer, message in _messages(document):
         for index, example in enumerate(message.get("examples", ())):
             fault = fault_in(example.get("payload"), message["payload"], document)
             if fault is not None:
                 yield f"{pointer}/examples/{index}: {fault}. Change examples= or the schema."
-    for pointer, schema in _schemas(document):
-        for name in ("default", "examples"):
-            if name not in schema:
-                continue
-            values = schema[name] if name == "examples" else [schema[name]]
-            bare = {key: value for key, value in schema.items() if key not in ("default", "examples")}
-            for value in values:
-                fault = fault_in(value, bare, document)
-                if fault is not None:
-                    yield f"{pointer}/{name}: {value!r} does not fit its own schema ({fault.reason})."
 
 
 def schemas_are_plain(document: Document) -> Iterator[str]:
-    """Schemas have the keywords that clients know, and no boolean schema as a property."""
+    """Schemas have the keywords that clients know, no boolean schema as a property, and defaults that fit them."""
     for pointer, schema in _schemas(document):
-        for keyword in sorted(set(schema) - KEYWORDS):
-            yield f"{pointer}: {keyword!r} is no keyword of documents."
+        if not schema.keys() <= KEYWORDS:
+            unknown = sorted(set(schema) - KEYWORDS)
+            yield f"{pointer}: {unknown[0]!r} is no keyword of documents."
         for name, part in schema.get("properties", {}).items():
             if isinstance(part, bool):
                 yield f"{pointer}/properties/{pointer_part(name)}: write an object in place of {part}."
+        if "default" in schema or "examples" in schema:
+            yield from _wrong_values(pointer, schema, document)
+
+
+def _wrong_values(pointer: str, schema: Mapping[str, Any], document: Document) -> Iterator[str]:
+    bare = {key: value for key, value in schema.items() if key not in ("default", "examples")}
+    for name, values in (
+        ("default", [schema["default"]] if "default" in schema else []),
+        ("examples", schema.get("examples", ())),
+    ):
+        for value in values:
+            fault = fault_in(value, bare, document)
+            if fault is not None:
+                yield f"{pointer}/{name}: {value!r} does not fit its own schema ({fault.reason})."
 
 
 def messages_exclude_each_other(document: Document) -> Iterator[str]:
@@ -290,7 +295,9 @@ def _messages(document: Document) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _schemas(document: Document) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for pointer, message in _messages(document):
         yield from walk(message.get("payload", {}), f"{pointer}/payload")
-        yield from walk(message.get("x-routesock-payload", {}), f"{pointer}/x-routesock-payload")
+        own = message.get("x-routesock-payload", {})
+        if "$ref" not in own:
+            yield from walk(own, f"{pointer}/x-routesock-payload")
     for key, schema in document.get("components", {}).get("schemas", {}).items():
         yield from walk(schema, f"#/components/schemas/{pointer_part(key)}")
 

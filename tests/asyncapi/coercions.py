@@ -38,23 +38,25 @@ def _is_number(value: Any) -> bool:
 
 MARSHMALLOW = (
     Coercion(
-        "numbers as text, such as ``\"5\"``",
+        'numbers as text, such as ``"5"``',
         ("Integer", "Float", "DateTime, timestamp", "TimeDelta"),
         lambda value: _is_text(value) and not value.strip("0123456789.-e_ \u0663\u0664NaInfity"),
     ),
     Coercion("a number with a fraction for an ``Integer``, which drops it", ("Integer",), _is_number),
     Coercion(
-        "numbers for a ``Decimal``, and text in other notations, such as ``\"1e5\"``",
+        'numbers for a ``Decimal``, and text in other notations, such as ``"1e5"``',
         ("Decimal",),
         lambda value: _is_number(value) or _is_text(value),
     ),
     Coercion(
-        "``0``, ``1`` and words such as ``\"yes\"`` for a ``Boolean``",
+        '``0``, ``1`` and words such as ``"yes"`` for a ``Boolean``',
         ("Boolean",),
         lambda value: value in (0, 1, "0", "1", "true", "yes"),
     ),
     Coercion(
-        "``true`` and ``false`` for ``1`` and ``0``", ("TimeDelta", "Enum, by value"), lambda value: isinstance(value, bool)
+        "``true`` and ``false`` for ``1`` and ``0``",
+        ("TimeDelta", "Enum, by value"),
+        lambda value: isinstance(value, bool),
     ),
     Coercion("a ``UUID`` without dashes", ("UUID",), lambda value: _is_text(value) and len(value) == 32),
     Coercion(

@@ -193,7 +193,9 @@ class Flat(Zoo):
 class Camel(Zoo):
     """Other keys, camelCase, and an answer to each request."""
 
-    route_dialect = Keys(route="type", id="ref", payload="data", status="code", headers=None, camelize=True, completion=True)
+    route_dialect = Keys(
+        route="type", id="ref", payload="data", status="code", headers=None, camelize=True, completion=True
+    )
 
 
 class NoIds(Zoo):
