@@ -19,7 +19,7 @@ from .channel import ChannelBuilder
 from .components import Components
 from .names import Keys, slug, without_empty
 from .security import security_of
-from .validity import check
+from .validity import check, drop_unfit_values
 
 SPECS: Final = ("3.0.0", "3.1.0")
 
@@ -88,6 +88,7 @@ def build(
     """
     with translation.override(settings.LANGUAGE_CODE):
         document = _built(application, servers, path, spec)
+    drop_unfit_values(document)
     check(document)
     return document
 

@@ -125,6 +125,7 @@ class KeysEnvelope(Envelope):
             "topic": dialect._topic,
             "camelize": dialect._camelize,
             "completion": dialect.answers_without_id,
+            **({} if dialect._error is None else {"error": "custom"}),
         }
 
     def request(self, route: str, payload: Schema, *, needs_id: bool = False) -> Schema:

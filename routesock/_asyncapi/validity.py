@@ -135,25 +135,33 @@ def schemas_are_plain(document: Document) -> Iterator[str]:
             if isinstance(part, bool):
                 yield f"{pointer}/properties/{pointer_part(name)}: write an object in place of {part}."
         if "default" in schema or "examples" in schema:
-            yield from _wrong_values(pointer, schema, document)
+            yield from (f"{pointer}/{name}: {why}." for name, why in _wrong_values(schema, document).items())
 
 
-def _wrong_values(pointer: str, schema: Mapping[str, Any], document: Document) -> Iterator[str]:
+def _wrong_values(schema: Mapping[str, Any], document: Document) -> dict[str, str]:
+    """Return why the default or an example of ``schema`` does not fit it, by keyword."""
     bare = {key: value for key, value in schema.items() if key not in ("default", "examples")}
-    for name, values in (
-        ("default", [schema["default"]] if "default" in schema else []),
-        ("examples", schema.get("examples", ())),
-    ):
-        for value in values:
-            fault = fault_in(value, bare, document)
-            if fault is not None:
-                yield f"{pointer}/{name}: {value!r} does not fit its own schema ({fault.reason})."
+    values = [("default", schema["default"])] if "default" in schema else []
+    values += [("examples", value) for value in schema.get("examples", ())]
+    faults = [(name, value, fault_in(value, bare, document)) for name, value in values]
+    return {name: f"{value!r} does not fit: {fault}" for name, value, fault in faults if fault is not None}
+
+
+def drop_unfit_values(document: Document) -> None:
+    """Remove defaults and examples of schemas that their own rules refuse.
+
+    Libraries do not validate a default. It says what the server fills in, not what a client may send.
+    """
+    for _, schema in _schemas(document):
+        if ("default" in schema or "examples" in schema) and isinstance(schema, dict):
+            for name in _wrong_values(schema, document):
+                del schema[name]
 
 
 def messages_exclude_each_other(document: Document) -> Iterator[str]:
-    """No frame fits two messages of an operation, where frames are known."""
+    """No frame fits two messages of an operation, where frames are known and have a status."""
     for pointer, operation in _operations(document):
-        if _is_custom(operation, document):
+        if _may_overlap(operation, document):
             continue
         replies = (operation.get("reply") or {}).get("messages", ())
         for messages in (operation.get("messages", ()), replies):
@@ -162,10 +170,7 @@ def messages_exclude_each_other(document: Document) -> Iterator[str]:
             for first, one in enumerate(payloads):
                 for second, other in enumerate(payloads[:first]):
                     if not excludes(one, other, document):
-                        yield (
-                            f"{pointer}: a frame may fit both {references[second]} and {references[first]}. "
-                            "Give replies a status key, or describe their payloads."
-                        )
+                        yield (f"{pointer}: a frame may fit both {references[second]} and {references[first]}.")
 
 
 RULES: Final[tuple[Callable[[Document], Iterator[str]], ...]] = (
@@ -272,8 +277,12 @@ def _target(schema: Any, document: Document) -> Mapping[str, Any]:
     return found
 
 
-def _is_custom(operation: Mapping[str, Any], document: Document) -> bool:
-    return bool(resolve(operation["channel"]["$ref"], document).get("x-routesock-dialect") == "custom")
+def _may_overlap(operation: Mapping[str, Any], document: Document) -> bool:
+    """Whether frames of the channel are not known, or have nothing that tells replies from errors."""
+    dialect = resolve(operation["channel"]["$ref"], document).get("x-routesock-dialect")
+    return dialect == "custom" or (
+        isinstance(dialect, Mapping) and ("error" in dialect or dialect.get("status", 1) is None)
+    )
 
 
 def _channels(document: Document) -> Iterator[tuple[str, Mapping[str, Any]]]:
