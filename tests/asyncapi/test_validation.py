@@ -21,7 +21,7 @@ SCHEMAS: list[Any] = [
     True, False, {}, {"type": "null"}, {"type": "boolean"}, {"type": "integer"}, {"type": "number"}, {"type": "string"},
     {"type": ["array", "null"]}, {"type": "object"}, {"const": 1}, {"const": True}, {"const": [1]}, {"const": {"a": 1}},
     {"enum": [1, "a", None]}, {"minimum": 1}, {"maximum": 0}, {"exclusiveMinimum": 0}, {"exclusiveMaximum": 1},
-    {"multipleOf": 2}, {"multipleOf": 0.1}, {"minLength": 2}, {"maxLength": 1}, {"pattern": "^a"}, {"pattern": "c$"},
+    {"multipleOf": 2}, {"multipleOf": 0.5}, {"minLength": 2}, {"maxLength": 1}, {"pattern": "^a"}, {"pattern": "c$"},
     {"pattern": "[$]"}, {"minItems": 1}, {"maxItems": 1}, {"uniqueItems": True}, {"items": {"type": "integer"}},
     {"items": [{"type": "integer"}], "additionalItems": False}, {"items": [{"type": "integer"}]},
     {"properties": {"a": {"type": "integer"}}, "additionalProperties": False}, {"required": ["a"]},
@@ -29,8 +29,7 @@ SCHEMAS: list[Any] = [
     {"maxProperties": 1}, {"anyOf": [{"type": "string"}, {"minimum": 1}]}, {"allOf": [{"minLength": 1}, {"maxLength": 2}]},
     {"oneOf": [{"type": "integer"}, {"minimum": 1}]}, {"not": {"type": "string"}}, {"not": {}},
     {"$ref": "#/definitions/tree"},
-    *({"format": name} for name in ("date", "date-time", "time", "email", "ipv4", "ipv6", "uri", "uri-reference")),
-    *({"format": name} for name in ("hostname", "regex")),
+    *({"format": name} for name in ("date", "date-time", "email", "ipv4", "ipv6", "uri", "regex")),
 ]  # fmt: skip
 
 DEFINITIONS = {
@@ -65,3 +64,21 @@ def test_both_answers_occur() -> None:
 )
 def test_a_fault_says_where_it_is(value: Any, schema: Any, text: str) -> None:
     assert str(fault_in(value, schema, {})) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("time", ["10:00:00Z", "10:00:00.5+01:00", "23:59:60Z"], ["10:00:00", "25:00:00Z", "10:00Z", "x"]),
+        ("hostname", ["example.com", "a", "1-a.b"], ["-a.com", "a_b", "abc\n", "a" * 64, ""]),
+        ("uri-reference", ["/a", "a/b?c#d", "", "https://example.com"], ["/a b", "\\a", "<a>", "http://[", "ä"]),
+    ],
+)
+def test_formats_that_jsonschema_reads_in_another_way(name: str, good: list[str], bad: list[str]) -> None:
+    assert [text for text in good if not fits(text, {"format": name}, {})] == []
+    assert [text for text in bad if fits(text, {"format": name}, {})] == []
+
+
+def test_a_multiple_of_a_fraction_is_one_in_spite_of_rounding() -> None:
+    assert fits(0.3, {"multipleOf": 0.1}, {})
+    assert not fits(0.35, {"multipleOf": 0.1}, {})

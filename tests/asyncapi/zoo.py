@@ -296,3 +296,10 @@ application = ProtocolTypeRouter(
         ),
     }
 )
+
+small = URLRouter(
+    [
+        paths("flat/", Flat.as_asgi()),
+        paths("handshake/", HandshakeMiddleware(Foreign.as_asgi(), authenticators=[user_of])),
+    ]
+)
