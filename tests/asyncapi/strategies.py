@@ -113,8 +113,9 @@ class _Source:
         items = schema.get("items", {})
         low, high = schema.get("minItems", 0), schema.get("maxItems")
         if isinstance(items, list):
-            rest = self.of(schema.get("additionalItems", {}))
-            more = st.lists(rest, max_size=2) if high is None or high > len(items) else st.just([])
+            rest = schema.get("additionalItems", {})
+            open_ended = rest not in (False, NOTHING) and (high is None or high > len(items))
+            more = st.lists(self.of(rest), max_size=2) if open_ended else st.just([])
             return st.tuples(st.tuples(*map(self.of, items)), more).map(lambda parts: [*parts[0], *parts[1]])
         return st.lists(self.of(items), min_size=low, max_size=low + 3 if high is None else high)
 
@@ -165,6 +166,7 @@ _ZONES = st.sampled_from(("Z", "+00:00", "-00:00", "+05:30", "-23:59"))
 _FORMATS: dict[str, SearchStrategy[Any]] = {
     "date": st.dates().map(lambda date: date.isoformat()),
     "date-time": st.builds("{}{}".format, st.datetimes().map(lambda moment: moment.isoformat()), _ZONES),
+    "email": st.from_regex(r"\A[a-zA-Z0-9!+=_-]{1,8}(\.[a-z]{1,3})?@([a-z0-9]{1,5}\.){1,2}(com|de|xyz)\Z"),
     "ipv4": st.ip_addresses(v=4).map(str),
     "ipv6": st.ip_addresses(v=6).flatmap(lambda address: st.sampled_from((address.exploded, address.compressed))),
     "uri": st.sampled_from(("https://example.com/a?b=c#d", "urn:a:b", "http://localhost:80", "ftp://a.b/%20")),

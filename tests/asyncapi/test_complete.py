@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.docs_pages import DOCS
+from tests.docs_pages import ROOT
 
 from . import coercions
 from .marshmallow_fields import document_accepts, server_accepts
@@ -29,4 +29,4 @@ def test_what_the_document_does_not_mention_is_a_coercion() -> None:
 @pytest.mark.parametrize("coercion", coercions.MARSHMALLOW, ids=lambda coercion: coercion.text)
 def test_each_coercion_happens_and_is_documented(coercion: coercions.Coercion) -> None:
     assert any(coercion.covers(kind, value) for kind, value in UNMENTIONED)
-    assert coercion.text in " ".join((DOCS / "documents.rst").read_text().split())
+    assert coercion.text in " ".join((ROOT / "docs" / "documents.rst").read_text().split())

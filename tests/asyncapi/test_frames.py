@@ -105,7 +105,8 @@ async def test_each_frame_of_the_server_fits_one_message(address: str) -> None:
     assert {
         "tree.reply", "tree.error", "item.maybe.reply", "created.reply", "done.reply", "moved.error", "list.reply",
         "moved.error.410", "stream.item", "stream.end", "stream.error", "silent.error", "secret.error", "error",
-        "tree.push", "anything.push", "echo.push", "PONG.reply", "SUBSCRIBE.room.vip.reply", "UNSUBSCRIBE.room.vip.reply",
+        "tree.push", "anything.push", "echo.push", "PONG.reply", "SUBSCRIBE.room.vip.reply",
+        "UNSUBSCRIBE.room.vip.reply",
     } <= seen  # fmt: skip
 
 
@@ -138,3 +139,40 @@ async def test_requests_fit_their_message_exactly_if_the_server_takes_them(addre
             assert matches == [], (requests[number], matches)
         else:
             assert len(matches) == 1, (requests[number], matches)
+
+
+async def check_all(frames: list[Any], address: str, expected: set[str]) -> None:
+    channel = channel_at(DOCUMENT, address)
+    seen = []
+    for frame in frames:
+        messages = [message for found in fitting(frame, DOCUMENT, channel).values() for message in found]
+        assert len(messages) == 1, (frame, messages)
+        seen.append(messages[0].rpartition("/")[2])
+    assert set(seen) == expected
+
+
+async def test_frames_of_a_handshake_fit_their_messages() -> None:
+    frames = [
+        {"route": "PING", "uuid": 1},
+        {"route": "PING", "uuid": [1]},
+        {"route": "open", "uuid": 2},
+        {"route": "other", "uuid": 3},
+        {"route": "AUTH", "uuid": 4, "payload": {}},
+        {"route": "AUTH", "uuid": 5, "payload": {"token": "wrong"}},
+        {"route": "AUTH", "uuid": 6, "payload": {"token": "wrong"}},
+    ]
+    received = await exchange(zoo.application, "/handshake/", [*map(json.dumps, frames), "no json"])
+    expected = {"HELLO.push", "PONG.reply", "PING.error", "open.reply", "error", "AUTH.error", "CLOSE.push"}
+    await check_all(received, "/handshake/", expected)
+
+
+async def test_the_answer_to_a_good_token_fits_its_message() -> None:
+    texts = [json.dumps({"route": "AUTH", "uuid": 1, "payload": {"token": "good"}}), '{"route": "PING"}']
+    await check_all(
+        await exchange(zoo.application, "/handshake/", texts), "/handshake/", {"HELLO.push", "AUTH.reply", "PONG.reply"}
+    )
+
+
+async def test_a_hello_without_a_handshake_fits_its_message() -> None:
+    received = await exchange(zoo.application, "/nested/1/a/", [], user=AnonymousUser())
+    await check_all(received, "/nested/{pk}/{name}/", {"HELLO.push"})

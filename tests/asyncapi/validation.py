@@ -11,8 +11,11 @@ from jsonschema import Draft7Validator, FormatChecker, ValidationError, validato
 from routesock.schemas import Described
 from routesock.schemas._json_schema.draft7 import FORMATS, KEYWORDS, misfits
 
-FORMAT_CHECKER = FormatChecker(FORMATS)
-"""Raises ``KeyError`` if jsonschema checks one of the formats only with a library that is not installed."""
+_CHECKERS = {**FormatChecker.checkers, **Draft7Validator.FORMAT_CHECKER.checkers}  # drafts differ about ``time``
+
+FORMAT_CHECKER = FormatChecker(())
+FORMAT_CHECKER.checkers = {name: _CHECKERS[name] for name in FORMATS}
+"""A ``KeyError`` here: jsonschema checks one of the formats only with a library that is not installed."""
 
 _TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$|[^\\\[$]+", re.DOTALL)
 

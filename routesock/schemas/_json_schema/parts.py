@@ -15,6 +15,8 @@ from .draft7 import Schema, inexact
 LARGEST: Final = 2**63 - 1
 """The largest integer of 64 bits."""
 
+SMALLEST: Final = -LARGEST - 1
+
 BOUNDS: Final = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 """The keywords for the names of bounds that libraries share."""
 
@@ -42,7 +44,7 @@ def integers(schema: Schema) -> Schema:
     high = "exclusiveMaximum" if "exclusiveMaximum" in schema else "maximum"
     return {
         **schema,
-        low: max(schema.get(low, -LARGEST), -LARGEST),
+        low: max(schema.get(low, SMALLEST), SMALLEST),
         high: min(schema.get(high, LARGEST), LARGEST),
     }
 
@@ -112,7 +114,11 @@ def key(schema: Schema) -> Schema:
         return {name: value for name, value in schema.items() if name != "type"}
     if kind in ("integer", "number"):
         pattern = texts.text(_INTEGER_KEY if kind == "integer" else _NUMBER_KEY)["pattern"]
-        limits = {k: v for k, v in schema.items() if k not in ("type", "title", "description") and abs(v) != LARGEST}
+        limits = {
+            k: v
+            for k, v in schema.items()
+            if k not in ("type", "title", "description") and v not in (SMALLEST, LARGEST)
+        }
         return inexact({"pattern": pattern}, *(f"{name}={value}" for name, value in limits.items()))
     texts_only = [key(part) for part in schema.get("anyOf", ()) if part.get("type") == "string"]
     if len(texts_only) == 1:
