@@ -14,6 +14,7 @@ from django.utils import translation
 from .. import conf
 from .._runtime.asgi_tree import Endpoint, leads_to, load_application, websocket_endpoints
 from ..consumers import RouteMixin
+from ..exceptions import RouteSetupError
 from .addresses import Address, address_of
 from .channel import ChannelBuilder
 from .components import Components
@@ -189,3 +190,31 @@ def _server(url: str) -> dict[str, Any]:
 def as_json(document: Mapping[str, Any]) -> str:
     """Return ``document`` as JSON with a newline at its end."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_yaml(document: Mapping[str, Any]) -> str:
+    """Return ``document`` as YAML.
+
+    Raises:
+        RouteSetupError: PyYAML is not installed.
+    """
+    plain = json.loads(as_json(document))  # so that there are no aliases
+    text: str = _yaml().safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+def from_yaml(text: str) -> Any:
+    """Return what ``text`` holds. Raises ``ValueError`` for a text that is no YAML, and as :func:`as_yaml`."""
+    yaml = _yaml()
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        raise ValueError(str(exc)) from exc
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError as exc:
+        raise RouteSetupError("YAML needs PyYAML. Install it with: pip install 'routesock[documents]'") from exc
+    return yaml

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ..._asyncapi.document import SPECS, Document, as_json, project_document
+from ..._asyncapi.document import SPECS, Document, as_json, as_yaml, from_yaml, project_document
 from ..._asyncapi.inexact import inexact_parts
 from ..._asyncapi.validation import canonical
+from ...exceptions import RouteSetupError
 
 
 class Command(BaseCommand):
@@ -44,7 +45,10 @@ class Command(BaseCommand):
         document = self._document(options)
         file = options["check"] or options["output"]
         is_yaml = options["format"] == "yaml" or (options["format"] is None and _is_yaml(file))
-        text = _as_yaml(document) if is_yaml else as_json(document)
+        try:
+            text = as_yaml(document) if is_yaml else as_json(document)
+        except RouteSetupError as exc:
+            raise CommandError(str(exc), returncode=2) from exc
         if options["check"] is not None:
             self._check(Path(options["check"]), document, text, is_yaml=is_yaml)
         elif options["output"] is not None:
@@ -75,7 +79,7 @@ class Command(BaseCommand):
         except (OSError, UnicodeDecodeError) as exc:
             raise CommandError(f"{file} cannot be read: {exc}", returncode=2) from exc
         try:
-            found = _load_yaml(committed) if is_yaml else json.loads(committed)
+            found = from_yaml(committed) if is_yaml else json.loads(committed)
             is_same = canonical(found) == canonical(document)
         except (ValueError, TypeError):
             is_same = False  # the diff shows what is in the file instead
@@ -114,28 +118,3 @@ def _write(file: Path, text: str) -> None:
         file.write_text(text, encoding="utf-8")
     except OSError as exc:
         raise CommandError(f"{file} cannot be written: {exc}", returncode=2) from exc
-
-
-def _yaml() -> Any:
-    try:
-        import yaml
-    except ImportError as exc:
-        raise CommandError(
-            "YAML needs PyYAML. Install it with: pip install 'routesock[documents]'", returncode=2
-        ) from exc
-    return yaml
-
-
-def _as_yaml(document: Document) -> str:
-    yaml = _yaml()
-    # Through JSON, so that there are no tuples and no aliases.
-    text: str = yaml.safe_dump(json.loads(as_json(document)), sort_keys=False, allow_unicode=True, width=120)
-    return text
-
-
-def _load_yaml(text: str) -> Any:
-    yaml = _yaml()
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as exc:
-        raise ValueError(str(exc)) from exc
