@@ -114,7 +114,11 @@ def key(schema: Schema) -> Schema:
         return {name: value for name, value in schema.items() if name != "type"}
     if kind in ("integer", "number"):
         pattern = texts.text(_INTEGER_KEY if kind == "integer" else _NUMBER_KEY)["pattern"]
-        limits = {k: v for k, v in schema.items() if k not in ("type", "title", "description") and v not in (SMALLEST, LARGEST)}
+        limits = {
+            k: v
+            for k, v in schema.items()
+            if k not in ("type", "title", "description") and v not in (SMALLEST, LARGEST)
+        }
         return inexact({"pattern": pattern}, *(f"{name}={value}" for name, value in limits.items()))
     texts_only = [key(part) for part in schema.get("anyOf", ()) if part.get("type") == "string"]
     if len(texts_only) == 1:
