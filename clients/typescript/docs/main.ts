@@ -42,7 +42,7 @@ function show(root: HTMLElement, model: Model, prefix: string, canCall: boolean)
       h("span", { class: "tag" }, model.document.info.version),
       h("span", { class: "grow" }),
       h("a", { href: "asyncapi.json", class: "file" }, "JSON"),
-      h("a", { href: "asyncapi.yaml", class: "file" }, "YAML"),
+      root.dataset["yaml"] === undefined ? null : h("a", { href: "asyncapi.yaml", class: "file" }, "YAML"),
       menu,
     ),
     h("div", { class: canCall ? "columns" : "columns two" }, nav.element, main, canCall ? side : null),
