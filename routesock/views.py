@@ -175,6 +175,4 @@ def _has_yaml() -> bool:
 def _template() -> Template:
     """Return the template, with an engine of its own: it does not depend on ``TEMPLATES``."""
     folder = Path(__file__).parent / "templates"
-    return Engine(dirs=[folder]).get_template("routesock/docs.html")
-
-
+    return Engine(dirs=[str(folder)]).get_template("routesock/docs.html")

@@ -17,6 +17,7 @@ _LABELS: Final = {
     "item": "Each item",
     "end": "End",
     "push": "Payload",
+    "error": "Error",
 }
 
 _RULES: Final = {
@@ -86,21 +87,22 @@ def outline(document: Mapping[str, Any]) -> list[ChannelOutline]:
     order = [*_KINDS]
     for key, operation in sorted(operations, key=lambda item: order.index(item[1]["x-routesock-kind"])):
         channel = _name(operation["channel"])
-        messages = document["channels"][channel]["messages"]
-        found[channel].entries.append(_entry(key, operation, messages, document))
+        found[channel].entries.append(_entry(key, operation, document["channels"][channel], document))
     return [*found.values()]
 
 
 def _channel(key: str, channel: Mapping[str, Any]) -> ChannelOutline:
     address = channel["address"] or channel.get("x-routesock-pattern", "")
-    texts = (channel.get(name, "") for name in ("title", "summary", "description"))
-    return ChannelOutline(key, address, *texts, entries=[])
+    title, summary, description = (channel.get(name, "") for name in ("title", "summary", "description"))
+    return ChannelOutline(key, address, title, summary, description, [])
 
 
-def _entry(key: str, operation: Mapping[str, Any], messages: Mapping[str, Any], document: Mapping[str, Any]) -> Entry:
+def _entry(key: str, operation: Mapping[str, Any], channel: Mapping[str, Any], document: Mapping[str, Any]) -> Entry:
     replies = operation.get("reply", {}).get("messages", ())
-    own = [messages[_name(message)] for message in (*operation["messages"], *replies)]
-    errors = [message for message in own if message.get("x-routesock-part") == "error"]
+    messages = [channel["messages"][_name(message)] for message in (*operation["messages"], *replies)]
+    dialect = channel["x-routesock-dialect"]
+    status = dialect.get("status") if isinstance(dialect, Mapping) else None
+    parts = [_part(message, status, document) for message in messages]
     return Entry(
         key,
         operation["x-routesock-name"],
@@ -109,12 +111,15 @@ def _entry(key: str, operation: Mapping[str, Any], messages: Mapping[str, Any], 
         operation.get("description", ""),
         operation.get("x-routesock-deprecated", False),
         [*_facts(operation)],
-        [_part(message, document) for message in own if message not in errors],
-        [item for message in errors for item in message.get("x-routesock-statuses", {}).items()],
+        # Errors are listed by status; those with one status have a payload of their own.
+        [part for part in parts if part.label != _LABELS["error"] or part.statuses],
         [
-            json.dumps(example["payload"], ensure_ascii=False, indent=2)
-            for example in own[0].get("examples", ())
+            item
+            for message in messages
+            if message["x-routesock-part"] == "error"
+            for item in message.get("x-routesock-statuses", {}).items()
         ],
+        [json.dumps(example["payload"], ensure_ascii=False, indent=2) for example in messages[0].get("examples", ())],
     )
 
 
@@ -130,17 +135,9 @@ def _facts(operation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Tags", ", ".join(tag["name"] for tag in operation["tags"])
 
 
-def _part(message: Mapping[str, Any], document: Mapping[str, Any]) -> Part:
-    part = message.get("x-routesock-part", "")
-    status = next(
-        (
-            schema
-            for schema in message["payload"].get("properties", {}).values()
-            if isinstance(schema.get("const"), int) or all(isinstance(each, int) for each in schema.get("enum", "x"))
-        ),
-        {},
-    )
-    statuses = status.get("enum", [status["const"]] if "const" in status else [])
+def _part(message: Mapping[str, Any], status_key: str | None, document: Mapping[str, Any]) -> Part:
+    status = message["payload"].get("properties", {}).get(status_key, {})
+    statuses = [status["const"]] if "const" in status else status.get("enum", ())
     schema = message.get("x-routesock-payload", {})
     target = _target(schema, document)
     required = target.get("required", ())
@@ -149,22 +146,22 @@ def _part(message: Mapping[str, Any], document: Mapping[str, Any]) -> Part:
         for name, inner in target.get("properties", {}).items()
     ]
     own = "" if fields else _type(schema, document)
-    return Part(_LABELS.get(part, part), ", ".join(map(str, statuses)) if part != "request" else "", own, fields)
+    return Part(_LABELS[message["x-routesock-part"]], ", ".join(map(str, statuses)), own, fields)
 
 
-def _name(reference: Mapping[str, str]) -> str:
-    return reference["$ref"].rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+def _name(reference: Mapping[str, Any]) -> str:
+    return str(reference["$ref"]).rpartition("/")[2].replace("~1", "/").replace("~0", "~")
 
 
 def _target(schema: Schema, document: Mapping[str, Any]) -> Schema:
     while "$ref" in schema:
-        schema = document["components"]["schemas"][_name(schema)]  # type: ignore[arg-type]
+        schema = document["components"]["schemas"][_name(schema)]
     return schema
 
 
 def _type(schema: Schema, document: Mapping[str, Any], depth: int = 0) -> str:
     if "$ref" in schema and depth:
-        return _name(schema)  # type: ignore[arg-type]
+        return _name(schema)
     schema = _target(schema, document)
     for keyword in ("anyOf", "oneOf"):
         if keyword in schema:
@@ -182,6 +179,7 @@ def _type(schema: Schema, document: Mapping[str, Any], depth: int = 0) -> str:
 def _text(schema: Schema) -> str:
     values = ((rule, schema[keyword]) for keyword, rule in _RULES.items() if keyword in schema)
     rules = ", ".join(
-        rule.format(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)) for rule, value in values
+        rule.format(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for rule, value in values
     )
     return " ".join(part for part in (schema.get("description", ""), f"({rules})" if rules else "") if part)

@@ -25,6 +25,7 @@ export function createEditor(label: string, check: (value: unknown) => Fault[], 
     autocapitalize: "off",
     autocomplete: "off",
     wrap: "off",
+    placeholder: "No payload",
     "aria-label": label,
     "aria-describedby": listId,
   });
@@ -65,7 +66,7 @@ export function createEditor(label: string, check: (value: unknown) => Fault[], 
     parsed = text.trim() ? parse(text) : { offsets: new Map() };
     const faults: { offset: number; where: string; message: string }[] = [];
     if (parsed.error) faults.push({ ...parsed.error, where: "" });
-    else if (text.trim()) for (const fault of check(parsed.value)) faults.push(placed(fault, "")!);
+    else if (text.trim()) for (const fault of check(parsed.value)) if (!isRefused(fault)) faults.push(placed(fault, ""));
     for (const fault of refused) faults.push(placed(fault, "Server: "));
     const line = (offset: number) => text.slice(0, offset).split("\n").length - 1;
     number(faults.map(({ offset }) => line(offset)));
@@ -83,6 +84,11 @@ export function createEditor(label: string, check: (value: unknown) => Fault[], 
       ),
     );
     changed();
+  }
+
+  /** The server's own message about a field says more than that of the schema. */
+  function isRefused({ pointer }: Fault): boolean {
+    return refused.some((fault) => fault.pointer == pointer);
   }
 
   /** The place of a fault: that of its field, or of the nearest one around it that is there. */

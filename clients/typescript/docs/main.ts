@@ -24,6 +24,7 @@ function show(root: HTMLElement, model: Model, prefix: string, canCall: boolean)
   const side = h("aside", { class: "side", "aria-label": "Try it" });
   const nav = createNav(model);
   const menu = h("button", { type: "button", class: "menu", "aria-expanded": "false", "aria-controls": "nav", onclick: () => open(nav.element.dataset["open"] === undefined) }, "Menu");
+  const jump = canCall ? h("button", { type: "button", class: "jump", onclick: () => side.scrollIntoView() }, "Try it") : null;
   const playground = canCall ? createPlayground(side, model, prefix) : undefined;
 
   function open(is: boolean): void {
@@ -43,6 +44,7 @@ function show(root: HTMLElement, model: Model, prefix: string, canCall: boolean)
       h("span", { class: "grow" }),
       h("a", { href: "asyncapi.json", class: "file" }, "JSON"),
       root.dataset["yaml"] === undefined ? null : h("a", { href: "asyncapi.yaml", class: "file" }, "YAML"),
+      jump,
       menu,
     ),
     h("div", { class: canCall ? "columns" : "columns two" }, nav.element, main, canCall ? side : null),

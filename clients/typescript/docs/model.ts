@@ -138,9 +138,12 @@ export function createModel(document: AsyncApi): Model {
 
 const ORDER: readonly Kind[] = ["route", "stream", "topic", "push", "control"];
 
+/** "many.9" comes before "many.10". */
+const { compare } = new Intl.Collator("en", { numeric: true });
+
 function byNameOf(one: Operation, other: Operation): number {
   const [first, second] = [one, other].map(({ kind }) => (kind == "stream" ? 0 : ORDER.indexOf(kind))) as [number, number];
-  return first - second || (one.name < other.name ? -1 : one.name > other.name ? 1 : 0);
+  return first - second || compare(one.name, other.name);
 }
 
 function kindOf(raw: RawOperation): Kind | undefined {

@@ -106,7 +106,7 @@ function facts({ raw, security, channel }: Operation, model: Model): Child {
   add("Login", security.length ? security.map((name) => loginOf(schemes[name] ?? {}, name)).join(", or ") : null);
   add("Throttle", names(raw["x-routesock-throttles"]));
   add("Deadline", raw["x-routesock-timeout"] ? `${raw["x-routesock-timeout"]} s` : null);
-  add("Order", raw["x-routesock-parallel"] ? "beside other requests" : null);
+  add("Order", raw["x-routesock-parallel"] ? "runs beside other requests" : null);
   add("Before login", raw["x-routesock-public"] ? "answered before AUTH" : null);
   add("Other frames", channel.raw["x-routesock-foreign"] && raw["x-routesock-kind"] == "error" ? "the consumer has code for frames that are not listed here" : null);
   if (!entries.length) return null;

@@ -8,8 +8,8 @@ const MAX_DEPTH = 6;
 
 /** What a schema accepts, in a few words. */
 export function typeOf(schema: Schema, model: Model, depth = 0): string {
-  if (typeof schema.$ref == "string" && depth > 3) return nameOf(schema.$ref);
   const found = model.resolve(schema);
+  if (typeof schema.$ref == "string" && (found.properties || depth > 3)) return nameOf(schema.$ref);
   const parts = found.anyOf ?? found.oneOf;
   if (Array.isArray(parts)) return unique(parts.map((part: Schema) => typeOf(part, model, depth + 1))).join(" or ");
   if (found.const !== undefined) return JSON.stringify(found.const);
@@ -90,7 +90,7 @@ export function notesOf(schema: Schema): Child {
   return h(
     "p",
     { class: "note" },
-    "The server may refuse more than this says: ",
+    "The server may refuse values that fit here, because of ",
     reasons.map((reason, index) => [index ? ", " : null, h("code", null, reason)]),
     ".",
   );
@@ -151,10 +151,19 @@ function row(path: string, schema: Schema, found: Schema, model: Model, required
       values.length ? listed("One of", values) : null,
       found.default !== undefined ? listed("Default", [found.default]) : null,
       examples.length ? listed(examples.length > 1 ? "Examples" : "Example", examples) : null,
-      found.pattern ? h("p", { class: "fact" }, "Pattern ", h("code", null, found.pattern)) : null,
+      found.pattern ? patternOf(found.pattern) : null,
       isRoot ? null : notesOf(found),
     ),
   );
+}
+
+/** Longer patterns are folded: few readers want them. */
+const MAX_PATTERN = 32;
+
+function patternOf(pattern: string): HTMLElement {
+  const code = h("code", null, pattern);
+  if (pattern.length <= MAX_PATTERN) return h("p", { class: "fact" }, "Pattern ", code);
+  return h("details", { class: "fact" }, h("summary", null, "Pattern"), code);
 }
 
 function listed(label: string, values: readonly unknown[]): HTMLElement {
