@@ -7,26 +7,28 @@ import os
 from collections.abc import AsyncIterator
 from typing import Any
 
+import django
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.docs_page.site_settings")
+django.setup()  # the consumers import models
 
-from channels.auth import AuthMiddlewareStack
-from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from channels.routing import ProtocolTypeRouter, URLRouter
-from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
-from django.urls import path
+from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: E402
+from django.core.asgi import get_asgi_application  # noqa: E402
+from django.urls import path  # noqa: E402
 
-from chat.routing import websocket_urlpatterns
-from config.asgi import django_application
-from routesock import Request, RouteMixin, route
-from tests.asyncapi import zoo
-
-SCRIPT = zoo.SCRIPT
+from chat.routing import websocket_urlpatterns  # noqa: E402
+from routesock import Request, RouteMixin, route  # noqa: E402
+from routesock.auth import TokenMiddleware  # noqa: E402
+from tests.asyncapi import zoo  # noqa: E402
 
 paths: Any = path
 
 
 def numbered(number: int) -> Any:
-    @route(f"many.{number}", tags=[f"tag {number % 9}"])
+    @route(f"many.{number}", tags=[f"tag-{number % 9}"])
     async def answer(self: Any, request: Request) -> Any:
         return {"number": number}
 
@@ -63,14 +65,17 @@ class Counter(RouteMixin, AsyncJsonWebsocketConsumer):
 
 application = ProtocolTypeRouter(
     {
-        "http": ASGIStaticFilesHandler(django_application),
+        "http": ASGIStaticFilesHandler(get_asgi_application()),
         "websocket": AuthMiddlewareStack(
             URLRouter(
                 [
                     *websocket_urlpatterns,
                     paths("ws/many/", Many.as_asgi()),
                     paths("ws/count/", Counter.as_asgi()),
-                    paths("ws/zoo/", zoo.application.application_mapping["websocket"]),
+                    paths("ws/zoo/nested/<int:pk>/<slug:name>/", zoo.Nested.as_asgi()),
+                    paths("ws/zoo/token/", TokenMiddleware(zoo.Zoo.as_asgi(), [zoo.user_of])),
+                    paths("ws/zoo/json-rpc/", zoo.OfJsonRpc.as_asgi()),
+                    paths("ws/zoo/plain/", zoo.Plain.as_asgi()),
                 ]
             )
         ),

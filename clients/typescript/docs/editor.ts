@@ -8,8 +8,8 @@ export interface Editor {
   readonly area: HTMLTextAreaElement;
   /** The value; `undefined` where the text is empty or no JSON. */
   readonly value: unknown;
-  /** Whether the text is JSON, or empty. */
-  readonly isValid: boolean;
+  /** Reads what has just been typed, and returns whether it is JSON, or empty. */
+  read(): boolean;
   set(value: unknown): void;
   /** Shows what the server has refused, until the text changes. */
   refuse(faults: readonly Fault[]): void;
@@ -45,7 +45,6 @@ export function createEditor(label: string, check: (value: unknown) => Fault[], 
   area.addEventListener("keydown", (event) => {
     if (event.key == "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
-      update();
       send();
     }
   });
@@ -111,7 +110,8 @@ export function createEditor(label: string, check: (value: unknown) => Fault[], 
     get value() {
       return parsed.value;
     },
-    get isValid() {
+    read() {
+      update();
       return !parsed.error;
     },
     set(value) {

@@ -148,5 +148,5 @@ export function coloured(text: string): Child[] {
 
 /** A block of code that the keyboard can scroll. */
 export function block(text: string, label: string, colours = true): HTMLElement {
-  return h("pre", { tabindex: 0, role: "region", "aria-label": label }, h("code", null, colours ? coloured(text) : text));
+  return h("pre", { tabindex: 0, role: "group", "aria-label": label }, h("code", null, colours ? coloured(text) : text));
 }

@@ -169,11 +169,12 @@ function createNav(model: Model): Nav {
 
   search.addEventListener("input", debounced(filter, 40));
   element.addEventListener("keydown", (event) => {
+    if (event.target == search && /^(ArrowDown|Enter)$/.test(event.key)) filter();
     const links = visible();
     const at = links.indexOf(document.activeElement as HTMLAnchorElement);
     if (event.key == "ArrowDown") links[at + 1]?.focus();
     else if (event.key == "ArrowUp" && at >= 0) (links[at - 1] ?? search).focus();
-    else if (event.key == "Enter" && event.target == search) (filter(), visible()[0]?.click());
+    else if (event.key == "Enter" && event.target == search) links[0]?.click();
     else if (event.key == "Escape" && search.value) {
       search.value = "";
       filter();

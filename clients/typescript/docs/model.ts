@@ -109,7 +109,7 @@ export function createModel(document: AsyncApi): Model {
   const channels = new Map<string, Channel>();
   for (const [key, raw] of Object.entries(document.channels)) {
     const dialect = raw["x-routesock-dialect"];
-    const keys = dialect && typeof dialect == "object" ? (dialect as Keys) : null;
+    const keys = typeof dialect?.route == "string" ? (dialect as Keys) : null;
     const address = raw.address ?? null;
     const title = raw.title ?? key;
     channels.set(key, { key, address, title, keys, operations: [], raw });

@@ -245,6 +245,9 @@ function rawEditor(session: Session, log: Log, path: () => string | undefined): 
 // Requests
 
 function createPanel(operation: Operation, place: Place, model: Model): HTMLElement {
+  if (!operation.channel.keys) {
+    return h("section", { class: "card" }, h("h2", null, "Request"), h("p", { class: "small" }, "The frames of this channel have a format that the page does not know. Connect, and send a raw frame."));
+  }
   if (operation.isSent) return pushPanel(operation, place);
   if (operation.kind == "topic") return topicPanel(operation, place, model);
   return requestPanel(operation, place, model);
@@ -263,14 +266,19 @@ function requestPanel(operation: Operation, place: Place, model: Model): HTMLEle
   const cancel = h("button", { type: "button", hidden: true, onclick: () => abort?.abort() }, "Cancel");
   const code = codeCard(operation, place, model, () => editor.value);
   const refresh = debounced(() => code.refresh(), 60);
+
+  session.onNotificationError((error) => {
+    if (!answers && error.route == operation.name) showError(error, performance.now() - started);
+  });
   let abort: AbortController | undefined;
+  let started = 0;
 
   const samples = operation.examples.length ? operation.examples : takesNothing ? [] : [sampleOf(schema, model)];
   editor.set(samples[0]);
 
   async function send(): Promise<void> {
     if (abort) return;
-    if (!editor.isValid) return void editor.area.focus();
+    if (!editor.read()) return void editor.area.focus();
     const path = place.path(true);
     if (!path) return;
     abort = new AbortController();
@@ -278,13 +286,8 @@ function requestPanel(operation: Operation, place: Place, model: Model): HTMLEle
     cancel.hidden = false;
     fill(result, h("p", { class: "small" }, "Waiting for a reply…"));
     try {
-      if (operation.channel.keys) {
-        await untilAborted(session.opened(path), abort.signal);
-        await run(abort.signal);
-      } else {
-        session.connect(path);
-        fill(result, h("p", { class: "small" }, "The frames of this channel have a format of their own. Use the raw frame."));
-      }
+      await untilAborted(session.opened(path), abort.signal);
+      await run(abort.signal);
     } catch (error) {
       showFailure(error);
     } finally {
@@ -296,12 +299,12 @@ function requestPanel(operation: Operation, place: Place, model: Model): HTMLEle
 
   async function run(signal: AbortSignal): Promise<void> {
     const client = session.client!;
-    const started = performance.now();
+    started = performance.now();
     if (!answers) {
       client.notify(operation.name, editor.value);
       return fill(result, h("p", { class: "small" }, "Sent. This route answers errors only."));
     }
-    if (operation.kind == "stream") return stream(signal, started);
+    if (operation.kind == "stream") return stream(signal);
     try {
       const reply = await client.request(operation.name, editor.value, { signal });
       fill(result, outcome(reply.status, performance.now() - started, reply.payload, reply.headers));
@@ -311,7 +314,7 @@ function requestPanel(operation: Operation, place: Place, model: Model): HTMLEle
     }
   }
 
-  async function stream(signal: AbortSignal, started: number): Promise<void> {
+  async function stream(signal: AbortSignal): Promise<void> {
     const items = h("ol", { class: "items", reversed: true });
     const head = h("p", { class: "outcome" });
     let count = 0;

@@ -167,8 +167,8 @@ function channelCard(channel: Channel, level: "h1" | "h2"): HTMLElement {
     raw.summary ? h("p", { class: "summary" }, raw.summary) : null,
     paragraphs(raw.description),
     raw["x-routesock-foreign"] ? h("p", { class: "note" }, "This consumer also has code for frames that are not listed here.") : null,
-    groups.map((group, index) => (group.length ? [h("h3", null, ["Routes", "Topics", "Pushes"][index]!), indexOf(group)] : null)),
-    level == "h1" && isObject(raw["x-routesock-limits"]) ? [h("h3", null, "Limits"), limits(raw["x-routesock-limits"])] : null,
+    groups.map((group, index) => (group.length ? [h(level == "h1" ? "h2" : "h3", null, ["Routes", "Topics", "Pushes"][index]!), indexOf(group)] : null)),
+    level == "h1" && isObject(raw["x-routesock-limits"]) ? [h("h2", null, "Limits"), limits(raw["x-routesock-limits"])] : null,
   );
 }
 

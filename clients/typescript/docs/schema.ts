@@ -65,7 +65,7 @@ export function table(schema: Schema, model: Model, caption: string): HTMLElemen
     { class: "schema" },
     h(
       "div",
-      { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
+      { class: "scroll", tabindex: 0, role: "group", "aria-label": caption },
       h(
         "table",
         null,
