@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import URLPattern, path
 
 from . import views
 
 app_name = "routesock"
 
-urlpatterns = [
+urlpatterns: list[URLPattern] = [
     path("", views.docs, name="docs"),
     path("asyncapi.json", views.asyncapi_json, name="asyncapi-json"),
     path("asyncapi.yaml", views.asyncapi_yaml, name="asyncapi-yaml"),
