@@ -24,6 +24,8 @@ MODULES: Final = sorted(
 )
 ADAPTERS: Final = {
     **{f"routesock.schemas.{library}": library for library in ("marshmallow", "msgspec", "pydantic", "rest_framework")},
+    "routesock.schemas._json_schema.marshmallow": "marshmallow",
+    "routesock.schemas._json_schema.marshmallow_validators": "marshmallow",
     "routesock.permissions.rest_framework": "rest_framework",
     "routesock.auth.rest_framework": "rest_framework",
     "routesock.throttling.redis": "redis",

@@ -66,6 +66,8 @@ class ChannelBuilder:
         self._message_keys = Keys()
         self._operation_keys = operation_keys
         self._messages: dict[str, Any] = {}
+        self._restricted: frozenset[str] = frozenset()
+        """The routes with permissions."""
         self._routes: list[str] = []
         """The names that answers may have. The error of the channel has others."""
         self.operations: dict[str, Any] = {}
@@ -73,6 +75,7 @@ class ChannelBuilder:
     def build(self) -> dict[str, Any]:
         """Return the channel. Then :attr:`operations` has its operations."""
         effective = effective_routes(self._cls)
+        self._restricted = frozenset(item.route.name for item in effective if item.permissions)
         topics = [item.declared for item in effective if isinstance(item.declared, Topic)]
         for item in effective:
             if isinstance(item.declared, Topic):
@@ -311,10 +314,8 @@ class ChannelBuilder:
         found: dict[int, str] = {}
         if route is None:
             return {}
-        permissions = self._plan.current_plans()
         if not self._public:
-            restricted = _is_restricted(permissions, route)
-            if restricted:
+            if route.name in self._restricted:
                 found[401], found[403] = NotAuthenticated.detail, PermissionDenied.detail
             if self._is_throttled(route):
                 found[429] = Throttled.detail
@@ -474,14 +475,6 @@ def _count() -> Iterable[int]:
 
 def _or_null(payload: Schema) -> Schema:
     return {"anyOf": [payload, control.NULL]} if payload else payload
-
-
-def _is_restricted(plans: Mapping[str, Any], route: Route) -> bool:
-    for plan in plans.values():
-        for current in plan.declared:
-            if current.name == route.name:
-                return current.permissions not in ((), None) and isinstance(current.permissions, tuple)
-    return False
 
 
 def _returns(handler: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,7 +28,9 @@ SCHEMAS: Final = "#/components/schemas/"
 
 def mapped(schema: Any, change: Callable[[str], str]) -> Any:
     """Return ``schema`` with ``change`` applied to each reference in it."""
-    if isinstance(schema, Mapping):
+    if isinstance(schema, str):  # most parts are
+        return schema
+    if isinstance(schema, dict) or isinstance(schema, Mapping):  # noqa: SIM101  (a dict is found sooner)
         return {
             name: change(value) if name == "$ref" and isinstance(value, str) else mapped(value, change)
             for name, value in schema.items()
@@ -224,11 +226,19 @@ class Components:
         return dict(sorted(needed.items()))
 
 
-def references_in(value: Any) -> list[str]:
-    """Return the references in ``value``, at any depth."""
-    found: list[str] = []
-    mapped(value, lambda reference: found.append(reference) or reference)  # type: ignore[func-returns-value]
-    return found
+def references_in(value: Any) -> Iterator[str]:
+    """Yield the references in ``value``, at any depth."""
+    if isinstance(value, dict):
+        reference = value.get("$ref")
+        if isinstance(reference, str):
+            yield reference
+        for item in value.values():
+            if isinstance(item, dict | list | tuple):
+                yield from references_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            if isinstance(item, dict | list | tuple):
+                yield from references_in(item)
 
 
 def _contents(definitions: Mapping[str, Definition]) -> dict[str, Any]:

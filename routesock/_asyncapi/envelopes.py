@@ -93,6 +93,10 @@ class Envelope:
         """Return the schema of the answer to a PING."""
         return self.push("PONG", payload)
 
+    def _may_lack_id(self, statuses: Sequence[int]) -> bool:
+        """Whether a reply with one of these statuses answers requests without an id, too. All errors do."""
+        return self.dialect.answers_without_id or statuses[0] >= 400
+
     def _id(self, *, nullable: bool) -> Schema:
         kinds = ["string", *(["integer"] if self.dialect.integer_ids else []), *(["null"] if nullable else [])]
         found: Schema = {"type": kinds[0] if len(kinds) == 1 else kinds, "maxLength": MAX_ID_CHARS}
@@ -147,7 +151,7 @@ class KeysEnvelope(Envelope):
 
     def reply(self, route: str, statuses: Sequence[int], payload: Schema) -> Schema:
         status: Schema = {"const": statuses[0]} if len(statuses) == 1 else {"enum": [*statuses]}
-        found = self._answer({"const": route}, status, payload, nullable=self.dialect.answers_without_id)
+        found = self._answer({"const": route}, status, payload, nullable=self._may_lack_id(statuses))
         if self.status_key is None and not _is_null(payload):
             return {**found, "not": self._looks_like_problem()}
         return found
@@ -244,7 +248,7 @@ class DcrfEnvelope(Envelope):
 
     def reply(self, route: str, statuses: Sequence[int], payload: Schema) -> Schema:
         status: Schema = {"const": statuses[0]} if len(statuses) == 1 else {"enum": [*statuses]}
-        return self._frame({"const": route}, status, payload, self._id(nullable=self.dialect.answers_without_id))
+        return self._frame({"const": route}, status, payload, self._id(nullable=self._may_lack_id(statuses)))
 
     def error(self, route: Schema, status: Schema, payload: Schema) -> Schema:
         errors = {"type": "array", "description": "Messages by field if there are any, or else one text."}

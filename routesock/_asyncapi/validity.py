@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..exceptions import RouteSetupError
-from ..schemas._json_schema.draft7 import KEYWORDS, walk
+from ..schemas._json_schema.draft7 import KEYWORDS
 from .names import LEGAL, pointer_part
 from .validation import fault_in, resolve
 
@@ -49,9 +49,12 @@ def check(document: Document) -> None:
 
 def references_resolve(document: Document) -> Iterator[str]:
     """Each reference leads to something in the document."""
-    for pointer, reference in _references(document, "#"):
+    known: set[str] = set()
+    for pointer, reference in _references(document, _Place(None, "#")):
         try:
-            resolve(reference, document)
+            if reference not in known:
+                resolve(reference, document)
+                known.add(reference)
         except (LookupError, TypeError, ValueError):
             yield f"{pointer}: {reference} leads nowhere."
 
@@ -301,27 +304,61 @@ def _messages(document: Document) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield f"{pointer}/messages/{pointer_part(key)}", message
 
 
-def _schemas(document: Document) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _schemas(document: Document) -> Iterator[tuple[_Place, Mapping[str, Any]]]:
     for pointer, message in _messages(document):
-        yield from walk(message.get("payload", {}), f"{pointer}/payload")
+        yield from _walk(message.get("payload", {}), _Place(None, f"{pointer}/payload"))
         own = message.get("x-routesock-payload", {})
         if "$ref" not in own:
-            yield from walk(own, f"{pointer}/x-routesock-payload")
+            yield from _walk(own, _Place(None, f"{pointer}/x-routesock-payload"))
     for key, schema in document.get("components", {}).get("schemas", {}).items():
-        yield from walk(schema, f"#/components/schemas/{pointer_part(key)}")
+        yield from _walk(schema, _Place(None, f"#/components/schemas/{pointer_part(key)}"))
+
+
+class _Place(NamedTuple):
+    """Where a schema is. The text is needed for faults only, and there are many schemas."""
+
+    above: _Place | None
+    name: str | int
+
+    def __str__(self) -> str:
+        return str(self.name) if self.above is None else f"{self.above}/{pointer_part(str(self.name))}"
+
+
+_ONE: Final = ("additionalProperties", "propertyNames", "additionalItems", "not", "items")
+
+_SEVERAL: Final = ("anyOf", "allOf", "oneOf", "items")
+
+
+def _walk(schema: Any, place: _Place) -> Iterator[tuple[_Place, Mapping[str, Any]]]:
+    """Yield ``schema`` and all schemas inside it, with their places. It does not follow references."""
+    if not isinstance(schema, dict):
+        return
+    yield place, schema
+    if "properties" in schema:
+        inside = _Place(place, "properties")
+        for name, part in schema["properties"].items():
+            yield from _walk(part, _Place(inside, name))
+    for keyword in _ONE:
+        if keyword in schema:
+            yield from _walk(schema[keyword], _Place(place, keyword))
+    for keyword in _SEVERAL:
+        parts = schema.get(keyword)
+        if isinstance(parts, list):
+            inside = _Place(place, keyword)
+            for index, part in enumerate(parts):
+                yield from _walk(part, _Place(inside, index))
 
 
 _DATA: Final = frozenset(("examples", "default", "const", "enum"))
 
 
-def _references(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
+def _references(value: Any, place: _Place) -> Iterator[tuple[_Place, str]]:
+    if isinstance(value, dict):
         if isinstance(value.get("$ref"), str):
-            yield pointer, value["$ref"]
+            yield place, value["$ref"]
         for name, item in value.items():
-            is_data = name in _DATA and not pointer.endswith("/properties")
-            if not is_data:
-                yield from _references(item, f"{pointer}/{pointer_part(name)}")
+            if isinstance(item, dict | list) and (name not in _DATA or place.name == "properties"):
+                yield from _references(item, _Place(place, name))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _references(item, f"{pointer}/{index}")
+            yield from _references(item, _Place(place, index))

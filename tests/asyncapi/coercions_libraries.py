@@ -54,12 +54,12 @@ _IPS = ("IPv4", "IPv6", "IPvAny")
 PYDANTIC = (
     Coercion(
         'numbers as text, such as ``"5"``, and with them ``"nan"`` and ``"inf"`` for a ``float``',
-        (*_INTEGERS, *_OF_INTEGERS, "float", "Decimal, bounds", "WithJsonSchema"),
+        (*_INTEGERS, *_OF_INTEGERS, "float", "Decimal, bounds"),
         _in(_is_number_as_text),
     ),
     Coercion(
         "``true`` and ``false`` for ``1`` and ``0``",
-        (*_INTEGERS, *_OF_INTEGERS, *_IPS, "float", "Literal", "Enum", "Flag", "WithJsonSchema"),
+        (*_INTEGERS, *_OF_INTEGERS, *_IPS, "float", "Literal", "Enum", "Flag"),
         _in(_is_boolean),
     ),
     Coercion(
@@ -69,7 +69,7 @@ PYDANTIC = (
     ),
     Coercion(
         "integers of more than 64 bits, up to the digits that pydantic reads",
-        (*_INTEGERS, "WithJsonSchema"),
+        _INTEGERS,
         _is_large,
     ),
     Coercion(
@@ -113,7 +113,8 @@ PYDANTIC = (
         lambda value: _is_number(value) or _is_number_as_text(value),
     ),
     Coercion(
-        "other notations of ISO 8601: without ``T``, seconds, a time or a zone, and with more than six digits of a fraction",
+        "other notations of ISO 8601: without ``T``, seconds, a time or a zone, and with more than six digits of a "
+        "fraction",
         ("date", "datetime"),
         _is_iso,
     ),
@@ -131,7 +132,7 @@ PYDANTIC = (
     Coercion(
         "a netmask in place of the length of a prefix, and the scope of an IPv6 address, such as ``%eth0``",
         _IPS,
-        lambda value: "/255." in value or "%" in value,
+        lambda value: _is_text(value) and ("/255." in value or "%" in value),
     ),
     Coercion(
         "e-mail addresses that are not ASCII or have a name, such as ``Ann <a@b.co>``",
@@ -150,7 +151,9 @@ PYDANTIC = (
         lambda value: bool({"01", "1.0"} & value.keys()),
     ),
     Coercion(
-        "other names of a field: those of ``AliasChoices`` but the first, paths, and with ``populate_by_name`` the field's own",
+        "other names of a field: those of ``AliasChoices`` but the first, paths, and with ``populate_by_name`` the "
+        "field's "
+        "own",
         ("model, alias", "model, Alias"),
         lambda value: bool({"a", "more"} & value.keys()),
     ),
@@ -230,7 +233,9 @@ REST_FRAMEWORK = (
     Coercion(
         "seconds as a number for a ``DurationField``, and other notations that Django's ``parse_duration()`` reads",
         ("DurationField",),
-        lambda value: _is_number(value) or _is_number_as_text(value) or value in ("", "\n", "P", "PT", "P1.5D", "1 day"),
+        lambda value: (
+            _is_number(value) or _is_number_as_text(value) or value in ("", "\n", "P", "PT", "P1.5D", "1 day")
+        ),
     ),
     Coercion(
         "an object in place of a list of its names",

@@ -12,7 +12,7 @@ import pathlib
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, Optional, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, Optional, Required, TypeVar
 
 import pydantic
 from pydantic import (
@@ -49,7 +49,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from typing_extensions import Required, TypedDict
+from typing_extensions import TypedDict
 
 from routesock.schemas.pydantic import PydanticAdapter
 
@@ -97,13 +97,6 @@ class Closed(BaseModel):
 
 class Open(BaseModel):
     model_config = ConfigDict(extra="allow")
-
-    id: int
-
-
-class OpenForIntegers(BaseModel):
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, int]
 
     id: int
 
@@ -315,7 +308,6 @@ PYDANTIC: Final[dict[str, Any]] = {
     "model": Child,
     "model, forbid": Closed,
     "model, allow": Open,
-    "model, allow integers": OpenForIntegers,
     "model, strict": Strict,
     "model, stripped": Stripped,
     "model, alias": ByAlias,
@@ -340,6 +332,18 @@ PYDANTIC: Final[dict[str, Any]] = {
     "WithJsonSchema": Annotated[int, WithJsonSchema({"type": "string", "format": "colour"})],
 }
 """Types of fields."""
+
+if pydantic.VERSION != "2.0" and not pydantic.VERSION.startswith(
+    "2.0."
+):  # 2.0 takes no annotation of __pydantic_extra__ that is a text
+
+    class OpenForIntegers(BaseModel):
+        model_config = ConfigDict(extra="allow")
+        __pydantic_extra__: dict[str, int]
+
+        id: int
+
+    PYDANTIC["model, allow integers"] = OpenForIntegers
 
 INEXACT: Final = {
     "Decimal, digits and bounds": ("ge=1",),

@@ -19,6 +19,9 @@ from django.urls import path
 from routesock import Keys, Request, RouteMixin, RouteSetupError, route
 from routesock._asyncapi import document as module
 from routesock._asyncapi.document import as_json, build, project_document
+from routesock._asyncapi.inexact import inexact_parts
+from routesock.schemas import Described, SchemaAdapter
+from routesock.schemas.base import Mode
 from tests.asyncapi import zoo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -275,3 +278,54 @@ def test_a_default_that_its_own_schema_refuses_is_left_out() -> None:
     properties = document["components"]["schemas"]["Lenient"]["properties"]
     assert "default" not in properties["text"]
     assert properties["number"]["default"] == 5
+
+
+class Counted(SchemaAdapter):
+    """Counts how often it is asked for its schema."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def load(self, payload: Any) -> Any:
+        return payload
+
+    def dump(self, value: Any) -> Any:
+        return value
+
+    def json_schema(self, mode: Mode) -> Described:
+        self.asked.append(mode)
+        return Described({"type": "string"})
+
+
+def test_a_schema_is_asked_once_for_each_way_however_many_routes_and_paths_have_it() -> None:
+    shared = Counted()
+
+    def handler(number: int) -> Any:
+        async def handle(self: Any, request: Request) -> Any: ...
+
+        return route(f"route.{number}", schema=shared, dehydrate=shared)(handle)
+
+    cls = consumer(**{f"handler_{number}": handler(number) for number in range(50)})
+    document = build(URLRouter([paths("a/", cls.as_asgi()), paths("b/", cls.as_asgi())]))
+    assert sorted(shared.asked) == ["dump", "load"]
+    assert len(document["operations"]) == 2 * (50 + 4)
+
+
+def test_an_adapter_that_says_nothing_is_inexact() -> None:
+    @route("save", schema=NotDescribed())
+    async def save(self: Any, request: Request) -> Any: ...
+
+    document = build(URLRouter([paths("x/", consumer(save=save).as_asgi())]))
+    payload = document["channels"]["x"]["messages"]["save.request"]["x-routesock-payload"]
+    assert payload == {"x-routesock-inexact": ["NotDescribed"]}
+    assert [str(part) for part in inexact_parts(document)] == ["/x/ save request /: NotDescribed"]
+
+
+class NotDescribed(SchemaAdapter):
+    """Of another library, without a description."""
+
+    def load(self, payload: Any) -> Any:
+        return payload
+
+    def dump(self, value: Any) -> Any:
+        return value

@@ -77,7 +77,7 @@ async def _no_groups() -> None:
 
 def texts_of(dialect: Dialect) -> list[str]:
     frames = [dialect.request(name, str(number), payload) for number, (name, payload) in enumerate(REQUESTS)]
-    notifications = [dialect.request(name, None, payload) for name, payload in REQUESTS[:4] if name != "stream"]
+    notifications = [dialect.request(name, None, payload) for name, payload in REQUESTS]
     return [json.dumps(frame) for frame in (*frames, *notifications)] + ["no json", "[]", '"text"', "{}", '{"a": 1}']
 
 

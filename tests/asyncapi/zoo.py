@@ -178,6 +178,16 @@ class Zoo(RouteMixin, AsyncJsonWebsocketConsumer):
         return None
 
 
+class Few(RouteMixin, AsyncJsonWebsocketConsumer):
+    """A route and a push, for dialects whose frames are not described."""
+
+    route_pushes = [Push("tree", schema=TreeSchema)]
+
+    @route("tree", schema=TreeSchema, dehydrate=TreeSchema(), examples=[{"name": "a"}])
+    async def tree(self, request: Request) -> Any:
+        return request.payload
+
+
 class Nested(Zoo):
     """The default dialect, with everything that the server sends by itself."""
 
@@ -211,19 +221,19 @@ class OfDcrf(Zoo):
     route_dialect = Dcrf()
 
 
-class OfJsonRpc(Zoo):
+class OfJsonRpc(Few):
     """JSON-RPC 2.0."""
 
     route_dialect = JsonRpc()
 
 
-class OfChanx(Zoo):
+class OfChanx(Few):
     """The frames of chanx."""
 
     route_dialect = Chanx()
 
 
-class OfWsx(Zoo):
+class OfWsx(Few):
     """The frames of wsx."""
 
     route_dialect = Wsx()
@@ -243,7 +253,7 @@ class Pairs(Dialect):
         return [route, payload]
 
 
-class OwnDialect(Zoo):
+class OwnDialect(Few):
     """Frames of another kind."""
 
     route_dialect = Pairs()
