@@ -1,4 +1,4 @@
-"""The site that the tests of the page look at: the consumer of the example, the zoo, and one with 200 routes."""
+"""The site that the tests of the page look at: the consumer of the example, and some of the zoo."""
 
 from __future__ import annotations
 
@@ -27,25 +27,6 @@ from tests.asyncapi import zoo  # noqa: E402
 paths: Any = path
 
 
-def numbered(number: int) -> Any:
-    @route(f"many.{number}", tags=[f"tag-{number % 9}"])
-    async def answer(self: Any, request: Request) -> Any:
-        return {"number": number}
-
-    return answer
-
-
-Many = type(
-    "Many",
-    (RouteMixin, AsyncJsonWebsocketConsumer),
-    {
-        "__doc__": "Two hundred routes.",
-        "route_pushes": [],
-        **{f"route_{number}": numbered(number) for number in range(200)},
-    },
-)
-
-
 class Counter(RouteMixin, AsyncJsonWebsocketConsumer):
     """Streams, and a close."""
 
@@ -70,7 +51,6 @@ application = ProtocolTypeRouter(
             URLRouter(
                 [
                     *websocket_urlpatterns,
-                    paths("ws/many/", Many.as_asgi()),
                     paths("ws/count/", Counter.as_asgi()),
                     paths("ws/zoo/nested/<int:pk>/<slug:name>/", zoo.Nested.as_asgi()),
                     paths("ws/zoo/token/", TokenMiddleware(zoo.Zoo.as_asgi(), [zoo.user_of])),
