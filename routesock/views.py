@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -23,7 +22,7 @@ from django.utils.module_loading import import_string
 from django.views.decorators.http import require_safe
 
 from . import conf
-from ._asyncapi.document import Document, as_json, project_document
+from ._asyncapi.document import Document, as_json, as_yaml, project_document
 from ._asyncapi.outline import outline
 from ._runtime.callables import is_predicate
 
@@ -145,12 +144,7 @@ def asyncapi_yaml(request: HttpRequest) -> HttpResponse:
     """Return the AsyncAPI document as YAML. Without PyYAML there is none."""
     if not _has_yaml():
         raise Http404("YAML needs PyYAML. Install it with: pip install 'routesock[documents]'")
-    import yaml
-
-    # Through JSON, so that there are no tuples and no aliases.
-    document = json.loads(as_json(_document(request)))
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
-    return _file(request, text, "application/yaml")
+    return _file(request, as_yaml(_document(request)), "application/yaml")
 
 
 def _document(request: HttpRequest) -> Document:
