@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 from logging import Logger, getLogger
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +12,6 @@ from django.core.signals import setting_changed
 
 from .._runtime.asgi_tree import Endpoint, leads_to, load_application, websocket_endpoints
 from ..consumers import RouteMixin
-from ..dialects.base import has_own_encode
 from .document import build_endpoint
 from .validation import Fault, fault_in, fits, resolve
 
@@ -66,9 +64,8 @@ class Conformance:
         self._ignored = _AROUND if alone else frozenset()
         self._is_foreign: bool = channel.get("x-routesock-foreign", False)
         self._messages: dict[str, list[tuple[str, Any]]] = {}
-        consumer: Any = endpoint.consumer
         dialect = channel["x-routesock-dialect"]
-        self._is_known = dialect != "custom" and not has_own_encode(consumer.route_dialect)
+        self._is_known = dialect != "custom"
         if self._is_known:
             is_dcrf = "dcrf" in dialect
             self._route: str = "action" if is_dcrf else dialect["route"]
@@ -166,35 +163,55 @@ class Conformance:
         return fits(frame[self._status], properties[self._status], self._document)
 
 
-@lru_cache(64)
-def _of_project(consumer: Any, path: str) -> Conformance | None:
-    """Return what ``consumer`` may send at ``path``; ``None`` if that cannot be documented, which is logged once."""
-    try:
-        endpoint, alone = _find(consumer, path)
-        return Conformance(endpoint, alone=alone)
-    except Exception:
-        logger.exception("The frames of %s are not checked: its document cannot be built.", consumer.__name__)
-        return None
+class _Checks:
+    """What a consumer class may send at each of its paths, built when a socket first connects there.
+
+    A class that the project's application does not serve is documented alone. Where a document cannot be built, that is
+    logged once, and nothing is checked.
+    """
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+        self._endpoints: list[Endpoint] = []
+        self._built: dict[str, Conformance | None] = {}
+        if getattr(settings, "ASGI_APPLICATION", None) is not None:
+            self._endpoints = [each for each in websocket_endpoints(load_application()) if each.consumer is consumer]
+
+    def at(self, path: str) -> Conformance | None:
+        """Return the checks of a socket at ``path``."""
+        found = sorted(self._endpoints, key=lambda each: not leads_to(each, path))
+        endpoint = found[0] if found else Endpoint("", self._consumer)
+        if endpoint.path not in self._built:
+            self._built[endpoint.path] = None
+            self._built[endpoint.path] = Conformance(endpoint, alone=not found)
+        return self._built[endpoint.path]
+
+
+_checks: dict[Any, _Checks | None] = {}
 
 
 def _forget(**kwargs: Any) -> None:
-    _of_project.cache_clear()
+    _checks.clear()
 
 
 setting_changed.connect(_forget, dispatch_uid="routesock.conformance")
 
 
-def _find(consumer: Any, path: str) -> tuple[Endpoint, bool]:
-    if getattr(settings, "ASGI_APPLICATION", None) is not None:
-        found = [each for each in websocket_endpoints(load_application()) if each.consumer is consumer]
-        for endpoint in sorted(found, key=lambda each: not leads_to(each, path)):
-            return endpoint, False
-    return Endpoint("", consumer), True
+def _conformance(consumer: Any, path: str) -> Conformance | None:
+    try:
+        if consumer not in _checks:
+            _checks[consumer] = None
+            _checks[consumer] = _Checks(consumer)
+        checks = _checks[consumer]
+        return None if checks is None else checks.at(path)
+    except Exception:
+        logger.exception("The frames of %s are not checked: its document cannot be built.", consumer.__name__)
+        return None
 
 
 def checked_send(consumer: Any, send: Send) -> Send:
     """Return ``send`` for the socket of ``consumer`` with a check: a frame that its document refuses is logged."""
-    conformance = _of_project(type(consumer), consumer.scope.get("path", ""))
+    conformance = _conformance(type(consumer), consumer.scope.get("path", ""))
     if conformance is None:
         return send
 

@@ -14,7 +14,17 @@ from .._wire.messages import NO_HEADERS, RequestId, Scope
 from ..dialects import Dialect, Keys
 from ..typing import UNSET, Unset
 from .application import Application, ASGIApplication, Transport, keep_test_connections, run_until_idle
-from .frames import ClientReply, ClientTimeout, Close, ConnectionClosed, Frame, Inbox, Push, UndocumentedFrame, has_item_status
+from .frames import (
+    ClientReply,
+    ClientTimeout,
+    Close,
+    ConnectionClosed,
+    Frame,
+    Inbox,
+    Push,
+    UndocumentedFrame,
+    has_item_status,
+)
 
 
 class ReplyStream:
