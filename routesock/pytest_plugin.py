@@ -28,7 +28,7 @@ def _documented_clients(request: pytest.FixtureRequest) -> Iterator[None]:
     from .testing import RouteClient
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RouteClient, "documented_by_default", True)
+        patch.setattr(RouteClient, "_documented_by_default", True)
         yield
 
 

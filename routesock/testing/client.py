@@ -38,11 +38,11 @@ class RouteClient(AsyncClient):
         subprotocols: The subprotocols that the client offers.
         documented: Whether a frame that does not fit the document of ``app`` fails the test with an
             :class:`~routesock.testing.UndocumentedFrame`. The default is the setting ``CHECK_REPLIES`` if it is a bool,
-            else :attr:`documented_by_default`.
+            else that of ``pytest --documented``.
     """
 
-    documented_by_default: ClassVar[bool] = False
-    """The default of ``documented=``, which ``pytest --documented`` sets."""
+    _documented_by_default: ClassVar[bool] = False
+    """Set by ``pytest --documented``."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class RouteClient(AsyncClient):
     @classmethod
     def _default_documented(cls) -> bool:
         setting: bool | None = conf.get("CHECK_REPLIES")
-        return cls.documented_by_default if setting is None else setting
+        return cls._documented_by_default if setting is None else setting
 
     async def __aenter__(self) -> Self:
         await self.connect()
