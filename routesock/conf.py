@@ -181,6 +181,12 @@ def get(name: str) -> Any:
     return value
 
 
+def checks_replies() -> bool:
+    """Return whether the frames of new sockets are held against their documents."""
+    value: bool | None = get("CHECK_REPLIES")
+    return bool(django_settings.DEBUG) if value is None else value
+
+
 def docs() -> dict[str, Any]:
     """Return ``DOCS`` with the defaults of the keys that the project does not set.
 

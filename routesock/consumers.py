@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from asgiref.sync import async_to_sync
 from channels.consumer import AsyncConsumer
 from channels.layers import get_channel_layer
+from django.utils.module_loading import import_string
 
+from . import conf
 from ._connection.connection import Connection
 from ._groups.channel_reader import new_channel
 from ._groups.layer_membership import Membership, RememberingLayer
@@ -280,6 +282,9 @@ async def _serve(
     if compiled.thread_context is not None:
         database.set_thread_context(context, partial(compiled.thread_context, consumer))
     ending = await _refused(consumer, compiled, gate, at_end, context)
+    if conf.checks_replies():
+        # By its name: a socket that is not checked must not import it, and it is above this module.
+        send = import_string("routesock._asyncapi.conformance.checked_send")(consumer, send)
     membership = None if layer is None or ending is not None else Membership(layer, await new_channel(layer))
     connection = Connection(consumer, compiled, receive, membership, send, context, gate, socket_of=socket_of)
     consumer._routesock_connection = connection

@@ -1,4 +1,4 @@
-"""The pytest plugin with the fixture ``route_client``."""
+"""The pytest plugin with the fixture ``route_client`` and the option ``--documented``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,28 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--documented``."""
+    parser.getgroup("routesock").addoption(
+        "--documented",
+        action="store_true",
+        help="Fail a test in which a RouteClient receives a frame that does not fit its document.",
+    )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _documented_clients(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Apply ``--documented`` to all clients of the run."""
+    if not request.config.getoption("documented"):
+        yield
+        return
+    from .testing import RouteClient
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RouteClient, "_documented_by_default", True)
+        yield
 
 
 @pytest.fixture

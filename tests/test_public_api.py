@@ -83,6 +83,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "Push",
         "ReplyStream",
         "RouteClient",
+        "UndocumentedFrame",
         "forget_throttles",
     ],
     "routesock.throttling": ["Throttle"],

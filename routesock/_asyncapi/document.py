@@ -87,21 +87,34 @@ def build(
 
     Texts are in the language of the setting ``LANGUAGE_CODE``, whatever the current one is.
     """
+    return _checked(_endpoints(application, path), servers, spec, public=conf.get("DOCS_ACCESS") == "public")
+
+
+def build_endpoint(endpoint: Endpoint) -> Document:
+    """Build the document of one endpoint, with all that is left out of public documents. Raises as :func:`build`."""
+    return _checked([(endpoint, address_of(endpoint.patterns))], (DEFAULT_SERVER,), SPECS[0], public=False)
+
+
+def _checked(
+    endpoints: list[tuple[Endpoint, Address]], servers: Sequence[str] | Mapping[str, str], spec: str, *, public: bool
+) -> Document:
     with translation.override(settings.LANGUAGE_CODE):
-        document = _built(application, servers, path, spec)
+        document = _built(endpoints, servers, spec, public)
     drop_unfit_values(document)
     check(document)
     return document
 
 
-def _built(application: Any, servers: Sequence[str] | Mapping[str, str], path: str | None, spec: str) -> Document:
+def _built(
+    endpoints: list[tuple[Endpoint, Address]], servers: Sequence[str] | Mapping[str, str], spec: str, public: bool
+) -> Document:
     components = Components()
     schemes: dict[str, Any] = {}
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
     undocumented: list[dict[str, Any]] = []
     channel_keys, operation_keys = Keys(), Keys()
-    for endpoint, address in _endpoints(application, path):
+    for endpoint, address in endpoints:
         consumer = endpoint.consumer
         if consumer is None or not issubclass(consumer, RouteMixin):
             undocumented.append(_undocumented(endpoint, address))
@@ -115,7 +128,7 @@ def _built(application: Any, servers: Sequence[str] | Mapping[str, str], path: s
             components,
             security,
             operation_keys,
-            public=conf.get("DOCS_ACCESS") == "public",
+            public=public,
         )
         channels[key] = builder.build()
         operations |= builder.operations

@@ -6,7 +6,16 @@ from ..throttling.stores import forget_throttles
 from .async_client import ReplyStream
 from .blocking import BlockingRouteClient
 from .client import RouteClient
-from .frames import ClientReply, ClientTimeout, Close, ConnectionClosed, ConnectionRefused, NoReply, Push
+from .frames import (
+    ClientReply,
+    ClientTimeout,
+    Close,
+    ConnectionClosed,
+    ConnectionRefused,
+    NoReply,
+    Push,
+    UndocumentedFrame,
+)
 
 __all__ = [
     "BlockingRouteClient",
@@ -19,5 +28,6 @@ __all__ = [
     "Push",
     "ReplyStream",
     "RouteClient",
+    "UndocumentedFrame",
     "forget_throttles",
 ]

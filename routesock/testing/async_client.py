@@ -14,7 +14,17 @@ from .._wire.messages import NO_HEADERS, RequestId, Scope
 from ..dialects import Dialect, Keys
 from ..typing import UNSET, Unset
 from .application import Application, ASGIApplication, Transport, keep_test_connections, run_until_idle
-from .frames import ClientReply, ClientTimeout, Close, ConnectionClosed, Inbox, Push, has_item_status
+from .frames import (
+    ClientReply,
+    ClientTimeout,
+    Close,
+    ConnectionClosed,
+    Frame,
+    Inbox,
+    Push,
+    UndocumentedFrame,
+    has_item_status,
+)
 
 
 class ReplyStream:
@@ -60,7 +70,9 @@ class ReplyStream:
             raise StopAsyncIteration
         take = partial(self._inbox.take_next, self._id)
         frame = await self._transport.wait_for_reply(self._id, take, f"further frame of {self._what}", self._timeout)
-        if not frame.is_item:
+        if frame.is_item:
+            self._inbox.raise_failure(self._id, UndocumentedFrame)
+        else:
             self._close()
             self._inbox.raise_failure(self._id)
         return frame.reply()
@@ -130,8 +142,10 @@ class AsyncClient:
         dialect: Dialect | None = None,
         timeout: float = 1.0,
         raise_exceptions: bool = True,
+        documented: bool = False,
     ) -> None:
         self._application = application
+        self._documented = documented
         self._scope = scope
         self._dialect = dialect if dialect is not None else Keys()
         self._timeout = timeout
@@ -172,7 +186,7 @@ class AsyncClient:
         scope = dict(self._scope)
         if self._raise_exceptions:
             scope["routesock.on_error"] = self._add_failure
-        application = Application(self._application, scope, self._inbox.deliver)
+        application = Application(self._application, scope, self._deliver())
         with ExitStack() as stack:
             stack.enter_context(keep_test_connections())
             accept = await application.connect(self._timeout)
@@ -358,6 +372,26 @@ class AsyncClient:
         self._inbox.add_failure(id, error)
         if self._transport is not None:
             self._transport.application.notify()
+
+    def _deliver(self) -> Callable[[str | bytes], None]:
+        """Return what takes the frames of the application."""
+        inbox = self._inbox
+        if not self._documented:
+            return inbox.deliver
+        from .._asyncapi.conformance import conformance_at  # not imported by tests that check no documents
+
+        conformance = conformance_at(self._application, self._scope.get("path", "/"))
+        if conformance is None:
+            return inbox.deliver
+
+        def deliver(data: str | bytes) -> None:
+            found = conformance.misfit(data)
+            if found is not None:
+                error = UndocumentedFrame(f"{found} The frame: {data!r}"[:1000], found.route, found.pointer)
+                inbox.add_failure(Frame.parse(data, self._dialect).id, error)
+            inbox.deliver(data)
+
+        return deliver
 
     def _connected(self) -> Transport:
         if self._transport is None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from django.utils.functional import LazyObject
 
+from .. import conf
 from .._compat import unwrap_lazy_user
 from ..dialects import Dialect
 from .application import ASGIApplication, Headers, websocket_scope
@@ -35,7 +36,13 @@ class RouteClient(AsyncClient):
         raise_exceptions: Whether an unexpected exception of a handler is raised in the test. If false, the reply with
             the status 500 is returned.
         subprotocols: The subprotocols that the client offers.
+        documented: Whether a frame that does not fit the document of ``app`` fails the test with an
+            :class:`~routesock.testing.UndocumentedFrame`. The default is the setting ``CHECK_REPLIES`` if it is a bool,
+            else that of ``pytest --documented``.
     """
+
+    _documented_by_default: ClassVar[bool] = False
+    """Set by ``pytest --documented``."""
 
     def __init__(
         self,
@@ -49,6 +56,7 @@ class RouteClient(AsyncClient):
         timeout: float = 1.0,
         raise_exceptions: bool = True,
         subprotocols: Iterable[str] = (),
+        documented: bool | None = None,
     ) -> None:
         consumer_class = app if isinstance(app, type) else getattr(app, "consumer_class", None)
         default_scope = websocket_scope(path, headers, subprotocols)
@@ -61,8 +69,14 @@ class RouteClient(AsyncClient):
             dialect=dialect if dialect is not None else getattr(consumer_class, "route_dialect", None),
             timeout=timeout,
             raise_exceptions=raise_exceptions,
+            documented=self._default_documented() if documented is None else documented,
         )
         self._blocking: BlockingRouteClient | None = None
+
+    @classmethod
+    def _default_documented(cls) -> bool:
+        setting: bool | None = conf.get("CHECK_REPLIES")
+        return cls._documented_by_default if setting is None else setting
 
     async def __aenter__(self) -> Self:
         await self.connect()

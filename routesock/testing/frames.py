@@ -25,6 +25,20 @@ class NoReply(ClientTimeout):
     """A request got no reply in time."""
 
 
+class UndocumentedFrame(AssertionError):
+    """A frame of the application does not fit its document.
+
+    Attributes:
+        route: The name of the route or the push; ``None`` for a frame without one.
+        pointer: A JSON pointer into the frame.
+    """
+
+    def __init__(self, message: str, route: str | None, pointer: str) -> None:
+        super().__init__(message)
+        self.route = route
+        self.pointer = pointer
+
+
 class ConnectionClosed(ConnectionError):
     """The application closed the socket while the client was waiting.
 
@@ -225,10 +239,15 @@ class Inbox:
         """Take the first frame that is not claimed."""
         return self._take(lambda frame: frame.id not in self._claimed)
 
-    def raise_failure(self, id: RequestId = None) -> None:
-        """Raise the failure of a request; for ``None``, the first failure that is not claimed."""
+    def raise_failure(self, id: RequestId = None, kind: type[BaseException] = BaseException) -> None:
+        """Raise the failure of a request; for ``None``, the first failure that is not claimed.
+
+        Args:
+            id: The id of the request.
+            kind: Only exceptions of this class are raised.
+        """
         for index, (failed, error) in enumerate(self._failures):
-            if failed == id if id is not None else failed not in self._claimed:
+            if isinstance(error, kind) and (failed == id if id is not None else failed not in self._claimed):
                 del self._failures[index]
                 raise error
 
