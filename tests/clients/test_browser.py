@@ -141,7 +141,7 @@ async def test_a_hidden_page_connects_when_it_is_visible(page: Page, server: Ser
 async def test_a_page_comes_back_from_the_back_forward_cache_with_its_socket(page: Page) -> None:
     await page.goto("/")
     await opened(page)
-    await page.evaluate("window.kept = socket.call('wait', 60).catch((error) => [error.name, error.sent])")
+    await page.evaluate("void (window.kept = socket.call('wait', 60).catch((error) => [error.name, error.sent]))")
     await page.goto("/another/")
     await page.go_back(wait_until="commit")
     await opened(page)
