@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.functional import Promise
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One key of ``ROUTESOCK``.
+    """One key of ``ROUTESOCK``, or of the dict ``DOCS`` in it.
 
     Attributes:
         default: The value where the project sets none.
@@ -43,6 +45,67 @@ def _is_client_error(value: Any) -> bool:
 
 def _is_list_of_strings(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, Promise) or (isinstance(value, str) and value != "")
+
+
+def _is_url(value: Any, *schemes: str) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        parts = urlsplit(value)
+    except ValueError:  # such as half an IPv6 address
+        return False
+    return parts.scheme in schemes and bool(parts.hostname)
+
+
+def _is_web_url(value: Any) -> bool:
+    return _is_url(value, "https", "http")
+
+
+def _is_servers(value: Any) -> bool:
+    names = value if isinstance(value, dict) else {}
+    urls = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (None,)
+    return all(map(_is_text, names)) and all(_is_url(url, "wss", "ws") for url in urls)
+
+
+def _is_contact(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() <= {"name", "url", "email"} and all(map(_is_text, value.values()))
+
+
+def _is_license(value: Any) -> bool:
+    return _is_contact(value) and value.keys() in ({"name"}, {"name", "url"})
+
+
+DOCS: Final[dict[str, Setting]] = {
+    "title": Setting("WebSocket API", _is_text, "a text"),
+    "version": Setting("1.0.0", _is_text, "a text"),
+    "description": Setting("", lambda value: isinstance(value, str | Promise), "a text"),
+    "servers": Setting(
+        (), _is_servers, 'a list of URLs such as "wss://chat.example.com", or a dict from names to URLs'
+    ),
+    "terms": Setting(None, _is_none_or(_is_web_url), 'a URL such as "https://example.com/terms", or None'),
+    "contact": Setting(None, _is_none_or(_is_contact), 'a dict with texts for "name", "url" or "email", or None'),
+    "license": Setting(None, _is_none_or(_is_license), 'a dict with texts for "name" and perhaps "url", or None'),
+}
+"""The keys of the dict ``DOCS``."""
+
+
+def _is_docs(value: Any) -> bool:
+    return isinstance(value, dict) and all(key in DOCS and DOCS[key].accepts(item) for key, item in value.items())
+
+
+DOCS_POLICIES: Final = ("staff", "debug", "public")
+
+
+def _is_access(value: Any) -> bool:
+    return isinstance(value, str) and (value in DOCS_POLICIES or "." in value)
+
+
+def _is_switch(value: Any) -> bool:
+    return value is None or type(value) is bool
 
 
 OVERFLOW_POLICIES: Final = ("close", "drop")
@@ -88,6 +151,10 @@ SETTINGS: Final[dict[str, Setting]] = {
     "PERMISSIONS": Setting((), _is_list_of_strings, 'a list of dotted paths and of strings such as "chat.add_message"'),
     "LOG_EXCLUDE": Setting((), _is_list_of_strings, "a list of names of routes"),
     "GUARD_ATTRIBUTES": Setting((), _is_list_of_strings, "a list of names of class attributes"),
+    "DOCS": Setting({}, _is_docs, f"a dict with some of the keys {', '.join(DOCS)}"),
+    "DOCS_ACCESS": Setting("staff", _is_access, '"staff", "debug", "public", or the dotted path of a function'),
+    "PLAYGROUND": Setting(None, _is_switch, "True, False, or None for the value of DEBUG"),
+    "CHECK_REPLIES": Setting(None, _is_switch, "True, False, or None for the value of DEBUG"),
 }
 
 
@@ -112,3 +179,13 @@ def get(name: str) -> Any:
     if not setting.accepts(value):  # a system check reports it too, but servers do not run system checks
         raise ImproperlyConfigured(f"ROUTESOCK[{name!r}] must be {setting.expected}; got {value!r}.")
     return value
+
+
+def docs() -> dict[str, Any]:
+    """Return ``DOCS`` with the defaults of the keys that the project does not set.
+
+    Raises:
+        ImproperlyConfigured: If a key or its value is not valid.
+    """
+    own: dict[str, Any] = get("DOCS")
+    return {key: setting.default for key, setting in DOCS.items()} | own

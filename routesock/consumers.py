@@ -200,7 +200,11 @@ class RouteMixin:
 
     route_pushes: ClassVar[Sequence[Push]] = ()
     """The pushes that the consumer sends. ``self.socket.push`` and ``self.socket.broadcast`` look names up in it. A
-    class adds to the pushes of its bases, and overrides them by name."""
+    class adds to the pushes of its bases, and overrides them by name. Documents of a class that lists none have every
+    push that its app declares."""
+
+    route_summary: ClassVar[str] = ""
+    """One line about the consumer, for documents. The default is the first sentence of the docstring of the class."""
 
     socket: SocketAttribute = SocketAttribute()
     """The :class:`~routesock.socket.Socket` on an async consumer. On a sync consumer it is a

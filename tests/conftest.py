@@ -13,6 +13,7 @@ from routesock.testing.application import keep_test_connections
 # A deadline would measure how busy the machine is. `make matrix` runs one environment with the profile "thorough".
 settings.register_profile("quick", max_examples=30, deadline=None)
 settings.register_profile("thorough", max_examples=200, deadline=None)
+settings.register_profile("deep", max_examples=250, deadline=None)
 settings.load_profile("quick")
 
 

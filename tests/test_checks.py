@@ -24,6 +24,7 @@ from channels.sessions import SessionMiddlewareStack
 from channels_redis.core import RedisChannelLayer
 from django.apps import AppConfig
 from django.conf import settings
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import CheckMessage, Error, Warning, run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
@@ -35,8 +36,9 @@ from rest_framework import permissions as rest_permissions
 
 from routesock import Request, RouteMixin, route, topic
 from routesock._runtime.asgi_tree import Endpoint, endpoints
+from routesock.auth import RequestMiddleware
 from routesock.checks import TAG, Id
-from routesock.conf import SETTINGS
+from routesock.conf import DOCS, SETTINGS
 from routesock.permissions import BasePermission, IsAuthenticated
 from routesock.testing import RouteClient
 from tests.servers import run_redis_server
@@ -126,6 +128,14 @@ def sync(request: Request, call_next: Any) -> Any: ...
 async def lonely(request: Request) -> Any: ...
 
 
+def may_read(request: Any) -> bool:
+    return False
+
+
+def may_yield(request: Any) -> Any:
+    yield False
+
+
 class Tracing:
     async def __call__(self, request: Request, call_next: Any) -> Any: ...
 
@@ -212,6 +222,21 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], dict[str, Any]]:
 
 any_origin = AuthMiddlewareStack(Chat.as_asgi())
 
+SESSIONS: Final = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+
+
+class OwnSessions(SessionMiddleware):
+    """A session middleware of a project."""
+
+
+def as_function(get_response: Any) -> Any:
+    """A middleware that is no class."""
+    return get_response
+
+
 NO_REDIS: Final = "redis://127.0.0.1:1"
 IN_MEMORY: Final = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 
@@ -243,6 +268,9 @@ WRONG: Final[dict[Id, dict[str, Any]]] = {
     Id.UNREAD_GUARD: {},
     Id.WITHOUT_MIXIN: {},
     Id.ANY_ORIGIN: {"ASGI_APPLICATION": here("any_origin")},
+    Id.NO_ACCESS_FUNCTION: {"ROUTESOCK": {"DOCS_ACCESS": "nowhere.may_read"}},
+    Id.PUBLIC_PLAYGROUND: {"ROUTESOCK": {"DOCS_ACCESS": "public", "PLAYGROUND": True}},
+    Id.NO_DOCS: {"ROUTESOCK": {"DOCS_ACCESS": "debug"}},
 }
 
 
@@ -375,6 +403,67 @@ class TestSettings:
     def test_status_may_be_an_http_status(self) -> None:
         """``HTTPStatus`` members are integers."""
         assert found(ROUTESOCK={"VALIDATION_STATUS": HTTPStatus.BAD_REQUEST}) == []
+
+
+class TestDocuments:
+    @pytest.mark.parametrize(
+        ("key", "meant"), [("titel", "title"), ("Title", "title"), ("server", "servers"), ("licence", "license")]
+    )
+    def test_misspelled_key_is_an_error_with_the_right_one(self, key: str, meant: str) -> None:
+        message = only(found(ROUTESOCK={"DOCS": {key: "Chat"}}))
+        assert (message.id, message.hint) == (Id.UNKNOWN_KEY, f"Did you mean {meant!r}?")
+        assert message.msg == f"ROUTESOCK['DOCS'][{key!r}] is not a setting of routesock."
+
+    @pytest.mark.parametrize("key", ["DOCS_TITLE_OF_PAGE", "", 5, None], ids=repr)
+    def test_key_that_resembles_none_is_an_error_with_all_keys(self, key: Any) -> None:
+        message = only(found(ROUTESOCK={"DOCS": {key: 5}}))
+        assert (message.id, message.hint) == (Id.UNKNOWN_KEY, f"Valid keys are {', '.join(DOCS)}.")
+
+    @pytest.mark.parametrize("key", DOCS)
+    def test_value_of_a_wrong_type_is_an_error(self, key: str) -> None:
+        value = object()
+        message = only(found(ROUTESOCK={"DOCS": {key: value}}))
+        assert message.id == Id.WRONG_VALUE
+        assert message.msg == f"ROUTESOCK['DOCS'][{key!r}] has the invalid value {value!r}."
+        assert message.hint == f"Use {DOCS[key].expected}."
+
+    @pytest.mark.parametrize("debug", [True, False])
+    @pytest.mark.parametrize("access", ["staff", "debug", "public"])
+    @pytest.mark.parametrize("playground", [None, True, False])
+    def test_warnings_name_what_does_not_fit(self, debug: bool, access: str, playground: bool | None) -> None:
+        """With ``PLAYGROUND = None`` there is one under ``DEBUG`` only, which is no public server."""
+        expected = {("public", True): [Id.PUBLIC_PLAYGROUND]}.get((access, playground), [])
+        if access == "debug" and not debug:
+            expected = [Id.NO_DOCS]
+        messages = found(DEBUG=debug, ROUTESOCK={"DOCS_ACCESS": access, "PLAYGROUND": playground})
+        assert [message.id for message in messages] == expected
+
+    def test_function_of_one_argument_is_right(self) -> None:
+        assert found(ROUTESOCK={"DOCS_ACCESS": here("may_read")}) == []
+
+    @pytest.mark.parametrize("path", ["nowhere.may_read", here("nothing"), "django.", ".."])
+    def test_path_that_cannot_be_imported_is_an_error(self, path: str) -> None:
+        message = only(found(ROUTESOCK={"DOCS_ACCESS": path}))
+        assert message.id == Id.NO_ACCESS_FUNCTION
+        assert f"{path!r} cannot be imported (" in message.msg
+
+    def test_module_that_fails_is_reported_with_its_error(self, broken: str) -> None:
+        message = only(found(ROUTESOCK={"DOCS_ACCESS": f"{broken}.may_read"}))
+        assert "ZeroDivisionError: division by zero" in message.msg
+
+    @pytest.mark.parametrize("name", ["lonely", "timing", "sync", "Chat", "MIB", "may_yield"])
+    def test_anything_else_at_the_path_is_an_error(self, name: str) -> None:
+        """Of an async function and a generator, each result would be true. So would an instance of a class."""
+        message = only(found(ROUTESOCK={"DOCS_ACCESS": here(name)}))
+        assert message.id == Id.NO_ACCESS_FUNCTION
+        assert message.msg.endswith("is not such a function.")
+        assert message.hint == "Use the dotted path of a function `def allowed(request)` that returns a bool."
+
+    @pytest.mark.parametrize("value", ["everyone", True, None])
+    def test_setting_of_a_wrong_type_is_reported_once(self, value: Any) -> None:
+        assert only(found(ROUTESOCK={"DOCS_ACCESS": value})).id == Id.WRONG_VALUE
+        messages = found(ROUTESOCK={"DOCS_ACCESS": "public", "PLAYGROUND": "on"})
+        assert only(messages).id == Id.WRONG_VALUE
 
 
 class TestMiddleware:
@@ -1267,11 +1356,20 @@ class TestEndpoints:
             assert list(endpoints(application)) == [Endpoint("", application)]
 
     def test_routers_are_followed_in_order(self) -> None:
-        """The path is put together from the routers on the way."""
+        """The path is put together from the routers on the way, which the endpoint knows with their patterns."""
         one, two, http = Chat.as_asgi(), Unrouted.as_asgi(), object()
-        routed: Any = {"http": http, "websocket": Wrapper(urls(ws=urls(one=one, two=two)))}
+        inner = urls(one=one, two=two)
+        outer = urls(ws=inner)
+        wrapper = Wrapper(outer)
+        routed: Any = {"http": http, "websocket": wrapper}
         application = ProtocolTypeRouter(routed)
-        assert list(endpoints(application)) == [Endpoint("", http), Endpoint("ws/one/", one), Endpoint("ws/two/", two)]
+        first, second, third = endpoints(application)
+        assert first == Endpoint("", http, (application,), (), "http")
+        assert second[:3] == ("ws/one/", one, (application, wrapper, outer, inner))
+        assert third[:3] == ("ws/two/", two, (application, wrapper, outer, inner))
+        routes: Any = (outer.routes[0], inner.routes[0])
+        assert second.patterns == tuple(route.pattern for route in routes)
+        assert (second.protocol, third.protocol) == ("websocket", "websocket")
 
     def test_one_application_on_two_paths_is_two_endpoints(self) -> None:
         """Nothing is left out for having been seen."""
@@ -1291,16 +1389,54 @@ class TestEndpoints:
         application = Wrapper("shop")
         assert list(endpoints(application)) == [Endpoint("", application)]
 
-    def test_middleware_function_is_an_end(self) -> None:
+    def test_middleware_function_is_looked_through(self) -> None:
         """What it wraps is in its closure."""
-        application = functools.partial(Wrapper, Chat())
-        assert list(endpoints(application)) == [Endpoint("", application)]
+
+        def wrapped(inner: Any) -> Any:
+            async def middleware(scope: Any, receive: Any, send: Any) -> None:
+                await inner(scope, receive, send)
+
+            return middleware
+
+        one, two = Chat.as_asgi(), Unrouted.as_asgi()
+        outer = wrapped(wrapped(urls(one=one, two=wrapped(two))))
+        assert [(endpoint.path, endpoint.application) for endpoint in endpoints(outer)] == [
+            ("one/", one),
+            ("two/", two),
+        ]
+        assert next(endpoints(outer)).through[0] is outer
+
+    def test_function_that_may_serve_several_has_them_all(self) -> None:
+        one, two = Chat.as_asgi(), Unrouted.as_asgi()
+
+        async def either(scope: Any, receive: Any, send: Any) -> None:
+            await (one if scope["path"] == "/" else two)(scope, receive, send)
+
+        assert {endpoint.application for endpoint in endpoints(either)} == {one, two}
+
+    def test_other_functions_are_ends(self) -> None:
+        """Nothing in their closures is an application that is known, or they have none that can be read."""
+        number = 5
+
+        async def with_number(scope: Any, receive: Any, send: Any) -> None:
+            assert number
+
+        async def with_itself(scope: Any, receive: Any, send: Any) -> None:
+            await with_itself(scope, receive, send)
+
+        async def with_nothing(scope: Any, receive: Any, send: Any) -> None:
+            await later(scope, receive, send)
+
+        for application in (with_number, with_itself, with_nothing, functools.partial(Wrapper, Chat())):
+            assert list(endpoints(application)) == [Endpoint("", application)]
+        later = Chat.as_asgi()
+        assert [endpoint.application for endpoint in endpoints(with_nothing)] == [later]
 
     def test_application_that_contains_itself_ends(self) -> None:
         """A loop is followed once."""
-        application = Wrapper(None)
-        application.app = Wrapper(application)
-        assert list(endpoints(application)) == [Endpoint("", application)]
+        application, inner = Wrapper(None), Wrapper(None)
+        application.app, inner.app = inner, application
+        assert list(endpoints(application)) == [Endpoint("", application, (application, inner))]
 
 
 class TestOrigins:
@@ -1311,8 +1447,10 @@ class TestOrigins:
             urls(a=AuthMiddlewareStack(urls(b=Chat.as_asgi()))),
             ProtocolTypeRouter({"websocket": SessionMiddlewareStack(Wrapper(Chat.as_asgi()))}),
             urls(a=OriginValidator(Chat.as_asgi(), ["*"]), b=SessionMiddlewareStack(Chat.as_asgi())),
+            RequestMiddleware(urls(a=Chat.as_asgi()), SESSIONS),
+            RequestMiddleware(Chat.as_asgi(), [here("OwnSessions")]),
         ],
-        ids=["stack", "below a router", "sessions alone", "beside"],
+        ids=["stack", "below a router", "sessions alone", "beside", "Django's middleware", "a subclass of it"],
     )
     def test_session_cookies_without_a_validator_are_found(self, application: Any, serve: Any) -> None:
         """Wherever the consumer stands behind the session middleware."""
@@ -1329,8 +1467,19 @@ class TestOrigins:
             AuthMiddlewareStack(Unrouted.as_asgi()),
             Wrapper(Chat.as_asgi()),
             ProtocolTypeRouter({"http": AuthMiddlewareStack(Chat.as_asgi())}),
+            AllowedHostsOriginValidator(RequestMiddleware(Chat.as_asgi(), SESSIONS)),
+            RequestMiddleware(Chat.as_asgi(), ["django.middleware.locale.LocaleMiddleware", here("as_function")]),
         ],
-        ids=["outside", "inside", "its own", "without routes", "without sessions", "http"],
+        ids=[
+            "outside",
+            "inside",
+            "its own",
+            "without routes",
+            "without sessions",
+            "http",
+            "outside Django's middleware",
+            "Django's middleware without sessions",
+        ],
     )
     def test_others_are_not(self, application: Any, serve: Any) -> None:
         """A validator anywhere around the consumer counts, and so does no session."""

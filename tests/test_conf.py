@@ -12,7 +12,9 @@ import marshmallow
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
+from django.utils.translation import gettext_lazy
 
 from routesock import Request, RouteMixin, conf, route
 from routesock.testing import RouteClient
@@ -48,6 +50,10 @@ DEFAULTS: Final[dict[str, Any]] = {
     "PERMISSIONS": (),
     "LOG_EXCLUDE": (),
     "GUARD_ATTRIBUTES": (),
+    "DOCS": {},
+    "DOCS_ACCESS": "staff",
+    "PLAYGROUND": None,
+    "CHECK_REPLIES": None,
 }
 
 COUNTS: Final = (
@@ -78,6 +84,17 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
     "PERMISSIONS": ([], (), ["routesock.permissions.IsAuthenticated"], ("chat.add_message", "a.b.c")),
     "LOG_EXCLUDE": ([], (), ["PING", "typing"], ("chat.typing",)),
     "GUARD_ATTRIBUTES": ([], (), ["access_rules"], ("access_rules", "roles")),
+    "DOCS": (
+        {},
+        {"title": "Chat", "version": "2.1"},
+        {"title": gettext_lazy("Chat"), "description": "", "terms": None, "contact": None, "license": None},
+        {"servers": ["wss://chat.example.com", "ws://localhost:8000/base"], "terms": "https://example.com/terms"},
+        {"servers": {"production": "wss://chat.example.com"}, "contact": {"name": "Ada", "email": "a@example.com"}},
+        {"servers": (), "contact": {}, "license": {"name": "MIT", "url": "https://example.com/mit"}},
+        {"license": {"name": "MIT"}},
+    ),
+    "DOCS_ACCESS": ("staff", "debug", "public", "shop.access.may_read"),
+    **dict.fromkeys(("PLAYGROUND", "CHECK_REPLIES"), (None, True, False)),
 }
 
 REFUSED: Final[dict[str, tuple[Any, ...]]] = {
@@ -99,7 +116,17 @@ REFUSED: Final[dict[str, tuple[Any, ...]]] = {
     "PERMISSIONS": ("chat.add_message", [print], {"a.b"}, {"a.b": 1}, None, [None]),
     "LOG_EXCLUDE": ("typing", [print], {"typing"}, {"typing": 1}, None, [None], ["typing", 5]),
     "GUARD_ATTRIBUTES": ("access_rules", [print], {"access_rules"}, {"access_rules": 1}, None, [None]),
-}
+    "DOCS": (
+        None, [], "Chat", {"titel": "Chat"}, {"title": ""}, {"title": None}, {"version": 2}, {"description": None},
+        {"servers": "wss://chat.example.com"}, {"servers": ["https://chat.example.com"]}, {"servers": ["chat.example"]},
+        {"servers": ["wss://"]}, {"servers": ["wss://[::1"]}, {"servers": [None]}, {"servers": {"": "wss://a.b"}},
+        {"servers": {"a": "a.b"}}, {"servers": None}, {"terms": "/terms"}, {"terms": 5}, {"contact": "Ada"},
+        {"contact": {"phone": "1"}}, {"contact": {"name": None}}, {"license": "MIT"}, {"license": {}},
+        {"license": {"url": "https://example.com"}}, {"license": {"name": "MIT", "email": "a@example.com"}}, {5: 5},
+    ),
+    "DOCS_ACCESS": ("", "Staff", "everyone", None, True, print, ["staff"]),
+    **dict.fromkeys(("PLAYGROUND", "CHECK_REPLIES"), (0, 1, "True", "debug", [])),
+}  # fmt: skip
 
 
 def cases(table: dict[str, tuple[Any, ...]]) -> list[tuple[str, Any]]:
@@ -197,6 +224,26 @@ class TestReading:
         with override_settings(ROUTESOCK=value):
             assert conf.project_settings() == {}
             assert conf.get("TIMEOUT") == DEFAULTS["TIMEOUT"]
+
+    def test_docs_have_a_default_for_each_key(self) -> None:
+        """What the project sets stands over them, and changes none."""
+        with override_settings(ROUTESOCK={"DOCS": {"title": "Chat"}}):
+            assert conf.docs() == {
+                "title": "Chat",
+                "version": "1.0.0",
+                "description": "",
+                "servers": (),
+                "terms": None,
+                "contact": None,
+                "license": None,
+            }
+        assert conf.docs()["title"] == "WebSocket API"
+        with override_settings(ROUTESOCK={"DOCS": {"titel": "Chat"}}), pytest.raises(ImproperlyConfigured):
+            conf.docs()
+
+    @pytest.mark.parametrize("key", conf.DOCS)
+    def test_defaults_of_docs_are_accepted(self, key: str) -> None:
+        assert conf.DOCS[key].accepts(conf.DOCS[key].default) is True
 
     def test_unknown_name_is_a_key_error(self) -> None:
         """A typing error in routesock itself is found, even where a project's dict has the same."""

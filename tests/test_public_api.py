@@ -108,6 +108,7 @@ CLASS_OPTIONS: Final = {
     "route_prefix",
     "route_pushes",
     "route_revalidate_interval",
+    "route_summary",
     "route_throttle",
     "route_timeout",
 }

@@ -10,6 +10,7 @@ from types import coroutine
 from typing import Any, Final, TypeVar
 
 from .._compat import enter_task, leave_task
+from .._runtime.fair_timeout import wait_fairly
 from .._runtime.supervision import own_task, safe_logger
 from .state import SocketState
 
@@ -165,6 +166,7 @@ class Tasks:
         loop = asyncio.get_running_loop()
         self._grace_over = loop.create_future()
         pending.add(self._grace_over)
+        # No FairTimeout: the process manager that stops the server counts the server's lateness, too.
         timer = loop.call_later(seconds, self.end_grace)
         try:
             while self._grace_over in pending and len(pending) > 1:
@@ -184,9 +186,8 @@ class Tasks:
         for task in tasks:
             task.cancel()
         if tasks:
-            _, stuck = await asyncio.wait(tasks, timeout=CANCEL_WAIT)
-            for task in stuck:
-                logger.error("A task of a closed socket does not end when it is cancelled: %r.", task)
+            for stuck in await wait_fairly(tasks, CANCEL_WAIT):
+                logger.error("A task of a closed socket does not end when it is cancelled: %r.", stuck)
 
     def _start(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
         task = own_task(coroutine, context)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from .. import conf
 from .._runtime import instrumentation
 from .._runtime.clients import customer_of
+from .._runtime.fair_timeout import FairTimeout
 from .._wire.frames import Auth, Refusal
 from ..auth._handshake.attempts import LOCKOUT, TOO_OFTEN, Lockout, is_outage, retry_after
 from ..auth.authenticators import (
@@ -152,7 +153,7 @@ class TokenRefresh:
 
     async def _authenticated(self, credentials: Credentials) -> Identity:
         try:
-            async with asyncio.timeout(conf.get("TIMEOUT")):
+            async with FairTimeout(conf.get("TIMEOUT")):
                 return await authenticate_token(self._authenticators, credentials)
         except TimeoutError:
             raise DeadlineExceeded("The token took too long to be looked at; the old one holds.") from None

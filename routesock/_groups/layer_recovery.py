@@ -171,7 +171,7 @@ class Recovery:
             self._log(exc)
             return False
         with suppress(TimeoutError):
-            async with asyncio.timeout(QUIET):
+            async with FairTimeout(QUIET):  # a loop that is blocked sees no failure
                 await self._failed.wait()
         return not self._failed.is_set()
 

@@ -16,7 +16,7 @@ from ..dialects import Dialect
 from ..exceptions import RouteSetupError
 from ..permissions.base import Tree, as_permissions
 from ..typing import UNSET, Unset
-from .route import checked_middleware, checked_timeout
+from .route import checked_middleware, checked_text, checked_timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,10 @@ def _is_method(cls: type, name: str) -> bool:
     """Whether ``name`` is a method or a property, be it one that ``None`` removes."""
     definitions = [vars(base)[name] for base in cls.__mro__ if name in vars(base)]
     return any(hasattr(type(definition), "__get__") for definition in definitions)
+
+
+def summary_of(cls: type) -> str:
+    return checked_text(f"{cls.__name__}.route_summary", getattr(cls, "route_summary", ""))
 
 
 def dialect_of(cls: type) -> Dialect:

@@ -11,7 +11,7 @@ from .._runtime import database
 from ..dialects.base import MAX_ROUTE_CHARS
 from ..exceptions import Invalid, InvalidPush, RouteSetupError
 from ..schemas import SchemaAdapter, as_schema
-from .route import RESERVED, checked_name
+from .route import RESERVED, checked_flag, checked_name, checked_tags, checked_text
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,14 +32,13 @@ class Push:
     Args:
         name: The route of the frame that clients receive, 1 to 128 characters.
         schema: Any schema that ``schema=`` of a route takes. Without it the payload is sent unchanged.
-        summary: One line about the push. This and the next three arguments are for documentation; nothing reads them
-            yet.
+        summary: One line about the push. This and the next three arguments are for documents and clients.
         description: More than the summary says.
         tags: Names that group pushes.
         deprecated: Whether clients should stop relying on the push.
 
     Raises:
-        RouteSetupError: The name or the schema cannot work.
+        RouteSetupError: An argument cannot work.
     """
 
     name: str
@@ -53,7 +52,10 @@ class Push:
 
     def __post_init__(self) -> None:
         checked_name(self.name, 'Push("chat.message")')
-        object.__setattr__(self, "tags", (self.tags,) if isinstance(self.tags, str) else tuple(self.tags))
+        checked_text("summary=", self.summary)
+        checked_text("description=", self.description)
+        checked_flag("deprecated", self.deprecated)
+        object.__setattr__(self, "tags", checked_tags("tags=", self.tags))
         object.__setattr__(self, "_adapter", None if self.schema is None else as_schema(self.schema))
 
     def __repr__(self) -> str:
@@ -80,21 +82,23 @@ def collect_pushes(cls: type) -> Pushes:
     pushes: dict[str, Push] = {}
     for base in reversed(cls.__mro__):
         if "route_pushes" in vars(base):
-            pushes.update(_pushes_of(base, vars(base)["route_pushes"]))
+            pushes.update(listed_pushes(f"{base.__name__}.route_pushes", vars(base)["route_pushes"]))
     return pushes
 
 
-def _pushes_of(cls: type, declared: Any) -> Pushes:
+def listed_pushes(option: str, declared: Any) -> Pushes:
+    """The pushes of a list by their names.
+
+    Raises :class:`RouteSetupError` if ``declared`` is no list of pushes, or declares one name in two ways.
+    """
     if not isinstance(declared, list | tuple) or not all(isinstance(push, Push) for push in declared):
-        raise RouteSetupError(
-            f'{cls.__name__}.route_pushes must be a list of pushes, such as [Push("chat.message")]; got {declared!r}.'
-        )
+        raise RouteSetupError(f'{option} must be a list of pushes, such as [Push("chat.message")]; got {declared!r}.')
     pushes: dict[str, Push] = {}
     for push in declared:
         other = pushes.setdefault(push.name, push)
         if other != push:
             raise RouteSetupError(
-                f"{cls.__name__}.route_pushes declares {push.name!r} in two ways: {other!r} and {push!r}. "
+                f"{option} declares {push.name!r} in two ways: {other!r} and {push!r}. "
                 "Remove one, or choose another name."
             )
     return pushes

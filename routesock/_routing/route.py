@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property, wraps
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any, ClassVar, Final, ParamSpec, TypeVar
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.utils.functional import Promise
 
 from .._runtime.callables import is_async, is_bound, takes, yields
 from ..dialects.base import MAX_ROUTE_CHARS
@@ -229,6 +231,8 @@ def _check_handler(cls: type, attr: str, kind: type[Mark]) -> None:
         )
 
 
+NO_ERRORS: Final[Mapping[int, SchemaAdapter | str]] = MappingProxyType({})
+
 RESERVED: Final = frozenset(
     ("PING", "PONG", "CANCEL", "CLOSE", "AUTH", "HELLO", "RESUME", "SUBSCRIBE", "UNSUBSCRIBE"),
 )
@@ -258,10 +262,17 @@ class Route(Mark):
     """Whether a success is answered. ``False`` for ``reply=None``."""
     streams: bool = False
     """Its handler yields. So it runs as if ``parallel=True`` and ``cancel_on_disconnect=True`` were set."""
+    # From here on it is for documents and clients.
     summary: str = ""
     description: str = ""
     tags: tuple[str, ...] = field(default=(), hash=False)
     deprecated: bool = False
+    reply: SchemaAdapter | None = None
+    """What the handler returns, where ``dehydrate`` is no schema; for a stream, each item."""
+    errors: Mapping[int, SchemaAdapter | str] = field(default_factory=lambda: NO_ERRORS, hash=False)
+    """By status, the schema of the payload or a text that says when it is sent."""
+    examples: tuple[Any, ...] = field(default=(), hash=False)
+    """Payloads of requests; of a topic, names."""
 
     @classmethod
     def checked(cls, name: Any) -> str:
@@ -277,7 +288,9 @@ def route(
     schema: Any = None,
     hydrate: Callable[..., Any] | str | None = None,
     dehydrate: Any = None,
-    reply: Unset | None = UNSET,
+    reply: Any = UNSET,
+    errors: Mapping[int, Any] = NO_ERRORS,
+    examples: Sequence[Any] = (),
     status: int | None = None,
     timeout: float | Unset | None = UNSET,
     middleware: Sequence[Callable[..., Any]] = (),
@@ -311,7 +324,13 @@ def route(
             or the name of a method, sync or async.
         dehydrate: Turns the handler's result into JSON, for 2xx replies: a schema, a function, or the name of a method.
         reply: ``None`` for a route that sends no success reply, such as one that answers through a group. Errors are
-            answered all the same. For one request, return :data:`~routesock.NO_REPLY` instead.
+            answered all the same. For one request, return :data:`~routesock.NO_REPLY` instead. A schema describes the
+            payload of success replies for documents and clients, where ``dehydrate=`` is a function or missing; for a
+            stream, it describes each item. It changes no payload.
+        errors: The errors that the handler and its hooks answer, for documents: by status, a text that says when it is
+            sent, or the schema of its payload if that is no problem object. Statuses that follow from other options,
+            such as 403 from ``permissions=``, need not be listed.
+        examples: Payloads of requests, for documents: plain JSON that ``schema=`` accepts.
         status: The status of a plain result, 200 to 299 but not 206. The default is 200, and 204 for ``None``.
         timeout: Seconds that the handler may take before the client is answered 504, ``None`` for no limit; for a
             stream, the time between two items. The default is ``route_timeout`` of the class, else the setting
@@ -328,9 +347,8 @@ def route(
             ``route_disconnect_grace`` seconds. Streams always are.
         public: Whether the route may be called before the handshake, on a consumer behind a
             ``HandshakeMiddleware``: ``request.user`` is anonymous then, and ``connect()`` has not run yet.
-        summary: One line about the route. This and the next three arguments are for documentation; nothing reads them
-            yet.
-        description: More than the summary says.
+        summary: One line about the route, for documents. The default is the first sentence of the handler's docstring.
+        description: More than the summary says. The default is the rest of the docstring.
         tags: Names that group routes.
         deprecated: Whether clients should stop using the route.
 
@@ -351,11 +369,14 @@ def route(
         parallel=checked_flag("parallel", parallel),
         cancel_on_disconnect=checked_flag("cancel_on_disconnect", cancel_on_disconnect),
         public=checked_flag("public", public),
-        replies=_checked_reply(reply, dehydrate, status),
-        summary=summary,
-        description=description,
-        tags=(tags,) if isinstance(tags, str) else tuple(tags),
-        deprecated=deprecated,
+        replies=_checked_replies(reply, dehydrate, status),
+        summary=checked_text("summary=", summary),
+        description=checked_text("description=", description),
+        tags=checked_tags("tags=", tags),
+        deprecated=checked_flag("deprecated", deprecated),
+        reply=None if reply is UNSET or reply is None else checked_reply(reply, dehydrate),
+        errors=checked_errors(errors),
+        examples=_checked_examples(examples),
     )
     return marking(declared)
 
@@ -427,18 +448,86 @@ def _checked_status(status: Any) -> int | None:
     )
 
 
-def _checked_reply(reply: Any, dehydrate: Any, status: Any) -> bool:
+def _checked_replies(reply: Any, dehydrate: Any, status: Any) -> bool:
     """Return whether a success is answered."""
-    if reply is UNSET:
-        return True
     if reply is not None:
-        raise RouteSetupError(f"reply= must be None, for a route that sends no success reply; got {reply!r}.")
+        return True
     for option, value in (("dehydrate", dehydrate), ("status", status)):
         if value is not None:
             raise RouteSetupError(
                 f"A route with reply=None sends no success reply, so nothing reads {option}=. Remove it."
             )
     return False
+
+
+def checked_reply(reply: Any, dehydrate: Any) -> SchemaAdapter:
+    """The adapter of the schema ``reply``, which describes payloads that ``dehydrate`` does not."""
+    adapter = library_adapter(reply)
+    if adapter is None:
+        raise RouteSetupError(
+            f"reply= must be a schema of what the handler returns, such as a marshmallow Schema; got {reply!r}. "
+            "A function that turns the result into JSON is dehydrate=, and reply=None means that no success is "
+            "answered."
+        )
+    if library_adapter(dehydrate) is not None:
+        raise RouteSetupError("dehydrate= is a schema, which describes the reply already. Remove reply=.")
+    return adapter
+
+
+def checked_errors(errors: Any) -> Mapping[int, SchemaAdapter | str]:
+    """``errors`` with adapters in place of schemas, by ascending status."""
+    example = 'such as errors={409: "Join a room first."}'
+    if not isinstance(errors, Mapping):
+        raise RouteSetupError(f"errors= must be a dict from a status to a text or a schema, {example}; got {errors!r}.")
+    checked: dict[int, SchemaAdapter | str] = {}
+    for status, value in errors.items():
+        if not isinstance(status, int) or isinstance(status, bool) or not 400 <= status <= 599:
+            raise RouteSetupError(f"A status in errors= must be an integer from 400 to 599, {example}; got {status!r}.")
+        described = value if isinstance(value, str | Promise) and value else library_adapter(value)
+        if described is None:
+            raise RouteSetupError(
+                f"errors= must have a text that says when {int(status)} is sent, {example}, or the schema of its "
+                f"payload; got {value!r}."
+            )
+        checked[int(status)] = described  # type: ignore[assignment]  # a lazy translation is a text to all its readers
+    return MappingProxyType(dict(sorted(checked.items()))) if checked else NO_ERRORS
+
+
+def _checked_examples(examples: Any) -> tuple[Any, ...]:
+    """Copies of ``examples``, each a payload in plain JSON."""
+    if not isinstance(examples, list | tuple):
+        raise RouteSetupError(
+            f'examples= must be a list of payloads of requests, such as [{{"text": "Hello"}}]; got {examples!r}.'
+        )
+    return tuple(_json_copy(example) for example in examples)
+
+
+def _json_copy(example: Any) -> Any:
+    try:
+        text = json.dumps(example, allow_nan=False, ensure_ascii=False)
+        text.encode()  # half a surrogate pair cannot be sent
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise RouteSetupError(
+            f"examples= must have payloads as a client sends them, in plain JSON; got {example!r} ({exc})."
+        ) from exc
+    return json.loads(text)
+
+
+def checked_text(option: str, text: Any) -> str:
+    """``text`` if it is a string or a lazy translation, which is evaluated when documents are built."""
+    if isinstance(text, str | Promise):
+        return text  # type: ignore[return-value]
+    raise RouteSetupError(f"{option} must be a string; got {text!r}.")
+
+
+def checked_tags(option: str, tags: Any) -> tuple[str, ...]:
+    """``tags`` as a tuple; one tag may be given as a string."""
+    names = (tags,) if isinstance(tags, str) else tags
+    if isinstance(names, Iterable):
+        names = tuple(names)
+        if all(isinstance(name, str) and name for name in names):
+            return names
+    raise RouteSetupError(f'{option} must be a list of names, such as ["chat"]; got {tags!r}.')
 
 
 def _checked_atomic(atomic: Any) -> bool | tuple[str, ...] | Unset:

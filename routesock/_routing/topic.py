@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
 
 from .._runtime.callables import yields
@@ -13,14 +13,20 @@ from ..permissions.base import as_permissions
 from ..schemas import as_schema
 from ..throttling import Throttle
 from ..typing import UNSET, Unset
+from .push import Push, listed_pushes
 from .route import (
+    NO_ERRORS,
     Handler,
     Mark,
     Route,
     checked_dehydrate,
+    checked_errors,
     checked_flag,
     checked_hook,
     checked_middleware,
+    checked_reply,
+    checked_tags,
+    checked_text,
     checked_throttles,
     checked_timeout,
     collected,
@@ -136,6 +142,8 @@ class Topic(Mark):
     """The handling of SUBSCRIBE, as a route."""
     unsubscribe: Callable[..., Any] | str | None
     recheck: bool
+    pushes: tuple[Push, ...] = field(default=(), hash=False)
+    """What subscribers are sent, for documents."""
 
     @classmethod
     def checked(cls, name: Any) -> str:
@@ -155,6 +163,14 @@ def topic(
     middleware: Sequence[Callable[..., Any]] = (),
     unsubscribe: Callable[..., Any] | str | None = None,
     recheck: bool = False,
+    pushes: Sequence[Push] = (),
+    reply: Any = UNSET,
+    errors: Mapping[int, Any] = NO_ERRORS,
+    examples: Sequence[str] = (),
+    summary: str = "",
+    description: str = "",
+    tags: Iterable[str] = (),
+    deprecated: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Mark a consumer's method as the handler of subscriptions to a topic. The method itself stays as it is.
 
@@ -184,6 +200,16 @@ def topic(
             before ``disconnect()``. A function or the name of a method, sync or async.
         recheck: Whether the schema, ``hydrate=`` and the permissions run again before each push. If they deny it, it is
             not sent, and the subscription ends.
+        pushes: The pushes that subscribers are sent, for documents. List those that the consumer sends by their name in
+            ``route_pushes``, too.
+        reply: The schema of what the handler returns, for documents; as that of a route. It cannot be ``None``, since
+            each SUBSCRIBE is answered.
+        errors: As those of a route.
+        examples: Names of topics that the pattern matches, for documents.
+        summary: As that of a route.
+        description: As that of a route.
+        tags: As those of a route.
+        deprecated: Whether clients should stop subscribing to the topic.
 
     Raises:
         RouteSetupError: An option cannot work.
@@ -201,13 +227,34 @@ def topic(
             dehydrate=checked_dehydrate(dehydrate),
             timeout=checked_timeout("timeout", timeout),
             middleware=checked_middleware("middleware", middleware),
+            summary=checked_text("summary=", summary),
+            description=checked_text("description=", description),
+            tags=checked_tags("tags=", tags),
+            deprecated=checked_flag("deprecated", deprecated),
+            reply=None if reply is UNSET else checked_reply(reply, dehydrate),
+            errors=checked_errors(errors),
+            examples=_checked_examples(pattern, examples),
         ),
         unsubscribe=checked_hook("unsubscribe", unsubscribe),
         recheck=checked_flag("recheck", recheck),
+        pushes=tuple(listed_pushes("pushes=", pushes).values()),
     )
     if recheck and declared.route.permissions == ():
         raise RouteSetupError(f"@topic({name!r}): recheck=True checks permissions again, and permissions=() has none.")
     return marking(declared)
+
+
+def _checked_examples(pattern: Pattern, examples: Any) -> tuple[str, ...]:
+    """``examples`` if each is the name of a topic that ``pattern`` matches."""
+    if not isinstance(examples, list | tuple):
+        raise RouteSetupError(f'examples= must be a list of names of topics, such as ["room.5"]; got {examples!r}.')
+    for name in examples:
+        if not isinstance(name, str) or len(name) > MAX_TOPIC_CHARS or pattern.match(name.split(".")) is None:
+            raise RouteSetupError(
+                f"examples= must have names that {pattern.text!r} matches, with at most {MAX_TOPIC_CHARS} characters; "
+                f"got {name!r}."
+            )
+    return tuple(examples)
 
 
 def collect_topics(cls: type) -> tuple[Topic, ...]:

@@ -1,17 +1,22 @@
 """Walks an ASGI application: finds its consumers behind routers and middleware.
 
-Channels' routers and middleware objects are looked through. What a middleware function wraps is in a closure, and not
-found.
+Channels' routers and middleware objects are looked through. What a middleware function wraps is in its closure, where
+:func:`endpoints` alone looks for it: a function may choose between several applications.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any, Final, NamedTuple
 
 from channels.consumer import AsyncConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import get_resolver
 from django.urls.exceptions import Resolver404
+from django.utils.module_loading import import_string
 
 from .._wire.messages import Scope
 
@@ -20,10 +25,50 @@ _WRAPPED: Final = ("inner", "application", "app")
 
 
 class Endpoint(NamedTuple):
-    """The application for the sockets of one path. ``path`` is as in the URLRouters, empty without one."""
+    """The application for the connections of one path.
+
+    Attributes:
+        path: The path as in the URLRouters, empty without one.
+        application: What serves the connections.
+        through: The routers and middleware around it, from the outside in.
+        patterns: The URL patterns of the routers, from the outside in. ``path`` is their text.
+        protocol: The protocol that the ProtocolTypeRouter has it for; ``None`` without one.
+    """
 
     path: str
     application: Any
+    through: tuple[Any, ...] = ()
+    patterns: tuple[Any, ...] = ()
+    protocol: str | None = None
+
+    @property
+    def consumer(self) -> type | None:
+        """The consumer class; ``None`` for any other application."""
+        found: Any = getattr(self.application, "__dict__", {}).get("consumer_class", self.application)
+        if isinstance(found, AsyncConsumer):
+            return type(found)
+        return found if isinstance(found, type) and issubclass(found, AsyncConsumer) else None
+
+
+def load_application() -> Any:
+    """Import the ASGI application of the project and its URLconf, whose views may declare pushes.
+
+    Returns:
+        The application.
+
+    Raises:
+        ImproperlyConfigured: The project has no ``ASGI_APPLICATION``.
+        Exception: What importing raises.
+    """
+    path = getattr(settings, "ASGI_APPLICATION", None)
+    if path is None:
+        raise ImproperlyConfigured(
+            'The setting ASGI_APPLICATION is missing. Set it to a dotted path such as "config.asgi.application".'
+        )
+    application = import_string(path)
+    if getattr(settings, "ROOT_URLCONF", None):
+        _ = get_resolver().url_patterns
+    return application
 
 
 def wrapped_consumers(application: Any) -> Iterator[tuple[Any, tuple[Any, ...]]]:
@@ -51,16 +96,66 @@ class _Inner(NamedTuple):
 
 def endpoints(application: Any) -> Iterator[Endpoint]:
     """The applications to which ``application`` passes connections in the end, whatever their protocol."""
-    return _endpoints_below(Endpoint("", application), frozenset())
+    return _endpoints_below(Endpoint("", application))
 
 
-def _endpoints_below(endpoint: Endpoint, above: frozenset[int]) -> Iterator[Endpoint]:
-    inside = _inside(endpoint.application, above)
+def websocket_endpoints(application: Any) -> list[Endpoint]:
+    """The endpoints of ``application`` that WebSockets may reach, in the order of the routers.
+
+    Django's own application, which serves HTTP alone, is none of them.
+    """
+    from django.core.handlers.asgi import ASGIHandler  # not needed to serve sockets
+
+    return [
+        endpoint
+        for endpoint in endpoints(application)
+        if endpoint.protocol in (None, "websocket") and not isinstance(endpoint.application, ASGIHandler)
+    ]
+
+
+def leads_to(endpoint: Endpoint, path: str) -> bool:
+    """Whether the URL patterns of ``endpoint`` match ``path``, such as ``"/ws/room/5/"``."""
+    rest: str | None = path
+    for pattern in endpoint.patterns:
+        rest = None if rest is None else _rest_behind(pattern, rest)
+    return rest is not None
+
+
+def _endpoints_below(endpoint: Endpoint) -> Iterator[Endpoint]:
+    inside = _inside(endpoint.application, frozenset(map(id, endpoint.through))) or _in_closure(endpoint)
     if not inside:
         yield endpoint
     for inner in inside:
-        path = endpoint.path if inner.pattern is None else endpoint.path + str(inner.pattern)
-        yield from _endpoints_below(Endpoint(path, inner.application), above | {id(endpoint.application)})
+        patterns = endpoint.patterns if inner.pattern is None else (*endpoint.patterns, inner.pattern)
+        yield from _endpoints_below(
+            Endpoint(
+                "".join(map(str, patterns)),
+                inner.application,
+                (*endpoint.through, endpoint.application),
+                patterns,
+                endpoint.protocol or inner.protocol,
+            )
+        )
+
+
+def _in_closure(endpoint: Endpoint) -> list[_Inner]:
+    """The routers, the middleware and the consumers that a middleware function has in its closure."""
+    function = endpoint.application
+    if not isinstance(function, FunctionType) or "consumer_class" in vars(function):
+        return []
+    if any(function is outer for outer in endpoint.through):
+        return []
+    found: list[_Inner] = []
+    for cell in function.__closure__ or ():
+        try:
+            inner: Any = cell.cell_contents
+        except ValueError:  # a variable that has no value yet
+            continue
+        within = Endpoint("", inner, (*endpoint.through, function))
+        is_consumer = "consumer_class" in getattr(inner, "__dict__", {})
+        if is_consumer or _inside(inner, frozenset(map(id, within.through))) or _in_closure(within):
+            found.append(_Inner(inner))
+    return found
 
 
 def consumer_at(application: Any, scope: Scope) -> Any:

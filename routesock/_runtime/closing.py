@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Any, Final
 from .._wire.messages import Scope
 from ..dialects import Dialect
 from ..status import PRIVATE_RESTART, Ending
+from .fair_timeout import FairTimeout
 from .supervision import safe_logger
 
 logger: Final = safe_logger("routesock.socket")
@@ -98,9 +98,9 @@ async def send_notice_and_close(send: Send, ending: Ending, dialect: Dialect) ->
 
 
 async def within_close_wait(sending: Awaitable[None]) -> None:
-    """Await ``sending``, but no longer than :data:`CLOSE_WAIT`."""
+    """Await ``sending``, but no longer than :data:`CLOSE_WAIT`. The process's own lateness does not count."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(CLOSE_WAIT):
+        async with FairTimeout(CLOSE_WAIT):
             await sending
 
 

@@ -23,36 +23,38 @@ class FairTimeout:
     into slices, and a slice does not count if the event loop notices its end too late.
 
     Args:
-        seconds: The time that the block may take.
+        seconds: The time that the block may take; ``None`` for any time.
     """
 
     __slots__ = ("_handle", "_late_left", "_left", "_slice", "_timeout")
 
-    def __init__(self, seconds: float) -> None:
-        self._slice = seconds / SLICES
+    def __init__(self, seconds: float | None) -> None:
+        self._slice = None if seconds is None else seconds / SLICES
         self._left = SLICES
         self._late_left = MAX_LATE_SLICES
         self._timeout = asyncio.timeout(None)
 
     async def __aenter__(self) -> None:
         await self._timeout.__aenter__()
-        self._handle = asyncio.get_running_loop().call_later(self._slice, self._end_slice)
+        if self._slice is not None:
+            self._handle = asyncio.get_running_loop().call_later(self._slice, self._end_slice, self._slice)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        self._handle.cancel()
+        if self._slice is not None:
+            self._handle.cancel()
         return await self._timeout.__aexit__(kind, exc, traceback)  # type: ignore[func-returns-value]
 
-    def _end_slice(self) -> None:
+    def _end_slice(self, length: float) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if self._late_left and now - self._handle.when() > self._slice / 2:
+        if self._late_left and now - self._handle.when() > length / 2:
             self._late_left -= 1
         else:
             self._left -= 1
         if self._left:
-            self._handle = loop.call_at(now + self._slice, self._end_slice)
+            self._handle = loop.call_at(now + length, self._end_slice, length)
         else:
             self._timeout.reschedule(now)
 

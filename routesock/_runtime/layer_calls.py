@@ -127,7 +127,7 @@ async def call(
             return await asyncio.shield(task)
     except BaseException as exc:
         if task is not None and not task.done():
-            loop.call_later(GIVEN_UP, task.cancel)
+            loop.call_later(GIVEN_UP, task.cancel)  # no FairTimeout: nobody waits for the result
         if calls.answers == before and loop.time() - began >= SLOW and not isinstance(exc, _DEFECTS):
             _begin_outage(layer)
         raise
@@ -159,7 +159,7 @@ class _Outage:
         for pause in backoff(FIRST_PROBE, LAST_PROBE):
             await asyncio.sleep(pause)
             try:
-                async with asyncio.timeout(PROBE_LIMIT):
+                async with FairTimeout(PROBE_LIMIT):
                     await self.layer.group_send(PROBE, {"type": PROBE})
             except _DEFECTS:
                 return

@@ -108,6 +108,7 @@ class Sockets:
     async def _ended(self, within: float) -> None:
         if self._open:
             self._wait_over = asyncio.get_running_loop().create_future()
+            # No FairTimeout: the process manager that stops the server counts the server's lateness, too.
             await asyncio.wait({self._wait_over}, timeout=within)
 
 

@@ -103,6 +103,7 @@ class RequestMiddleware:
         if refuse not in REFUSALS:
             raise RouteSetupError(f'refuse= must be "close" or "http"; got {refuse!r}.')
         self.inner = app
+        self.middleware: tuple[str, ...] = tuple(middleware)
         self._refuse = refuse
         self._dialect = dialect
         self._respond = _load_middleware(middleware)

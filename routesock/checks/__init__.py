@@ -6,10 +6,18 @@ from typing import Final
 
 from .consumers import check_consumers
 from .deployment import check_daphne, check_layers, check_processes, check_throttles
-from .settings import TAG, Id, check_middleware, check_settings
+from .settings import TAG, Id, check_documents, check_middleware, check_settings
 
 __all__ = ["CHECKS", "DEPLOYMENT_CHECKS", "TAG", "Id"]
 
-CHECKS: Final = (check_settings, check_middleware, check_consumers, check_throttles, check_layers, check_daphne)
+CHECKS: Final = (
+    check_settings,
+    check_middleware,
+    check_documents,
+    check_consumers,
+    check_throttles,
+    check_layers,
+    check_daphne,
+)
 
 DEPLOYMENT_CHECKS: Final = (check_processes,)

@@ -17,6 +17,7 @@ from .._pipeline.permission_steps import object_permissions, permission_function
 from .._routing.route import Route, declarations
 from .._runtime.asgi_tree import Endpoint, endpoints, wrapped_consumers
 from .._runtime.callables import is_async
+from ..auth import RequestMiddleware
 from ..consumers import RouteMixin, refresh_plan
 from ..exceptions import RouteSetupError
 from ..permissions.base import from_settings
@@ -109,13 +110,11 @@ def check_mixins() -> Iterator[CheckMessage]:
 
 def check_origins() -> Iterator[CheckMessage]:
     """Check that an ``OriginValidator`` stands around consumers whose users come from the session cookie."""
-    from channels.sessions import SessionMiddleware  # of Django's sessions, which a project need not have
-
     application = import_if_possible(getattr(settings, "ASGI_APPLICATION", None))
     open_to_all: dict[str, None] = {}
     for cls, around in wrapped_consumers(application):
         is_validated = any("origin" in type(wrapper).__name__.lower() for wrapper in around)
-        reads_session = any(isinstance(wrapper, SessionMiddleware) for wrapper in around)
+        reads_session = any(map(_reads_session_cookie, around))
         if issubclass(cls, RouteMixin) and reads_session and not is_validated:
             open_to_all[cls.__name__] = None
     if open_to_all:
@@ -125,6 +124,17 @@ def check_origins() -> Iterator[CheckMessage]:
             hint="Put AllowedHostsOriginValidator(...) of channels.security.websocket around them in asgi.py.",
             id=Id.ANY_ORIGIN,
         )
+
+
+def _reads_session_cookie(wrapper: Any) -> bool:
+    """Return whether ``wrapper`` is Channels' session middleware, or runs Django's on the handshake."""
+    from channels.sessions import SessionMiddleware  # these need Django's sessions, which a project need not have
+    from django.contrib.sessions import middleware
+
+    if not isinstance(wrapper, RequestMiddleware):
+        return isinstance(wrapper, SessionMiddleware)
+    loaded = map(import_string, wrapper.middleware)
+    return any(isinstance(cls, type) and issubclass(cls, middleware.SessionMiddleware) for cls in loaded)
 
 
 def _all_subclasses(cls: type) -> dict[type, None]:

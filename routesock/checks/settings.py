@@ -1,19 +1,20 @@
-"""Ids of all system checks, and the checks of the ``ROUTESOCK`` settings and its middleware."""
+"""Ids of all system checks, and the checks of the ``ROUTESOCK`` settings, its middleware and its documents."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from enum import StrEnum, unique
 from typing import Any, Final
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error
+from django.core.checks import CheckMessage, Error, Warning
 from django.utils.module_loading import import_string
 
 from .. import conf
 from .._routing.route import is_middleware
+from .._runtime.callables import is_predicate
 
 TAG: Final = "routesock"
 
@@ -44,6 +45,9 @@ class Id(StrEnum):
     UNREAD_GUARD = "routesock.W020"
     WITHOUT_MIXIN = "routesock.W021"
     ANY_ORIGIN = "routesock.W022"
+    NO_ACCESS_FUNCTION = "routesock.E023"
+    PUBLIC_PLAYGROUND = "routesock.W024"
+    NO_DOCS = "routesock.W025"
 
 
 def text_of(exc: Exception) -> str:
@@ -66,13 +70,23 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 
 def _check_setting(key: Any, value: Any) -> Iterator[CheckMessage]:
-    if key not in conf.SETTINGS:
-        similar = get_close_matches(str(key).upper(), conf.SETTINGS, n=1)
-        hint = f"Did you mean {similar[0]!r}?" if similar else f"Valid keys are {', '.join(conf.SETTINGS)}."
-        yield Error(f"ROUTESOCK[{key!r}] is not a setting of routesock.", hint=hint, id=Id.UNKNOWN_KEY)
-    elif not conf.SETTINGS[key].accepts(value):
-        hint = f"Use {conf.SETTINGS[key].expected}."
-        yield Error(f"ROUTESOCK[{key!r}] has the invalid value {value!r}.", hint=hint, id=Id.WRONG_VALUE)
+    if key == "DOCS" and isinstance(value, dict):
+        for inner in value:
+            yield from _check_key("ROUTESOCK['DOCS']", inner, value[inner], conf.DOCS)
+    else:
+        yield from _check_key("ROUTESOCK", key, value, conf.SETTINGS)
+
+
+def _check_key(name: str, key: Any, value: Any, known: Mapping[str, conf.Setting]) -> Iterator[CheckMessage]:
+    """Check one key of the dict with this name in the settings."""
+    if key not in known:
+        candidates = {candidate.casefold(): candidate for candidate in known}
+        similar = get_close_matches(str(key).casefold(), candidates, n=1)
+        hint = f"Did you mean {candidates[similar[0]]!r}?" if similar else f"Valid keys are {', '.join(known)}."
+        yield Error(f"{name}[{key!r}] is not a setting of routesock.", hint=hint, id=Id.UNKNOWN_KEY)
+    elif not known[key].accepts(value):
+        hint = f"Use {known[key].expected}."
+        yield Error(f"{name}[{key!r}] has the invalid value {value!r}.", hint=hint, id=Id.WRONG_VALUE)
 
 
 def check_middleware(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -99,6 +113,43 @@ def _check_middleware(path: str) -> Iterator[CheckMessage]:
             obj=function,
             id=Id.MIDDLEWARE_NOT_ASYNC,
         )
+
+
+def check_documents(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check who can see the documents: that ``DOCS_ACCESS`` works, and fits ``DEBUG`` and ``PLAYGROUND``."""
+    access = setting_if_valid("DOCS_ACCESS")
+    if access == "debug" and not settings.DEBUG:
+        return [
+            Warning(
+                "ROUTESOCK['DOCS_ACCESS'] is \"debug\" and DEBUG is off, so the documents are a 404 for everyone.",
+                hint='Use "staff", or silence this if nobody has to read them here.',
+                id=Id.NO_DOCS,
+            )
+        ]
+    if access == "public" and setting_if_valid("PLAYGROUND"):
+        return [
+            Warning(
+                "ROUTESOCK['DOCS_ACCESS'] is \"public\" and PLAYGROUND is on, so everyone finds a page that calls your "
+                "routes.",
+                hint='Remove PLAYGROUND, or use DOCS_ACCESS = "staff".',
+                id=Id.PUBLIC_PLAYGROUND,
+            )
+        ]
+    if access is None or access in conf.DOCS_POLICIES:
+        return []
+    return list(_check_access_function(access))
+
+
+def _check_access_function(path: str) -> Iterator[CheckMessage]:
+    name = f"ROUTESOCK['DOCS_ACCESS']: {path!r}"
+    hint = "Use the dotted path of a function `def allowed(request)` that returns a bool."
+    try:
+        function = import_string(path)
+    except Exception as exc:
+        yield Error(f"{name} cannot be imported ({text_of(exc)}).", hint=hint, id=Id.NO_ACCESS_FUNCTION)
+        return
+    if not is_predicate(function):
+        yield Error(f"{name} is not such a function.", hint=hint, obj=function, id=Id.NO_ACCESS_FUNCTION)
 
 
 def setting_if_valid(key: str) -> Any:

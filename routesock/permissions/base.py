@@ -104,6 +104,9 @@ class And(Expression):
     def __repr__(self) -> str:
         return "({!r} & {!r})".format(*self.operands)
 
+    def __str__(self) -> str:
+        return "({} & {})".format(*self.operands)
+
 
 class Or(Expression):
     """Permits if one of the operands permits."""
@@ -113,6 +116,9 @@ class Or(Expression):
     def __repr__(self) -> str:
         return "({!r} | {!r})".format(*self.operands)
 
+    def __str__(self) -> str:
+        return "({} | {})".format(*self.operands)
+
 
 class Not(Expression):
     """Permits if the operand does not."""
@@ -121,6 +127,9 @@ class Not(Expression):
 
     def __repr__(self) -> str:
         return "~{!r}".format(*self.operands)
+
+    def __str__(self) -> str:
+        return "~{}".format(*self.operands)
 
 
 class AllowAny(BasePermission):
@@ -210,12 +219,21 @@ class Leaf:
     general: Callable[..., Any] | None
     on_object: Callable[..., Any] | None
 
+    def __str__(self) -> str:
+        return self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Hook:
     """A function of the request in a tree, or the name of a method."""
 
     function: Callable[..., Any] | str
+
+    def __str__(self) -> str:
+        if isinstance(self.function, str):
+            return self.function
+        name: str = getattr(self.function, "__qualname__", type(self.function).__qualname__)
+        return name
 
 
 Tree: TypeAlias = Leaf | Hook | Expression
@@ -313,6 +331,28 @@ def conjuncts_of(tree: Tree) -> Iterator[Tree]:
         yield tree
 
 
+_ALLOW_ANY: Final = (
+    ("routesock.permissions.base", "AllowAny.has_permission"),
+    ("rest_framework.permissions", "AllowAny.has_permission"),
+)
+
+
+def permits_everyone(tree: Tree, *, has_object: bool) -> bool:
+    """Whether ``tree`` permits each request, as ``AllowAny`` does.
+
+    ``has_object`` is whether there is a ``hydrate=``. Without it no permission for objects is checked.
+    """
+    if isinstance(tree, And | Or):
+        answers = [permits_everyone(operand, has_object=has_object) for operand in tree.operands]
+        return all(answers) if isinstance(tree, And) else any(answers)
+    if not isinstance(tree, Leaf):
+        return False
+    general = tree.general
+    name = (getattr(general, "__module__", None), getattr(general, "__qualname__", None))
+    is_allowed = general is None or name in _ALLOW_ANY
+    return is_allowed and (tree.on_object is None or not has_object)
+
+
 def overridden(cls: type, name: str, base: type) -> Any:
     """``cls.name``, or ``None`` if it is that of ``base``."""
     function = getattr(cls, name, None)
@@ -328,7 +368,9 @@ def _leaf(permission: Any) -> Leaf:
             "Override one of them, or use AllowAny."
         )
     if cls is not permission:
-        return Leaf(repr(permission), lambda attr: lambda: permission, general, on_object)
+        # An address would be another one in each process, and so in each document.
+        name = f"{cls.__name__}(...)" if overridden(cls, "__repr__", object) is None else repr(permission)
+        return Leaf(name, lambda attr: lambda: permission, general, on_object)
     try:
         cls()
     except Exception as exc:

@@ -105,6 +105,13 @@ class Throttle:
                 f"got {self.cost!r}. A call with a higher cost would never be allowed."
             )
 
+    def __str__(self) -> str:
+        """Return the limit for people, such as ``"30/min per ip, burst 5"``."""
+        scope = "" if self.scope == "user" else f" per {_name(self.scope)}"
+        burst = "" if self.burst is None else f", burst {self.burst}"
+        cost = "" if self.cost == 1 else f", cost {_name(self.cost)}"
+        return f"{self.rate}{scope}{burst}{cost}"
+
     def rates(self) -> Iterator[tuple[str, Rate]]:
         """Yield the rates that apply together, each with a name: the rate itself, and one for ``burst`` if needed."""
         rate = parse_rate(self.rate)
@@ -114,6 +121,12 @@ class Throttle:
         if self.burst is not None and self.burst < rate.limit:
             # The same average rate over a shorter period, so that stores need no second algorithm.
             yield f"{name} burst", Rate(self.burst, rate.period * self.burst / rate.limit)
+
+
+def _name(value: Any) -> str:
+    """The name of a function; of an object with ``__call__``, that of its class; any other value as a text."""
+    name: str = getattr(value, "__qualname__", type(value).__qualname__) if callable(value) else str(value)
+    return name
 
 
 class Window:

@@ -21,7 +21,13 @@ from .base import ALLOWED, MICROSECONDS, NO_CLUSTER, Bucket, Decision, StoreErro
 CURSOR_TIMEOUT: Final = 28 * 86_400
 """Seconds until a cursor expires. memcached takes more than 30 days for a date."""
 
-_threads: Final = ThreadPoolExecutor(8, "routesock-throttle")
+THREADS: Final = 8
+
+MAX_CALLS: Final = 2 * THREADS
+"""Calls of one store that the threads run or have queued: each thread finds its next one. Further calls wait outside of
+the queue, which would keep the calls of a cache that hangs after their callers have given up."""
+
+_threads: Final = ThreadPoolExecutor(THREADS, "routesock-throttle")
 
 
 def is_atomic(backend: type) -> bool:
@@ -41,6 +47,7 @@ class CacheStore:
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
+        self._slots = asyncio.Semaphore(MAX_CALLS)
 
     async def take(self, buckets: Sequence[Bucket], timeout: float, *, quotas: bool) -> Decision:
         """Take from the buckets, in two or three round trips each. The decision has no quotas.
@@ -49,7 +56,10 @@ class CacheStore:
         """
         try:
             async with FairTimeout(timeout):
-                wait = await asyncio.get_running_loop().run_in_executor(_threads, self._take, buckets)
+                await self._slots.acquire()
+                call = asyncio.get_running_loop().run_in_executor(_threads, self._take, buckets)
+                call.add_done_callback(self._called)
+                wait = await asyncio.shield(call)  # a thread cannot be interrupted, and has the slot until it is free
         except TimeoutError:
             raise StoreError(f"The cache did not answer within {timeout} s.") from None
         except Exception as exc:
@@ -60,6 +70,11 @@ class CacheStore:
 
     def close(self) -> None:
         """Do nothing: Django closes the connections of caches."""
+
+    def _called(self, call: asyncio.Future[float]) -> None:
+        self._slots.release()
+        if not call.cancelled():
+            call.exception()  # or asyncio would log it as never retrieved where the caller has given up
 
     def _take(self, buckets: Sequence[Bucket]) -> float:
         transaction = _Transaction(caches[self._alias])

@@ -40,6 +40,10 @@ from .base import MICROSECONDS, NO_CLUSTER, Bucket, Decision, Quota, StoreError,
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds to connect. A caller may give up earlier; the connection is then ready for the next one."""
 
+MAX_UNANSWERED: Final = 1024
+"""Commands on one connection without a reply. Further ones wait: a server that answers more slowly than calls arrive
+would have an ever longer queue of commands whose callers have given up."""
+
 Connect = Callable[[], Awaitable[AbstractConnection]]
 
 
@@ -119,6 +123,7 @@ class _PipelinedConnection:
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
         self._pending: deque[asyncio.Future[Any]] = deque()
+        self._slots = asyncio.Semaphore(MAX_UNANSWERED)
         self._reader = _create_detached_task(self._read())
 
     @property
@@ -126,7 +131,9 @@ class _PipelinedConnection:
         return self._connection.is_connected and not self._reader.done()
 
     async def execute(self, *command: Any) -> Any:
+        await self._slots.acquire()
         if not self.is_open:
+            self._slots.release()
             raise ConnectionError("The connection is closed.")
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._pending.append(reply)
@@ -158,6 +165,7 @@ class _PipelinedConnection:
 
     def _resolve_first(self, reply: Any) -> None:
         future = self._pending.popleft()
+        self._slots.release()
         if future.done():  # the caller was cancelled
             return
         if isinstance(reply, Exception):

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from django.core.cache.backends.redis import RedisCache
 from django.test import override_settings
 from django.utils.module_loading import import_string
 
+from routesock.throttling import cache
 from routesock.throttling.base import ALLOWED, Bucket, StoreError
 from routesock.throttling.cache import CacheStore, is_atomic
 from tests.takeover.driver import until
@@ -25,6 +27,16 @@ from tests.throttling.model import window
 from tests.throttling.redis_server import RedisServer
 
 LOCAL = "django.core.cache.backends.locmem.LocMemCache"
+
+
+class Counting(ThreadPoolExecutor):
+    """Threads that count the calls they were given."""
+
+    submitted = 0
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        self.submitted += 1
+        return super().submit(*args, **kwargs)
 
 
 class Watched(LocMemCache):
@@ -168,6 +180,24 @@ class TestOutage:
         """A system check reports it."""
         with override_settings(CACHES={"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}):
             assert all([await passes(CacheStore("default"), (window(1), "a", 1)) for _ in range(3)])
+
+    async def test_calls_of_a_hung_cache_are_bounded(
+        self, watched: type[Watched], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The threads have no longer queue than one call each, however many callers have given up."""
+        watched.hung = threading.Event()
+        threads = Counting(cache.THREADS)
+        monkeypatch.setattr(cache, "_threads", threads)
+        store = CacheStore("default")
+        one = window(5)
+        takes = (store.take([(one, str(number), 1)], 0.05, quotas=True) for number in range(1_000))
+        refused = await asyncio.gather(*takes, return_exceptions=True)
+        assert {type(error) for error in refused} == {StoreError}
+        assert threads.submitted == cache.MAX_CALLS
+        watched.hung.set()
+        assert await passes(store, (one, "later", 1))
+        assert threads.submitted == cache.MAX_CALLS + 1
+        threads.shutdown()
 
     async def test_hung_cache_blocks_neither_the_loop_nor_the_orm(self, watched: type[Watched]) -> None:
         """It is called in separate threads."""

@@ -107,6 +107,37 @@ async def talkative(redis: FakeRedis, reader: asyncio.StreamReader, writer: asyn
     await reader.read()
 
 
+class TestManyCalls:
+    async def test_slow_server_has_a_bounded_queue(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Commands beyond the bound are sent when replies come, also to commands whose callers have given up."""
+        monkeypatch.setattr(redis, "MAX_UNANSWERED", 4)
+        answering = asyncio.Event()
+
+        async def slow(server: FakeRedis, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                words = await server.command(reader, writer)
+                if len(server.asked) == 4:
+                    await answering.wait()
+                writer.write(b"$%d\r\n%b\r\n" % (len(words[-1]), words[-1]))
+
+        async with fake(slow) as (server, client):
+            assert await client.execute("ECHO", "first") == b"first"
+            calls = [asyncio.create_task(client.execute("ECHO", number)) for number in range(1_000)]
+            await until(lambda: len(server.asked) == 4)
+            for call in calls[:990]:
+                call.cancel()
+            answering.set()
+            assert await asyncio.gather(*calls[990:]) == [b"%d" % number for number in range(990, 1_000)]
+        assert len(server.asked) <= 4 + 4 + 10  # what was answered, what was on its way, and those that still wait
+
+    async def test_calls_that_wait_when_the_connection_breaks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """They fail, as those that were sent."""
+        monkeypatch.setattr(redis, "MAX_UNANSWERED", 4)
+        async with fake(leaving) as (_, client):
+            calls = await asyncio.gather(*(client.execute("ECHO", n) for n in range(50)), return_exceptions=True)
+        assert {type(call) for call in calls} == {ConnectionError}
+
+
 class TestReplies:
     async def test_each_command_gets_its_own_reply(self) -> None:
         """All commands are pipelined over one connection."""

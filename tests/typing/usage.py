@@ -66,6 +66,13 @@ class AsyncChat(RouteMixin, AsyncJsonWebsocketConsumer):
         await self.socket.close(403, "Go away.", reconnect=False, retry_after=1.5)
         return Reply(status=201)
 
+    @route("documented", reply=Schema, errors={409: "Twice.", 410: Schema()}, examples=[{"text": "Hello"}])
+    async def documented(self, request: Request) -> dict[str, str]:
+        return {"text": "Hello"}
+
+    @topic("room.{id}", reply=Schema, pushes=[news], examples=["room.5"], summary="A room.", tags=["rooms"])
+    async def room(self, request: Request) -> None: ...
+
     @route("wrong")
     async def wrong(self, request: Request) -> None:
         await self.socket.push(5)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from ..._pipeline.topic_plan import TopicPlan
 from ..._routing.topic import SUBSCRIBE, UNSUBSCRIBE
 from ..._runtime import database, instrumentation
 from ..._runtime.callables import is_from_outside, runs
+from ..._runtime.fair_timeout import FairTimeout, wait_fairly
 from ..._runtime.supervision import own_task, safe_logger
 from ..._wire import problems
 from ..._wire.messages import Request
@@ -122,7 +123,7 @@ class PushRecheck:
         request = self._subscription.request()
         task = asyncio.current_task()
         try:
-            async with asyncio.timeout(self._seconds()):
+            async with FairTimeout(self._seconds()):
                 await self._check.run(request, ())
         except BaseException as exc:  # a permission may raise SystemExit or a CancelledError of its own
             if is_from_outside(exc, task):
@@ -253,11 +254,11 @@ class Subscriptions:
         task = own_task(self._run_hook(subscription))
         waiting = asyncio.current_task()
         try:
-            await asyncio.wait({task}, timeout=CANCEL_WAIT if self._state.grace_over else max(self._grace, CANCEL_WAIT))
+            await wait_fairly({task}, CANCEL_WAIT if self._state.grace_over else max(self._grace, CANCEL_WAIT))
         finally:
             if not task.done() and runs(waiting):
                 task.cancel()
-                await asyncio.wait({task}, timeout=CANCEL_WAIT)
+                await wait_fairly({task}, CANCEL_WAIT)
                 if not task.done():
                     logger.error("The unsubscribe hook of a topic does not end when it is cancelled: %r.", task)
 

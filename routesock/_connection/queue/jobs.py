@@ -241,7 +241,10 @@ class Job:
     # The deadline
 
     def start_timer(self, timeout: float | None, expired: Callable[[Job], None]) -> None:
-        """Call ``expired`` after ``timeout`` seconds, counted from the start of the handler."""
+        """Call ``expired`` after ``timeout`` seconds, counted from the start of the handler.
+
+        The time for which the event loop is blocked counts: the client waits meanwhile, and may wait no longer.
+        """
         self.timeout = timeout
         if timeout is not None:
             self.timer = asyncio.get_running_loop().call_later(timeout, self._check_deadline, expired)

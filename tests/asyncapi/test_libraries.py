@@ -1,0 +1,106 @@
+"""Documents made from pydantic, msgspec and DRF accept no more than the server, and all that it sends."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.docs_pages import ROOT
+
+from .coercions_libraries import MSGSPEC, PYDANTIC, REST_FRAMEWORK
+from .libraries import (
+    ALL_PROBES,
+    KINDS,
+    LIBRARIES,
+    adapter,
+    as_sent,
+    described,
+    document_accepts,
+    sent_back,
+    server_accepts,
+)
+from .strategies import accepted
+
+pytestmark = [
+    pytest.mark.django_db,  # relations and unique validators of DRF query the database
+    pytest.mark.filterwarnings("ignore:__int__ returned non-int:DeprecationWarning"),  # ipaddress, for true
+]
+
+EXAMPLES = 200 if settings().max_examples >= 200 else 4
+
+UNTRUE = "WithJsonSchema"
+"""The kind that describes itself, and lies."""
+
+EXACT = [(library, kind) for library, kind in KINDS if kind not in LIBRARIES[library].inexact]
+
+LOADABLE = [pair for pair in EXACT if pair not in (("msgspec", "other class"), ("DRF", "FileField"))]
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_the_inexact_kinds_say_why(name: str) -> None:
+    library = LIBRARIES[name]
+    found = {kind: described(name, kind).inexact for kind in library.kinds}
+    assert {kind: reasons for kind, reasons in found.items() if reasons} == library.inexact
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_no_probe_that_the_document_accepts_is_refused(library: str) -> None:
+    assert [
+        (kind, value)
+        for name, kind in EXACT
+        if name == library
+        for value in ALL_PROBES
+        if document_accepts(library, kind, value) and not server_accepts(library, kind, value)
+    ] == []
+
+
+@pytest.mark.parametrize(("library", "kind"), LOADABLE)
+def test_no_generated_value_is_refused(library: str, kind: str) -> None:
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+    )
+    @given(st.data())
+    def every_value_loads(data: st.DataObject) -> None:
+        adapter(library, kind).load(as_sent(data.draw(strategy)))
+
+    strategy = accepted(described(library, kind))
+    every_value_loads()
+
+
+@pytest.mark.parametrize(("library", "kind"), [pair for pair in KINDS if pair[1] != UNTRUE])
+def test_what_is_dumped_fits_the_document(library: str, kind: str) -> None:
+    unfit = []
+    for value in filter(lambda value: server_accepts(library, kind, value), ALL_PROBES):
+        try:
+            dumped = sent_back(library, kind, value)
+        except (TypeError, ValueError):  # not JSON, such as NaN: the client gets an error instead
+            continue
+        if not document_accepts(library, kind, dumped, "dump"):
+            unfit.append((value, dumped))
+    assert unfit == []
+
+
+COERCIONS = {"pydantic": PYDANTIC, "msgspec": MSGSPEC, "DRF": REST_FRAMEWORK}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_what_the_document_does_not_mention_is_a_coercion_that_is_documented(library: str) -> None:
+    unmentioned = [
+        (kind, value)
+        for kind in LIBRARIES[library].kinds
+        if kind != UNTRUE
+        for value in ALL_PROBES
+        if not document_accepts(library, kind, value) and server_accepts(library, kind, value)
+    ]
+    covered = {
+        (index, coercion): [pair for pair in enumerate(unmentioned) if coercion.covers(*pair[1])]
+        for index, coercion in enumerate(COERCIONS[library])
+    }
+    mentioned = {number for pairs in covered.values() for number, _ in pairs}
+    assert [pair for number, pair in enumerate(unmentioned) if number not in mentioned] == []
+    assert [coercion.text for (_, coercion), pairs in covered.items() if not pairs] == []
+    page = " ".join((ROOT / "docs" / "documents.rst").read_text().split())
+    assert [coercion.text for coercion in COERCIONS[library] if coercion.text not in page] == []
