@@ -16,6 +16,7 @@ from django.contrib.auth.models import User
 from django.urls import path
 from marshmallow import Schema, fields
 
+import routesock
 from routesock import Heartbeat, Keys, Reply, Request, RouteMixin, route, topic
 from routesock.auth import Credentials, HandshakeMiddleware, Identity, TokenMiddleware
 from routesock.exceptions import PermissionDenied, Throttled
@@ -23,6 +24,8 @@ from routesock.permissions import BasePermission
 
 RUNS = Path(os.environ["RUNS_FILE"]) if "RUNS_FILE" in os.environ else None
 """Where the route ``record`` writes each of its runs, so that they are counted over restarts."""
+
+STATIC = Path(routesock.__file__).parent / "static" / "routesock"
 
 CANCELLED: list[Any] = []
 """What was cancelled before it had ended: payloads of ``wait`` and ``ticks``."""
@@ -106,12 +109,12 @@ class ClientConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
 
     @route("close")
     async def close_socket(self, request: Request) -> None:
-        await self.socket.close(request.payload, "As you wish.")
+        await self.socket.close(request.payload["with"], "As you wish.")
 
     @route("drop")
     async def drop(self, request: Request) -> None:
         """Closes as a proxy does: without a notice."""
-        await AsyncJsonWebsocketConsumer.close(self, request.payload)
+        await AsyncJsonWebsocketConsumer.close(self, request.payload["with"])
 
     @route("me")
     async def me(self, request: Request) -> str:
@@ -155,11 +158,36 @@ async def authenticate(credentials: Credentials) -> Identity | None:
     name, _, seconds = credentials.token.partition("-")
     if name == "wrong":
         return None
-    return Identity(User(username=name), expires=time.time() + float(seconds) if seconds else None)
+    return Identity(User(pk=1, username=name), expires=time.time() + float(seconds) if seconds else None)
+
+
+PAGE = b"""<!doctype html>
+<title>A page with a socket</title>
+<link rel="icon" href="data:,">
+<script type="module">
+  import { Routesock } from "/client.js";
+  window.states = [];
+  window.socket = new Routesock("/ws/", { random: () => 1 });
+  socket.onState((state) => states.push(state));
+  socket.connect();
+  addEventListener("pageshow", (event) => (window.restored = event.persisted));
+</script>
+"""
+
+
+async def pages(scope: Any, receive: Any, send: Any) -> None:
+    """A page that opens a socket, the client as a module, and a page without both."""
+    if scope["path"] == "/client.js":
+        kind, body = b"text/javascript", (STATIC / "client.js").read_bytes()
+    else:
+        kind, body = b"text/html", PAGE if scope["path"] == "/" else b"<!doctype html><title>Another page</title>"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
+    await send({"type": "http.response.body", "body": body})
 
 
 application = ProtocolTypeRouter(
     {
+        "http": pages,
         "websocket": URLRouter(
             [
                 path("ws/", ClientConsumer.as_asgi()),
@@ -173,6 +201,6 @@ application = ProtocolTypeRouter(
                 ),
                 path("token/", TokenMiddleware(ClientConsumer.as_asgi(), [authenticate], lock=0)),
             ]
-        )
+        ),
     }
 )

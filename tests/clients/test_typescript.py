@@ -6,7 +6,8 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,8 @@ pytestmark = [pytest.mark.node, pytest.mark.servers]
 
 SCRIPT = Path(__file__).parent / "node" / "scenarios.mjs"
 
-WITHIN = 120.0
-"""Seconds after which a scenario is killed."""
+WITHIN = 100.0
+"""Seconds after which a scenario is ended."""
 
 
 def scenarios() -> list[str]:
@@ -41,48 +42,73 @@ def server(request: pytest.FixtureRequest, runs_file: Path) -> Iterator[Server]:
         yield server
 
 
+class Client:
+    """A Node.js process that runs one scenario after the other against a server."""
+
+    def __init__(self, server: Server, runs_file: Path) -> None:
+        node = shutil.which("node")
+        if node is None or not (ROOT / "clients/typescript/node_modules").is_dir():
+            raise RuntimeError("These tests need Node.js and the client's packages: run .ci/node-clients.")
+        self.server = server
+        self.process = subprocess.Popen(
+            [node, SCRIPT, server.socket_url("/"), runs_file],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, scenario: str) -> str:
+        """Runs ``scenario`` and returns its output, whose last line is ``OK`` if it has succeeded."""
+        watchdog = threading.Timer(WITHIN, self.process.kill)
+        watchdog.start()
+        lines = []
+        self._write(scenario)
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            lines.append(line)
+            if line in ("OK\n", "FAILED\n"):
+                break
+            if line.startswith("DO "):
+                self._act(line.split()[1])
+                self._write("done")
+        watchdog.cancel()
+        return "".join(lines).rstrip()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def _act(self, action: str) -> None:
+        {
+            "stop": self.server.stop,
+            "start": self.server.start,
+            "kill": self.server.kill,
+            "pause": self.server.pause,
+            "resume": self.server.resume,
+        }[action]()
+
+    def _write(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+
+@pytest.fixture(scope="module")
+def client(server: Server, runs_file: Path) -> Iterator[Client]:
+    with closing(Client(server, runs_file)) as client:
+        yield client
+
+
 def test_all_scenarios_are_found() -> None:
     assert len(scenarios()) == 32
 
 
 @pytest.mark.parametrize("scenario", scenarios(), ids=lambda scenario: scenario.replace(" ", "_"))
-def test_scenario(server: Server, runs_file: Path, scenario: str) -> None:
-    node = shutil.which("node")
-    if node is None or not (ROOT / "clients/typescript/node_modules").is_dir():
-        raise RuntimeError("These tests need Node.js and the packages of the TypeScript client: run .ci/node-clients.")
-    actions: dict[str, Callable[[], None]] = {
-        "stop": server.stop,
-        "start": server.start,
-        "kill": server.kill,
-        "pause": server.pause,
-        "resume": server.resume,
-    }
-    process = subprocess.Popen(
-        [node, SCRIPT, scenario, server.socket_url("/"), runs_file],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    watchdog = threading.Timer(WITHIN, process.kill)
-    watchdog.start()
-    output = []
-    try:
-        for line in process.stdout:
-            output.append(line)
-            if line.startswith("DO "):
-                actions[line.split()[1]]()
-                process.stdin.write("done\n")
-                process.stdin.flush()
-        assert process.wait() == 0, "".join(output)
-    finally:
-        watchdog.cancel()
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
-        server.resume()
-        if not server.runs:
-            server.start()
+def test_scenario(client: Client, scenario: str) -> None:
+    output = client.run(scenario)
+    server = client.server
+    server.resume()
+    if not server.runs:
+        server.start()
+    assert output.endswith("OK"), f"{output}\n\n{server.output()[-4000:]}"
