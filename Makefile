@@ -9,14 +9,14 @@ REQUIREMENTS := setup.cfg pyproject.toml
 MAX_MODULES ?= 150
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs bench matrix build clean
+.PHONY: help demo test lint types docs bench matrix build client clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo    the example project on http://127.0.0.1:$(PORT) (PORT=... for another)'
 	@echo '             REDIS_URL=redis://... for several processes; see example_project/README.rst'
-	@echo 'make test    everything that a CI checks: lint, types, docs, build, tests'
-	@echo 'make lint | types | docs | build | bench | matrix | clean'
+	@echo 'make test    everything that a CI checks: lint, types, docs, build, client, tests'
+	@echo 'make lint | types | docs | build | client | bench | matrix | clean'
 
 # One process and no reloader: it is up sooner, and Ctrl-C or a kill ends all of it.
 demo: .venv/$(DEMO).stamp
@@ -27,7 +27,7 @@ demo: .venv/$(DEMO).stamp
 # Two checks at a time, and pytest last, since its closing line is what a CI reads.
 test: system-packages .venv/dev.stamp
 	+@$(MAKE) --no-print-directory types docs & others=$$!; status=0; \
-	$(MAKE) --no-print-directory lint build || status=1; \
+	$(MAKE) --no-print-directory lint build client || status=1; \
 	wait $$others || status=1; \
 	exit $$status
 	.ci/test
@@ -50,6 +50,10 @@ docs: .venv/dev.stamp
 build: .venv/dev.stamp
 	.ci/wheel
 
+# The TypeScript client. `npm run build` in clients/typescript writes what is in routesock/static/routesock/.
+client:
+	.ci/typescript
+
 bench: .venv/dev.stamp
 	$(BIN)/python -m benchmarks
 
@@ -63,6 +67,7 @@ matrix: .venv/dev.stamp
 clean:
 	rm -rf .venv .tox .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	rm -rf build dist docs/_build htmlcov routesock.egg-info tests/dialects/node/node_modules
+	rm -rf clients/typescript/build clients/typescript/dist clients/typescript/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: system-packages

@@ -13,7 +13,7 @@ from functools import partial
 
 import django
 
-from . import database, fan_out, json_codecs, latency, measuring, memory, over_uvicorn, redis_round_trips
+from . import database, fan_out, flooding, json_codecs, latency, measuring, memory, over_uvicorn, redis_round_trips
 from .contenders import MORE_ROUTES_TARGET, Target, groups
 from .measuring import Race, Ratio
 from .tables import Table
@@ -84,6 +84,10 @@ def others(*, quick: bool, full: bool) -> dict[str, Callable[[], Table]]:
         "memory of an idle socket": partial(memory.idle, sockets=20 if quick else 500),
         "objects of an idle socket": partial(memory.objects, sockets=2 if quick else 100),
         "garbage of an ended socket": partial(memory.garbage, sockets=2 if quick else 100),
+        f"PING while {flooding.FLOODERS} other sockets flood": partial(flooding.waiting, seconds=seconds),
+        "memory while AUTH frames are sent and no answer is read": partial(
+            flooding.memory, megabytes=0.1 if quick else 10
+        ),
     }
 
 

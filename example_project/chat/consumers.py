@@ -24,7 +24,12 @@ async def load_message(request):
     return await Message.objects.select_related("author").aget(pk=request.payload["id"])
 
 
+NOT_JOINED = {409: "The socket has joined no room yet."}
+
+
 class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
+    """Rooms in which users talk."""
+
     # The page of today spells its frames so, and stays as it is.
     route_dialect = Keys(route="action", id="request_id", payload=None)
     route_permissions = [IsAuthenticated]
@@ -39,8 +44,9 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         else:
             await self.close()
 
-    @route("room.join", schema=JoinSchema)
+    @route("room.join", schema=JoinSchema, reply=JoinSchema, examples=[{"room": "lobby"}])
     async def join(self, request):
+        """Enter a room, and leave the one before."""
         room = request.payload["room"]
         await self.socket.join(group_of(room))
         if self.room not in (None, room):
@@ -48,14 +54,23 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         self.room = room
         return {"room": room}
 
-    @route("message.list", dehydrate=MessageListSchema())
+    @route("message.list", dehydrate=MessageListSchema(), errors=NOT_JOINED)
     async def list_messages(self, request):
+        """List the last 50 messages of the room, the oldest first."""
         self.check_joined()
         messages = [message async for message in self.recent_messages()]
         return {"messages": messages[::-1]}
 
-    @route("message.send", schema=SendSchema, dehydrate=MessageSchema(), throttle="120/min")
+    @route(
+        "message.send",
+        schema=SendSchema,
+        dehydrate=MessageSchema(),
+        throttle="120/min",
+        errors=NOT_JOINED,
+        examples=[{"text": "Hello"}],
+    )
     async def send_message(self, request):
+        """Send a message to everyone in the room."""
         self.check_joined()
         message = await Message.objects.acreate(author=self.user, room=self.room, text=request.payload["text"])
         await self.tell_room(message)
@@ -63,6 +78,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
 
     @route("message.edit", schema=EditSchema, hydrate=load_message, permissions=[IsAuthor], dehydrate=MessageSchema())
     async def edit_message(self, request):
+        """Change the text of a message of one's own."""
         message = request.payload
         message.text = request.data["text"]
         await message.asave(update_fields=["text"])

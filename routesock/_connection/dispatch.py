@@ -105,7 +105,7 @@ class Dispatcher:
             if type(request) is Request and not self._own_dispatch:  # as result_of() does, without another coroutine
                 plan = self._prepare(job, request)
                 try:
-                    if isinstance(plan, Plan) and plan.calls is not None and not self._middleware:
+                    if type(plan) is Plan and plan.calls is not None and not self._middleware:
                         plan.refresh()  # this is plan.run(), without another coroutine
                         value: Any = None
                         for call, awaited in plan.calls:
@@ -214,13 +214,14 @@ class Dispatcher:
         if job.context is not None:
             context, job.context = job.context, None
             return in_context(self._copy_of(context), partial(self.answer, job))
+        result = job.result
         request = job.decision if type(job.decision) is Request else None
         kind = ANSWER if job.task is self._state.current_task else REPLY
-        if isinstance(job.result, Refusal):
-            return self.writer.refuse(job.result, request, kind)
-        if request is None or job.result is None:
+        if isinstance(result, Refusal):
+            return self.writer.refuse(result, request, kind)
+        if request is None or result is None:
             return _nothing()
-        return self.writer.reply(request, job.result, kind)
+        return self.writer.reply(request, result, kind)
 
     def forget(self, job: Job) -> None:
         """Stop the deadline of ``job``. Its id may be used again."""

@@ -14,7 +14,7 @@ from .. import conf
 from .._pipeline.compiler import ConsumerPlan
 from .._wire import codec
 from .._wire.frames import Auth, Batch, Cancel, Decision, Ping, Refusal, Unanswered
-from .._wire.messages import NO_HEADERS, ReplyBatch, Request, RequestId
+from .._wire.messages import NO_HEADERS, ReplyBatch, Request, RequestId, request_with
 from ..auth.authenticators import AUTHENTICATORS
 from ..dialects import Frame
 from ..dialects.base import (
@@ -59,6 +59,7 @@ class FrameParser:
         "_dialect",
         "_has_own_code",
         "_in_flight",
+        "_is_plain",
         "_keys",
         "_max_depth",
         "_max_frame",
@@ -70,7 +71,10 @@ class FrameParser:
         self._compiled = compiled
         self._dialect = dialect = compiled.dialect
         self._decodes = has_own_decode(dialect)
-        self._keys = plain_keys(dialect)
+        keys = plain_keys(dialect)
+        self._is_plain = keys is not None
+        self._keys = None if compiled.decode else keys
+        """The keys of a frame that no code of the project reads in front of routesock."""
         self._plans = compiled.plans
         self._in_flight = in_flight
         self._max_frame: int = conf.get("MAX_FRAME") if compiled.max_frame is UNSET else compiled.max_frame
@@ -83,6 +87,30 @@ class FrameParser:
 
     def frame(self, message: dict[str, Any]) -> Decision | Batch:
         """Decide about the frame in the ``websocket.receive`` event ``message``, or about each of several."""
+        text = message.get("text")
+        if self._keys is None or not text or len(text) * 4 > self._max_frame:  # which is too large in UTF-8 at most
+            return self._other_frame(message)
+        try:
+            content = codec.decode(text, self._max_depth)
+        except ParseError as error:
+            return self._unparsed(text, error)
+        if type(content) is dict:
+            route_key, id_key, payload_key, headers_key = self._keys
+            get = content.get
+            name, id = get(route_key), get(id_key)
+            if (
+                type(name) is str
+                and type(id) is str
+                and len(id) <= MAX_ID_CHARS
+                and get(headers_key) is None
+                and name in self._plans
+                and id not in self._in_flight
+            ):  # as nearly every frame; content() returns the same, in several times as many calls
+                return request_with(name, id, get(payload_key), NO_HEADERS, self._consumer, content)
+        return self.content(content)
+
+    def _other_frame(self, message: dict[str, Any]) -> Decision | Batch:
+        """Decide about a frame that is large, or of another dialect than the plain one, or not for routesock alone."""
         if self._decodes:
             return self._decoded_by_dialect(message)
         text = message.get("text")
@@ -99,21 +127,6 @@ class FrameParser:
             content = codec.decode(text, self._max_depth)
         except ParseError as error:
             return self._unparsed(text, error)
-        if self._keys is not None and type(content) is dict and not too_large:
-            route_key, id_key, payload_key, headers_key = self._keys
-            get = content.get
-            name, id = get(route_key), get(id_key)
-            if (
-                type(name) is str
-                and type(id) is str
-                and len(id) <= MAX_ID_CHARS
-                and get(headers_key) is None
-                and name in self._plans
-                and id not in self._in_flight
-            ):  # as nearly every frame; content() returns the same, in several times as many calls
-                request = Request(name, id, get(payload_key), NO_HEADERS, self._consumer)
-                request._frame = content
-                return request
         return self.content(content, too_large=too_large)
 
     def content(self, content: Any, *, too_large: bool = False) -> Decision | Batch:
@@ -199,8 +212,7 @@ class FrameParser:
             id = checked_id(self._dialect, frame)
         except InvalidEnvelope as error:
             return Refusal(error, name, None, self._about(frame, name))
-        request = Request(name, id, frame.payload, NO_HEADERS, self._consumer)
-        request._frame = frame.value
+        request = request_with(name, id, frame.payload, NO_HEADERS, self._consumer, frame.value)
         try:
             request.headers = checked_headers(self._dialect, frame)
             self._check(request, too_large=too_large)
@@ -222,9 +234,7 @@ class FrameParser:
 
     def _about(self, frame: Frame, name: str | None = None, id: RequestId = None) -> Request:
         """Return what the dialect gets for an answer to ``frame``, which is no request of a route."""
-        request = Request(name or "", id, frame.payload, NO_HEADERS, self._consumer)
-        request._frame = frame.value
-        return request
+        return request_with(name or "", id, frame.payload, NO_HEADERS, self._consumer, frame.value)
 
     def _decoded(self, text: str, *, too_large: bool) -> Decision | Batch:
         """Decide with the consumer's own ``decode_json``, here and now unless it waits."""
@@ -296,7 +306,7 @@ class FrameParser:
     def _control(self, text: str) -> Decision | None:
         """Return the decision about a control frame, which comes before the consumer's own decoder."""
         # A dialect other than the plain one may have other words for them.
-        if self._keys is None or any(name in text for name in self._control_names):
+        if not self._is_plain or any(name in text for name in self._control_names):
             frame = self._read_or_none(text)
             return None if frame is None else self._reserved(frame)
         return None

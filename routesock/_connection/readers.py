@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Iterable, Set
 from enum import Enum
 from itertools import count
 from typing import Any, Final
@@ -83,7 +83,7 @@ class ClientReader(JobSource):
         queue: JobQueue,
         state: SocketState,
         liveness: Liveness | None,
-        parallel_routes: Container[str],
+        parallel_routes: Set[str],
         stop: Callable[[dict[str, Any]], None],
     ) -> None:
         super().__init__(conf.get("MAX_QUEUED"), state, weight=conf.get("MAX_QUEUED_BYTES"))
@@ -100,6 +100,7 @@ class ClientReader(JobSource):
 
     async def read(self) -> None:
         task = _current_task()
+        state, liveness, parallel_routes = self._state, self._liveness, self._parallel_routes
         rest: Awaitable[Submitted] | None
         spent = 0.0
         for number in count(1):
@@ -108,12 +109,12 @@ class ClientReader(JobSource):
                 if number % FAIR_SHARE == 0 or spent >= FAIR_SECONDS:
                     spent = 0.0
                     await asyncio.sleep(0)
-                if self._liveness is not None:
-                    self._liveness.reading(task.get_loop().time())
+                if liveness is not None:
+                    liveness.reading(task.get_loop().time())
                 if not self._batch:
                     message = await self._receive()
             except asyncio.CancelledError:
-                _raise_if_ended(self._state, task)
+                _raise_if_ended(state, task)
                 continue
             except RuntimeError:
                 if task.get_loop().is_closed():  # thrown away with its loop, which a server's queue calls at that
@@ -124,17 +125,20 @@ class ClientReader(JobSource):
                 action, decision = self._classify(message)
             else:
                 message, decision = self._batch.popleft()
-                action = Action.IGNORE if self._state.is_closing else self._action(decision)
+                action = Action.IGNORE if state.is_closing else self._action(decision)
             if action is _SUBMIT:
                 job = Job(self, message, decision, task)
-                if type(decision) is Request and decision.route in self._parallel_routes:
+                if parallel_routes and type(decision) is Request and decision.route in parallel_routes:
                     rest = self._queue.submit_parallel(job)
                 else:
                     rest = self._queue.begin(job)
-                submitted = READ_ON if rest is None else await rest
-                if submitted is NO_SLOT:
-                    await self._refuse(decision)
-                if submitted is HANDED_OVER or self._state.is_gone:  # which may wait for this task
+                if rest is not None:
+                    submitted = await rest
+                    if submitted is NO_SLOT:
+                        await self._refuse(decision)
+                    elif submitted is HANDED_OVER:
+                        return
+                if state.is_gone:  # which may wait for this task
                     return
             elif action is _ACT:
                 assert decision is not None
@@ -146,26 +150,40 @@ class ClientReader(JobSource):
                 spent += clock() - began
 
     def _classify(self, message: dict[str, Any]) -> tuple[Action, Decision | None]:
-        kind = message["type"]
+        if message["type"] != "websocket.receive":
+            return self._classify_other(message["type"])
+        if self._state.is_closing:
+            return _IGNORED
+        try:
+            decision = self._parse(message)
+        except Exception as exc:  # of a dialect that did not expect such a frame
+            decision = Refusal(instrumentation.internal_error(exc, "Reading a frame", self._consumer))
+        if type(decision) is Request:  # as nearly every frame
+            if self._liveness is not None:
+                self._liveness.heard(heartbeat=False)
+            return _SUBMIT, decision
+        if isinstance(decision, list):
+            self._batch.extend(decision)
+            self._heard(frame for _, frame in decision)
+            return _IGNORED
+        self._heard((decision,))
+        return self._action(decision), decision
+
+    def _heard(self, decisions: Iterable[Decision]) -> None:
+        """Note what the client has sent in one message. A heartbeat does not end its idle time."""
+        if self._liveness is not None:
+            heartbeat = all(type(decision) is Ping or decision is Unanswered.PONG for decision in decisions)
+            self._liveness.heard(heartbeat=heartbeat)
+
+    def _classify_other(self, kind: str) -> tuple[Action, None]:
+        """Classify a message that holds no frame."""
         if kind == "websocket.disconnect":
             return _STOP, None
         if self._state.is_closing:
             return _IGNORED
-        decision: Decision | None = None
-        if kind == "websocket.receive":
-            try:
-                parsed = self._parse(message)
-                if isinstance(parsed, list):
-                    self._batch.extend(parsed)
-                    return _IGNORED
-                decision = parsed
-            except Exception as exc:  # of a dialect that did not expect such a frame
-                decision = Refusal(instrumentation.internal_error(exc, "Reading a frame", self._consumer))
         if self._liveness is not None:
-            self._liveness.heard(heartbeat=type(decision) is Ping or decision is Unanswered.PONG)
-        if decision is None or type(decision) is Request or not self._dispatcher.acts_at_once(decision):
-            return _SUBMIT, decision  # as _action() says, without a call
-        return _ACT, decision
+            self._liveness.heard(heartbeat=False)
+        return _SUBMIT, None
 
     def _action(self, decision: Decision | None) -> Action:
         if decision is None or type(decision) is Request or not self._dispatcher.acts_at_once(decision):

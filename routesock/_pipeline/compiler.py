@@ -28,6 +28,7 @@ from ..dialects import Dialect
 from ..dialects.base import dialect_for
 from ..exceptions import Invalid, RouteSetupError
 from ..permissions.base import from_settings
+from ..schemas.base import loader_of
 from ..typing import UNSET, Unset
 from .permission_steps import check_objects
 from .plan import ConnectionCheck, Plan, RequestPlan, compile_route
@@ -46,11 +47,11 @@ class EventPlan:
     The plan catches nothing: the caller logs exceptions.
     """
 
-    __slots__ = ("_loads", "_refresh", "_runs", "_schema", "attr")
+    __slots__ = ("_load_payload", "_loads", "_refresh", "_runs", "attr")
 
     def __init__(self, cls: type, mark: EventMark, *, dedicated_threads: bool) -> None:
         self.attr = mark.attr
-        self._schema = mark.schema
+        self._load_payload = None if mark.schema is None else loader_of(mark.schema)
         self._loads = Runs.IN_THREAD if mark.schema is not None and mark.schema.runs_in_thread else Runs.ON_LOOP
         self._runs = Runs.of(getattr(cls, mark.attr))
         self._refresh = database.refresh_current if dedicated_threads else database.refresh
@@ -77,10 +78,10 @@ class EventPlan:
         self._call(event, consumer)
 
     def _load(self, event: Event) -> None:
-        if self._schema is None:
+        if self._load_payload is None:
             return
         try:
-            event.payload = self._schema.load(event.payload)
+            event.payload = self._load_payload(event.payload, None)  # an event belongs to no request
         except Invalid as exc:
             raise EventRefused(f"The schema of {self.attr} rejects the payload: {printable(exc.errors)}") from exc
 

@@ -141,6 +141,10 @@ class RequestPlan(Protocol):
         """The routes that were declared for this name."""
         ...
 
+    def route_of(self, request: Request) -> Route:
+        """Return the route or topic that ``request`` is for."""
+        ...
+
     def timeout_of(self, request: Request) -> float | Unset | None:
         """Return the handler's timeout in seconds: ``UNSET`` for the setting ``TIMEOUT``, ``None`` for no timeout."""
         ...
@@ -181,6 +185,9 @@ class Plan:
     @property
     def declared(self) -> tuple[Route, ...]:
         return (self.route,)
+
+    def route_of(self, request: Request) -> Route:
+        return self.route
 
     def timeout_of(self, request: Request) -> float | Unset | None:
         return self.timeout

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from enum import Enum
+from types import CoroutineType, GeneratorType
 from typing import Any, Final, NamedTuple
 
 from django.conf import settings
@@ -17,13 +18,15 @@ from .._runtime.callables import is_async, is_bound, takes, yields
 from .._runtime.supervision import safe_logger
 from .._wire.messages import NO_HEADERS, NO_REPLY, Reply, Request, new_reply, reply_with
 from ..exceptions import RouteSetupError
-from ..schemas.base import SchemaAdapter, run_on_loop, runs_in_thread
+from ..schemas.base import SchemaAdapter, dumper_of, run_on_loop, runs_in_thread, stays_on_loop, takes_request
 from ..typing import UNSET
 
 logger: Final = safe_logger("routesock.request")
 
 _PLAIN_TYPES: Final = frozenset((dict, list, tuple, str, int, float, bool, type(None)))
 """Types that are never awaitable. inspect.isawaitable() takes about as long as loading a small schema."""
+
+_REPLY_OR_TUPLE: Final = (Reply, tuple)
 
 
 class DehydrateError(Exception):
@@ -75,10 +78,11 @@ def finish(route: Route) -> Step:
     status_of_none = route.status or 204
 
     def make(request: Request, value: Any) -> Reply:
-        if isinstance(value, Reply):
-            return value
-        if type(value) is tuple and settings.DEBUG:
-            _warn_of_status(route, value)
+        if isinstance(value, _REPLY_OR_TUPLE):
+            if isinstance(value, Reply):
+                return value
+            if type(value) is tuple and settings.DEBUG:
+                _warn_of_status(route, value)
         reply = new_reply(Reply)  # this is reply_with(), without a call
         reply.payload = value
         reply.status = status_of_none if value is None else status
@@ -116,12 +120,16 @@ def mark_start(request: Request, value: Any) -> Any:
 def load(schema: SchemaAdapter) -> Step:
     """Validate the payload and replace it with what the schema loaded."""
 
-    load = schema.load
+    load: Callable[..., Any] = schema.load
 
     def set_data(request: Request, value: Any) -> None:
+        request.payload = request.data = load(request.payload, request)
+
+    def set_data_of_payload(request: Request, value: Any) -> None:
         request.payload = request.data = load(request.payload)
 
-    return Step(Runs.IN_THREAD if schema.runs_in_thread else Runs.ON_LOOP, set_data)
+    call = set_data if takes_request(load) else set_data_of_payload
+    return Step(Runs.IN_THREAD if schema.runs_in_thread else Runs.ON_LOOP, call)
 
 
 def hydrate(hook: Callable[[Request, Any], Any]) -> Step:
@@ -149,13 +157,27 @@ def handle(cls: type, route: Route) -> Step:
     def call_settled(request: Request, value: Any) -> Any:
         return checked_result(getattr(request.consumer, attr)(request), attr)
 
-    return Step(runs, call if runs is Runs.AWAITED else call_settled)
+    # A generator expression is a list for a schema. The generator of a stream is none of these.
+    def call_settled_or_lazy(request: Request, value: Any) -> Any:
+        result = getattr(request.consumer, attr)(request)
+        return result if type(result) is GeneratorType else checked_result(result, attr)
+
+    if runs is Runs.AWAITED:
+        return Step(runs, call)
+    return Step(runs, call_settled_or_lazy if isinstance(route.dehydrate, SchemaAdapter) else call_settled)
 
 
 def dehydrate(cls: type, route: Route) -> Step:
-    """Serialise the payload of a 2xx reply with ``dehydrate=``. ``None`` stays ``None``."""
+    """Serialise the payload of a 2xx reply with ``dehydrate=``. ``None`` stays ``None``.
+
+    A schema runs where the handler does: a sync handler may return a ``QuerySet``, or objects whose relations are
+    loaded when they are read.
+    """
     if isinstance(route.dehydrate, SchemaAdapter):
-        return _dump(route.dehydrate)
+        step = _dump(route.dehydrate)
+        if Runs.of(getattr(cls, route.attr)) is Runs.IN_THREAD and not stays_on_loop(route.dehydrate):
+            return Step(Runs.IN_THREAD, step.call)
+        return step
     runs, hook = dehydrate_value(cls, route)
 
     def serialise(request: Request, reply: Reply) -> Reply:
@@ -173,17 +195,22 @@ def dehydrate(cls: type, route: Route) -> Step:
 
 def _dump(schema: SchemaAdapter) -> Step:
     """As :func:`dehydrate` for a schema. One function instead of three nested ones, since it runs for each reply."""
-    dump = schema.dump
+    dump = dumper_of(schema)
 
     def serialise(request: Request, reply: Reply) -> Reply:
         payload = reply.payload
         if payload is None or reply.status >= 300:
             return reply
+        if type(payload) is CoroutineType:  # libraries find no field in it, and some would send {}
+            payload.close()
+            raise TypeError(f"Route {request.route!r} returned a coroutine. Write `await` in front of the call.")
         try:
-            dumped = dump(payload)
+            dumped = dump(payload, request)
         except Exception as exc:
             raise _dehydrate_error(schema, exc) from exc
-        return reply_with(checked_result(dumped, schema), reply.status, reply.headers)
+        if type(dumped) not in _PLAIN_TYPES:
+            checked_result(dumped, schema)
+        return reply_with(dumped, reply.status, reply.headers)
 
     return Step(Runs.IN_THREAD if schema.runs_in_thread else Runs.ON_LOOP, serialise)
 
@@ -195,17 +222,18 @@ def dehydrate_value(cls: type, route: Route) -> Step:
     if isinstance(route.dehydrate, SchemaAdapter):
         dump = _dump_or_server_error(route.dehydrate)
         runs = Runs.IN_THREAD if route.dehydrate.runs_in_thread else Runs.ON_LOOP
-        return Step(runs, lambda request, value: dump(value))
+        return Step(runs, lambda request, value: dump(value, request))
     hook = hook_of(cls, route, "dehydrate", route.dehydrate)
     return Step(Runs.of(hook), hook)
 
 
-def _dump_or_server_error(schema: SchemaAdapter) -> Callable[[Any], Any]:
+def _dump_or_server_error(schema: SchemaAdapter) -> Callable[[Any, Request], Any]:
     """Return ``schema.dump`` with its errors wrapped: a validation error there is the server's fault and not a 422."""
+    function = dumper_of(schema)
 
-    def dump(value: Any) -> Any:
+    def dump(value: Any, request: Request) -> Any:
         try:
-            return schema.dump(value)
+            return function(value, request)
         except Exception as exc:
             raise _dehydrate_error(schema, exc) from exc
 
@@ -268,7 +296,8 @@ def checked_result(value: Any, source: Any) -> Any:
         if inspect.iscoroutine(value):
             value.close()
         raise TypeError(
-            f"{source} returned a coroutine. Write the function, and any decorator around it, as `async def`."
+            f"{source} returned a coroutine. Write the function, and any decorator around it, as `async def`. "
+            "@transaction.atomic decorates sync functions alone: with it, write `def`."
         )
     if inspect.isgenerator(value) or inspect.isasyncgen(value):
         raise TypeError(f"{source} returned a generator. Write the decorator around it as a generator function too.")

@@ -10,13 +10,13 @@ from .. import conf
 from .._routing.route import Route, checked_throttles
 from .._runtime.callables import takes, yields
 from .._runtime.clients import client_address, customer_at
-from .._wire.messages import NO_REPLY, Reply, Request, Scope
+from .._wire.messages import NO_REPLY, Reply, Request, Scope, reply_with
 from ..exceptions import RouteSetupError, Throttled, Unavailable
 from ..throttling import Throttle
 from ..throttling.base import ALLOWED, Bucket, RateLimitHeaders, StoreError, Window, digest
 from ..throttling.stores import MonitoredStore, get_store
 from ..typing import UNSET
-from .steps import Runs, Step, as_reply, checked_result, mark_start
+from .steps import Runs, Step, checked_result, finish, mark_start
 
 
 class Caller:
@@ -233,12 +233,13 @@ def _take(buckets: _Buckets, headers: RateLimitHeaders) -> Callable[[Request, An
 
 def finish_with_limits(route: Route) -> Step:
     """As :func:`~routesock._pipeline.steps.finish`; adds the rate limit headers to the reply."""
+    without_limits = finish(route).call
 
     def make(request: Request, value: Any) -> Reply:
-        reply = as_reply(route, value)
+        reply: Reply = without_limits(request, value)
         limits = request._rate_limits
         if limits is None or reply is NO_REPLY:
             return reply
-        return Reply(reply.payload, reply.status, {**reply.headers, **limits})
+        return reply_with(reply.payload, reply.status, {**reply.headers, **limits})
 
     return Step(Runs.ON_LOOP, make)

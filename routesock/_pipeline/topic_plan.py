@@ -82,6 +82,10 @@ class Subscribe:
         for plan in sorted(plans, key=lambda plan: plan.pattern.rank):
             self._by_length.setdefault(len(plan.pattern.segments), []).append(plan)
 
+    def route_of(self, request: Request) -> Route:
+        found = None if request.topic is None else self._found(request.topic)
+        return self.route if found is None else found[0].entering.route
+
     def timeout_of(self, request: Request) -> float | Unset | None:
         name = request.topic
         if name is None and isinstance(request.payload, dict):  # the request may still be queued
@@ -132,6 +136,9 @@ class Unsubscribe:
         self.streams = False
         self.declared: tuple[Route, ...] = ()
         self._timeout = timeout
+
+    def route_of(self, request: Request) -> Route:
+        return self.route
 
     def timeout_of(self, request: Request) -> float | Unset | None:
         return self._timeout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Final
 
 from django.db import connections
@@ -24,6 +25,15 @@ _SET_CONFIG: Final = re.compile(
 
 _TENANT: Final = ("schema_name", "tenant")
 """Attributes by which the backends of django-tenants and its relatives know the tenant of a connection."""
+
+
+_SETS_PATH: Final = ("search_path_set_schemas", "search_path_set")
+"""Attributes by which these backends know that they have set the ``search_path``: of the tenant, before each query."""
+
+
+def _schema_of(tenant: Any) -> Any:
+    """Return the schema of a tenant, or ``tenant`` itself if it is none. Two ``FakeTenant`` are never equal."""
+    return getattr(tenant, "schema_name", tenant)
 
 
 class ConnectionLeftovers:
@@ -48,19 +58,30 @@ class ConnectionLeftovers:
         """Watch the connections of this thread. May be entered several times, one after the other."""
         with ExitStack() as stack:
             for alias in connections:
-                stack.enter_context(connections[alias].execute_wrapper(self._execute))
+                connection = connections[alias]
+                stack.enter_context(connection.execute_wrapper(partial(self._execute, connection)))
                 for name in _TENANT:
-                    self._tenants.setdefault((alias, name), getattr(connections[alias], name, None))
+                    self._tenants.setdefault((alias, name), _schema_of(getattr(connection, name, None)))
             yield
         for name in _TENANT:
             self._names.pop(name, None)
         for (alias, name), before in self._tenants.items():
-            if getattr(connections[alias], name, None) != before:
+            if _schema_of(getattr(connections[alias], name, None)) != before:
                 self._names[name] = None
 
-    def _execute(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    def _execute(
+        self,
+        connection: Any,
+        execute: Callable[..., Any],
+        sql: Any,
+        params: Any,
+        many: bool,
+        context: dict[str, Any],
+    ) -> Any:
         result = execute(sql, params, many, context)
         self._note(str(sql))
+        if any(hasattr(connection, name) for name in _SETS_PATH):
+            self._names.pop("search_path", None)
         return result
 
     def _note(self, sql: str) -> None:

@@ -22,6 +22,7 @@ from ..exceptions import InternalError, RoutesockError
 from ..signals import request_finished, request_started, socket_closed, socket_opened
 from ..status import CLIENT_CLOSED_REQUEST
 from .clients import client_address
+from .cures import cure_for
 from .supervision import safe_logger
 
 logger: Final = safe_logger("routesock.request")
@@ -186,10 +187,15 @@ def internal_error(
     id: RequestId = None,
     request: Request | None = None,
 ) -> InternalError:
-    """Log ``exc`` under a new ``error_id``; return a 500 with the id and, under ``DEBUG``, the traceback."""
+    """Log ``exc`` under a new ``error_id``, with a hint if the mistake is a common one, and return a 500 with the id.
+
+    Under ``DEBUG`` the 500 has the traceback and the hint, too.
+    """
     error_id = uuid.uuid4().hex
     extra = extras(consumer, request, id=id, status=500, error_id=error_id)
-    logger.error("%s failed (error %s, %s).", what, error_id, _described(extra), exc_info=exc, extra=extra)
+    cure = _cure_for(exc)
+    hint = "" if cure is None else f" {cure}"
+    logger.error("%s failed (error %s, %s).%s", what, error_id, _described(extra), hint, exc_info=exc, extra=extra)
     if request is not None:
         request._logged = True
     collect = consumer.scope.get("routesock.on_error")
@@ -198,7 +204,15 @@ def internal_error(
     if not settings.DEBUG:
         return InternalError(error_id=error_id)
     lines = traceback.format_exception(exc)
-    return InternalError(lines[-1].strip(), error_id=error_id, traceback="".join(lines))
+    members: dict[str, Any] = {} if cure is None else {"hint": cure}
+    return InternalError(lines[-1].strip(), error_id=error_id, traceback="".join(lines), **members)
+
+
+def _cure_for(exc: BaseException) -> str | None:
+    try:
+        return cure_for(exc)
+    except Exception:  # an exception whose own methods raise
+        return None
 
 
 def announce(request: Request) -> None:

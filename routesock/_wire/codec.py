@@ -43,13 +43,16 @@ def decode(text: str, max_depth: int) -> Any:
             integer of more digits than Python converts (4300), or half a surrogate pair (RFC 7493, section 2.1), or is
             nested deeper than ``max_depth`` levels.
     """
-    text = text.strip(_SPACE)
     try:
         value, end = _scan(text, 0)
-    except (StopIteration, ValueError, RecursionError):
-        # The scanner raises StopIteration where no value begins, and int() ValueError for too many digits.
+    except StopIteration:  # no value begins here
+        stripped = text.lstrip(_SPACE)
+        if stripped == text:
+            raise ParseError from None
+        return decode(stripped, max_depth)
+    except (ValueError, RecursionError):  # int() raises ValueError for too many digits
         raise ParseError from None
-    if end != len(text):
+    if end != len(text) and text[end:].strip(_SPACE):
         raise ParseError("The frame contains more than one JSON value.")
     # A cheap test first: n levels take at least 2n characters. Brackets inside strings count too, so the exact test
     # decides.

@@ -87,6 +87,7 @@ class Keys(Dialect):
         self._topic = topic
         self._error = error
         self._reserved = frozenset(key for key in parts if key is not None)
+        self._has_all_keys = None not in (id, payload, status) and not camelize
         if id is not None:
             self.id_name = id
         if headers is not None:
@@ -122,13 +123,17 @@ class Keys(Dialect):
         return None if self._id is None else id_in_head(text, self._id)
 
     def reply(self, request: Request, status: int, payload: Any, headers: Mapping[str, Any]) -> Any:
+        if self._has_all_keys and not headers:  # nearly every reply
+            return {
+                self._id: request.id,
+                self._route: request.route or None,
+                self._status: status,
+                self._payload: payload,
+            }
         frame: dict[str, Any] = {} if self._id is None else {self._id: request.id}
         frame[self._route] = request.route or None
         if self._status is not None:
             frame[self._status] = status
-        if not headers and self._payload is not None and not self._camelize:  # nearly every reply
-            frame[self._payload] = payload
-            return frame
         return self._with_content(frame, payload, headers)
 
     def error(self, problem: Problem, request: Request) -> Any:

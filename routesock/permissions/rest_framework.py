@@ -144,6 +144,16 @@ def view_of(socket_request: Request, method: str, action: str) -> View:
     return view
 
 
+def action_of(socket_request: Request) -> str:
+    """The name of the handler of ``socket_request``, as a view has it in ``action``."""
+    consumer: Any = socket_request.consumer
+    plan = type(consumer)._routesock.plans.get(socket_request.route)
+    if plan is None:  # a request that was made by hand
+        return socket_request.route
+    attr: str = plan.route_of(socket_request).attr
+    return attr
+
+
 def http_request(socket_request: Request, method: str) -> Any:
     """The handshake as a DRF request with ``method``, the payload as its data, and the socket's user."""
     scope = socket_request.scope

@@ -8,11 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args, get_origin, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args, get_origin, overload
+
+from django.db.models import QuerySet
+from django.db.models.manager import BaseManager
 
 from .._wire.codec import deeper_than
 from .._wire.problems import error_of, invalid
 from ..exceptions import Invalid, RouteSetupError
+
+if TYPE_CHECKING:
+    from .._wire.messages import Request
 
 WHOLE: Final = "_schema"
 """The key of messages that belong to no field, as in marshmallow. In the flat shape it becomes ``__all__``."""
@@ -62,6 +68,7 @@ class SchemaAdapter(ABC):
     """Adapts the schema of a library. For a library without an adapter, subclass it and pass an instance.
 
     It is made when a class is created, and all sockets share it. So ``load`` and ``dump`` keep no state between calls.
+    Both get the request, and an adapter that does not need it may leave out that argument: ``load(self, payload)``.
     """
 
     runs_in_thread: bool = False
@@ -73,11 +80,12 @@ class SchemaAdapter(ABC):
         return type(self).__qualname__
 
     @abstractmethod
-    def load(self, payload: Any) -> Any:
+    def load(self, payload: Any, request: Request | None = None) -> Any:
         """Validate what a client sent.
 
         Args:
             payload: Decoded JSON.
+            request: The request, whose ``payload`` is not validated yet; ``None`` for the payload of an event.
 
         Returns:
             The new ``request.payload``.
@@ -88,11 +96,12 @@ class SchemaAdapter(ABC):
         """
 
     @abstractmethod
-    def dump(self, value: Any) -> Any:
+    def dump(self, value: Any, request: Request | None = None) -> Any:
         """Turn a handler's result into what ``DjangoJSONEncoder`` can encode.
 
         Args:
             value: The result.
+            request: The request; ``None`` for a push.
 
         Returns:
             The payload of the reply.
@@ -105,7 +114,8 @@ class SchemaAdapter(ABC):
         """Dump the payload of a declared push, and validate the result.
 
         Libraries validate what clients send, so each adapter documents how much of its validation applies here. A rule
-        that is meant for clients only never refuses a value. By default nothing is validated.
+        that is meant for clients only never refuses a value. By default nothing is validated. A push belongs to no
+        request, so schemas that read the request find none here.
 
         Args:
             value: What is pushed.
@@ -129,6 +139,57 @@ class SchemaAdapter(ABC):
         """
         name = type(self).__qualname__
         return Described({"x-routesock-inexact": [name]}, inexact=(name,))
+
+
+def takes_request(function: Any) -> bool:
+    """Whether ``function`` takes the request after the payload.
+
+    The second argument is the request if it is called ``request``, or if it has no default.
+    """
+    try:
+        parameters = [*inspect.signature(function).parameters.values()]
+    except (TypeError, ValueError):
+        return False
+    positional = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    return len(positional) > 1 and (positional[1].name == "request" or positional[1].default is inspect.Parameter.empty)
+
+
+def loader_of(schema: SchemaAdapter) -> Callable[[Any, Request | None], Any]:
+    """``schema.load`` as ``load(payload, request)``, also if it takes the payload alone."""
+    return _with_request(schema.load)
+
+
+def dumper_of(schema: SchemaAdapter) -> Callable[[Any, Request | None], Any]:
+    """``schema.dump`` as ``dump(value, request)``, also if it takes the value alone."""
+    return _with_request(schema.dump)
+
+
+def _with_request(function: Callable[..., Any]) -> Callable[[Any, Request | None], Any]:
+    return function if takes_request(function) else lambda value, request: function(value)
+
+
+_SEVERAL: Final = (list, set, frozenset, QuerySet, BaseManager)
+"""Made once: this is tested for each reply, where an ABC such as ``Iterator`` would take longer than the dump."""
+
+
+def is_several(value: Any) -> bool:
+    """Whether ``value`` is several objects. A named tuple is one, whose fields are its attributes."""
+    cls = type(value)
+    return cls is not dict and (isinstance(value, _SEVERAL) or cls is tuple or hasattr(cls, "__next__"))
+
+
+def as_list(value: Any) -> Any:
+    """``value``, as a list if it is a ``QuerySet``, a manager or a generator, which some libraries do not accept."""
+    if type(value) is list:
+        return value
+    if isinstance(value, BaseManager):
+        value = value.all()
+    return list(value) if isinstance(value, QuerySet) or hasattr(type(value), "__next__") else value
+
+
+def one_expected(name: str, value: Any, cure: str) -> TypeError:
+    """The error for ``value``, several objects, in a schema for one. ``cure`` is how to write the schema instead."""
+    return TypeError(f"{name} dumps one object, and the value is a {type(value).__name__}. Write {cure}.")
 
 
 def gives_awaitable(function: Any) -> bool:
@@ -180,6 +241,9 @@ def is_function(schema: Any) -> bool:
 class PlainAdapter(SchemaAdapter):
     """The adapter of ``schema=function``: the result of ``function(payload)`` is the new payload.
 
+    A function with a second argument, ``function(payload, request)``, gets the request as well; ``None`` for the
+    payload of a push or an event.
+
     The function refuses a payload with a ``ValueError``, whose text is sent to the client under ``"__all__"``. So catch
     one whose text the client must not read. Validation errors of pydantic and msgspec refuse it, too. Any other
     exception is handled as if a handler had raised it: Django's ``ValidationError`` is a 422 with messages by field, a
@@ -187,13 +251,14 @@ class PlainAdapter(SchemaAdapter):
     :func:`~routesock.run_in_thread`.
     """
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         if gives_awaitable(function) or inspect.isgeneratorfunction(function):
             raise RouteSetupError(
                 f"{function!r} is async or a generator, and a schema is a plain function. Mark it with "
                 "run_in_thread if it queries the database, or do this in hydrate=, which may be async."
             )
         self._function = function
+        self._call = _with_request(function)
         self.runs_in_thread: bool = runs_in_thread(function, default=False)
 
     def __repr__(self) -> str:
@@ -203,17 +268,17 @@ class PlainAdapter(SchemaAdapter):
         name: str = getattr(self._function, "__qualname__", type(self._function).__qualname__)
         return name
 
-    def load(self, payload: Any) -> Any:
+    def load(self, payload: Any, request: Request | None = None) -> Any:
         try:
-            return self._called(payload)
+            return self._called(payload, request)
         except Exception as exc:
             refusal = _refusal(exc)
             if refusal is None:
                 raise
             raise refusal from exc
 
-    def dump(self, value: Any) -> Any:
-        return self._called(value)
+    def dump(self, value: Any, request: Request | None = None) -> Any:
+        return self._called(value, request)
 
     def dump_checked(self, value: Any) -> Any:
         """Call the function. It refuses a value as in :meth:`load`, and with the validation errors of libraries."""
@@ -231,8 +296,8 @@ class PlainAdapter(SchemaAdapter):
         name = getattr(function, "__name__", None) or type(function).__name__
         return Described({"x-routesock-inexact": [name]}, inexact=(name,))
 
-    def _called(self, value: Any) -> Any:
-        result = self._function(value)
+    def _called(self, value: Any, request: Request | None) -> Any:
+        result = self._call(value, request)
         if inspect.isawaitable(result):
             if inspect.iscoroutine(result):
                 result.close()
@@ -279,7 +344,8 @@ def as_schema(schema: Any) -> SchemaAdapter:
             - a pydantic 2 model or dataclass, ``list[Model]``, or a ``TypeAdapter``;
             - a msgspec ``Struct`` or ``list[Struct]``;
             - a DRF serializer class or unbound instance, also with ``many=True``;
-            - a plain function of the payload, see :class:`~routesock.schemas.PlainAdapter`;
+            - a plain function of the payload, or of the payload and the request, see
+              :class:`~routesock.schemas.PlainAdapter`;
             - any of these in :func:`~routesock.run_in_thread` or :func:`~routesock.run_on_loop`;
             - another :class:`~routesock.schemas.SchemaAdapter`.
 
@@ -426,11 +492,18 @@ def _running(target: Any, decorator: str, *, in_thread: bool) -> Any:
     return target
 
 
+def stays_on_loop(schema: SchemaAdapter) -> bool:
+    """Whether ``schema`` is marked with :func:`run_on_loop`."""
+    return isinstance(schema, _Running) and not schema.runs_in_thread
+
+
 class _Running(SchemaAdapter):
     """Another adapter, with ``runs_in_thread`` set."""
 
     def __init__(self, schema: SchemaAdapter, decorator: str, *, in_thread: bool) -> None:
         self._schema = schema
+        self._load = loader_of(schema)
+        self._dump = dumper_of(schema)
         self._decorator = decorator
         self.runs_in_thread: bool = in_thread
 
@@ -440,11 +513,11 @@ class _Running(SchemaAdapter):
     def __str__(self) -> str:
         return str(self._schema)
 
-    def load(self, payload: Any) -> Any:
-        return self._schema.load(payload)
+    def load(self, payload: Any, request: Request | None = None) -> Any:
+        return self._load(payload, request)
 
-    def dump(self, value: Any) -> Any:
-        return self._schema.dump(value)
+    def dump(self, value: Any, request: Request | None = None) -> Any:
+        return self._dump(value, request)
 
     def dump_checked(self, value: Any) -> Any:
         return self._schema.dump_checked(value)

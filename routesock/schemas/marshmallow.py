@@ -3,16 +3,69 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from functools import cache, cached_property
-from typing import Any
+from sys import modules
+from typing import Any, Final
 
-from django.db.models import QuerySet
+from django.db.models.manager import BaseManager
 from marshmallow import INCLUDE, Schema, ValidationError, fields
 
+from .._wire.messages import Request
 from .._wire.problems import invalid
-from .base import UNFIT, WHOLE, Described, Mode, SchemaAdapter, defines, refuse_async, too_deep, unfit
+from .base import (
+    UNFIT,
+    WHOLE,
+    Described,
+    Mode,
+    SchemaAdapter,
+    defines,
+    is_several,
+    one_expected,
+    refuse_async,
+    too_deep,
+    unfit,
+)
+
+_CONTEXT: Final = "marshmallow.experimental.context"
+
+_HAS_CONTEXT: Final = "context" in inspect.signature(Schema).parameters
+"""Whether schemas have a ``context``, as in marshmallow 3."""
+
+_current: ContextVar[Request | None] = ContextVar("routesock_schema_request", default=None)
+"""The request whose payload a schema of marshmallow 3 loads or dumps."""
+
+
+class _CurrentRequest:
+    """Stands for the current request in ``schema.context``, which all sockets share. False in a push."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_current.get(), name)
+
+    def __bool__(self) -> bool:
+        return _current.get() is not None
+
+    def __repr__(self) -> str:
+        return repr(_current.get())
+
+
+def _in_context(request: Request, call: Callable[[Any], Any], value: Any) -> Any:
+    """Return ``call(value)`` with ``request`` in the schema's context."""
+    if _HAS_CONTEXT:
+        token = _current.set(request)
+        try:
+            return call(value)
+        finally:
+            _current.reset(token)
+    context: Any = modules[_CONTEXT].Context  # type: ignore[attr-defined, unused-ignore]
+    outer = context.get({})
+    if not isinstance(outer, dict):  # the project's own, which is around the whole request
+        return call(value)
+    with context({**outer, "request": request}):
+        return call(value)
 
 
 def bare_copy(schema: Any, *, rules: bool = True) -> Any:
@@ -112,19 +165,21 @@ def with_inner(field: Any) -> Iterator[Any]:
 _HOOK_MARKS = ("_marshmallow_hook", "__marshmallow_hook__")
 
 
-def _is_many(value: Any) -> bool:
-    """Whether ``value`` is several objects. A named tuple is one, whose fields are its attributes."""
-    return isinstance(value, list | set | frozenset | QuerySet) or (type(value) is tuple)
-
-
 class MarshmallowAdapter(SchemaAdapter):
     """The adapter of a ``Schema`` instance.
 
     An ``async def`` hook, validator, ``Method`` or ``Function`` is refused, in nested schemas, too. A nested schema
     that cannot be resolved yet, since its name is defined later, is not inspected.
+
+    Hooks, validators and fields find the request in the schema's context. With marshmallow 4 this is
+    ``Context.get()["request"]`` (``from marshmallow.experimental.context import Context``), and a push has no context.
+    With marshmallow 3 it is ``self.context["request"]``, an object that stands for the request of the current message,
+    and that is false in a push.
     """
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Any) -> None:
+        if _HAS_CONTEXT:
+            schema.context.setdefault("request", _CurrentRequest())
         _refuse_async_hooks(schema, set())
         self._schema = schema
 
@@ -134,20 +189,25 @@ class MarshmallowAdapter(SchemaAdapter):
     def __str__(self) -> str:
         return f"{type(self._schema).__qualname__}{'(many=True)' if self._schema.many else ''}"
 
-    def load(self, payload: Any) -> Any:
+    def load(self, payload: Any, request: Request | None = None) -> Any:
         try:
+            if request is not None and (_HAS_CONTEXT or _CONTEXT in modules):
+                return _in_context(request, self._schema.load, payload)
             return self._schema.load(payload)
         except ValidationError as exc:
             raise invalid(exc.normalized_messages()) from exc  # type: ignore[no-untyped-call, unused-ignore]
         except RecursionError as exc:
             raise too_deep(payload) or exc from exc
 
-    def dump(self, value: Any) -> Any:
-        if not self._schema.many and _is_many(value) and misshapen(self._schema, [value]):
-            name = type(self._schema).__name__
-            raise TypeError(
-                f"{name} dumps one object, and the value is a {type(value).__name__}. Write {name}(many=True)."
-            )
+    def dump(self, value: Any, request: Request | None = None) -> Any:
+        if not self._schema.many:
+            if is_several(value) and misshapen(self._schema, [value]):
+                name = type(self._schema).__name__
+                raise one_expected(name, value, f"{name}(many=True)")
+        elif isinstance(value, BaseManager):
+            value = value.all()
+        if request is not None and (_HAS_CONTEXT or _CONTEXT in modules):
+            return _in_context(request, self._schema.dump, value)
         return self._schema.dump(value)
 
     def dump_checked(self, value: Any) -> Any:

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import re
-from typing import Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import msgspec
 
 from .._wire.problems import invalid
 from ..exceptions import Invalid
-from .base import UNFIT, WHOLE, Described, Mode, SchemaAdapter, refuse_async, too_deep, unfit
+from .base import (
+    UNFIT,
+    WHOLE,
+    Described,
+    Mode,
+    SchemaAdapter,
+    as_list,
+    is_several,
+    one_expected,
+    refuse_async,
+    too_deep,
+    unfit,
+)
+
+if TYPE_CHECKING:
+    from .._wire.messages import Request
 
 
 class MsgspecAdapter(SchemaAdapter):
@@ -22,6 +37,8 @@ class MsgspecAdapter(SchemaAdapter):
     def __init__(self, schema: Any, struct: type[msgspec.Struct]) -> None:
         refuse_async(getattr(struct, "__post_init__", None), struct.__qualname__, "__post_init__")
         self._type = schema
+        self._is_list = schema is not struct
+        self._is_object = schema is struct and not struct.__struct_config__.array_like
 
     def __repr__(self) -> str:
         return f"MsgspecAdapter({self._type!r})"
@@ -31,7 +48,7 @@ class MsgspecAdapter(SchemaAdapter):
             return f"list[{get_args(self._type)[0].__qualname__}]"
         return str(self._type.__qualname__)
 
-    def load(self, payload: Any) -> Any:
+    def load(self, payload: Any, request: Request | None = None) -> Any:
         try:
             return msgspec.convert(payload, self._type, str_keys=True)
         except msgspec.ValidationError as exc:
@@ -42,7 +59,12 @@ class MsgspecAdapter(SchemaAdapter):
         except RecursionError as exc:
             raise too_deep(payload) or exc from exc
 
-    def dump(self, value: Any) -> Any:
+    def dump(self, value: Any, request: Request | None = None) -> Any:
+        if self._is_list:
+            value = as_list(value)
+        elif self._is_object and is_several(value):
+            name = self._type.__qualname__
+            raise one_expected(name, value, f"list[{name}]")
         struct = msgspec.convert(value, self._type, from_attributes=True, str_keys=True)
         return msgspec.to_builtins(struct, str_keys=True)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
-from typing import Any, Final, get_origin
+from typing import TYPE_CHECKING, Any, Final, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.version import VERSION
@@ -11,9 +12,15 @@ from pydantic.version import VERSION
 from .._wire.codec import encode
 from .._wire.problems import invalid
 from ..exceptions import Invalid
-from .base import Described, Mode, SchemaAdapter, refuse_async, unfit
+from .base import Described, Mode, SchemaAdapter, as_list, is_several, one_expected, refuse_async, unfit
+
+if TYPE_CHECKING:
+    from .._wire.messages import Request
 
 _ON_WRONG_TYPE: Final[Any] = "error" if tuple(map(int, VERSION.split(".")[:2])) >= (2, 8) else True
+
+_DUMPS_WITH_CONTEXT: Final = "context" in inspect.signature(TypeAdapter.dump_python).parameters
+"""From pydantic 2.8 on."""
 
 
 class PydanticAdapter(SchemaAdapter):
@@ -22,6 +29,9 @@ class PydanticAdapter(SchemaAdapter):
     ``load`` validates in JSON mode, since the payload was JSON: a strict model accepts a text for a datetime, and
     refuses ``"1"`` for an ``int``. ``dump`` takes an instance, a dict, or an object with the attributes of the model,
     such as a Django model, and returns what ``model_dump(mode="json")`` returns.
+
+    Validators and ``model_post_init`` find the request in their context, as ``info.context["request"]``; serializers do
+    from pydantic 2.8 on. In a push, and in the schema of an event, the context is ``None``.
     """
 
     def __init__(self, adapter: TypeAdapter[Any], name: str) -> None:
@@ -29,6 +39,11 @@ class PydanticAdapter(SchemaAdapter):
         self._name = name
         for function in _functions(adapter.core_schema):
             refuse_async(function, name, getattr(function, "__name__", repr(function)))
+        self._has_context = _reads_context(adapter.core_schema)
+        self._dumps_with_context = self._has_context and _DUMPS_WITH_CONTEXT
+        outermost = _outermost(adapter.core_schema)
+        self._is_list = outermost["type"] == "list"
+        self._is_object = _is_object(outermost)
 
     def __repr__(self) -> str:
         return f"PydanticAdapter({self._name})"
@@ -36,14 +51,26 @@ class PydanticAdapter(SchemaAdapter):
     def __str__(self) -> str:
         return self._name
 
-    def load(self, payload: Any) -> Any:
+    def load(self, payload: Any, request: Request | None = None) -> Any:
         try:
+            if self._has_context and request is not None:
+                return self._adapter.validate_json(encode(payload), context={"request": request})
             return self._adapter.validate_json(encode(payload))
         except ValidationError as exc:
             raise refusal(exc) from exc
 
-    def dump(self, value: Any) -> Any:
-        return self._adapter.dump_python(self._adapter.validate_python(value, from_attributes=True), mode="json")
+    def dump(self, value: Any, request: Request | None = None) -> Any:
+        if self._is_list:
+            value = as_list(value)
+        elif self._is_object and is_several(value):
+            raise one_expected(self._name, value, f"list[{self._name}]")
+        if not self._has_context or request is None:
+            return self._adapter.dump_python(self._adapter.validate_python(value, from_attributes=True), mode="json")
+        context = {"request": request}
+        instance = self._adapter.validate_python(value, from_attributes=True, context=context)
+        if self._dumps_with_context:
+            return self._adapter.dump_python(instance, mode="json", context=context)
+        return self._adapter.dump_python(instance, mode="json")
 
     def dump_checked(self, value: Any) -> Any:
         """Validate ``value``, and dump the result.
@@ -53,6 +80,8 @@ class PydanticAdapter(SchemaAdapter):
         validated again, unless the model has ``revalidate_instances``; but a field of the wrong type is found (from
         pydantic 2.8 on).
         """
+        if self._is_list:
+            value = as_list(value)
         try:
             instance = self._adapter.validate_python(value, from_attributes=True)
         except ValidationError as exc:
@@ -104,3 +133,27 @@ def _functions(schema: Any) -> Iterator[Any]:
     elif isinstance(schema, list | tuple):
         for item in schema:
             yield from _functions(item)
+
+
+def _reads_context(schema: Any) -> bool:
+    """Whether a core schema has validators, serializers or a ``model_post_init`` that may read the context."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "with-info" or schema.get("info_arg") or schema.get("post_init"):
+            return True
+        return any(map(_reads_context, schema.values()))
+    return isinstance(schema, list | tuple) and any(map(_reads_context, schema))
+
+
+def _outermost(schema: Any) -> Any:
+    """The core schema, without the definitions that surround that of a model which refers to itself."""
+    if schema["type"] != "definitions":
+        return schema
+    inner = schema["schema"]
+    by_name = {definition.get("ref"): definition for definition in schema["definitions"]}
+    return by_name.get(inner.get("schema_ref"), inner)
+
+
+def _is_object(schema: Any) -> bool:
+    """Whether a core schema accepts an object alone: a model or a dataclass without validators that run before."""
+    is_model = schema["type"] in ("model", "dataclass") and not schema.get("root_model")
+    return is_model and schema["schema"]["type"] in ("model-fields", "dataclass-args")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.core.exceptions import ValidationError as DjangoValidationError
 from rest_framework import fields, relations, validators  # type: ignore[import-untyped, unused-ignore]
@@ -16,7 +16,23 @@ from rest_framework.settings import api_settings  # type: ignore[import-untyped,
 
 from .._wire.problems import invalid
 from ..exceptions import RouteSetupError
-from .base import UNFIT, Described, Mode, SchemaAdapter, defines, refuse_async, too_deep, unfit
+from ..permissions.rest_framework import action_of, view_of
+from .base import (
+    UNFIT,
+    Described,
+    Mode,
+    SchemaAdapter,
+    as_list,
+    defines,
+    is_several,
+    one_expected,
+    refuse_async,
+    too_deep,
+    unfit,
+)
+
+if TYPE_CHECKING:
+    from .._wire.messages import Request
 
 _ONE_WAY: Final = (
     fields.FileField,
@@ -43,6 +59,10 @@ class RestFrameworkAdapter(SchemaAdapter):
 
     Serializers query the database (relations, unique validators), so they run in Django's database thread. A serializer
     is bound to its data, so each message gets a new one with the same arguments.
+
+    As in a view of DRF, ``self.context`` has ``request``, ``format`` and ``view``. The request is DRF's, made from the
+    handshake, with the socket's user and the payload as its data. In a push, and in the schema of an event, the context
+    has none of them.
     """
 
     runs_in_thread: bool = True
@@ -56,6 +76,8 @@ class RestFrameworkAdapter(SchemaAdapter):
         for cls in {type(serializer), type(getattr(serializer, "child", serializer))}:
             _refuse_async_methods(cls)
         self._template = serializer
+        self._is_object = isinstance(serializer, Serializer)
+        self._is_list = isinstance(serializer, ListSerializer)
 
     def __repr__(self) -> str:
         return f"RestFrameworkAdapter({type(self._template).__qualname__})"
@@ -65,17 +87,23 @@ class RestFrameworkAdapter(SchemaAdapter):
         name = type(self._template).__qualname__
         return name if child is None else f"{type(child).__qualname__}(many=True)"
 
-    def load(self, payload: Any) -> Any:
+    def load(self, payload: Any, request: Request | None = None) -> Any:
         try:
-            serializer = _again(self._template, data=payload)
+            serializer = self._bound(request, data=payload)
             if serializer.is_valid():
                 return serializer.validated_data
         except RecursionError as exc:
             raise too_deep(payload) or exc from exc
         raise invalid(serializer.errors)
 
-    def dump(self, value: Any) -> Any:
-        data = _again(self._template, instance=value).data
+    def dump(self, value: Any, request: Request | None = None) -> Any:
+        if self._is_list:
+            value = as_list(value)
+        elif self._is_object and is_several(value):
+            cls = type(self._template)
+            if _of_drf(defines(cls, "to_representation")):
+                raise one_expected(cls.__qualname__, value, f"{cls.__qualname__}(many=True)")
+        data = self._bound(request, instance=value).data
         return dict(data) if isinstance(data, dict) else list(data) if isinstance(data, list) else data
 
     def dump_checked(self, value: Any) -> Any:
@@ -110,6 +138,39 @@ class RestFrameworkAdapter(SchemaAdapter):
         from ._json_schema.rest_framework import describe
 
         return describe(_again(self._template), mode)
+
+    def _bound(self, request: Request | None, **given: Any) -> Any:
+        """A new serializer for one message, with the context of ``request``."""
+        if request is not None and request.consumer is not None:
+            given["context"] = _Context(self._template._kwargs.get("context") or {}, request)
+        return _again(self._template, **given)
+
+
+class _Context(dict[str, Any]):
+    """The context of a serializer. DRF's request and the view are made when something reads them first."""
+
+    def __init__(self, given: dict[str, Any], request: Request) -> None:
+        super().__init__({"format": None, **given})
+        self._request = request
+
+    def __missing__(self, name: str) -> Any:
+        if name not in _LAZY:
+            raise KeyError(name)
+        view = view_of(self._request, "POST", action_of(self._request))
+        self.setdefault("view", view)
+        self.setdefault("request", view.request)
+        return self[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in _LAZY or super().__contains__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        if name in _LAZY:
+            return self[name]
+        return super().get(name, default)
+
+
+_LAZY: Final = ("request", "view")
 
 
 def adapter_for(schema: Any) -> SchemaAdapter | None:

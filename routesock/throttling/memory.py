@@ -132,6 +132,8 @@ class MemoryStore:
         with self._lock:
             now = self._clock() // 1000
             wait = self._take(buckets, now)
+            if not (wait or quotas or self._shares):
+                return ALLOWED
             decision = ALLOWED
             if wait or quotas:
                 decision = Decision(

@@ -355,3 +355,18 @@ def test_a_client_reads_errors_of_other_servers(code: int, status: int) -> None:
     read = DIALECT.incoming({"jsonrpc": "2.0", "error": {"code": code, "message": "No"}, "id": 1})
     assert read is not None
     assert (read.status, read.payload) == (status, {"title": "No", "detail": None})
+
+
+@shifted
+async def test_a_client_that_sends_batches_is_not_idle() -> None:
+    class Limited(Calculator):
+        route_idle_timeout = 60
+
+    async with RouteClient(Limited) as client:
+        for id in range(3):
+            await advance(50)
+            await client.send_json([{"jsonrpc": "2.0", "method": "sum", "params": [1, 2], "id": id}])
+            assert json.loads(await client.receive()) == [{"jsonrpc": "2.0", "result": 3, "id": id}]
+        await advance(61)
+        await client.settle()
+        assert client.closed is not None

@@ -50,12 +50,14 @@ def run(application: str, *words: str, **settings: Any) -> Result:
     return Result(0, out.getvalue(), err.getvalue())
 
 
-def run_example(*words: str, consumer: str = "chat.consumers.ChatConsumer") -> subprocess.CompletedProcess[str]:
-    """The result of ``manage.py routesock_routes`` in the example project, as a user runs it."""
+def run_example(*calls: list[str]) -> subprocess.CompletedProcess[str]:
+    """The result of ``manage.py routesock_routes`` in the example project, called with each of ``calls`` in turn."""
+    code = "import sys, json, runpy\nfor words in json.loads(sys.argv.pop()):\n"
+    code += "    sys.argv[1:] = words\n    runpy.run_path('manage.py', run_name='__main__')"
     return subprocess.run(
-        [sys.executable, "manage.py", "routesock_routes", *words],
+        [sys.executable, "-c", code, json.dumps([["routesock_routes", *words] for words in calls])],
         cwd=ROOT / "example_project",
-        env={"PATH": "/usr/bin", "PYTHONPATH": str(ROOT), "CHAT_CONSUMER": consumer, "PYTHONUTF8": "1"},
+        env={"PATH": "/usr/bin", "PYTHONPATH": f".:{ROOT}", "PYTHONUTF8": "1"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -77,26 +79,20 @@ PATH       HANDLER                     KIND   NAME          SCHEMA              
 HEADING = "PATH  HANDLER  KIND  NAME  SCHEMA  PERMISSIONS  THROTTLE  TIMEOUT  FLAGS\n"
 
 
-class TestExampleProject:
-    def test_its_table(self) -> None:
-        result = run_example()
-        assert (result.returncode, result.stdout, result.stderr) == (0, EXAMPLE, "")
+def test_the_example_project() -> None:
+    """Its table, and nothing in it that is open. A path that nothing serves ends the process with 2."""
+    result = run_example([], ["--open"], ["--path", "/nowhere/"])
+    assert result.stdout == EXAMPLE + HEADING
+    assert result.stderr == "CommandError: Nothing is served at /nowhere/. The paths are: /ws/chat/.\n"
+    assert result.returncode == 2
 
-    def test_nothing_in_it_is_open(self) -> None:
-        result = run_example("--open")
-        assert (result.returncode, result.stdout, result.stderr) == (0, HEADING, "")
 
-    def test_its_consumer_of_before_is_listed(self) -> None:
-        """A project that has no routes yet gets a list, too."""
-        result = run_example(consumer="chat.legacy.ChatConsumer")
-        assert result.returncode == 0
-        assert result.stdout.splitlines()[1].split() == ["/ws/chat/", "ChatConsumer", "consumer", *"------"]
-
-    @pytest.mark.parametrize("words", [["--format", "xml"], ["--closed"], ["--path", "/nowhere/"]], ids=repr)
-    def test_a_wrong_call_ends_with_2(self, words: list[str]) -> None:
-        result = run_example(*words)
-        assert (result.returncode, result.stdout) == (2, "")
-        assert result.stderr
+@pytest.mark.parametrize("words", [["--format", "xml"], ["--closed"], ["--path"]], ids=repr)
+def test_a_wrong_call_ends_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        Command().run_from_argv(["manage.py", "routesock_routes", *words])
+    assert caught.value.code == 2
+    assert "usage: manage.py routesock_routes" in capsys.readouterr().err
 
 
 # The columns are separated by two spaces.

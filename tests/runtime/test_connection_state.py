@@ -73,6 +73,35 @@ def test_the_tenant_of_a_connection_is_left_unless_it_is_that_of_before(
     assert not leftovers
 
 
+class FakeTenant:
+    """As the tenants that django-tenants makes for a schema: each is equal to itself only."""
+
+    def __init__(self, schema_name: str) -> None:
+        self.schema_name = schema_name
+
+
+def test_another_tenant_object_of_the_same_schema_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``connection.set_schema_to_public()`` leaves one."""
+    monkeypatch.setattr(connections["default"], "tenant", FakeTenant("public"), raising=False)
+    leftovers = ConnectionLeftovers()
+    with leftovers.watch():
+        connections["default"].tenant = FakeTenant("public")
+    assert not leftovers
+    with leftovers.watch():
+        connections["default"].tenant = FakeTenant("a")
+    assert str(leftovers) == "tenant"
+
+
+@pytest.mark.parametrize("name", ["search_path_set_schemas", "search_path_set"])
+def test_search_path_that_the_backend_sets_before_each_query_is_not_left(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of django-tenants and its relatives: the tenant decides. Other settings are left."""
+    monkeypatch.setattr(connections["default"], name, None, raising=False)
+    assert leftovers_of("SET search_path = a,public") == ""
+    assert leftovers_of("SET ROLE a", "SET search_path = a,public") == "role"
+
+
 def test_the_connections_are_watched_no_longer_afterwards() -> None:
     with ConnectionLeftovers().watch():
         assert len(connections["files"].execute_wrappers) == 1

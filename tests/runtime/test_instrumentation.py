@@ -482,10 +482,12 @@ async def test_a_null_character_that_postgresql_refuses_is_the_clients_mistake(n
 
 class Returning(RouteMixin, AsyncJsonWebsocketConsumer):
     @route("return")
+    @route("return.limited", throttle="1000/min")
     async def give(self, request: Request) -> Any:
         return tuple(request.payload)
 
 
+@pytest.mark.parametrize("name", ["return", "return.limited"])
 @pytest.mark.parametrize(
     ("value", "debug", "lines"),
     [
@@ -497,13 +499,18 @@ class Returning(RouteMixin, AsyncJsonWebsocketConsumer):
     ],
 )
 async def test_a_tuple_with_a_status_is_named_under_debug(
-    value: list[Any], debug: bool, lines: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    value: list[Any],
+    debug: bool,
+    lines: int,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is sent as a list, once or twice; the warning is logged once for each route."""
     monkeypatch.setattr("routesock._pipeline.steps._warned", set())
     with override_settings(DEBUG=debug):
         async with RouteClient(Returning) as client:
-            assert [(await client.call("return", value)).payload for _ in range(2)] == [value, value]
+            assert [(await client.call(name, value)).payload for _ in range(2)] == [value, value]
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == lines
     assert all("write `return Reply(payload, status=201)`" in warning for warning in warnings)

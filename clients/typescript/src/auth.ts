@@ -1,7 +1,7 @@
 import type { Calls } from "./calls.js";
-import { members } from "./errors.js";
 import type { Host } from "./host.js";
 import type { SocketOptions } from "./types.js";
+import { members } from "./util.js";
 
 /** A token is refreshed this long before it ends, or in the last quarter of its time. In seconds. */
 const EARLY = 60;

@@ -1,7 +1,8 @@
-import { ConnectionLost, members, RouteError } from "./errors.js";
+import { ConnectionLost, RouteError } from "./errors.js";
 import type { Host } from "./host.js";
-import type { Buffer } from "./streams.js";
+import type { ItemBuffer } from "./streams.js";
 import type { CallOptions, Data, IncomingFrame, Reply, Why } from "./types.js";
+import { members } from "./util.js";
 
 /** Requests in flight at a time. The server lets 64 wait, and answers more with 429. */
 const WINDOW = 32;
@@ -23,7 +24,7 @@ interface Call {
   readonly _lane: Lane;
   readonly _options: CallOptions;
   /** Where the items of a stream go. */
-  readonly _items: Buffer<unknown> | undefined;
+  readonly _items: ItemBuffer<unknown> | undefined;
   readonly _resolve: (reply: Reply) => void;
   readonly _reject: (error: unknown) => void;
   /** Starts the deadline anew. */
@@ -36,7 +37,7 @@ interface Call {
 /** The calls that wait and those that are in flight. */
 export interface Calls {
   /** Sends a call as soon as it may be sent. It resolves to the final reply. */
-  _start(route: string, payload: unknown, options?: CallOptions, lane?: Lane, items?: Buffer<unknown>): Promise<Reply>;
+  _start(route: string, payload: unknown, options?: CallOptions, lane?: Lane, items?: ItemBuffer<unknown>): Promise<Reply>;
   /** Sends what waits, as far as the window allows. `opened`: streams may wait, too. */
   _flush(opened?: boolean): void;
   /** Takes a reply, and returns whether a call waited for it. */
@@ -66,7 +67,7 @@ export function createCalls(host: Host): Calls {
     payload: unknown,
     options: CallOptions = {},
     lane: Lane = "queue",
-    items?: Buffer<unknown>,
+    items?: ItemBuffer<unknown>,
   ): Promise<Reply> {
     return new Promise((resolve, reject) => {
       const { signal, timeout, headers } = options;

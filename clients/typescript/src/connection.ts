@@ -1,7 +1,7 @@
 import { createAuth } from "./auth.js";
 import { type Calls, createCalls } from "./calls.js";
 import { keysDialect } from "./codec.js";
-import { members, report, RouteError, retryAfter, safely } from "./errors.js";
+import { RouteError } from "./errors.js";
 import type { Host } from "./host.js";
 import { createLife } from "./life.js";
 import { isHidden, watchPage } from "./page.js";
@@ -18,6 +18,7 @@ import type {
   WebSocketLike,
   Why,
 } from "./types.js";
+import { members, report, retryAfter, safely } from "./util.js";
 
 /** Connecting and authenticating take at most so long. All in milliseconds. */
 const CONNECT = 10_000;

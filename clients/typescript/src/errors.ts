@@ -1,4 +1,5 @@
 import type { FrameHeaders, Problem, Why } from "./types.js";
+import { retryAfter } from "./util.js";
 
 /** The server answered with a status from 400 on. */
 export class RouteError extends Error {
@@ -37,30 +38,5 @@ export class StreamOverflow extends Error {
 
   constructor() {
     super("More than 1000 items were not read.");
-  }
-}
-
-/** `payload` with its members, whatever it is. */
-export function members(payload: unknown): Problem {
-  return (payload && typeof payload == "object" ? payload : {}) as Problem;
-}
-
-/** The seconds in the payload of an error or a CLOSE notice. A dialect may write names in camelCase. */
-export function retryAfter(payload: unknown): number | undefined {
-  const { retry_after, retryAfter = retry_after } = members(payload);
-  return typeof retryAfter == "number" ? retryAfter : undefined;
-}
-
-/** Reports what a callback has thrown, as the platform reports errors of event listeners. */
-export function report(error: unknown): void {
-  (globalThis.reportError ?? console.error)(error);
-}
-
-/** Calls `callback`, and reports what it throws. */
-export function safely(callback: () => void): void {
-  try {
-    callback();
-  } catch (error) {
-    report(error);
   }
 }

@@ -1,11 +1,12 @@
 import { type Connection, createConnection, type Listener } from "./connection.js";
-import { Buffer } from "./streams.js";
+import { ItemBuffer } from "./streams.js";
 import type {
   AnyApi,
   Api,
   Arguments,
   CallOptions,
   ItemOf,
+  Items,
   Names,
   Push,
   Reply,
@@ -112,13 +113,13 @@ export class Routesock<T extends Api = AnyApi> {
   stream<N extends Names<T["streams"]>>(
     route: N,
     ...[payload, options]: Arguments<NonNullable<T["streams"]>[N], StreamOptions>
-  ): AsyncIterableIterator<ItemOf<NonNullable<T["streams"]>[N]>, undefined> {
-    const items = new Buffer<unknown>();
+  ): Items<ItemOf<NonNullable<T["streams"]>[N]>> {
+    const items = new ItemBuffer<unknown>();
     this._connection._calls._start(route, payload, options, "queue", items).then(
       () => items._finish([]),
       (error: unknown) => items._finish([error]),
     );
-    return items as AsyncIterableIterator<never, undefined>;
+    return items as Items<never>;
   }
 
   /**
@@ -150,7 +151,7 @@ export class Routesock<T extends Api = AnyApi> {
   pushes<N extends Names<T["pushes"]>>(
     route: N,
     { signal }: { readonly signal?: AbortSignal } = {},
-  ): AsyncIterableIterator<NonNullable<T["pushes"]>[N], undefined> {
+  ): Items<NonNullable<T["pushes"]>[N]> {
     signal?.throwIfAborted();
     const abort = () => {
       items._finish([signal!.reason]);
@@ -160,7 +161,7 @@ export class Routesock<T extends Api = AnyApi> {
       off();
       signal?.removeEventListener("abort", abort);
     };
-    const items = new Buffer<NonNullable<T["pushes"]>[N]>();
+    const items = new ItemBuffer<NonNullable<T["pushes"]>[N]>();
     items._stop = stop;
     const off = this.on(route, (payload) => items._put(payload));
     signal?.addEventListener("abort", abort);

@@ -1,4 +1,5 @@
 import { StreamOverflow } from "./errors.js";
+import type { Items } from "./types.js";
 
 /** How many items may wait to be read. */
 const MAX_BUFFERED = 1000;
@@ -9,7 +10,7 @@ type End = readonly [error?: unknown];
 type Reader<Item> = [resolve: (result: IteratorResult<Item, undefined>) => void, reject: (error: unknown) => void];
 
 /** Items that are put in on one side and read with `for await` on the other. */
-export class Buffer<Item> implements AsyncIterableIterator<Item, undefined> {
+export class ItemBuffer<Item> implements Items<Item> {
   private _items: Item[] = [];
   private _readers: Reader<Item>[] = [];
   private _end: End | undefined;

@@ -1,7 +1,8 @@
 import type { Calls } from "./calls.js";
-import { ConnectionLost, members, type RouteError, safely } from "./errors.js";
+import { ConnectionLost, type RouteError } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Problem, Push, Subscription, TopicHandlers } from "./types.js";
+import { members, safely } from "./util.js";
 
 interface Topic {
   readonly _name: string;

@@ -198,6 +198,13 @@ export interface CallOptions {
   readonly headers?: FrameHeaders;
 }
 
+/** Items to be read with `for await`. Leaving the loop ends them at their source. */
+export interface Items<Item> extends AsyncIterator<Item, undefined> {
+  next(): Promise<IteratorResult<Item, undefined>>;
+  return(): Promise<IteratorResult<Item, undefined>>;
+  [Symbol.asyncIterator](): Items<Item>;
+}
+
 /** Options of a stream. */
 export type StreamOptions = Omit<CallOptions, "idempotent">;
 

@@ -154,8 +154,8 @@ describe("the window", () => {
     const stream = world.socket.stream("ticks");
     assert.equal(ws.take().filter(({ route }) => route === "x").length, 32);
     assert.equal(ws.frames.filter(({ route }) => route === "ticks").length, 2);
-    await stream.return?.();
-    await early.return?.();
+    await stream.return();
+    await early.return();
     world.socket.close();
   });
 
@@ -529,7 +529,7 @@ describe("streams", () => {
     const ws = await world.open();
     const stream = world.socket.stream("count");
     const read = stream.next();
-    await stream.return?.();
+    await stream.return();
     assert.deepEqual(await read, { value: undefined, done: true });
     assert.deepEqual(routes(ws.take()), ["count", "CANCEL"]);
   });

@@ -39,9 +39,15 @@ const scratch = mkdtempSync(join(tmpdir(), "routesock-"));
 const files = {};
 try {
   const options = ["--declaration", "--emitDeclarationOnly", "--stripInternal", "--noEmit", "false"];
-  execFileSync("npx", ["tsc", "-p", "tsconfig.build.json", ...options, "--outDir", scratch], { stdio: "inherit" });
+  execFileSync(
+    process.execPath,
+    ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json", ...options, "--outDir", scratch],
+    { stdio: "inherit" },
+  );
   files["client.js"] = await script("src/index.ts");
-  files["client.d.ts"] = declarations(scratch, ["types", "errors", "socket"]);
+  files["client.d.ts"] = '/// <reference lib="esnext.disposable" />\n' + declarations(scratch, ["types", "errors", "socket"]);
+  files["react.js"] = await script("src/react.ts");
+  files["react.d.ts"] = readFileSync(join(scratch, "react.d.ts"), "utf8").replace("./index.js", "./client.js");
 } finally {
   rmSync(scratch, { recursive: true });
 }

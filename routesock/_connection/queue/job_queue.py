@@ -45,13 +45,15 @@ class JobQueue:
     """
 
     __slots__ = (
-        "_busy", "_concurrency", "_dispatcher", "_parallel", "_queue", "_reader", "_state", "_tasks", "current",
+        "_busy", "_concurrency", "_context", "_dispatcher", "_parallel", "_queue", "_reader", "_state", "_tasks",
+        "current",
     )  # fmt: skip
 
     def __init__(self, dispatcher: Dispatcher, state: SocketState, tasks: Tasks, concurrency: int) -> None:
         self._dispatcher = dispatcher
         self._state = state
         self._tasks = tasks
+        self._context = tasks.context
         self._concurrency = concurrency
         self._parallel: ParallelQueue | None = None  # most sockets never need one
         self._queue: deque[Job] | None = None
@@ -83,17 +85,16 @@ class JobQueue:
         state = self._state
         if self._busy or not state.may_dispatch:
             return self._submit_later(job)
-        self._reader = job.source
         self.current = job
         state.current_task = job.task
-        tasks = self._tasks
-        context = tasks.context
-        tasks.before_job = context.copy()
+        context = self._context
+        self._tasks.before_job = context.copy()
         steps = self._dispatcher.run(job)
         future = context.run(next, steps.__await__(), _ENDED)  # unlike steps.send(None) it raises nothing at the end
         if future is not _ENDED:
+            self._reader = job.source
             return self._run(job, steps, future)
-        state.current_task = self.current = self._reader = None
+        state.current_task = self.current = None
         return None
 
     async def _submit_later(self, job: Job) -> Submitted:
@@ -172,7 +173,7 @@ class JobQueue:
         cancellation work inside it as they do everywhere.
         """
         state, task, tasks = self._state, job.task, self._tasks
-        context = tasks.context
+        context = self._context
         resumed = 0.0
         for number in count():
             watching = True

@@ -145,14 +145,19 @@ class FrameWriter:
     def reply(self, request: Request, reply: Reply, kind: FrameKind) -> Coroutine[Any, Any, None]:
         """Answer ``request``, unless it is a notification that succeeded."""
         status = reply.status
-        if not self._is_fast or reply is NO_REPLY or status >= 400 or request_finished.receivers or _is_logged(INFO):
+        if not self._is_fast or status >= 400 or request_finished.receivers or _is_logged(INFO):
             return self._reply_and_finish(request, reply, kind)
         if request.id is None and not self._dialect.answers_without_id:
             return _nothing()
+        payload = reply.payload
+        if status == 204:
+            if reply is NO_REPLY:
+                return _nothing()
+            payload = None
         try:  # as nearly always: encode here, and leave only the sending to a coroutine
-            payload = None if status == 204 else reply.payload
-            frame = self._dialect.reply(request, status, payload, reply.headers)
-            text = encoded(frame, self._max_bytes)
+            text = serialise(self._dialect.reply(request, status, payload, reply.headers))
+            if len(text) > self._max_bytes:  # this is encoded(), without a call
+                raise _too_large(len(text), self._max_bytes)
         except Exception as exc:
             return self._fail_reply(exc, request, kind)
         return self._queue.write({"type": "websocket.send", "text": text}, kind, self._log_not_sent)

@@ -122,14 +122,17 @@ class SendQueue:
         What the server's ``send`` raises is raised here, or passed to ``failed``. Returns without sending a frame that
         was dropped, and one of routesock's when a close has begun.
         """
-        if kind is SYNC_PUSH:
+        state = self._state
+        # The socket is not read while the current job waits here. What other tasks send does not hold up the reader.
+        if kind is ANSWER:
+            holds = True
+        elif kind is SYNC_PUSH:
             self.post(message, PUSH, failed)
             return
-        state = self._state
+        else:
+            holds = kind is not REPLY and state.current_task is asyncio.current_task()
         if state.is_closing and kind in _NOT_SENT_WHEN_CLOSING:
             return
-        # The socket is not read while the current job waits here. What other tasks send does not hold up the reader.
-        holds = kind is ANSWER or (kind is not REPLY and state.current_task is asyncio.current_task())
         if holds:
             state.in_send = True
         try:

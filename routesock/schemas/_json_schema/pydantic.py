@@ -319,7 +319,7 @@ class _Walk:
             return inexact({}, _owner(cls)[1]) if self.loads else {}
         fields = core["arguments_schema"]["arguments_schema"]  # of a NamedTuple, before pydantic 2.14
         items = {field["name"]: self.schema(field["schema"]) for field in fields}
-        return self._tuple_of(items, len(items) - len(vars(cls)["_field_defaults"]))
+        return self._tuple_of(items, sum(field["schema"]["type"] != "default" for field in fields))
 
     def _tuple_of(self, fields: dict[str, Schema], needed: int) -> Schema:
         """A ``NamedTuple``, of which the first ``needed`` fields have no default. An object is accepted, too."""
@@ -392,7 +392,8 @@ class _Walk:
         if self.loads:
             return of_function(name, function, schema) if library in _TRUSTED else inexact(schema, name)
         if name == "to_enum":
-            return of_function(name, function, schema)
+            described = of_function(name, function, schema)
+            return {"type": "integer"} if "maximum" in described else described  # a Flag
         if name == "ByteSize._validate":
             return {"type": "integer"}
         plain = {key: item for key, item in schema.items() if key not in _CONSTRAINTS}

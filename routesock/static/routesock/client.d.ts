@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" />
 /** The names and payloads of one consumer. `manage.py routesock_client typescript` writes such a type for each. */
 export interface Api {
     /** Route name to `{ payload, reply }`. `payload?` where the route can be called without one. */
@@ -191,6 +192,12 @@ export interface CallOptions {
     readonly idempotent?: boolean;
     readonly headers?: FrameHeaders;
 }
+/** Items to be read with `for await`. Leaving the loop ends them at their source. */
+export interface Items<Item> extends AsyncIterator<Item, undefined> {
+    next(): Promise<IteratorResult<Item, undefined>>;
+    return(): Promise<IteratorResult<Item, undefined>>;
+    [Symbol.asyncIterator](): Items<Item>;
+}
 /** Options of a stream. */
 export type StreamOptions = Omit<CallOptions, "idempotent">;
 /** What {@link Routesock.subscribe} calls. */
@@ -237,14 +244,6 @@ export declare class StreamOverflow extends Error {
     readonly name = "StreamOverflow";
     constructor();
 }
-/** `payload` with its members, whatever it is. */
-export declare function members(payload: unknown): Problem;
-/** The seconds in the payload of an error or a CLOSE notice. A dialect may write names in camelCase. */
-export declare function retryAfter(payload: unknown): number | undefined;
-/** Reports what a callback has thrown, as the platform reports errors of event listeners. */
-export declare function report(error: unknown): void;
-/** Calls `callback`, and reports what it throws. */
-export declare function safely(callback: () => void): void;
 /** Ends what has returned it. May be called again. */
 export type Off = () => void;
 /**
@@ -290,7 +289,7 @@ export declare class Routesock<T extends Api = AnyApi> {
      *
      * Iterating throws what `call()` does, and `StreamOverflow` after 1,000 items that were not read.
      */
-    stream<N extends Names<T["streams"]>>(route: N, ...[payload, options]: Arguments<NonNullable<T["streams"]>[N], StreamOptions>): AsyncIterableIterator<ItemOf<NonNullable<T["streams"]>[N]>, undefined>;
+    stream<N extends Names<T["streams"]>>(route: N, ...[payload, options]: Arguments<NonNullable<T["streams"]>[N], StreamOptions>): Items<ItemOf<NonNullable<T["streams"]>[N]>>;
     /**
      * Calls `listener` with each push of that name. `"*"` gets the pushes that no other listener takes.
      *
@@ -305,7 +304,7 @@ export declare class Routesock<T extends Api = AnyApi> {
      */
     pushes<N extends Names<T["pushes"]>>(route: N, { signal }?: {
         readonly signal?: AbortSignal;
-    }): AsyncIterableIterator<NonNullable<T["pushes"]>[N], undefined>;
+    }): Items<NonNullable<T["pushes"]>[N]>;
     /**
      * Subscribes to a topic, now and after each reconnect. Pushes between two connections are lost: the new snapshot
      * stands for them. Pushes may come before the snapshot.
