@@ -24,6 +24,8 @@ MODULES: Final = sorted(
 )
 ADAPTERS: Final = {
     **{f"routesock.schemas.{library}": library for library in ("marshmallow", "msgspec", "pydantic", "rest_framework")},
+    "routesock.schemas._json_schema.marshmallow": "marshmallow",
+    "routesock.schemas._json_schema.marshmallow_validators": "marshmallow",
     "routesock.permissions.rest_framework": "rest_framework",
     "routesock.auth.rest_framework": "rest_framework",
     "routesock.throttling.redis": "redis",
@@ -189,7 +191,8 @@ class TestDeclarations:
             for package in third_party(path / "__init__.py" if path.is_dir() else path.with_suffix(".py"))
             if not distributions_of(package) & required
         }
-        assert optional <= {*ADAPTERS, "routesock.pytest_plugin"}
+        # A document imports PyYAML when it is written as YAML.
+        assert optional <= {*ADAPTERS, "routesock.pytest_plugin", "routesock._asyncapi.document"}
 
     def test_requirements_are_used(self) -> None:
         """A dependency that nothing imports would be installed for nothing."""

@@ -7,7 +7,7 @@ import logging
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
-from routesock import Keys, Reply, RouteMixin, asend_event, event, route
+from routesock import Keys, RouteMixin, asend_event, event, route
 from routesock.exceptions import Conflict
 from routesock.permissions import IsAuthenticated
 
@@ -65,6 +65,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         "message.send",
         schema=SendSchema,
         dehydrate=MessageSchema(),
+        status=201,
         throttle="120/min",
         errors=NOT_JOINED,
         examples=[{"text": "Hello"}],
@@ -74,7 +75,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         self.check_joined()
         message = await Message.objects.acreate(author=self.user, room=self.room, text=request.payload["text"])
         await self.tell_room(message)
-        return Reply(message, status=201)
+        return message
 
     @route("message.edit", schema=EditSchema, hydrate=load_message, permissions=[IsAuthor], dehydrate=MessageSchema())
     async def edit_message(self, request):

@@ -1,4 +1,5 @@
 """Who can log in to the demonstration."""
 
 USERNAMES = ("alice", "bob")
+STAFF = ("alice",)
 PASSWORD = "wonderland"

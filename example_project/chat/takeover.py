@@ -5,7 +5,7 @@ diff -u chat/legacy.py chat/takeover.py
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
-from routesock import Keys, Reply, RouteMixin, route
+from routesock import Keys, RouteMixin, route
 from routesock.exceptions import Conflict
 from routesock.permissions import IsAuthenticated
 
@@ -47,12 +47,12 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         messages = [message async for message in self.recent_messages()]
         return {"messages": messages[::-1]}
 
-    @route("message.send", schema=SendSchema, dehydrate=MessageSchema(), throttle="120/min")
+    @route("message.send", schema=SendSchema, dehydrate=MessageSchema(), status=201, throttle="120/min")
     async def send_message(self, request):
         self.check_joined()
         message = await Message.objects.acreate(author=self.user, room=self.room, text=request.payload["text"])
         await self.send_room(message.room, "chat.message", message=self.dump(message))
-        return Reply(message, status=201)
+        return message
 
     @route("message.edit", schema=EditSchema, hydrate=load_message, permissions=[IsAuthor], dehydrate=MessageSchema())
     async def edit_message(self, request):

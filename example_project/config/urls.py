@@ -1,6 +1,6 @@
 from django.conf import settings
 from django.contrib.auth.views import LoginView, LogoutView
-from django.urls import path
+from django.urls import include, path
 from django.views.generic import RedirectView
 
 from chat.demo import PASSWORD, USERNAMES
@@ -13,6 +13,7 @@ urlpatterns = [
     path("", RedirectView.as_view(url="/rooms/lobby/"), name="home"),
     path("rooms/<slug:room>/", RoomView.as_view(), name="room"),
     path("announcements/", AnnounceView.as_view(), name="announce"),
+    path("ws-docs/", include("routesock.urls")),
     path("accounts/login/", LoginView.as_view(extra_context=demo, redirect_authenticated_user=True), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
 ]

@@ -105,7 +105,7 @@ class Dispatcher:
             if type(request) is Request and not self._own_dispatch:  # as result_of() does, without another coroutine
                 plan = self._prepare(job, request)
                 try:
-                    if type(plan) is Plan and plan.calls is not None and not self._middleware:
+                    if isinstance(plan, Plan) and plan.calls is not None and not self._middleware:
                         plan.refresh()  # this is plan.run(), without another coroutine
                         value: Any = None
                         for call, awaited in plan.calls:

@@ -41,6 +41,15 @@ def is_async(function: Any) -> bool:
     return iscoroutinefunction(function) or iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004
 
 
+def is_predicate(function: Any) -> bool:
+    """Whether ``function`` is a sync function of one argument, which may return a bool.
+
+    A coroutine or a generator would be true whatever it stands for, and so would an instance of a class.
+    """
+    is_function = callable(function) and not isinstance(function, type)
+    return is_function and not is_async(function) and not yields(function) and takes(function, 1)
+
+
 def runs(task: asyncio.Task[Any] | None) -> bool:
     """Whether ``task`` runs this code, and not code that closes the task's coroutine."""
     try:

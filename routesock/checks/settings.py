@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 
 from .. import conf
 from .._routing.route import is_middleware
-from .._runtime.callables import is_async, takes, yields
+from .._runtime.callables import is_predicate
 
 TAG: Final = "routesock"
 
@@ -148,9 +148,7 @@ def _check_access_function(path: str) -> Iterator[CheckMessage]:
     except Exception as exc:
         yield Error(f"{name} cannot be imported ({text_of(exc)}).", hint=hint, id=Id.NO_ACCESS_FUNCTION)
         return
-    # A coroutine or a generator would be true for everyone, and so would an instance of a class.
-    is_function = callable(function) and not isinstance(function, type)
-    if not is_function or is_async(function) or yields(function) or not takes(function, 1):
+    if not is_predicate(function):
         yield Error(f"{name} is not such a function.", hint=hint, obj=function, id=Id.NO_ACCESS_FUNCTION)
 
 

@@ -129,6 +129,12 @@ class RestFrameworkAdapter(SchemaAdapter):
             raise invalid(errors)
         return dict(data) if isinstance(data, dict) else list(data) if isinstance(data, list) else data
 
+    def _bound(self, request: Request | None, **given: Any) -> Any:
+        """A new serializer for one message, with the context of ``request``."""
+        if request is not None and request.consumer is not None:
+            given["context"] = _Context(self._template._kwargs.get("context") or {}, request)
+        return _again(self._template, **given)
+
     def json_schema(self, mode: Mode) -> Described:
         """Describe what the serializer accepts in JSON, or what it returns.
 
@@ -138,12 +144,6 @@ class RestFrameworkAdapter(SchemaAdapter):
         from ._json_schema.rest_framework import describe
 
         return describe(_again(self._template), mode)
-
-    def _bound(self, request: Request | None, **given: Any) -> Any:
-        """A new serializer for one message, with the context of ``request``."""
-        if request is not None and request.consumer is not None:
-            given["context"] = _Context(self._template._kwargs.get("context") or {}, request)
-        return _again(self._template, **given)
 
 
 class _Context(dict[str, Any]):

@@ -42,7 +42,11 @@ MARSHMALLOW = (
         ("Integer", "Float", "DateTime, timestamp", "TimeDelta"),
         lambda value: _is_text(value) and not value.strip("0123456789.-e_ \u0663\u0664NaInfity"),
     ),
-    Coercion("a number with a fraction for an ``Integer``, which drops it", ("Integer",), _is_number),
+    Coercion(
+        "a number with a fraction for an ``Integer``, and in marshmallow 3 for a ``TimeDelta``, which drop it",
+        ("Integer", "TimeDelta"),
+        _is_number,
+    ),
     Coercion(
         'numbers for a ``Decimal``, and text in other notations, such as ``"1e5"``',
         ("Decimal",),
@@ -55,7 +59,7 @@ MARSHMALLOW = (
     ),
     Coercion(
         "``true`` and ``false`` for ``1`` and ``0``",
-        ("TimeDelta", "Enum, by value"),
+        ("TimeDelta", "Enum, by value", "DateTime, timestamp"),
         lambda value: isinstance(value, bool),
     ),
     Coercion("a ``UUID`` without dashes", ("UUID",), lambda value: _is_text(value) and len(value) == 32),

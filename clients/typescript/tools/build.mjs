@@ -35,8 +35,26 @@ function declarations(folder, modules) {
     .join("");
 }
 
+/** The page of the documents: a classic script, so that it may come from another origin without CORS. */
+async function page(entry) {
+  const { outputFiles } = await build({
+    entryPoints: [entry],
+    write: false,
+    bundle: true,
+    format: "iife",
+    target: ["es2022", "safari16.4"],
+    minify: true,
+    mangleProps: /^_[a-z]/, // two underscores are those of the validator
+    legalComments: "none",
+    banner: entry.endsWith(".ts") ? { js: "/* With @cfworker/json-schema, (c) Jeremy Danyow, MIT licence. */" } : {},
+  });
+  return outputFiles[0].text;
+}
+
 const scratch = mkdtempSync(join(tmpdir(), "routesock-"));
 const files = {};
+/** These are not in the npm package. */
+const pages = {};
 try {
   const options = ["--declaration", "--emitDeclarationOnly", "--stripInternal", "--noEmit", "false"];
   execFileSync(
@@ -48,6 +66,8 @@ try {
   files["client.d.ts"] = '/// <reference lib="esnext.disposable" />\n' + declarations(scratch, ["types", "errors", "socket"]);
   files["react.js"] = await script("src/react.ts");
   files["react.d.ts"] = readFileSync(join(scratch, "react.d.ts"), "utf8").replace("./index.js", "./client.js");
+  pages["docs.js"] = await page("docs/main.ts");
+  pages["docs.css"] = await page("docs/docs.css");
 } finally {
   rmSync(scratch, { recursive: true });
 }
@@ -55,7 +75,7 @@ try {
 let differ = false;
 for (const folder of targets) {
   mkdirSync(folder, { recursive: true });
-  for (const [name, text] of Object.entries(files)) {
+  for (const [name, text] of Object.entries(folder === targets[0] ? files : { ...files, ...pages })) {
     const path = join(folder, name);
     if (!process.argv.includes("--check")) writeFileSync(path, text);
     else if (folder !== targets[0] && read(path) !== text) {

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from marshmallow import RAISE, Schema, fields, missing
+from marshmallow import RAISE, Schema, ValidationError, fields, missing
 
 from ..base import Described, Mode, defines
 from . import patterns
@@ -108,7 +108,7 @@ class Describer:
         if not self._loads:
             return field.required or field.dump_only or field.dump_default is not missing
         skipped = name in partial if isinstance(partial, frozenset) else partial is True
-        return field.required and not skipped and not isinstance(field, fields.Constant)
+        return field.required and not skipped and not _is_never_missing(field)
 
     def field(self, field: Any, partial: Any = None, *, null: bool | None = None) -> JSONSchema:
         """What ``field`` accepts or dumps. Without ``null``, the field decides whether that includes null."""
@@ -263,6 +263,11 @@ def _in_order(schema: Any, wanted: Mapping[str, Any]) -> Iterable[tuple[str, Any
     return sorted(wanted.items(), key=lambda item: (declared.get(item[0], len(declared)), item[0]))
 
 
+def _is_never_missing(field: Any) -> bool:
+    """Whether ``field`` may be missing though it is required: a ``Constant``, since marshmallow 4."""
+    return isinstance(field, fields.Constant) and "_validate_missing" in vars(fields.Constant)
+
+
 def _inside(partial: Any, name: str) -> Any:
     """What ``partial`` means inside the field ``name``."""
     if not isinstance(partial, frozenset):
@@ -405,12 +410,22 @@ def _date_time(field: Any, loads: bool) -> Form:
     style = field.format or field.DEFAULT_FORMAT
     if style in ("timestamp", "timestamp_ms"):
         last = 253402300799 * (1000 if style == "timestamp_ms" else 1)  # of the year 9999
-        return Form({"type": "number"} | ({"minimum": 0, "maximum": last} if loads else {}), "other")
+        first = "minimum" if _loads_zero(field) else "exclusiveMinimum"
+        return Form({"type": "number"} | ({first: 0, "maximum": last} if loads else {}), "other")
     if style not in ("iso", "iso8601"):
         return _formatted(style, loads)
     if not loads:
         return Form(_text(pattern=patterns.WRITTEN_DATE_TIME), "other")
     return Form(_text(format="date-time", pattern=patterns.DATE_TIME), "other")
+
+
+def _loads_zero(field: Any) -> bool:
+    """Whether ``field`` loads 0 as a timestamp. marshmallow 3 refuses it, as a value that is empty."""
+    try:
+        fields.DateTime(format=field.format)._deserialize(0, "", {})
+    except ValidationError:
+        return False
+    return True
 
 
 def _naive_date_time(field: Any, loads: bool) -> Form:

@@ -184,7 +184,7 @@ class Rules:
                 self._pattern(f"^[^{_characters(rule.iterable)}]*$")
             return True
         inner = self._items()
-        if inner is None:
+        if inner is None or isinstance(rule.iterable, str | bytes):
             return False
         exact = inner.none_of(validate.NoneOf(rule.iterable))
         if None in rule.iterable and self._field.inner.allow_none:
@@ -204,7 +204,8 @@ class Rules:
             return False
         if not self._strict:  # a text that was stored before, or loaded in another notation
             return True
-        pattern, reasons = ecma(rule.regex, anchored="match")
+        regex: Any = rule.regex
+        pattern, reasons = ecma(regex, anchored="match")
         if pattern is not None and pattern != "^":
             self._pattern(pattern)
         self._unsaid(*reasons)
@@ -256,11 +257,13 @@ class Rules:
                 yield from (form for form in self.schema["enum"] if self._field._deserialize(form, "", {}) == value)
             case "other" | "decimal":
                 yield from self._dumped(value)
+            case _:  # a value of another type than those of the field
+                return
 
     def _dumped(self, value: Any) -> Iterator[Any]:
         try:
             written = jsonable(self._field._serialize(value, "", None))
-            if self._field._deserialize(written, "", {}) == value:
+            if written is not None and self._field._deserialize(written, "", {}) == value:
                 yield written
         except Exception:  # a value of another type: no text loads as it
             return

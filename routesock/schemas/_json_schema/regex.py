@@ -11,7 +11,6 @@ SPACES: Final = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u2
 """What ``\\s`` matches in Python, as the inside of a character class. In ECMA it matches others."""
 
 _ASCII_SPACES: Final = r"\t-\r\x20"
-_NOT_WORD_ASCII: Final = r"\x00-\x2f:-@\[-\^`\{-\x7f"
 _WORD_ASCII: Final = "0-9A-Z_a-z"
 _BEYOND_ASCII: Final = "\\x80-\U0010ffff"
 
@@ -167,8 +166,21 @@ class _Writer:
         }
         if any(category.startswith("NOT_") and category[4:] in categories for category in categories):
             return r"[^\s\S]" if negative else r"[\s\S]"
-        if len(items) == 1 and str(items[0][0]) == "CATEGORY" and "NOT" in str(items[0][1]):
-            return self._complement(str(items[0][1]), negative=negative)
+        complements = [f"CATEGORY_{category}" for category in categories if category.startswith(("NOT_", "UNI_NOT_"))]
+        plain = [item for item in items if str(item[1]) not in complements]
+        if not complements:
+            return self._plain(plain, negative=negative)
+        parts = [self._complement(category, negative=negative) for category in complements]
+        if not negative:
+            parts += [self._plain(plain, negative=False)] if plain else []
+            return parts[0] if len(parts) == 1 else _group("|".join(parts))
+        before = [f"(?={part})" for part in parts[1:]]
+        if plain:
+            before.append(f"(?={self._plain(plain, negative=True)})")
+        return _group("".join(before) + parts[0]) if before else parts[0]
+
+    def _plain(self, items: Any, *, negative: bool) -> str:
+        """A class without complements."""
         before = self._negated
         self._negated ^= negative
         body = "".join(self._item(str(operation), value) for operation, value in items)
@@ -203,10 +215,8 @@ class _Writer:
                 return _ASCII_SPACES if ascii_only else SPACES
             case "WORD":
                 return self._word(ascii_only)
-            case "NOT_WORD" if ascii_only:
-                return _NOT_WORD_ASCII + _BEYOND_ASCII
-            case _:
-                raise _Untranslatable("a complement in a class")
+            case name:
+                raise _Untranslatable(name.lower())
 
     def _word(self, ascii_only: bool) -> str:
         if ascii_only:

@@ -3,7 +3,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from chat.demo import PASSWORD, USERNAMES
+from chat.demo import PASSWORD, STAFF, USERNAMES
 from chat.models import Message
 
 LINES = [
@@ -26,6 +26,7 @@ class Command(BaseCommand):
             user, created = User.objects.get_or_create(username=username)
             if created:
                 user.set_password(PASSWORD)
+                user.is_staff = username in STAFF
                 user.save()
             users[username] = user
         if not Message.objects.exists():
