@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import to_jsonable_python
 
 from ..base import Described, Mode
 from .draft7 import Definitions, Schema, inexact, normalised, nullable
@@ -22,6 +21,8 @@ from .pydantic_values import Core, of_function, value
 
 _TRUSTED: Final = frozenset({"pydantic", "pydantic_core", "collections", "ipaddress"})
 """The libraries whose functions :func:`of_function` knows."""
+
+_ANYTHING: Final = TypeAdapter[Any](Any)
 
 _CONSTRAINTS: Final = frozenset(
     "minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength pattern format minItems maxItems "
@@ -336,7 +337,7 @@ class _Walk:
         if "default" not in core or not self.loads:
             return schema
         with suppress(Exception):  # a value of any class
-            return annotated(schema, {"default": to_jsonable_python(core["default"])})
+            return annotated(schema, {"default": _ANYTHING.dump_python(core["default"], mode="json")})
         return schema
 
     def _definitions(self, core: Core) -> Schema:
