@@ -182,7 +182,7 @@ MSGSPEC = (
         lambda value: value in ("p1d", "P1.5D"),
     ),
     Coercion("a ``UUID`` without dashes", ("UUID",), lambda value: len(value) == 32),
-    Coercion("negative numbers for a ``Flag``", ("Flag",), lambda value: value == -1),
+    Coercion("negative numbers for a ``Flag``", ("Flag",), lambda value: value in (-1, 0)),  # 0 with msgspec 0.18
 )
 
 REST_FRAMEWORK = (

@@ -148,7 +148,7 @@ MSGSPEC: Final[dict[str, Any]] = {
     "UUID": uuid.UUID,
     "Any": Any,
     "None": None,
-    "Literal": Literal["a", 1, None],
+    "Literal": Literal["a", "b"],
     "Literal, one": Literal["a"],
     "Enum": Colour,
     "IntEnum": Level,

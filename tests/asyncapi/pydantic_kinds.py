@@ -12,7 +12,7 @@ import pathlib
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, Optional, Required, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, Optional, Required, TypeVar
 
 import pydantic
 from pydantic import (
@@ -51,6 +51,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
+from routesock.exceptions import Invalid
 from routesock.schemas.pydantic import PydanticAdapter
 
 
@@ -219,7 +220,7 @@ def positive(value: Any) -> Any:
 
 Price = condecimal(max_digits=4, decimal_places=2)
 
-PYDANTIC: Final[dict[str, Any]] = {
+PYDANTIC: dict[str, Any] = {
     "int": int,
     "int, strict": StrictInt,
     "int, bounds": conint(gt=1, le=10),
@@ -275,7 +276,7 @@ PYDANTIC: Final[dict[str, Any]] = {
     "Pattern": re.Pattern,
     "Json": Json[list[int]],
     "Any": Any,
-    "None": None,
+    "None": type(None),
     "Literal": Literal["a", 1, None],
     "Literal, one": Literal["a"],
     "Enum": Colour,
@@ -328,7 +329,7 @@ PYDANTIC: Final[dict[str, Any]] = {
     "BeforeValidator": Annotated[int, BeforeValidator(positive)],
     "WrapValidator": Annotated[int, WrapValidator(lambda value, handler: positive(handler(value)))],
     "PlainSerializer": Annotated[int, PlainSerializer(lambda value: [value])],
-    "PlainSerializer, type": Annotated[int, PlainSerializer(str, return_type=str)],
+    "PlainSerializer, type": Annotated[int, PlainSerializer(lambda value: str(value), return_type=str)],
     "WithJsonSchema": Annotated[int, WithJsonSchema({"type": "string", "format": "colour"})],
 }
 """Types of fields."""
@@ -345,7 +346,7 @@ if pydantic.VERSION != "2.0" and not pydantic.VERSION.startswith(
 
     PYDANTIC["model, allow integers"] = OpenForIntegers
 
-INEXACT: Final = {
+INEXACT: dict[str, tuple[str, ...]] = {
     "Decimal, digits and bounds": ("ge=1",),
     "str, word": (r"pattern: \w",),
     "str, Rust": ("pattern: ^[[:alpha:]]$",),
@@ -370,7 +371,30 @@ INEXACT: Final = {
 }
 """The kinds that accept values that pydantic refuses, and why."""
 
+if pydantic.VERSION == "2.0":
+    INEXACT |= {
+        "float, multiple_of": ("multiple_of=0.5",),
+        "str, length": ("min_length=2", "max_length=3"),
+        "str, stripped": ("min_length=1", "max_length=3"),
+        "str, lower": ("max_length=3",),
+        "model, stripped": ("min_length=1",),
+    }
+
+
+def _works(kind: str) -> bool:
+    """Whether the installed pydantic has the kind: 2.0 and 2.4 fail to load a SecretStr, and 2.0 tagged unions."""
+    try:
+        adapter(kind).load({"value": "a"})
+    except (NotImplementedError, TypeError):
+        return False
+    except Invalid:
+        return True
+    return True
+
 
 def adapter(kind: str) -> PydanticAdapter:
     """The adapter of a model whose one field is of ``kind``."""
     return PydanticAdapter(TypeAdapter(create_model("Whole", value=(PYDANTIC[kind], ...))), "Whole")
+
+
+PYDANTIC = {kind: cls for kind, cls in PYDANTIC.items() if not kind.startswith(("SecretStr", "tagged")) or _works(kind)}

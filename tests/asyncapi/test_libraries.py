@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+import pydantic
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,6 +26,7 @@ from .strategies import accepted
 
 pytestmark = [
     pytest.mark.django_db,  # relations and unique validators of DRF query the database
+    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),  # for keys of enums, before 2.7
     pytest.mark.filterwarnings("ignore:__int__ returned non-int:DeprecationWarning"),  # ipaddress, for true
 ]
 
@@ -83,6 +86,13 @@ def test_what_is_dumped_fits_the_document(library: str, kind: str) -> None:
     assert unfit == []
 
 
+OLD = {
+    name
+    for name, version in (("pydantic", pydantic.VERSION), ("msgspec", msgspec.__version__))
+    if version.startswith(("2.0", "0.18"))
+}
+"""The libraries whose installed releases convert less than the newest ones."""
+
 COERCIONS = {"pydantic": PYDANTIC, "msgspec": MSGSPEC, "DRF": REST_FRAMEWORK}
 
 
@@ -101,6 +111,7 @@ def test_what_the_document_does_not_mention_is_a_coercion_that_is_documented(lib
     }
     mentioned = {number for pairs in covered.values() for number, _ in pairs}
     assert [pair for number, pair in enumerate(unmentioned) if number not in mentioned] == []
-    assert [coercion.text for (_, coercion), pairs in covered.items() if not pairs] == []
+    if library not in OLD:
+        assert [coercion.text for (_, coercion), pairs in covered.items() if not pairs] == []
     page = " ".join((ROOT / "docs" / "documents.rst").read_text().split())
     assert [coercion.text for coercion in COERCIONS[library] if coercion.text not in page] == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from decimal import Decimal
-from enum import Flag
+from enum import Enum, Flag
 from functools import partial
 from typing import Any, Final, get_args, get_origin
 
@@ -32,7 +32,11 @@ _DURATION: Final = (
 def describe(schema: Any, mode: Mode) -> Described:
     """Describe what ``msgspec.convert`` accepts for the type ``schema``, or what is dumped."""
     walk = _Walk(loads=mode == "load")
-    return walk.found.described(walk.schema(mi.type_info(schema)))
+    try:
+        info = mi.type_info(schema)
+    except TypeError as exc:  # msgspec 0.18 cannot inspect a Literal of values that Python does not sort
+        return walk.found.described(inexact({}, f"msgspec.inspect: {exc}"))
+    return walk.found.described(walk.schema(info))
 
 
 class _Walk:
@@ -116,9 +120,7 @@ class _Walk:
     def _enum(self, info: Any) -> Schema:
         if not self.loads and issubclass(info.cls, Flag):
             return {"type": "integer"}
-        return self.found.reference(
-            info.cls, "", lambda: flags(info.cls) if issubclass(info.cls, Flag) else enum(info.cls)
-        )
+        return self.found.reference(info.cls, "", lambda: flags(info.cls) if _combines(info.cls) else enum(info.cls))
 
     def _custom(self, info: Any) -> Schema:
         return {} if info.cls is object or not self.loads else {"not": {}}
@@ -248,6 +250,17 @@ class _Walk:
 
 def _options(info: Any) -> Mapping[str, Any]:
     return {name: getattr(info, name, None) for name in info.__struct_fields__}
+
+
+def _combines(cls: type[Enum]) -> bool:
+    """Whether msgspec accepts combinations of the members of ``cls``; older releases accept members alone."""
+    if not issubclass(cls, Flag):
+        return False
+    try:
+        msgspec.convert(sum(member.value for member in cls), cls)
+    except (msgspec.ValidationError, TypeError):
+        return False
+    return True
 
 
 def _is_struct(info: Any) -> bool:

@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import to_jsonable_python
 
 from ..base import Described, Mode
 from .draft7 import Definitions, Schema, inexact, normalised, nullable
@@ -22,6 +21,8 @@ from .pydantic_values import Core, of_function, value
 
 _TRUSTED: Final = frozenset({"pydantic", "pydantic_core", "collections", "ipaddress"})
 """The libraries whose functions :func:`of_function` knows."""
+
+_ANYTHING: Final = TypeAdapter[Any](Any)
 
 _CONSTRAINTS: Final = frozenset(
     "minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength pattern format minItems maxItems "
@@ -319,7 +320,7 @@ class _Walk:
             return inexact({}, _owner(cls)[1]) if self.loads else {}
         fields = core["arguments_schema"]["arguments_schema"]  # of a NamedTuple, before pydantic 2.14
         items = {field["name"]: self.schema(field["schema"]) for field in fields}
-        return self._tuple_of(items, len(items) - len(vars(cls)["_field_defaults"]))
+        return self._tuple_of(items, sum(field["schema"]["type"] != "default" for field in fields))
 
     def _tuple_of(self, fields: dict[str, Schema], needed: int) -> Schema:
         """A ``NamedTuple``, of which the first ``needed`` fields have no default. An object is accepted, too."""
@@ -336,7 +337,7 @@ class _Walk:
         if "default" not in core or not self.loads:
             return schema
         with suppress(Exception):  # a value of any class
-            return annotated(schema, {"default": to_jsonable_python(core["default"])})
+            return annotated(schema, {"default": _ANYTHING.dump_python(core["default"], mode="json")})
         return schema
 
     def _definitions(self, core: Core) -> Schema:
@@ -392,7 +393,8 @@ class _Walk:
         if self.loads:
             return of_function(name, function, schema) if library in _TRUSTED else inexact(schema, name)
         if name == "to_enum":
-            return of_function(name, function, schema)
+            described = of_function(name, function, schema)
+            return {"type": "integer"} if "maximum" in described else described  # a Flag
         if name == "ByteSize._validate":
             return {"type": "integer"}
         plain = {key: item for key, item in schema.items() if key not in _CONSTRAINTS}

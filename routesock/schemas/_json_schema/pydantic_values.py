@@ -8,6 +8,8 @@ from enum import Flag
 from functools import partial
 from typing import Any, Final, TypeAlias
 
+from pydantic.version import VERSION
+
 from . import texts
 from .draft7 import Schema, inexact
 from .parts import BOUNDS, LARGEST, any_of, bounds, enum, flags, given, integers, lengths
@@ -18,19 +20,19 @@ Core: TypeAlias = Mapping[str, Any]
 _REFUSED_DOMAINS: Final = ("arpa", "invalid", "local", "localhost", "onion", "test")
 """Those that the email-validator package refuses."""
 
-_ZEROS: Final = True
-"""Whether pydantic ignores the zeros at the end of a decimal."""
+_FIRST_RELEASES: Final = str(VERSION) in ("2.0", "2.0.1", "2.0.2")
+"""Whether this is a release in which the length of a text is that of its UTF-8, which JSON Schema cannot say."""
 
 _ONLY_RUST: Final = re.compile(r"\[\[|&&|--|~~|\\[zpPhHRuUx]|\(\?[a-zA-Z]*[-UxRu]|\\[<>]|\\b\{")
 """What Rust's regular expressions read in another way than Python's."""
 
 _DURATION: Final = (
     r"[+-]?P(?=[0-9T])([0-9]{1,4}Y)?([0-9]{1,4}M)?([0-9]{1,5}W)?([0-9]{1,8}D)?"
-    r"(T(?=[0-9])([0-9]{1,7}H)?([0-9]{1,8}M)?([0-9]{1,8}(\.[0-9]{1,9})?S)?)?"
+    r"(T(?=[0-9])([0-9]{1,5}H)?([0-9]{1,7}M)?([0-9]{1,8}(\.[0-9]{1,9})?S)?)?"
 )
 """ISO 8601, within what a ``timedelta`` can hold."""
 
-_DUMPED_DURATION: Final = r"-?P(?=[0-9T])([0-9]+Y)?([0-9]+M)?([0-9]+D)?(T(?=[0-9])([0-9]+H)?([0-9]+M)?([0-9.]+S)?)?"
+_DUMPED_DURATION: Final = r"-?P([0-9]+Y)?([0-9]+M)?([0-9]+D)?(T(?=[0-9])([0-9]+H)?([0-9]+M)?([0-9.]+S)?)?"
 
 _UNSIGNED: Final = r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?"
 
@@ -53,7 +55,8 @@ def _int(core: Core, config: Mapping[str, Any]) -> Schema:
 
 def _float(core: Core, config: Mapping[str, Any]) -> Schema:
     finite = not core.get("allow_inf_nan", config.get("allow_inf_nan", True))
-    return {"type": "number", **({"minimum": -1.7e308, "maximum": 1.7e308} if finite else {}), **bounds(core)}
+    schema = {"type": "number", **({"minimum": -1.7e308, "maximum": 1.7e308} if finite else {}), **bounds(core)}
+    return inexact(schema, *given(core, "multiple_of")) if _FIRST_RELEASES else schema  # refuse negative multiples
 
 
 def _decimal(core: Core, config: Mapping[str, Any]) -> Schema:
@@ -64,7 +67,9 @@ def _decimal(core: Core, config: Mapping[str, Any]) -> Schema:
         infinite = core.get("allow_inf_nan", config.get("allow_inf_nan", False))
         allowed = f"({texts.NUMBER}|{texts.NOT_A_NUMBER})" if infinite else texts.NUMBER
         return number if limits else any_of(number, texts.text(allowed))
-    schema = texts.text(texts.digits(digits, places, limits, zeros=_ZEROS))
+    schema = texts.text(texts.digits(digits, places, limits, zeros=True))
+    if _FIRST_RELEASES and digits == places:
+        schema["not"] = {"pattern": "^[^1-9]*$"}  # they refuse 0.0
     if not limits or limits in ({"minimum": 0}, {"exclusiveMinimum": 0}):
         return schema
     return inexact(schema, *given(core, *BOUNDS, "multiple_of"))
@@ -108,7 +113,10 @@ def _dumped_float(core: Core, config: Mapping[str, Any]) -> Schema:
 def _text(core: Core, config: Mapping[str, Any]) -> tuple[Schema, list[str], list[str]]:
     """The schema of a text without patterns, its patterns, and what they do not say."""
     options = {key: core.get(key, config.get(f"str_{key}")) for key in ("min_length", "max_length")}
-    schema: Schema = {"type": "string", **lengths(options, "Length")}
+    limits = lengths(options, "Length")
+    if _FIRST_RELEASES and limits:
+        return {"type": "string"}, [], given(options, "min_length", "max_length")
+    schema: Schema = {"type": "string", **limits}
     given_pattern = core.get("pattern")
     if given_pattern is None:
         return schema, [], []
@@ -274,11 +282,12 @@ def _of_method(name: str, owner: Any, function: Any, schema: Schema) -> Schema:
         case "uuid_validator":
             return texts.uuid()
         case "to_enum":
-            return enum(_variables(function)["enum_type"])
+            cls = _variables(function)["enum_type"]
+            return flags(cls) if issubclass(cls, Flag) else enum(cls)
         case "DecimalValidator.validate":
-            return _decimal(vars(owner), {})
+            return _decimal(_attributes(owner), {})
         case "_SecretFieldValidator.validate":
-            return {**schema, **lengths(vars(owner), "Length")}
+            return {**schema, **lengths(_attributes(owner), "Length")}
         case "EncodedBytes.decode" if getattr(owner.encoder, "__name__", "") in _ENCODERS:
             return texts.base64(_ENCODERS[owner.encoder.__name__])
         case "EncodedStr.decode_str" if getattr(owner.encoder, "__name__", "") in _ENCODERS:
@@ -291,6 +300,11 @@ def _of_method(name: str, owner: Any, function: Any, schema: Schema) -> Schema:
             return inexact(schema, "Predicate")
         case _:
             return inexact(schema, name)
+
+
+def _attributes(owner: Any) -> dict[str, Any]:
+    """The attributes of ``owner``, whose class may have ``__slots__``."""
+    return {name: getattr(owner, name) for name in dir(owner) if not name.startswith("_")}
 
 
 def _variables(function: Any) -> dict[str, Any]:

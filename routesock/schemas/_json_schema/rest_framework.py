@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from django.core import validators as checks
+from django.core.exceptions import ValidationError
 from rest_framework import fields, relations, serializers  # type: ignore[import-untyped, unused-ignore]
 from rest_framework.fields import empty  # type: ignore[import-untyped, unused-ignore]
 from rest_framework.settings import api_settings  # type: ignore[import-untyped, unused-ignore]
@@ -27,8 +28,19 @@ _SILENT: Final = frozenset(
 
 _NO_NULL_CHARACTER: Final = r"^[^\x00]*$"
 
-_TOP_LEVEL: Final = r"(?!.*[.](?!xn--)[A-Za-z-]*[0-9][A-Za-z0-9-]*$)(?!.*[.]-[^.]*$)(?!.*-$)(?!.*[.][^.]{64,}$)"
-"""What the newest Django accepts as the last label of a domain."""
+
+def _accepts(check: Any, value: str) -> bool:
+    try:
+        check(value)
+    except ValidationError:
+        return False
+    return True
+
+
+_TOP_LEVEL: Final = r"(?!.*[.]-[^.]*$)(?!.*-$)(?!.*[.][^.]{64,}$)" + (
+    "" if _accepts(checks.validate_email, "a@b.c1") else r"(?!.*[.](?!xn--)[A-Za-z-]*[0-9][A-Za-z0-9-]*$)"
+)
+"""What this Django accepts as the last label of a domain: newer ones refuse digits there."""
 
 _STANDARD_DURATION: Final = r"(-?[0-9]{1,8} )?-?(([0-9]{1,6}:)?[0-9]{1,6}:)?[0-9]{1,6}([.][0-9]{1,6})?"
 _ISO_DURATION: Final = (
