@@ -95,7 +95,7 @@ class Conformance:
         candidates = self._messages.get(route, []) if isinstance(route, str) and route != "error" else []
         if not candidates:
             return self._misfit_outside(frame, route)
-        for kind, message in candidates:
+        for _, message in candidates:
             if fits(frame, message["payload"], self._document):
                 return self._undeclared_status(frame, route, [kind for kind, _ in candidates], message)
         return self._closest(frame, route, [message for _, message in candidates])
