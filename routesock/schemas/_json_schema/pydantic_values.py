@@ -55,7 +55,11 @@ def _int(core: Core, config: Mapping[str, Any]) -> Schema:
 
 def _float(core: Core, config: Mapping[str, Any]) -> Schema:
     finite = not core.get("allow_inf_nan", config.get("allow_inf_nan", True))
-    schema = {"type": "number", **({"minimum": -1.7e308, "maximum": 1.7e308} if finite else {}), **bounds(core)}
+    step = core.get("multiple_of")
+    # Larger numbers overflow in the division, and are refused.
+    largest = 1.7e308 if step is None else 1e307 * min(1, step)
+    limits = {"minimum": -largest, "maximum": largest} if finite or step is not None else {}
+    schema = {"type": "number", **limits, **bounds(core)}
     return inexact(schema, *given(core, "multiple_of")) if _FIRST_RELEASES else schema  # refuse negative multiples
 
 
