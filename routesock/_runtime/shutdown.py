@@ -8,6 +8,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from os import getpid
+from socket import gethostname
 from types import FrameType
 from typing import Any, Final, Protocol
 
@@ -82,6 +84,9 @@ class Sockets:
 
     def __iter__(self) -> Iterator[Drainable]:
         return iter(tuple(self._open))
+
+    def __len__(self) -> int:
+        return len(self._open)
 
     async def drain(self) -> None:
         """Drain all sockets; return when they have ended or their time is over."""
@@ -176,6 +181,21 @@ def open_sockets() -> Iterator[Drainable]:
     """The routed sockets of this process."""
     yield from _main
     yield from _elsewhere
+
+
+def socket_count() -> int:
+    """The number of routed sockets of this process. May be called in any thread."""
+    return len(_main) + len(_elsewhere)
+
+
+def is_draining() -> bool:
+    """Whether this process shuts down and takes no sockets. May be called in any thread."""
+    return _main.draining or _elsewhere.draining
+
+
+def process_name() -> str:
+    """The name of this process for operators: its machine and its process id."""
+    return f"{gethostname()}:{getpid()}"
 
 
 def _install_handler(loop: asyncio.AbstractEventLoop, sockets: Sockets) -> None:
