@@ -33,6 +33,7 @@ ADAPTERS: Final = {
     "routesock.permissions.rest_framework": "rest_framework",
     "routesock.auth.rest_framework": "rest_framework",
     "routesock.throttling.redis": "redis",
+    "routesock.metrics": "prometheus_client",
 }
 OPTIONAL: Final = {*ADAPTERS.values(), "daphne", "uvicorn", "twisted", "channels_redis", "django_redis"}
 SETUP: Final = "from django.conf import settings; settings.configure()\n"

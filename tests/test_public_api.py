@@ -71,6 +71,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
     ],
     "routesock.schemas": ["Definition", "Described", "PlainAdapter", "SchemaAdapter", "as_schema", "library_adapter"],
     "routesock.health": ["health_view"],
+    "routesock.metrics": ["register"],
     "routesock.middleware": ["KeepSocketsMiddleware"],
     "routesock.signals": ["deliveries_lost", "request_finished", "request_started", "socket_closed", "socket_opened"],
     "routesock.testing": [

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 from .supervision import reset_after_fork
@@ -81,6 +82,15 @@ def largest() -> float:
     with _lock:
         lags = [lag for loop, lag in _measured.items() if not loop.is_closed()]
     return max((lag.value() for lag in lags), default=0.0)
+
+
+def keep_measuring() -> None:
+    """Go on measuring the loops that were measured. May be called in any thread."""
+    with _lock:
+        lags = [(loop, lag) for loop, lag in _measured.items() if not loop.is_closed()]
+    for loop, lag in lags:
+        with suppress(RuntimeError):  # it has been closed meanwhile
+            loop.call_soon_threadsafe(lag.keep)
 
 
 @reset_after_fork

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from os import getpid
 from socket import gethostname
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from .. import conf
 from .instrumentation import counted
@@ -40,6 +40,19 @@ MAX_SPREAD: Final = 60.0
 Handler = Callable[[int, FrameType | None], Any]
 
 
+class Load(NamedTuple):
+    """What one socket has to do at a moment."""
+
+    consumer: str
+    """The name of its consumer."""
+    running: int
+    """Requests and messages that run."""
+    queued: int
+    """Requests and messages that wait for their turn."""
+    outgoing: int
+    """Bytes of unsolicited frames that wait for the client."""
+
+
 class Drainable(Protocol):
     """A socket that can be shut down gracefully."""
 
@@ -53,6 +66,10 @@ class Drainable(Protocol):
 
     def end_grace(self) -> None:
         """End the grace period."""
+
+    def load(self) -> Load | None:
+        """What it has to do now; ``None`` if it has not opened or has ended. May be called in any thread."""
+        ...
 
     def signed_in(self, user: object) -> None:
         """Follow the login of ``user`` if the socket's scope has this very object. May be called in any thread."""

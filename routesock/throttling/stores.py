@@ -9,6 +9,7 @@ from typing import Any, Final
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 
+from .._runtime.counters import count_store_error
 from .._runtime.shutdown import process_name
 from .._runtime.supervision import plain_task, safe_logger
 from .base import Rate, Store, StoreError, Window
@@ -47,6 +48,7 @@ class MonitoredStore:
 
     def record_failure(self, error: StoreError, *, fail_closed: bool) -> None:
         """Record that the store could not decide. Log it when an outage begins and every :data:`LOG_INTERVAL`."""
+        count_store_error()
         self._last_failure = time.monotonic()
         if not self.is_failing or self._last_failure - self._last_logged >= LOG_INTERVAL:
             self._last_logged = self._last_failure
