@@ -89,6 +89,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "forget_throttles",
     ],
     "routesock.throttling": ["Throttle"],
+    "routesock.tracing.otel": ["instrument", "trace_headers", "uninstrument"],
 }
 
 CLASS_OPTIONS: Final = {
