@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ._groups.broadcasting import (
     abroadcast,
     apush_to_user,
@@ -23,6 +25,9 @@ from .exceptions import RouteSetupError, RoutesockError
 from .schemas.base import run_in_thread, run_on_loop
 from .throttling import Throttle
 
+if TYPE_CHECKING:
+    from ._groups.census import acensus, census
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -40,9 +45,11 @@ __all__ = [
     "RoutesockError",
     "Throttle",
     "abroadcast",
+    "acensus",
     "apush_to_user",
     "asend_event",
     "broadcast",
+    "census",
     "delivery_counts",
     "event",
     "push_to_user",
@@ -52,3 +59,12 @@ __all__ = [
     "send_event",
     "topic",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what operators use when it is first asked for."""
+    if name not in ("acensus", "census"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ._groups import census as module
+
+    return getattr(module, name)
