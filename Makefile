@@ -66,7 +66,7 @@ matrix: .venv/dev.stamp
 
 clean:
 	rm -rf .venv .tox .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	rm -rf build dist docs/_build htmlcov routesock.egg-info tests/dialects/node/node_modules tests/asyncapi/node/node_modules
+	rm -rf build dist docs/_build htmlcov routesock.egg-info tests/dialects/node/node_modules tests/asyncapi/node/node_modules tests/clients/node/node_modules
 	rm -rf clients/typescript/build clients/typescript/dist clients/typescript/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
