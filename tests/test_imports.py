@@ -32,9 +32,9 @@ ADAPTERS: Final = {
     "routesock.schemas._json_schema.rest_framework": "rest_framework",
     "routesock.permissions.rest_framework": "rest_framework",
     "routesock.auth.rest_framework": "rest_framework",
-    "routesock.throttling.redis": "redis",
     "routesock.metrics": "prometheus_client",
     "routesock.tracing.otel": "opentelemetry",
+    "routesock._store.redis": "redis",
 }
 OPTIONAL: Final = {*ADAPTERS.values(), "daphne", "uvicorn", "twisted", "channels_redis", "django_redis"}
 SETUP: Final = "from django.conf import settings; settings.configure()\n"
