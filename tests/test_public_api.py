@@ -70,6 +70,8 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "reject",
     ],
     "routesock.schemas": ["Definition", "Described", "PlainAdapter", "SchemaAdapter", "as_schema", "library_adapter"],
+    "routesock.health": ["health_view"],
+    "routesock.metrics": ["register"],
     "routesock.middleware": ["KeepSocketsMiddleware"],
     "routesock.signals": ["deliveries_lost", "request_finished", "request_started", "socket_closed", "socket_opened"],
     "routesock.testing": [
@@ -87,6 +89,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "forget_throttles",
     ],
     "routesock.throttling": ["Throttle"],
+    "routesock.tracing.otel": ["instrument", "trace_headers", "uninstrument"],
 }
 
 CLASS_OPTIONS: Final = {

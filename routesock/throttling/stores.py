@@ -9,8 +9,10 @@ from typing import Any, Final
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 
+from .._runtime.counters import count_store_error
+from .._runtime.shutdown import process_name
 from .._runtime.supervision import plain_task, safe_logger
-from .base import Store, StoreError
+from .base import Rate, Store, StoreError, Window
 from .cache import CacheStore
 from .memory import MemoryStore
 
@@ -46,6 +48,7 @@ class MonitoredStore:
 
     def record_failure(self, error: StoreError, *, fail_closed: bool) -> None:
         """Record that the store could not decide. Log it when an outage begins and every :data:`LOG_INTERVAL`."""
+        count_store_error()
         self._last_failure = time.monotonic()
         if not self.is_failing or self._last_failure - self._last_logged >= LOG_INTERVAL:
             self._last_logged = self._last_failure
@@ -104,6 +107,25 @@ async def get_store(alias: str) -> MonitoredStore:
         opening = _Opening(config, plain_task(_open(alias, config), loop))
         by_alias[alias] = opening
     return await asyncio.shield(opening.task)
+
+
+def is_in_use(alias: str) -> bool:
+    """Whether a throttle of this process has opened the store of the cache ``alias``."""
+    return any(alias in by_alias for by_alias in [*_openings.values()])
+
+
+PROBE: Final = Window("routesock.health", "probe", Rate(1000, 1))
+
+
+async def probe(alias: str, timeout: float) -> None:
+    """Count one call in the store of the cache ``alias``, which shows that it can be read and written.
+
+    Raises:
+        StoreError: The store is down, slow or full. What :func:`get_store` raises is raised as well.
+    """
+    monitored = await get_store(alias)
+    if monitored.memory is None:
+        await monitored.store.take([(PROBE, process_name(), 1)], timeout, quotas=False)
 
 
 def forget_throttles() -> None:
