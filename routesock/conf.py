@@ -138,6 +138,12 @@ SETTINGS: Final[dict[str, Setting]] = {
     "THROTTLE_TIMEOUT": Setting(0.25, _is_seconds, "a positive number of seconds"),
     "THROTTLE_FAIL": Setting("open", lambda value: value in FAIL_POLICIES, '"open" or "closed"'),
     "THROTTLE_HEADERS": Setting(False, lambda value: type(value) is bool, "True or False"),
+    "STORE": Setting(
+        None,
+        _is_none_or(lambda value: isinstance(value, str) and value != ""),
+        "the name of a cache in CACHES, or None for that of THROTTLE_CACHE",
+    ),
+    "STORE_TIMEOUT": Setting(0.25, _is_seconds, "a positive number of seconds"),
     "NUM_PROXIES": Setting(0, lambda value: type(value) is int and value >= 0, "a number of proxies, 0 for none"),
     "DRAIN_ON_SIGTERM": Setting(True, lambda value: type(value) is bool, "True or False"),
     "IDLE_TIMEOUT": Setting(None, _is_none_or(_is_seconds), "a positive number of seconds, or None for no limit"),

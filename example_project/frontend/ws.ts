@@ -47,9 +47,54 @@ export const chat = {
   keys: { route: "action", id: "request_id", payload: null },
 } as const;
 
+/**
+ * A story, and polls.
+ *
+ * TourConsumer at /ws/tour/.
+ */
+export interface Tour {
+  routes: {
+    /** Vote once. */
+    "poll.vote": {
+      payload: Vote;
+      reply: Counts;
+      errors: { 401: Problem; 403: Problem; 409: Voted; 422: Problem; 429: Problem };
+    };
+  };
+  streams: {
+    /** Tell a story, word by word. A CANCEL ends it. */
+    "story.tell": { payload?: unknown; item: Word; errors: { 401: Problem; 403: Problem } };
+  };
+  pushes: {
+    /** Somebody has voted. */
+    "poll.counts": Counts;
+  };
+  topics: {
+    /** Follow a poll. */
+    "poll.{poll}": {
+      name: `poll.${string}`;
+      except: `poll.${string}.${string}`;
+      snapshot: Counts;
+      push: "poll.counts";
+      errors: { 401: Problem; 403: Problem; 422: Problem };
+    };
+  };
+}
+
+/** Where TourConsumer is, and the keys of its frames. */
+export const tour = {
+  path: "/ws/tour/",
+  keys: {},
+} as const;
+
 export type Announcement = {
   author?: string;
   text: string;
+};
+
+export type Counts = {
+  no: number;
+  yes: number;
 };
 
 export type Edit = {
@@ -66,14 +111,14 @@ export type JoinOutput = {
 };
 
 export type Message = {
-  author?: string;
-  created_at?: string;
-  id?: number;
-  text?: string;
+  author: string;
+  created_at: string;
+  id: number;
+  text: string;
 };
 
 export type MessageList = {
-  messages?: Message[];
+  messages: Message[];
 };
 
 /** An error (RFC 9457). It may have further members. */
@@ -96,4 +141,18 @@ export type Send = {
 
 export type Typing = {
   username: string;
+};
+
+export type Vote = {
+  answer: "yes" | "no";
+  poll: string;
+};
+
+export type Voted = {
+  answer: "yes" | "no";
+  detail: string;
+};
+
+export type Word = {
+  word: string;
 };

@@ -269,6 +269,18 @@ class Connection:
         del self._dispatcher, self._queue, self._reader, self._receive, self._send, self._send_queue, self._tasks
         del self._writer
 
+    # What operators see
+
+    def load(self) -> shutdown.Load | None:
+        """Return what the socket has to do now; ``None`` if it has not opened or has ended. Works in any thread."""
+        consumer = self._consumer
+        if consumer is None or self._state.opened_at is None:
+            return None
+        try:
+            return shutdown.Load(type(consumer).__qualname__, *self._queue.counts(), self._send_queue.waiting_bytes)
+        except AttributeError:  # its own thread has released it meanwhile
+            return None
+
     # What the consumer's code calls, in a thread as well, where ``async_to_sync`` makes a loop of its own
 
     def _is_other_loop(self) -> bool:

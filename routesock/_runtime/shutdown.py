@@ -8,8 +8,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from os import getpid
+from socket import gethostname
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from .. import conf
 from .instrumentation import counted
@@ -38,6 +40,19 @@ MAX_SPREAD: Final = 60.0
 Handler = Callable[[int, FrameType | None], Any]
 
 
+class Load(NamedTuple):
+    """What one socket has to do at a moment."""
+
+    consumer: str
+    """The name of its consumer."""
+    running: int
+    """Requests and messages that run."""
+    queued: int
+    """Requests and messages that wait for their turn."""
+    outgoing: int
+    """Bytes of unsolicited frames that wait for the client."""
+
+
 class Drainable(Protocol):
     """A socket that can be shut down gracefully."""
 
@@ -51,6 +66,10 @@ class Drainable(Protocol):
 
     def end_grace(self) -> None:
         """End the grace period."""
+
+    def load(self) -> Load | None:
+        """What it has to do now; ``None`` if it has not opened or has ended. May be called in any thread."""
+        ...
 
     def signed_in(self, user: object) -> None:
         """Follow the login of ``user`` if the socket's scope has this very object. May be called in any thread."""
@@ -82,6 +101,9 @@ class Sockets:
 
     def __iter__(self) -> Iterator[Drainable]:
         return iter(tuple(self._open))
+
+    def __len__(self) -> int:
+        return len(self._open)
 
     async def drain(self) -> None:
         """Drain all sockets; return when they have ended or their time is over."""
@@ -176,6 +198,21 @@ def open_sockets() -> Iterator[Drainable]:
     """The routed sockets of this process."""
     yield from _main
     yield from _elsewhere
+
+
+def socket_count() -> int:
+    """The number of routed sockets of this process. May be called in any thread."""
+    return len(_main) + len(_elsewhere)
+
+
+def is_draining() -> bool:
+    """Whether this process shuts down and takes no sockets. May be called in any thread."""
+    return _main.draining or _elsewhere.draining
+
+
+def process_name() -> str:
+    """The name of this process for operators: its machine and its process id."""
+    return f"{gethostname()}:{getpid()}"
 
 
 def _install_handler(loop: asyncio.AbstractEventLoop, sockets: Sockets) -> None:

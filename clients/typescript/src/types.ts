@@ -185,13 +185,13 @@ export interface Dialect {
   readonly ids?: boolean;
 }
 
-/** What is used of the platform's WebSocket; that of the package `ws` fits. */
+/** What is used of the platform's WebSocket. Subclasses of it and that of the package `ws` fit. */
 export interface WebSocketLike {
   readonly readyState: number;
   binaryType: string;
   onopen: ((event: never) => void) | null;
-  onmessage: ((event: { data: never }) => void) | null;
-  onclose: ((event: { code: number; reason: string }) => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
   onerror: ((event: never) => void) | null;
   send(data: Data): void;
   close(code?: number, reason?: string): void;

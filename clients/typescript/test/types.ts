@@ -67,11 +67,19 @@ export async function accepted(): Promise<void> {
   room.unsubscribe();
   off();
   if (sent) await socket[Symbol.asyncDispose]();
-  const untyped = new Routesock("/ws/");
+  const untyped = new Routesock("/ws/", { WebSocket });
   const anything: unknown = await untyped.call("anything", [reply.status]);
   untyped.subscribe("anything", { snapshot: (snapshot: unknown) => snapshot ?? anything });
   for await (const item of untyped.stream("anything")) item ?? anything;
 }
+
+export const logged = new Routesock("/ws/", {
+  WebSocket: class extends WebSocket {
+    override send(data: string | ArrayBuffer): void {
+      super.send(data);
+    }
+  },
+});
 
 export function errors(error: unknown): number | boolean | undefined {
   if (error instanceof RouteError) return error.problem.errors?.["text"]?.length ?? error.retryAfter;

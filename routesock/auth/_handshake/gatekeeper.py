@@ -125,6 +125,9 @@ class Gatekeeper:
     def signed_in(self, user: object) -> None:
         """Do nothing. A consumer behind the gate is notified itself."""
 
+    def load(self) -> None:
+        """Return ``None``: the socket has not opened."""
+
     # Called when the process stops
 
     def drain(self, retry_after: float) -> None:
