@@ -43,6 +43,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "send_event",
         "topic",
     ],
+    "routesock.history": ["History", "KeptPush", "ahistory", "aposition", "history", "position"],
     "routesock.dialects": [
         "Chanx",
         "Dcrf",

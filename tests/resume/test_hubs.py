@@ -31,9 +31,16 @@ class World:
     def __init__(self) -> None:
         self.histories = MemoryHistories()
         self.said = 0
-        self.hubs = [Hub(None, asyncio.get_running_loop(), lambda hub: None) for _ in range(HUBS)]
+        self.hubs: list[Hub] = [self.new_hub() for _ in range(HUBS)]
         self.hints: list[list[dict[str, Any]]] = [[] for _ in range(HUBS)]
         self.clients = [Client(self) for _ in range(CLIENTS)]
+
+    def new_hub(self) -> Hub:
+        return Hub(None, asyncio.get_running_loop(), self.ended)
+
+    def ended(self, hub: Hub) -> None:
+        """The last member has left: the next one finds another hub."""
+        self.hubs[self.hubs.index(hub)] = self.new_hub()
 
     async def say(self) -> None:
         self.said += 1
@@ -138,9 +145,10 @@ class Client:
 
     async def disconnect(self) -> None:
         if self.follower is not None:
+            home = self.hub()
             self.follower.stop()
             self.follower = None
-            await self.world.hubs[self.home].leave(GROUP, self)
+            await home.leave(GROUP, self)
 
     def start(self, coroutine: Any) -> Any:
         return asyncio.get_running_loop().create_task(coroutine)

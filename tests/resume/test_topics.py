@@ -10,7 +10,7 @@ import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.test import override_settings
 
-from routesock import RouteMixin, abroadcast, route, topic
+from routesock import RouteMixin, abroadcast, conf, route, topic
 from routesock._groups import hub as hubs
 from routesock._store.histories import MemoryHistories, Position, open_histories
 from routesock._store.opening import StoreError, forget_stores
@@ -169,7 +169,7 @@ class TestResuming:
         elif case == "too large":
             monkeypatch.setattr(
                 "routesock._connection.membership.follower.conf.get",
-                lambda name, get=hubs.conf.get: 5 if name == "MAX_OUTGOING_BYTES" else get(name),
+                lambda name, get=conf.get: 5 if name == "MAX_OUTGOING_BYTES" else get(name),
             )
         async with RouteClient(Rooms, timeout=20) as client:
             reply = await subscribe(client, since=since)
@@ -182,8 +182,8 @@ class TestResuming:
 
     @pytest.mark.parametrize(
         "since",
-        ["", "a", "a:", ":1", "a:b", "a:-1", "a:1 ", "a:1\n", "é:1", "a:\u0661", "a:9223372036854775808", f"{'a' * 23}:1",
-         "a:00000000000000000001", 5, True, [], {}, ["a:1"], "a:1:2", "*:1"],
+        ["", "a", "a:", ":1", "a:b", "a:-1", "a:1 ", "a:1\n", "é:1", "a:\u0661", "a:9223372036854775808",
+         f"{'a' * 23}:1", "a:00000000000000000001", 5, True, [], {}, ["a:1"], "a:1:2", "*:1"],
     )  # fmt: skip
     async def test_no_position(self, since: Any) -> None:
         """422, and no subscription."""

@@ -36,6 +36,7 @@ async def histories(request: pytest.FixtureRequest) -> AsyncIterator[Histories]:
 
 
 async def append(histories: Histories, *data: str, size: int = 5, ttl: float = 60, group: str = GROUP) -> Position:
+    position = Position("", 0)
     for each in data:
         position = await histories.append(group, each, None, size, ttl)
     return position
