@@ -65,6 +65,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "Transport",
         "Why",
     ],
+    "routesock.history": ["History", "KeptPush", "ahistory", "aposition", "history", "position"],
     "routesock.dialects": [
         "Chanx",
         "Dcrf",

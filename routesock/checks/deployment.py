@@ -175,7 +175,9 @@ def _uses_store() -> bool:
     """Whether the project uses the store, and the settings that name it are valid."""
     names = ("STORE", "THROTTLE_CACHE")
     own = conf.project_settings()
-    return "STORE" in own and all(conf.SETTINGS[name].accepts(own[name]) for name in names if name in own)
+    return bool("STORE" in own or own.get("HISTORY")) and all(
+        conf.SETTINGS[name].accepts(own[name]) for name in names if name in own
+    )
 
 
 def check_store(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
