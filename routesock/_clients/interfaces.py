@@ -236,7 +236,7 @@ class _Channel:
         """Whether a request without a payload fits the document."""
         if self._keys is None:
             payload = request.get("x-routesock-payload", {})
-            return any(fits(value, payload, self._document) for value in (None, {}))
+            return fits(None, payload, self._document) or fits({}, payload, self._document)
         frames: list[dict[str, Any]] = [{self._keys["route"]: name}]
         if self._keys["id"] is not None:
             frames += [{**frames[0], self._keys["id"]: id} for id in (1, "1")]
@@ -262,7 +262,7 @@ class _Channel:
         parts = self._parts(operation)
         names: Mapping[str, Any] = parts["request"]["x-routesock-payload"]["properties"]["topic"]
         excluded = names.get("not", {})
-        taken = {part["pattern"] for part in excluded.get("anyOf", [excluded] if excluded else [])}
+        taken = {part["pattern"] for part in excluded.get("anyOf", [excluded]) if part}
         topics = {pattern.text: pattern for pattern in map(Pattern, self._topic_names())}
         reply = parts.get("reply")
         return Topic(
@@ -307,7 +307,8 @@ def _path_of(channel: Mapping[str, Any]) -> Path:
         template=channel["address"],
         pattern=channel.get("x-routesock-pattern", ""),
         parameters={
-            name: parameter.get("x-routesock-converter", "") for name, parameter in channel.get("parameters", {}).items()
+            name: parameter.get("x-routesock-converter", "")
+            for name, parameter in channel.get("parameters", {}).items()
         },
     )
 

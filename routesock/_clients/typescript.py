@@ -316,9 +316,8 @@ class Types:
         if "const" in schema:
             return literal(schema["const"])
         parts = [union(map(literal, schema["enum"])) if "enum" in schema else self._by_type(schema, indent)]
-        for keyword in ("anyOf", "oneOf"):
-            if keyword in schema:
-                parts.append(union(self.of(part, indent) for part in schema[keyword]))
+        alternatives = [schema[keyword] for keyword in ("anyOf", "oneOf") if keyword in schema]
+        parts += [union(self.of(part, indent) for part in some) for some in alternatives]
         parts += [self.of(part, indent) for part in schema.get("allOf", ())]
         return _intersection(parts)
 
@@ -363,7 +362,7 @@ class Types:
             types += [self.of(part, inner), *(["undefined"] if optional else [])]
             lines += doc_of_schema(part) if isinstance(part, Mapping) else []
             lines.append(f"{member(name)}{optional}: {types[-2 if optional else -1]};")
-        # An object with other members fits, too. They are no part of the type, so that the compiler finds misspelt names.
+        # An object with other members fits, too. They are no part of the type, so that misspelt names are found.
         values = self.of(rest, inner)
         is_open = values != "never" and ("additionalProperties" in schema or not properties)
         if not lines or (is_open and not _listed_names(schema)):
