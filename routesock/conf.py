@@ -139,6 +139,7 @@ SETTINGS: Final[dict[str, Setting]] = {
     "MAX_QUEUED_BYTES": Setting(524_288, _is_count, "a positive number of bytes"),
     "CONCURRENCY": Setting(15, _is_count, "a positive number of requests"),
     "MAX_SUBSCRIPTIONS": Setting(100, _is_count, "a positive number of subscriptions"),
+    "MAX_ASKS": Setting(16, _is_count, "a positive number of answers"),
     "MAX_OUTGOING": Setting(256, _is_count, "a positive number of frames"),
     "MAX_OUTGOING_BYTES": Setting(4_000_000, _is_count, "a positive number of bytes"),
     "OVERFLOW": Setting("close", lambda value: value in OVERFLOW_POLICIES, '"close" or "drop"'),

@@ -27,6 +27,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "MAX_QUEUED_BYTES": 524_288,
     "CONCURRENCY": 15,
     "MAX_SUBSCRIPTIONS": 100,
+    "MAX_ASKS": 16,
     "MAX_OUTGOING": 256,
     "MAX_OUTGOING_BYTES": 4_000_000,
     "OVERFLOW": "close",
@@ -62,7 +63,7 @@ DEFAULTS: Final[dict[str, Any]] = {
 
 COUNTS: Final = (
     "MAX_FRAME", "MAX_REPLY", "MAX_DEPTH", "MAX_QUEUED", "MAX_QUEUED_BYTES", "CONCURRENCY", "MAX_SUBSCRIPTIONS",
-    "MAX_OUTGOING", "MAX_OUTGOING_BYTES",
+    "MAX_ASKS", "MAX_OUTGOING", "MAX_OUTGOING_BYTES",
     "DB_THREADS",
 )  # fmt: skip
 NO_COUNTS: Final = (0, -1, 1.0, "1", None, True, math.inf)

@@ -100,6 +100,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
     "routesock.middleware": ["KeepSocketsMiddleware"],
     "routesock.signals": ["deliveries_lost", "request_finished", "request_started", "socket_closed", "socket_opened"],
     "routesock.testing": [
+        "Ask",
         "BlockingRouteClient",
         "ClientReply",
         "ClientTimeout",
