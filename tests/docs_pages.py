@@ -4,8 +4,8 @@
 ``text``     is a conversation: ``>`` what the client sends, ``<`` what it reads. The consumer is the last one that the
              page has defined, the reading is complete, and ``"..."`` stands for any value.
 ``diff``     is part of what separates the two files that it names.
-``console``  is left alone, as are ``ini``, ``nginx`` and ``yaml``: files of other programs. Any other language is an
-             error.
+``console``  is left alone, as are ``ini``, ``nginx``, ``typescript`` and ``yaml``: files of other programs. Any other
+             language is an error.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Page:
             "console": len,
             "ini": len,
             "nginx": len,
+            "typescript": len,
             "yaml": len,
         }
 
