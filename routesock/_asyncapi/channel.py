@@ -224,7 +224,7 @@ class ChannelBuilder:
             )
             if verb == SUBSCRIBE:
                 replies = [*self._replies(key, verb, topic.route), *self._errors(key, verb, topic.route)]
-                if topic.recover:
+                if topic.recover and 204 not in self._statuses_of_success(topic.route):
                     resumes = self._envelope.reply(verb, [204], control.NULL)
                     title = f"{verb} {topic.name}: resumed"
                     replies.append(
@@ -274,6 +274,10 @@ class ChannelBuilder:
                 payload=payload,
                 title=f"{title}: reply",
             )
+
+    def _statuses_of_success(self, route: Route) -> list[int]:
+        adapter = route.dehydrate if isinstance(route.dehydrate, SchemaAdapter) else route.reply
+        return self._success(route, adapter, {})[0]
 
     def _success(self, route: Route, adapter: SchemaAdapter | None, payload: Schema) -> tuple[list[int], Schema]:
         """Return the statuses of a success, and its payload."""
@@ -373,9 +377,13 @@ class ChannelBuilder:
     def _push(self, push: Push, topics: Sequence[Topic]) -> None:
         key = f"{slug(push.name)}.push"
         payload = self._of(push._adapter, "dump")
-        schema = self._envelope.push(push.name, payload, by_topic=bool(self._plan.topics))
+        asks = push._answer is not None
+        if asks:
+            schema = self._envelope.ask(push.name, payload)
+        else:
+            schema = self._envelope.push(push.name, payload, by_topic=bool(self._plan.topics))
         message = self._message(
-            key, "push", push.name, schema, payload=payload, has_id=False, title=f"{push.name}: push"
+            key, "push", push.name, schema, payload=payload, has_id=asks, title=f"{push.name}: push"
         )
         further: dict[str, Any] = {
             "title": push.name,
@@ -385,7 +393,15 @@ class ChannelBuilder:
             "x-routesock-deprecated": push.deprecated or None,
             "x-routesock-topics": sorted(topic.name for topic in topics),
         }
-        self._operation(key, push.name, "push", "send", [message], **further)
+        replies = [] if push._answer is None else [self._answer(push, push._answer)]
+        self._operation(key, push.name, "push", "send", [message], replies, **further)
+
+    def _answer(self, push: Push, adapter: SchemaAdapter) -> dict[str, str]:
+        """Return the message with which the client answers ``push``."""
+        payload = self._of(adapter, "load")
+        schema = self._envelope.answer(payload)
+        key = f"{slug(push.name)}.answer"
+        return self._message(key, "answer", "ANSWER", schema, payload=payload, title=f"{push.name}: answer")
 
     def _control(self, topics: Sequence[Topic]) -> None:
         envelope = self._envelope
