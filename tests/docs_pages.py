@@ -4,7 +4,8 @@
 ``text``     is a conversation: ``>`` what the client sends, ``<`` what it reads. The consumer is the last one that the
              page has defined, the reading is complete, and ``"..."`` stands for any value.
 ``diff``     is part of what separates the two files that it names.
-``console``  is left alone, as are ``ini``, ``nginx``, ``typescript`` and ``yaml``: files of other programs. Any other
+``console``  is left alone, as are ``ini``, ``nginx`` and ``yaml``: files of other programs. So are ``html`` and
+             ``javascript``; ``typescript`` and ``tsx`` are for the compiler, in ``clients/test_docs.py``. Any other
              language is an error.
 """
 
@@ -70,8 +71,11 @@ class Page:
             "console": len,
             "ini": len,
             "nginx": len,
-            "typescript": len,
             "yaml": len,
+            "html": len,
+            "javascript": len,
+            "typescript": len,
+            "tsx": len,
         }
 
     def run(self) -> None:
