@@ -1,8 +1,8 @@
 """Clients that come and go while a channel layer loses messages and processes are killed: what they miss.
 
-Run ``python -m benchmarks.resume --lose 0.1 --kill process,layer,store --clients 200 --seconds 60``. It starts two uvicorn
-processes, and two Redis servers: one for the channel layer, one for the histories. With ``--lie`` a client that comes
-back before a hub has checked may miss pushes; each gap is one such client.
+Run ``python -m benchmarks.resume --lose 0.1 --kill process,layer,store --clients 200 --seconds 60``. It starts two
+uvicorn processes, and two Redis servers: one for the channel layer, one for the histories. With ``--lie`` a client that
+comes back before a hub has checked may miss pushes; each gap is one such client.
 """
 
 from __future__ import annotations
@@ -39,7 +39,13 @@ class Room:
         self.said = 0
         self.resent: set[int] = set()
         """Numbers that were sent again, since the store did not answer the first time."""
-        self.file.write_text("0")
+        self.write()
+
+    def write(self) -> None:
+        """Replace the number that snapshots have. A reader finds the old one or the new one."""
+        new = self.file.with_suffix(".new")
+        new.write_text(str(self.said))
+        new.replace(self.file)
 
 
 class Client:
@@ -116,7 +122,7 @@ async def say(rooms: list[Room], counts: Counter[str], until: float) -> None:
         loop = asyncio.get_running_loop()
         while loop.time() < until:
             room.said += 1
-            room.file.write_text(str(room.said))
+            room.write()
             while True:
                 try:
                     await abroadcast(room.name, "said", room.said)
