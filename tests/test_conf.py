@@ -27,6 +27,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "MAX_QUEUED_BYTES": 524_288,
     "CONCURRENCY": 15,
     "MAX_SUBSCRIPTIONS": 100,
+    "MAX_ASKS": 16,
     "MAX_OUTGOING": 256,
     "MAX_OUTGOING_BYTES": 4_000_000,
     "OVERFLOW": "close",
@@ -57,11 +58,12 @@ DEFAULTS: Final[dict[str, Any]] = {
     "DOCS_ACCESS": "staff",
     "PLAYGROUND": None,
     "CHECK_REPLIES": None,
+    "CENSUS": None,
 }
 
 COUNTS: Final = (
     "MAX_FRAME", "MAX_REPLY", "MAX_DEPTH", "MAX_QUEUED", "MAX_QUEUED_BYTES", "CONCURRENCY", "MAX_SUBSCRIPTIONS",
-    "MAX_OUTGOING", "MAX_OUTGOING_BYTES",
+    "MAX_ASKS", "MAX_OUTGOING", "MAX_OUTGOING_BYTES",
     "DB_THREADS",
 )  # fmt: skip
 NO_COUNTS: Final = (0, -1, 1.0, "1", None, True, math.inf)
@@ -100,7 +102,7 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
         {"license": {"name": "MIT"}},
     ),
     "DOCS_ACCESS": ("staff", "debug", "public", "shop.access.may_read"),
-    **dict.fromkeys(("PLAYGROUND", "CHECK_REPLIES"), (None, True, False)),
+    **dict.fromkeys(("PLAYGROUND", "CHECK_REPLIES", "CENSUS"), (None, True, False)),
 }
 
 REFUSED: Final[dict[str, tuple[Any, ...]]] = {
@@ -138,7 +140,7 @@ REFUSED: Final[dict[str, tuple[Any, ...]]] = {
         {"license": {"url": "https://example.com"}}, {"license": {"name": "MIT", "email": "a@example.com"}}, {5: 5},
     ),
     "DOCS_ACCESS": ("", "Staff", "everyone", None, True, print, ["staff"]),
-    **dict.fromkeys(("PLAYGROUND", "CHECK_REPLIES"), (0, 1, "True", "debug", [])),
+    **dict.fromkeys(("PLAYGROUND", "CHECK_REPLIES", "CENSUS"), (0, 1, "True", "debug", [])),
 }  # fmt: skip
 
 

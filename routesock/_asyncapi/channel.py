@@ -377,9 +377,13 @@ class ChannelBuilder:
     def _push(self, push: Push, topics: Sequence[Topic]) -> None:
         key = f"{slug(push.name)}.push"
         payload = self._of(push._adapter, "dump")
-        schema = self._envelope.push(push.name, payload, by_topic=bool(self._plan.topics))
+        asks = push._answer is not None
+        if asks:
+            schema = self._envelope.ask(push.name, payload)
+        else:
+            schema = self._envelope.push(push.name, payload, by_topic=bool(self._plan.topics))
         message = self._message(
-            key, "push", push.name, schema, payload=payload, has_id=False, title=f"{push.name}: push"
+            key, "push", push.name, schema, payload=payload, has_id=asks, title=f"{push.name}: push"
         )
         further: dict[str, Any] = {
             "title": push.name,
@@ -389,7 +393,15 @@ class ChannelBuilder:
             "x-routesock-deprecated": push.deprecated or None,
             "x-routesock-topics": sorted(topic.name for topic in topics),
         }
-        self._operation(key, push.name, "push", "send", [message], **further)
+        replies = [] if push._answer is None else [self._answer(push, push._answer)]
+        self._operation(key, push.name, "push", "send", [message], replies, **further)
+
+    def _answer(self, push: Push, adapter: SchemaAdapter) -> dict[str, str]:
+        """Return the message with which the client answers ``push``."""
+        payload = self._of(adapter, "load")
+        schema = self._envelope.answer(payload)
+        key = f"{slug(push.name)}.answer"
+        return self._message(key, "answer", "ANSWER", schema, payload=payload, title=f"{push.name}: answer")
 
     def _control(self, topics: Sequence[Topic]) -> None:
         envelope = self._envelope

@@ -39,6 +39,25 @@ def trace_id_for(headers: Any, scope: Mapping[str, Any]) -> str:
     )  # a version 4 UUID is never 0, which the standard forbids
 
 
+MAX_TRACE_STATE: Final = 512
+"""Characters of a ``tracestate`` that is passed on (W3C Trace Context, section 3.3.1.5)."""
+
+
+def trace_headers_of(headers: Any, scope: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers ``traceparent`` and ``tracestate`` that a request belongs to; nothing without a valid one.
+
+    They are its own, in ``headers``, else those of the handshake.
+    """
+    for given in (headers, scope.get("headers")):
+        if _given(given) is not None:
+            pairs: Any = given.items() if isinstance(given, Mapping) else given
+            named = {_text(name).lower(): _text(value) for name, value in pairs}
+            if len(named.get("tracestate", "")) > MAX_TRACE_STATE:
+                del named["tracestate"]
+            return {name: named[name] for name in (_TRACE_HEADER, "tracestate") if name in named}
+    return {}
+
+
 def _given(headers: Any) -> str | None:
     """Return the trace id in ``headers``, a mapping or ASGI's pairs of bytes.
 

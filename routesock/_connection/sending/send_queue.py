@@ -117,6 +117,11 @@ class SendQueue:
         self._dropped = 0
         self._waiting: deque[_Waiting] | None = None  # most sockets never need one
 
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of unsolicited frames that wait for the client. May be read in any thread."""
+        return self._bytes
+
     async def write(
         self, message: dict[str, Any], kind: FrameKind, failed: Callable[[Exception], None] | None = None
     ) -> None:
