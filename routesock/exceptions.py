@@ -203,6 +203,29 @@ class AlreadySubscribed(Conflict):
     detail = "This socket is already subscribed to this topic."
 
 
+class _RetryableError(RoutesockError):
+    """An error with the header ``Retry-After``, in whole seconds (RFC 9110, section 10.2.3)."""
+
+    def __init__(self, detail: str | None = None, *, wait: float | None = None, **extra: Any) -> None:
+        super().__init__(detail, **extra)
+        if wait is not None:
+            self.headers["Retry-After"] = max(0, math.ceil(wait))
+
+
+class HistoryLost(_RetryableError):
+    """410: pushes of the topic are lost, so the subscription has ended. The client may subscribe again.
+
+    Args:
+        detail: A sentence for people.
+        wait: Seconds until the client should do so. The header ``Retry-After`` has them, rounded up.
+        **extra: What :class:`RoutesockError` takes.
+    """
+
+    status = 410
+    code = "history_lost"
+    detail = "Pushes of this topic were lost. Subscribe again."
+
+
 class TooLarge(RoutesockError):
     """413: the frame is larger than the limit."""
 
@@ -220,15 +243,6 @@ class Invalid(RoutesockError):
     status = 422
     code = "invalid"
     detail = "The payload is not valid."
-
-
-class _RetryableError(RoutesockError):
-    """An error with the header ``Retry-After``, in whole seconds (RFC 9110, section 10.2.3)."""
-
-    def __init__(self, detail: str | None = None, *, wait: float | None = None, **extra: Any) -> None:
-        super().__init__(detail, **extra)
-        if wait is not None:
-            self.headers["Retry-After"] = max(0, math.ceil(wait))
 
 
 class Throttled(_RetryableError):

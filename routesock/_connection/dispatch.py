@@ -213,7 +213,10 @@ class Dispatcher:
         job.reply = _SENT
         if job.context is not None:
             context, job.context = job.context, None
-            return in_context(self._copy_of(context), partial(self.answer, job))
+            answering = in_context(self._copy_of(context), partial(self.answer, job))
+            if type(job.decision) is Request and hasattr(job.decision, "_replied"):
+                return _answer_and_go_on(answering, job.decision)
+            return answering
         result = job.result
         request = job.decision if type(job.decision) is Request else None
         kind = ANSWER if job.task is self._state.current_task else REPLY
@@ -414,6 +417,11 @@ def _in_context_of(request: Request, function: Callable[..., T], *args: Any) -> 
     if hasattr(request, "_context"):
         return request._context.copy().run(function, *args)
     return function(*args)
+
+
+async def _answer_and_go_on(answering: Awaitable[None], request: Request) -> None:
+    await answering
+    request._replied()
 
 
 async def _nothing() -> None:

@@ -188,7 +188,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
     def compiled(names: tuple[str, ...], atomic_requests: tuple[str, ...]) -> dict[str, RequestPlan]:
         common = tuple(map(from_settings, names)) if names else permissions
 
-        def plan(route: Route, entering: Sequence[Step] = ()) -> Plan:
+        def plan(route: Route, entering: Sequence[Step] = (), *, may_answer: bool = False) -> Plan:
             return compile_route(
                 cls,
                 replace(route, permissions=common) if route.permissions is UNSET else route,
@@ -197,6 +197,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
                 throttles,
                 dedicated_threads=dedicated_threads,
                 entering=entering,
+                may_answer=may_answer,
                 atomic_requests=atomic_requests,
             )
 
