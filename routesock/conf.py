@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import Promise
@@ -184,6 +185,7 @@ SETTINGS: Final[dict[str, Setting]] = {
     "DOCS_ACCESS": Setting("staff", _is_access, '"staff", "debug", "public", or the dotted path of a function'),
     "PLAYGROUND": Setting(None, _is_switch, "True, False, or None for the value of DEBUG"),
     "CHECK_REPLIES": Setting(None, _is_switch, "True, False, or None for the value of DEBUG"),
+    "CENSUS": Setting(None, _is_switch, "True, False, or None for whether routesock is in INSTALLED_APPS"),
 }
 
 
@@ -214,6 +216,12 @@ def checks_replies() -> bool:
     """Return whether the frames of new sockets are held against their documents."""
     value: bool | None = get("CHECK_REPLIES")
     return bool(django_settings.DEBUG) if value is None else value
+
+
+def in_census() -> bool:
+    """Return whether this process answers operators who ask for its sockets."""
+    value: bool | None = get("CENSUS")
+    return apps.is_installed("routesock") if value is None else value
 
 
 def docs() -> dict[str, Any]:

@@ -58,6 +58,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "DOCS_ACCESS": "staff",
     "PLAYGROUND": None,
     "CHECK_REPLIES": None,
+    "CENSUS": None,
 }
 
 COUNTS: Final = (
@@ -101,7 +102,7 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
         {"license": {"name": "MIT"}},
     ),
     "DOCS_ACCESS": ("staff", "debug", "public", "shop.access.may_read"),
-    **dict.fromkeys(("PLAYGROUND", "CHECK_REPLIES"), (None, True, False)),
+    **dict.fromkeys(("PLAYGROUND", "CHECK_REPLIES", "CENSUS"), (None, True, False)),
 }
 
 REFUSED: Final[dict[str, tuple[Any, ...]]] = {
@@ -139,7 +140,7 @@ REFUSED: Final[dict[str, tuple[Any, ...]]] = {
         {"license": {"url": "https://example.com"}}, {"license": {"name": "MIT", "email": "a@example.com"}}, {5: 5},
     ),
     "DOCS_ACCESS": ("", "Staff", "everyone", None, True, print, ["staff"]),
-    **dict.fromkeys(("PLAYGROUND", "CHECK_REPLIES"), (0, 1, "True", "debug", [])),
+    **dict.fromkeys(("PLAYGROUND", "CHECK_REPLIES", "CENSUS"), (0, 1, "True", "debug", [])),
 }  # fmt: skip
 
 

@@ -224,7 +224,7 @@ class ChannelBuilder:
             )
             if verb == SUBSCRIBE:
                 replies = [*self._replies(key, verb, topic.route), *self._errors(key, verb, topic.route)]
-                if topic.recover:
+                if topic.recover and 204 not in self._statuses_of_success(topic.route):
                     resumes = self._envelope.reply(verb, [204], control.NULL)
                     title = f"{verb} {topic.name}: resumed"
                     replies.append(
@@ -274,6 +274,10 @@ class ChannelBuilder:
                 payload=payload,
                 title=f"{title}: reply",
             )
+
+    def _statuses_of_success(self, route: Route) -> list[int]:
+        adapter = route.dehydrate if isinstance(route.dehydrate, SchemaAdapter) else route.reply
+        return self._success(route, adapter, {})[0]
 
     def _success(self, route: Route, adapter: SchemaAdapter | None, payload: Schema) -> tuple[list[int], Schema]:
         """Return the statuses of a success, and its payload."""

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from logging import INFO, WARNING
+from time import perf_counter
 from typing import Any, Final
 
 from channels.exceptions import StopConsumer
@@ -283,6 +284,38 @@ class Connection:
             return shutdown.Load(type(consumer).__qualname__, *self._queue.counts(), self._send_queue.waiting_bytes)
         except AttributeError:  # its own thread has released it meanwhile
             return None
+
+    def report(self) -> shutdown.SocketReport | None:
+        """Return what operators see; ``None`` if the socket has not opened or has ended. Works in any thread."""
+        consumer, member, opened_at, load = self._consumer, self._member, self._state.opened_at, self.load()
+        if consumer is None or opened_at is None or load is None:
+            return None
+        about = instrumentation.client_extras(consumer)
+        return shutdown.SocketReport(
+            consumer=load.consumer,
+            user=about["routesock_user"],
+            address=about["routesock_client"],
+            age=round(perf_counter() - opened_at, 3),
+            groups=0 if member is None else member.group_count,
+            queued=load.queued,
+            bytes=load.outgoing,
+        )
+
+    def close_soon(self, ending: Ending) -> None:
+        """Close the socket as ``ending`` says, and log that. May be called in any thread."""
+        self._call_soon(self._close_for_operator, ending)
+
+    def drain_soon(self, retry_after: float) -> None:
+        """As :meth:`drain`, in any thread."""
+        self._call_soon(self.drain, retry_after)
+
+    def _call_soon(self, function: Callable[..., None], *args: Any) -> None:
+        with suppress(RuntimeError):  # the loop was thrown away, and the client is gone with it
+            self._loop.call_soon_threadsafe(function, *args)
+
+    def _close_for_operator(self, ending: Ending) -> None:
+        if not self._state.is_closing:
+            self._close_soon(ending)
 
     # What the consumer's code calls, in a thread as well, where ``async_to_sync`` makes a loop of its own
 

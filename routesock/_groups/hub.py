@@ -59,6 +59,10 @@ _DELIVERY: Final = Guard("The delivery of a push or an event to a socket")
 _LEAVING: Final = Guard("Leaving a group of the channel layer")
 
 
+handlers: Final[dict[str, Callable[[Any, Message], None]]] = {}
+"""Called on the loop with the layer and each message of another type, by that type."""
+
+
 class Member(Protocol):
     """A socket in some groups."""
 
@@ -293,6 +297,8 @@ class Hub:
                 await self.accept(message)
         elif kind == REVOCATION:
             received(message)
+        elif kind in handlers:
+            handlers[kind](self.layer, message)
         else:
             logger.warning("A channel-layer message of the unknown type %s was ignored.", printable(kind))
 

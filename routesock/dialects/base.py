@@ -25,14 +25,14 @@ MAX_ID_INTEGER: Final = 2**53
 """The largest integer id. JavaScript reads larger integers inexactly (ECMA-262, Number.MAX_SAFE_INTEGER + 1)."""
 
 
-ASK_PREFIX: Final = "@"
-"""The first character of the ids with which the server asks, which keeps them apart from the ids of requests."""
-
 POSITION_HEADER: Final = "Position"
 """The header with the position behind a push or a reply, for a client that resumes there."""
 
 RECOVERED_HEADER: Final = "Recovered"
 """The header of a reply to SUBSCRIBE: whether the client goes on where it was."""
+
+ASK_PREFIX: Final = "@"
+"""The first character of the ids with which the server asks, which keeps them apart from the ids of requests."""
 
 TOPIC_HEADER: Final = "Topic"
 """The header of a push that came through a topic: the name that the client has subscribed to."""

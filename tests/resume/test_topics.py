@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,9 @@ from routesock._groups import hub as hubs
 from routesock._store.histories import MemoryHistories, Position, open_histories
 from routesock._store.opening import StoreError, forget_stores
 from routesock.exceptions import NotFound, Unavailable
+from routesock.permissions import BasePermission
 from routesock.testing import RouteClient
+from tests.takeover.driver import until
 
 LOCAL = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "resume"}}
 HISTORY = {"room.{id}": {"size": 10, "ttl": 60}, "price.{symbol}": {"size": 1, "ttl": 60}}
@@ -345,3 +348,121 @@ async def test_nothing_is_lost_while_the_handler_runs() -> None:
         reply = await task
         assert reply.payload == "snapshot"
         assert await pushes(client, 5) == [(str(number + 1), number) for number in range(5)]
+
+
+async def test_documents_describe_the_frames() -> None:
+    """Each frame fits the document of the consumer."""
+    async with RouteClient(Rooms, timeout=20, documented=True) as client:
+        since = (await subscribe(client)).headers["Position"]
+        await client.call("UNSUBSCRIBE", {"topic": "room.5"})
+        assert (await subscribe(client, since=since)).status == 204
+        await client.call("RESUME", {"topics": {"room.6": since, "nowhere": since}})
+        history = (await memory())._empty["routesock.group.room.5"]
+        history.epoch = "other"
+        await next(iter(hubs._hubs.values())).check_streams()
+        assert (await client.expect_push("UNSUBSCRIBE")).payload["code"] == "history_lost"
+
+
+class Allowed(BasePermission):
+    async def has_permission(self, request: Any) -> bool:
+        return Prices.allowed
+
+
+class Prices(RouteMixin, AsyncJsonWebsocketConsumer):
+    allowed = True
+
+    @topic("room.{id}", permissions=[Allowed], recover=True, recheck=True)
+    async def room(self, request: Any) -> None: ...
+
+
+class TestPermissions:
+    @pytest.fixture(autouse=True)
+    def allowed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Prices, "allowed", True)
+
+    async def test_what_was_missed_is_not_sent_to_the_denied(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """They are refused, also for a position that they had."""
+        async with RouteClient(Prices, timeout=20) as client:
+            since = (await subscribe(client)).headers["Position"]
+        await say("secret")
+        monkeypatch.setattr(Prices, "allowed", False)
+        async with RouteClient(Prices, timeout=20) as client:
+            assert (await subscribe(client, since=since)).status == 401
+            reply = await client.call("RESUME", {"topics": {"room.5": since}})
+            assert reply.payload["room.5"]["status"] == 401
+            await client.refute_push()
+
+    async def test_permission_is_checked_before_a_replay(self) -> None:
+        """And before each push."""
+        async with RouteClient(Prices, timeout=20) as client:
+            since = (await subscribe(client)).headers["Position"]
+            await say("a", "b")
+            assert await pushes(client, 2) == [("1", "a"), ("2", "b")]
+        async with RouteClient(Prices, timeout=20) as client:
+            await subscribe(client, since=since)
+            assert await pushes(client, 2) == [("1", "a"), ("2", "b")]
+            Prices.allowed = False
+            await say("secret")
+            ended = await client.expect_push()
+            assert (ended.route, ended.payload["code"]) == ("UNSUBSCRIBE", "not_authenticated")
+
+    async def test_check_that_fails_ends_the_subscription(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A push cannot be left out without a notice."""
+
+        async def fail(self: Any, request: Any) -> bool:
+            raise OSError("the database is gone")
+
+        async with RouteClient(Prices, timeout=20, raise_exceptions=False) as client:
+            await subscribe(client)
+            monkeypatch.setattr(Allowed, "has_permission", fail)
+            await say("a")
+            assert (await client.expect_push("UNSUBSCRIBE")).payload["code"] == "history_lost"
+
+
+class Encoded(Rooms):
+    @classmethod
+    async def encode_json(cls, content: Any) -> str:
+        await asyncio.sleep(0)
+        return json.dumps(content)
+
+
+async def test_consumer_with_its_own_encoder() -> None:
+    """Pushes stay in order, one after the other."""
+    async with RouteClient(Encoded, timeout=20) as client:
+        await subscribe(client)
+        await say(*range(100))
+        assert await pushes(client, 100) == [(str(number + 1), number) for number in range(100)]
+
+
+class TestSlowReaders:
+    async def test_socket_is_closed_and_resumes(self) -> None:
+        """Also where pushes of other groups would be dropped."""
+
+        class Dropping(Rooms):
+            route_overflow = "drop"
+
+        sent: list[Any] = []
+        unblocked = asyncio.Event()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+            if "said" in message.get("text", ""):
+                await unblocked.wait()
+
+        frames: asyncio.Queue[Any] = asyncio.Queue()
+        frames.put_nowait({"type": "websocket.connect"})
+        subscribing = {"route": "SUBSCRIBE", "uuid": 1, "payload": {"topic": "room.5"}}
+        frames.put_nowait({"type": "websocket.receive", "text": json.dumps(subscribing)})
+        scope = {"type": "websocket", "path": "/", "headers": [], "subprotocols": []}
+        application: Any = Dropping.as_asgi()
+        task = asyncio.create_task(application(scope, frames.get, send))
+        await until(lambda: any("SUBSCRIBE" in message.get("text", "") for message in sent))
+        with override_settings(ROUTESOCK={"HISTORY": HISTORY}):
+            await say(*range(conf.get("MAX_OUTGOING") + 10))
+        unblocked.set()
+        await until(lambda: any(message["type"] == "websocket.close" for message in sent))
+        assert [message["code"] for message in sent if message["type"] == "websocket.close"] == [1013]
+        notice = next(json.loads(message["text"]) for message in sent if "CLOSE" in message.get("text", ""))
+        assert notice["payload"]["reconnect"] is True
+        frames.put_nowait({"type": "websocket.disconnect", "code": 1013})
+        await task

@@ -140,6 +140,11 @@ class Member:
         self.id: str | None = None
         """The id by which broadcasts exclude this socket; ``None`` until one does."""
 
+    @property
+    def group_count(self) -> int:
+        """How many groups and topics it has joined. May be read in any thread."""
+        return len(self._groups) + len(self._topics or ())
+
     def connected(self) -> None:
         """Deliver what waits, since ``connect()`` has returned."""
         if self._events is not None:

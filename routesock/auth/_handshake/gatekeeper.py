@@ -128,6 +128,15 @@ class Gatekeeper:
     def load(self) -> None:
         """Return ``None``: the socket has not opened."""
 
+    def report(self) -> None:
+        """Return ``None``: the socket has not opened."""
+
+    def close_soon(self, ending: Ending) -> None:
+        """Do nothing: no user and no consumer is known yet."""
+
+    def drain_soon(self, retry_after: float) -> None:
+        """Do nothing: a gate closes its socket in time, and a consumer behind it finds that the process drains."""
+
     # Called when the process stops
 
     def drain(self, retry_after: float) -> None:
