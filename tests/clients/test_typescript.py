@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.node, pytest.mark.servers]
 SCRIPT = Path(__file__).parent / "node" / "scenarios.mjs"
 
 WITHIN = 100.0 + 10 * int(os.environ.get("CRASHES", "0"))
-"""Seconds after which a scenario is ended. CRASHES=50 kills the server 50 times, with calls in flight; the default is 2."""
+"""Seconds after which a scenario is ended. CRASHES=50 kills the server 50 times with calls in flight; default: 2."""
 
 
 def scenarios() -> list[str]:
