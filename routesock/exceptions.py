@@ -213,7 +213,7 @@ class _RetryableError(RoutesockError):
 
 
 class HistoryLost(_RetryableError):
-    """410: pushes of the topic are lost, so the subscription has ended. The client may subscribe again.
+    """410: pushes of the topic may be lost, so the subscription has ended. The client may subscribe again.
 
     Args:
         detail: A sentence for people.
@@ -223,7 +223,7 @@ class HistoryLost(_RetryableError):
 
     status = 410
     code = "history_lost"
-    detail = "Pushes of this topic were lost. Subscribe again."
+    detail = "Pushes of this topic may be lost. Subscribe again."
 
 
 class TooLarge(RoutesockError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -264,6 +265,7 @@ class Down(MemoryHistories):
 class TestStoreThatIsDown:
     async def test_subscribing_works_without_a_position(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """With ``since`` it is an honest ``Recovered: false``. A broadcast raises."""
+        monkeypatch.setattr("routesock._connection.membership.follower.RETRY", 0.01)
         async with RouteClient(Rooms, timeout=20) as client:
             position = str(Position("a", 1))
             histories = await memory()
@@ -273,9 +275,13 @@ class TestStoreThatIsDown:
             assert dict((await subscribe(client, "room.6", since=position)).headers) == {"Recovered": False}
             with pytest.raises(Unavailable):
                 await say("a")
-            monkeypatch.undo()
+            monkeypatch.setattr(histories, "append", partial(MemoryHistories.append, histories))
             await say("b")
-            assert dict((await client.expect_push()).headers) == {"Topic": "room.5"}
+            assert dict((await client.expect_push("said")).headers) == {"Topic": "room.5"}
+            # The store works again: the client has to come back, since nobody knows what it has missed.
+            monkeypatch.setattr(histories, "__class__", MemoryHistories)
+            assert (await client.expect_push("UNSUBSCRIBE", topic="room.5")).payload["code"] == "history_lost"
+            assert "Position" in (await subscribe(client)).headers
 
 
 class TestResumeFrame:

@@ -37,7 +37,7 @@ class Stage(Enum):
     """What a follower does with a push."""
 
     WAITING = "nothing yet: the reply to SUBSCRIBE comes first"
-    UNKNOWN = "writes it without a position, since the store did not say where it is"
+    UNKNOWN = "writes it without a position, since the store did not say where it is, until it does"
     FOLLOWING = "writes it if it is the next one"
     ENDED = "nothing any longer"
 
@@ -122,6 +122,9 @@ class Follower:
 
     def start(self) -> None:
         """Write what the client has missed, since it has the reply."""
+        if self._stage is Stage.UNKNOWN:
+            self._task = self._subscription.subscriptions.tasks.start_task(self._wait_for_store())
+            return
         if self._stage is not Stage.WAITING:
             return
         self._stage = Stage.FOLLOWING
@@ -211,6 +214,18 @@ class Follower:
                 await self._write(batch)
         finally:
             self._task = None
+
+    async def _wait_for_store(self) -> None:
+        """End the subscription when the store answers: nobody knows what was missed until then."""
+        while self._stage is Stage.UNKNOWN:
+            await asyncio.sleep(RETRY * random.uniform(1, 2))
+            try:
+                await self._first_read(None)
+            except StoreError as exc:
+                store_failed(exc)
+            else:
+                store_answered()
+                self._end_subscription()
 
     async def _write(self, batch: list[Broadcast]) -> None:
         batch = [broadcast for broadcast in batch if broadcast.offset > self._offset]
