@@ -31,9 +31,6 @@ import type {
 } from "./types.js";
 import { members, report, retryAfter, safely } from "./util.js";
 
-/** Close codes that are final without a notice: bad request, unauthenticated, forbidden, not found, too large. */
-const FINAL = [4400, 4401, 4403, 4404, 4413];
-
 const CLOCK: Clock = {
   now: () => Date.now(),
   setTimeout: (callback, delay) => setTimeout(callback, delay),
@@ -176,7 +173,8 @@ export function createConnection(url: string, options: SocketOptions): Connectio
 
   function lost(reason: Why, delay?: number): void {
     const { code, reconnect, retryAfter } = reason;
-    let over = !(reconnect ?? !FINAL.includes(code));
+    // Final without a notice: bad request, unauthenticated, forbidden, not found, too large.
+    let over = !(reconnect ?? ![4400, 4401, 4403, 4404, 4413].includes(code));
     if (code == UNAUTHENTICATED && token) {
       // A new token may be good where the old one has ended. If that is refused as well, it is no use.
       over = auth._refused;
@@ -224,7 +222,7 @@ export function createConnection(url: string, options: SocketOptions): Connectio
   }
 
   /** Answers what the server has asked, if this is still the connection that it has asked over. */
-  async function respond(id: number | string, handler: () => Promise<unknown>): Promise<void> {
+  async function respond(id: number | string, handler: () => unknown): Promise<void> {
     const own = attempt;
     let status = 200;
     let payload;
@@ -268,9 +266,11 @@ export function createConnection(url: string, options: SocketOptions): Connectio
     if (route == "UNSUBSCRIBE") topics._ended(problem);
     const push = { route, payload, headers, topic };
     const [handler] = listeners.get(APART + route) ?? [];
-    if (id != null && handler) return void respond(id, async () => handler(payload, push));
-    topics._push(push);
-    emit(listeners.has(route) ? route : "*", payload, push);
+    if (id != null && handler) respond(id, () => handler(payload, push));
+    else {
+      topics._push(push);
+      emit(listeners.has(route) ? route : "*", payload, push);
+    }
   }
 
   return {
