@@ -39,7 +39,6 @@ from routesock.schemas.pydantic import PydanticAdapter
 
 from .validation import accepts
 
-
 UUID_1 = "12345678-1234-1678-9234-567812345678"
 UUID_4 = "12345678-1234-4678-9234-567812345678"
 
