@@ -31,7 +31,7 @@ PASSWORD = "wonderland"
 
 OpenPage = Callable[[Server, str, str], Awaitable[Page]]
 
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=30_000)
 
 
 # Playwright's blocking API leaves a running event loop behind in the thread, in which no other asynchronous test could
