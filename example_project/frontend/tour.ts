@@ -1,6 +1,6 @@
 // A stream, a cancel, a topic and a typed error: chat/tour.py has the other side.
 
-import { RouteError, Routesock } from "routesock";
+import { Routesock, type ErrorOf, type RouteError } from "routesock";
 import { WatchedWebSocket } from "./frames.js";
 import { find, outcomeOf, settled, showConnection, showOutcome } from "./page.js";
 import { tour, type Tour } from "./ws.js";
@@ -63,10 +63,8 @@ async function vote(answer: Answer): Promise<void> {
 }
 
 /** What the statuses of this route say beside their `detail`. */
-function explain({ status, problem }: RouteError): string | undefined {
-  if (status === 409) {
-    const { answer } = problem as unknown as Tour["routes"]["poll.vote"]["errors"][409];
-    return `Your answer was ${answer}.`;
-  }
-  return problem.errors?.["answer"]?.join(" ");
+function explain(error: RouteError): string | undefined {
+  const failed = error as ErrorOf<Tour["routes"]["poll.vote"]>;
+  if (failed.status === 409) return `Your answer was ${failed.problem.answer}.`;
+  return error.problem.errors?.["answer"]?.join(" ");
 }

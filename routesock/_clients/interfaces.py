@@ -338,3 +338,22 @@ def schemas_in(consumer: Interface) -> Iterator[Schema]:
         yield from topic.errors.values()
     for push in consumer.pushes:
         yield push.payload
+
+
+def listed_names(schema: Schema) -> dict[str, Any]:
+    """Return the properties of an object whose schema lists all names that it may have."""
+    names = schema.get("propertyNames", {})
+    listed = names.get("enum", ()) if isinstance(names, Mapping) else ()
+    values = schema.get("additionalProperties", {})
+    return {name: values for name in listed if isinstance(name, str)} if values is not False else {}
+
+
+_DEFAULT_KEYS: Final = {"route": "route", "id": "uuid", "payload": "payload", "status": "status", "topic": "topic"}
+"""The keys of the clients, but that of headers, which depends on ``payload``."""
+
+
+def own_keys(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of ``keys`` that are not the default of the clients."""
+    defaults = {**_DEFAULT_KEYS, "headers": None if keys["payload"] is None else "headers"}
+    order = ("route", "id", "payload", "status", "headers", "topic")
+    return {key: keys[key] for key in order if keys[key] != defaults[key]}

@@ -10,15 +10,25 @@ from urllib.parse import quote
 
 from .._asyncapi.components import SCHEMAS
 from .._routing.topic import Parameter, Pattern
-from .interfaces import Document, Interface, Interfaces, Path, Route, Schema, Texts, Topic, interfaces_of, pascal_case
+from .interfaces import (
+    Document,
+    Interface,
+    Interfaces,
+    Path,
+    Route,
+    Schema,
+    Texts,
+    Topic,
+    interfaces_of,
+    listed_names,
+    own_keys,
+    pascal_case,
+)
 
 _HEADER: Final = """\
 // Written by "manage.py routesock_client typescript". Do not edit it: change the consumers and run the command again.
 /* eslint-disable */
 """
-
-_DEFAULT_KEYS: Final = {"route": "route", "id": "uuid", "payload": "payload", "status": "status", "topic": "topic"}
-"""The keys of the client, but that of headers, which depends on ``payload``."""
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 
@@ -179,12 +189,8 @@ def _constant(name: str, consumer: Interface) -> Iterator[str]:
 
 
 def _keys(keys: Mapping[str, Any]) -> str:
-    defaults = {**_DEFAULT_KEYS, "headers": None if keys["payload"] is None else "headers"}
-    found = [
-        f"{key}: {'null' if keys[key] is None else quoted(keys[key])}"
-        for key in ("route", "id", "payload", "status", "headers", "topic")
-        if keys[key] != defaults[key]
-    ]
+    own = own_keys(keys).items()
+    found = [f"{key}: {'null' if value is None else quoted(value)}" for key, value in own]
     return f"{{ {', '.join(found)} }}" if found else "{}"
 
 
@@ -253,8 +259,8 @@ def _name_type(pattern: Pattern, dotted: int | None = None) -> str:
 
 def doc(texts: Texts, notes: Iterable[str] = (), tags: Iterable[str] = ()) -> list[str]:
     """Return a TSDoc comment, line by line; an empty list if it would say nothing."""
-    paragraphs = [in_comment(text) for text in (texts.summary, texts.description, *notes) if text.strip()]
-    blocks = [*paragraphs, *(["@deprecated"] if texts.is_deprecated else []), *tags]
+    paragraphs = map(in_comment, (texts.summary, texts.description, *notes))
+    blocks = [*filter(None, paragraphs), *(["@deprecated"] if texts.is_deprecated else []), *tags]
     lines = "\n\n".join(blocks).splitlines()
     if not lines:
         return []
@@ -350,7 +356,7 @@ class Types:
 
     def _object(self, schema: Schema, indent: str) -> str:
         inner = f"{indent}  "
-        properties = {**_listed_names(schema), **schema.get("properties", {})}
+        properties = {**listed_names(schema), **schema.get("properties", {})}
         rest = schema.get("additionalProperties", {})
         required = schema.get("required", ())
         properties |= {name: rest for name in required if name not in properties}
@@ -365,19 +371,11 @@ class Types:
         # An object with other members fits, too. They are no part of the type, so that misspelt names are found.
         values = self.of(rest, inner)
         is_open = values != "never" and ("additionalProperties" in schema or not properties)
-        if not lines or (is_open and not _listed_names(schema)):
+        if not lines or (is_open and not listed_names(schema)):
             lines.append(f"[member: string]: {union([values, *types])};")
         if lines[0].startswith("[") and "\n" not in lines[0]:
             return f"{{ {lines[0].removesuffix(';')} }}"
         return "{\n" + "".join(f"{inner}{line}\n" for line in lines) + f"{indent}}}"
-
-
-def _listed_names(schema: Schema) -> dict[str, Any]:
-    """Return the properties of an object whose schema lists all names that it may have."""
-    names = schema.get("propertyNames", {})
-    listed = names.get("enum", ()) if isinstance(names, Mapping) else ()
-    values = schema.get("additionalProperties", {})
-    return {name: values for name in listed if isinstance(name, str)} if values is not False else {}
 
 
 def literal(value: Any) -> str:

@@ -270,8 +270,8 @@ class Connection:
     def _begin(self) -> None:
         """The connection can be used from now on."""
         self._alarm.set(STABLE, self._stable)
-        self.state = State.OPEN
         self.topics.opened()
+        self.state = State.OPEN
         self._heartbeat.start()
         self.calls.flush(opened=True)
         self._enter(State.OPEN)

@@ -22,6 +22,7 @@ from tests.asyncapi.libraries import ALL_PROBES, KINDS
 from tests.asyncapi.libraries import adapter as library_adapter
 from tests.asyncapi.probes import MARSHMALLOW
 from tests.clients import generated
+from tests.docs_pages import blocks_of
 from tests.servers import ROOT
 
 CLIENT = ROOT / "clients/typescript"
@@ -57,6 +58,19 @@ OPTIONS: dict[str, Any] = {
 }
 
 DOCUMENT = build(zoo.application)
+
+EXAMPLE = ROOT / "example_project/frontend/ws.ts"
+
+PAGE = ROOT / "docs/typed-clients.rst"
+
+PRELUDE = """\
+import type { Routesock } from "routesock";
+import type { Chat } from "./ws";
+declare const socket: Routesock<Chat>;
+declare const text: string;
+declare function showErrors(errors: unknown): void;
+"""
+"""What a block of the page takes from the one before it."""
 
 
 def kinds() -> Iterator[tuple[str, Described]]:
@@ -147,6 +161,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "other.ts": other_generator(),
         "comparison.ts": comparison(),
     }
+    files["ws.ts"] = EXAMPLE.read_text(encoding="utf-8")
+    for number, block in enumerate(blocks_of(PAGE.read_text(encoding="utf-8"))):
+        if block.language == "typescript":
+            files[f"docs{number}.ts"] = block.text if "new Routesock" in block.text else PRELUDE + block.text
     for compiler, include in COMPILERS.items():
         files[f"{compiler}.json"] = json.dumps({"compilerOptions": OPTIONS, "include": include})
     for name, text in files.items():

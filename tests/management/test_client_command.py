@@ -22,7 +22,7 @@ from tests.asyncapi.test_drift import MUTATIONS, application_of, declaration
 
 ROOT = Path(__file__).resolve().parents[2]
 
-LANGUAGES = ("typescript",)
+LANGUAGES = ("typescript", "python")
 
 UNTYPED = {
     "rule",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ..._asyncapi.document import Document, project_document
+from ..._clients.python import python
 from ..._clients.typescript import typescript
+
+_GENERATORS: Final = {"python": python, "typescript": typescript}
 
 
 class Command(BaseCommand):
@@ -19,7 +22,7 @@ class Command(BaseCommand):
     requires_system_checks: list[str] | tuple[str, ...] | Literal["__all__"] = []  # the module is all of the output
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("language", choices=("typescript",), help="the language of the client")
+        parser.add_argument("language", choices=tuple(_GENERATORS), help="the language of the client")
         parser.add_argument("-o", "--output", metavar="FILE", help="the file to write (default: standard output)")
         parser.add_argument("--path", help="only what is served at one path, such as /ws/chat/")
         parser.add_argument(
@@ -32,7 +35,7 @@ class Command(BaseCommand):
         if options["check"] and options["output"] is None:
             raise CommandError("Name the file that --check compares: -o FILE.", returncode=2)
         document = _document(options["path"])
-        text = typescript(document)
+        text = _GENERATORS[options["language"]](document)
         if options["output"] is None:
             self.stdout.write(text, ending="")
         elif options["check"]:

@@ -159,10 +159,8 @@ async function vote(answer) {
   const call = socket.request("poll.vote", { poll: "tea", answer });
   await settled(call, (outcome2) => showOutcome(find("vote-outcome"), "poll.vote", outcome2), explain);
 }
-function explain({ status, problem }) {
-  if (status === 409) {
-    const { answer } = problem;
-    return `Your answer was ${answer}.`;
-  }
-  return problem.errors?.["answer"]?.join(" ");
+function explain(error) {
+  const failed = error;
+  if (failed.status === 409) return `Your answer was ${failed.problem.answer}.`;
+  return error.problem.errors?.["answer"]?.join(" ");
 }
