@@ -156,10 +156,12 @@ export type Data = string | ArrayBuffer;
 export interface OutgoingFrame {
     readonly route: string;
     readonly id?: number | string | null | undefined;
+    /** Only of the answer to what the server asks. */
+    readonly status?: number | undefined;
     readonly payload?: unknown;
     readonly headers?: FrameHeaders | undefined;
 }
-/** A frame from the server. With a status it is a reply, without one a push. */
+/** A frame from the server. With a status it is a reply, without one a push; one with an id then asks for an answer. */
 export interface IncomingFrame {
     readonly route: string | null;
     readonly id?: number | string | null | undefined;
@@ -246,7 +248,12 @@ export interface Items<Item> extends AsyncIterator<Item, undefined> {
 export type StreamOptions = Omit<CallOptions, "idempotent">;
 /** What {@link Routesock.subscribe} calls. */
 export interface TopicHandlers<Snapshot = unknown, Pushes = Push> {
-    /** The payload of the reply to SUBSCRIBE. Comes again after each reconnect: replace what you have by it. */
+    /** The position that a page was rendered at, for a topic with a history. The pushes after it come first. */
+    since?: string | undefined;
+    /**
+     * The payload of the reply to SUBSCRIBE: replace what you have by it. It comes again after each reconnect, unless the
+     * topic has a history and the server still has all pushes that were missed. Then these come, and no snapshot.
+     */
     snapshot?(snapshot: Snapshot): void;
     /** A push through the topic. */
     push?(push: Pushes): void;
@@ -341,6 +348,16 @@ export declare class Routesock<T extends Api = AnyApi> {
      */
     on<N extends Names<T["pushes"]>>(route: N, listener: (payload: NonNullable<T["pushes"]>[N], push: Push<NonNullable<T["pushes"]>[N], N>) => void): Off;
     on(route: "*", listener: (payload: unknown, push: Push) => void): Off;
+    /**
+     * Answers what the server asks under that name with what `handler` returns, or with what its promise resolves to. The
+     * first of several handlers answers. To refuse, throw a `RouteError`: the server gets its status and problem. Anything
+     * else that is thrown is reported, and the server gets a 500.
+     *
+     * `push.headers.Timeout` has the seconds for which the server waits.
+     *
+     * @returns A function that ends it.
+     */
+    answer(route: string, handler: (payload: never, push: Push<never>) => unknown): Off;
     /**
      * The pushes of a name, from now on. Leaving the loop ends it.
      *
