@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         push_to_user,
         send_event,
     )
+    from ._groups.census import acensus, census
     from ._groups.losses import DeliveryCounts, delivery_counts
     from ._routing.class_options import Heartbeat
     from ._routing.event import Event, event
@@ -44,9 +45,11 @@ __all__ = [
     "RoutesockError",
     "Throttle",
     "abroadcast",
+    "acensus",
     "apush_to_user",
     "asend_event",
     "broadcast",
+    "census",
     "delivery_counts",
     "event",
     "push_to_user",
@@ -72,9 +75,11 @@ _MODULES: Final = {
     "RoutesockError": ".exceptions",
     "Throttle": ".throttling",
     "abroadcast": "._groups.broadcasting",
+    "acensus": "._groups.census",
     "apush_to_user": "._groups.broadcasting",
     "asend_event": "._groups.broadcasting",
     "broadcast": "._groups.broadcasting",
+    "census": "._groups.census",
     "delivery_counts": "._groups.losses",
     "event": "._routing.event",
     "push_to_user": "._groups.broadcasting",

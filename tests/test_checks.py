@@ -271,6 +271,12 @@ WRONG: Final[dict[Id, dict[str, Any]]] = {
     Id.NO_ACCESS_FUNCTION: {"ROUTESOCK": {"DOCS_ACCESS": "nowhere.may_read"}},
     Id.PUBLIC_PLAYGROUND: {"ROUTESOCK": {"DOCS_ACCESS": "public", "PLAYGROUND": True}},
     Id.NO_DOCS: {"ROUTESOCK": {"DOCS_ACCESS": "debug"}},
+    Id.NO_STORE: {"ROUTESOCK": {"STORE": "nowhere"}},
+    Id.LOCAL_STORE: {
+        "ROUTESOCK": {"STORE": "default"},
+        "CHANNEL_LAYERS": {"default": core({"address": NO_REDIS, "socket_timeout": 60})},
+    },
+    Id.NO_HISTORY: {"ROUTESOCK": {"HISTORY": {"a..b": {"size": 1, "ttl": 1}}}},
 }
 
 
@@ -1074,6 +1080,25 @@ class TestThrottles:
         """Unused configuration causes no warning."""
         monkeypatch.setattr("routesock.checks.deployment.consumers", lambda: {Chat: None})
         assert found(ROUTESOCK={"THROTTLE_CACHE": "nowhere"}) == []
+
+
+class TestStore:
+    def test_cache_that_cannot_keep_data(self) -> None:
+        """The message names its class."""
+        dummy = caches("django.core.cache.backends.dummy.DummyCache")
+        messages = found(**dummy, ROUTESOCK={"STORE": "default"})
+        assert "DummyCache" in only([message for message in messages if message.id == Id.NO_STORE]).msg
+
+    def test_store_of_redis_behind_a_layer(self) -> None:
+        """Processes share it."""
+        settings = caches("django_redis.cache.RedisCache", NO_REDIS) | {"CHANNEL_LAYERS": {"default": core(NO_REDIS)}}
+        with override_settings(**(installed() | settings), ROUTESOCK={"STORE": "default"}):
+            assert not {Id.NO_STORE, Id.LOCAL_STORE} & {message.id for message in everything()}
+
+    def test_project_that_does_not_use_the_store(self) -> None:
+        """It may have any cache."""
+        with override_settings(**(installed() | caches("nowhere.Cache"))):
+            assert Id.NO_STORE not in {message.id for message in everything()}
 
 
 class TestLayers:

@@ -31,9 +31,11 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "RoutesockError",
         "Throttle",
         "abroadcast",
+        "acensus",
         "apush_to_user",
         "asend_event",
         "broadcast",
+        "census",
         "delivery_counts",
         "event",
         "push_to_user",
@@ -65,6 +67,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "Transport",
         "Why",
     ],
+    "routesock.history": ["History", "KeptPush", "ahistory", "aposition", "history", "position"],
     "routesock.dialects": [
         "Chanx",
         "Dcrf",
@@ -92,9 +95,12 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "reject",
     ],
     "routesock.schemas": ["Definition", "Described", "PlainAdapter", "SchemaAdapter", "as_schema", "library_adapter"],
+    "routesock.health": ["health_view"],
+    "routesock.metrics": ["register"],
     "routesock.middleware": ["KeepSocketsMiddleware"],
     "routesock.signals": ["deliveries_lost", "request_finished", "request_started", "socket_closed", "socket_opened"],
     "routesock.testing": [
+        "Ask",
         "BlockingRouteClient",
         "ClientReply",
         "ClientTimeout",
@@ -109,6 +115,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "forget_throttles",
     ],
     "routesock.throttling": ["Throttle"],
+    "routesock.tracing.otel": ["instrument", "trace_headers", "uninstrument"],
 }
 
 CLASS_OPTIONS: Final = {

@@ -237,12 +237,14 @@ def compile_route(
     *,
     dedicated_threads: bool,
     entering: Sequence[Step] = (),
+    may_answer: bool = False,
     atomic_requests: Sequence[str] = (),
 ) -> Plan:
     """Compile the plan of ``route`` on ``cls``.
 
     Args:
         entering: Steps to run once nothing can refuse the request any longer, in front of the handler.
+        may_answer: Whether the last of these may return a :class:`Reply`, in place of the steps behind it.
         atomic_requests: The databases with ``ATOMIC_REQUESTS``.
 
     Raises:
@@ -264,7 +266,21 @@ def compile_route(
         before, within = before[:first], before[first:]
         handler, after = atomic_steps(cls, route, aliases, within, handler, after), []
     steps = [*permissions, *throttle, *before, *handler, *after]
+    if may_answer:
+        index = steps.index(entering[-1])
+        steps[index:] = [_answering(entering[-1], steps[index + 1 :])]
     return Plan(route, timeout, steps, middleware + route.middleware, dedicated_threads=dedicated_threads)
+
+
+def _answering(step: Step, following: Sequence[Step]) -> Step:
+    """Return a step that runs ``step``, and the ``following`` ones unless that returns a reply."""
+    calls = _merge_hops(following)
+
+    async def run(request: Request, value: Any) -> Any:
+        reply = await step.call(request, value)
+        return await _run_steps(calls, request, None) if reply is None else reply
+
+    return Step(Runs.AWAITED, run)
 
 
 def compile_check(cls: type, route: Route, timeout: float | Unset | None, *, dedicated_threads: bool) -> Plan:

@@ -7,7 +7,7 @@ import inspect
 import random as random_module
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from ._auth import TokenFunction
@@ -189,6 +189,9 @@ class Client:
         open_transport: Opens a WebSocket, for tests.
     """
 
+    keys: ClassVar[Keys] = {}
+    """The keys of a subclass for one consumer, as ``manage.py routesock_client python`` writes it."""
+
     def __init__(
         self,
         url: str,
@@ -209,7 +212,7 @@ class Client:
     ) -> None:
         self._connection = Connection(
             _websocket_url(url),
-            dialect=dialect or KeysDialect(keys or {}),
+            dialect=dialect or KeysDialect(self.keys if keys is None else keys),
             open_transport=open_transport or opener(headers or {}, origin, connect_options or {}),
             token=token,
             as_subprotocol=auth == "subprotocol",

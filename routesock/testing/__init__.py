@@ -7,6 +7,7 @@ from .async_client import ReplyStream
 from .blocking import BlockingRouteClient
 from .client import RouteClient
 from .frames import (
+    Ask,
     ClientReply,
     ClientTimeout,
     Close,
@@ -18,6 +19,7 @@ from .frames import (
 )
 
 __all__ = [
+    "Ask",
     "BlockingRouteClient",
     "ClientReply",
     "ClientTimeout",
