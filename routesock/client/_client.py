@@ -76,13 +76,14 @@ class Items(AsyncIterator[Item], Generic[Item]):
 class Subscription(Generic[State_]):
     """A subscription to a topic, for ``async with``.
 
-    Entering waits for the snapshot. Iterating gives the pushes of the topic, and after each reconnect a
-    :class:`Snapshot`: replace the state that you keep by it. Iterating ends when the server ends the subscription, and
+    Entering waits for the snapshot. Iterating gives the pushes of the topic, and after a reconnect a :class:`Snapshot`,
+    unless the server sends the pushes that were missed: replace the state that you keep by it. Iterating ends when the server ends the subscription, and
     when ``close()`` is called; it raises :class:`ConnectionLost` when the server closes the connection for good.
     """
 
-    def __init__(self, connection: Connection, topic: str) -> None:
+    def __init__(self, connection: Connection, topic: str, since: str | None = None) -> None:
         self.topic = topic
+        self._since = since
         self._connection = connection
         self._buffer = ItemBuffer()
         self._snapshot: Reply | None = None
@@ -92,9 +93,15 @@ class Subscription(Generic[State_]):
 
     @property
     def snapshot(self) -> State_:
-        """The payload of the last reply to SUBSCRIBE."""
+        """The payload of the last reply to SUBSCRIBE.
+
+        Raises:
+            RuntimeError: There is none yet: before the subscription is entered, or since it went on from ``since``.
+        """
         if self._snapshot is None:
-            raise RuntimeError("There is no snapshot before the subscription is entered with `async with`.")
+            raise RuntimeError(
+                "There is no snapshot before the subscription is entered with `async with`, nor if it goes on from `since`."
+            )
         snapshot: State_ = self._snapshot.payload
         return snapshot
 
@@ -111,10 +118,12 @@ class Subscription(Generic[State_]):
             raise ConnectionLost(False, connection.over)
         self._entered = asyncio.get_running_loop().create_future()
         self._buffer.on_stop = self._leave
-        subscriber = Subscriber(snapshot=self._on_snapshot, push=self._buffer.put, ended=self._on_ended)
+        subscriber = Subscriber(
+            snapshot=self._on_snapshot, recovered=self._on_recovered, push=self._buffer.put, ended=self._on_ended
+        )
         connection.state_listeners.append(self._on_state)
         self._off.append(lambda: connection.state_listeners.remove(self._on_state))
-        self._off.append(connection.topics.subscribe(self.topic, subscriber))
+        self._off.append(connection.topics.subscribe(self.topic, subscriber, self._since))
         try:
             await self._entered
         except BaseException:
@@ -140,6 +149,9 @@ class Subscription(Generic[State_]):
         self._snapshot = reply
         if not first:
             self._buffer.put(Snapshot(payload=reply.payload, headers=reply.headers))
+        self._enter(None)
+
+    def _on_recovered(self) -> None:
         self._enter(None)
 
     def _on_ended(self, error: RouteError) -> None:
@@ -364,13 +376,18 @@ class Client:
             buffer.finish(error)
         return Items(buffer)
 
-    def subscribe(self, topic: str) -> Subscription[Any]:
+    def subscribe(self, topic: str, *, since: str | None = None) -> Subscription[Any]:
         """Subscribes to a topic, now and after each reconnect, as long as the ``async with`` block runs.
 
-        Pushes between two connections are lost: the new snapshot stands for them. Entering raises :class:`RouteError`
-        if the server refuses the subscription.
+        Pushes between two connections come after a reconnect if the topic has a history that still has all of them.
+        Else they are lost, and a new snapshot stands for them. Entering raises :class:`RouteError` if the server refuses
+        the subscription.
+
+        Args:
+            topic: The name of the topic.
+            since: The position that you know already, for a topic with a history. What came after it comes first.
         """
-        return Subscription(self._connection, topic)
+        return Subscription(self._connection, topic, since)
 
     def pushes(self, route: str) -> Items[Any]:
         """The payloads of the pushes of a name, from now on, over reconnects. Leaving the loop ends it.

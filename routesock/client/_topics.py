@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ._calls import Calls, Lane, Options
 from ._host import Alarm, Host, safely
-from ._types import DEFAULT_TIMEOUT, ConnectionLost, Problem, Push, Reply, RouteError, members
+from ._types import DEFAULT_TIMEOUT, ConnectionLost, Problem, Push, Reply, RouteError, members, seconds
 
 OPTIONS: Final = Options(timeout=DEFAULT_TIMEOUT)
 
@@ -19,6 +19,8 @@ class Subscriber:
     """What a topic calls: with replies to SUBSCRIBE, with its pushes, and when the server refuses or ends it."""
 
     snapshot: Callable[[Reply], object]
+    recovered: Callable[[], object]
+    """Instead of ``snapshot`` where the server sends the pushes that were missed."""
     push: Callable[[Push], object]
     ended: Callable[[RouteError], object]
 
@@ -26,7 +28,7 @@ class Subscriber:
 class Topic:
     """One topic and those who are subscribed to it."""
 
-    def __init__(self, name: str, alarm: Alarm) -> None:
+    def __init__(self, name: str, alarm: Alarm, since: str | None) -> None:
         self.name = name
         self.subscribers: list[Subscriber] = []
         self.snapshot: Reply | None = None
@@ -35,6 +37,8 @@ class Topic:
         """Whether a SUBSCRIBE waits for its reply, or for another try."""
         self.tries = 0
         self.alarm = alarm
+        self.since: Any = since
+        """The last position that the server has told, from which the next SUBSCRIBE goes on."""
 
 
 class Topics:
@@ -45,10 +49,10 @@ class Topics:
         self._calls = calls
         self._topics: dict[str, Topic] = {}
 
-    def subscribe(self, name: str, subscriber: Subscriber) -> Callable[[], None]:
+    def subscribe(self, name: str, subscriber: Subscriber, since: str | None = None) -> Callable[[], None]:
         """Subscribes now and on each later connection. Returns a function that ends it, and may be called again."""
         known = self._topics.get(name)
-        topic = known or Topic(name, Alarm(self._host.clock))
+        topic = known or Topic(name, Alarm(self._host.clock), since)
         topic.subscribers.append(subscriber)
         self._topics[name] = topic
         if topic.snapshot is not None:
@@ -57,6 +61,7 @@ class Topics:
             # Where pushes have changed what the snapshot said, all subscribers get a new one.
             if known is not None:
                 self._unsubscribe(name)
+                topic.since = None
             self._request(topic)
 
         def end() -> None:
@@ -84,6 +89,7 @@ class Topics:
             if push.topic is None or push.topic == topic.name:
                 topic.snapshot = None
             if push.topic == topic.name:
+                topic.since = push.headers.get("Position", topic.since)
                 for subscriber in [*topic.subscribers]:
                     safely(subscriber.push, push)
 
@@ -91,14 +97,19 @@ class Topics:
         """The server has pushed an UNSUBSCRIBE."""
         problem = members(payload)
         topic = self._topics.get(problem.get("topic", ""))
-        if topic is not None:
+        if topic is None:
+            return
+        if problem.get("code") == "history_lost":
+            topic.since = None
+            self._again(topic, seconds(problem.get("retry_after")) or 0)
+        else:
             self._end(topic, problem, 403)
 
     def _request(self, topic: Topic) -> None:
         topic.pending = True
         self._calls.start(
             "SUBSCRIBE",
-            {"topic": topic.name},
+            {"topic": topic.name} if topic.since is None else {"topic": topic.name, "since": topic.since},
             OPTIONS,
             lambda reply: self._subscribed(topic, reply),
             lambda error: self._refused(topic, error),
@@ -109,9 +120,14 @@ class Topics:
         if self._topics.get(topic.name) is topic:
             topic.pending = False
             topic.tries = 0
-            topic.snapshot = reply
+            topic.since = reply.headers.get("Position")
+            is_recovered = reply.headers.get("Recovered") is True
+            topic.snapshot = None if is_recovered else reply
             for subscriber in [*topic.subscribers]:
-                safely(subscriber.snapshot, reply)
+                if is_recovered:
+                    safely(subscriber.recovered)
+                else:
+                    safely(subscriber.snapshot, reply)
 
     def _refused(self, topic: Topic, error: BaseException) -> None:
         if self._topics.get(topic.name) is not topic or isinstance(error, ConnectionLost):
@@ -122,9 +138,12 @@ class Topics:
         elif isinstance(error, RouteError) and status < 500 and status != 429:
             self._end(topic, error.problem, status)
         else:
-            delay = max(self._host.backoff(topic.tries), wait or 0)
             topic.tries += 1
-            topic.alarm.set(delay, lambda: self._request(topic))
+            self._again(topic, max(self._host.backoff(topic.tries - 1), wait or 0))
+
+    def _again(self, topic: Topic, delay: float) -> None:
+        topic.pending = True
+        topic.alarm.set(delay, lambda: self._request(topic))
 
     def _end(self, topic: Topic, problem: Problem, status: int) -> None:
         self._remove(topic)

@@ -143,8 +143,8 @@ class RouteError(ClientError):
         super().__init__(f"{route}: {status} {problem.get('detail') or problem.get('title') or ''}".rstrip())
         self.route = route
         self.status = status
-        self.problem = problem
-        self.headers = headers
+        self.problem: Problem = problem
+        self.headers: Headers = dict(headers)
         self.retry_after = retry_after(problem)
         if self.retry_after is None:
             self.retry_after = seconds(headers.get("Retry-After"))

@@ -9,8 +9,8 @@ import { members } from "./util.js";
 export type Lane = "queue" | "front" | "now";
 
 interface Options extends CallOptions {
-  /** Called with the reply's payload before the next frame is read. The promise may settle behind that. */
-  readonly _heard?: (payload: unknown) => void;
+  /** Called with the reply before the next frame is read. The promise may settle behind that. */
+  readonly _heard?: (reply: Reply) => void;
 }
 
 interface Call {
@@ -158,8 +158,9 @@ export function createCalls(host: Host): Calls {
     const problem = members(payload);
     if (status < 400) {
       finish(call);
-      call._options._heard?.(payload);
-      call._resolve({ status, payload, headers });
+      const reply = { status, payload, headers };
+      call._options._heard?.(reply);
+      call._resolve(reply);
     } else if (status == 429 && problem.code == "too_many_in_flight" && call._tries < RETRIES) {
       const again = () => {
         if (!live.has(call)) return;

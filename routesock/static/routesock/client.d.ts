@@ -248,7 +248,12 @@ export interface Items<Item> extends AsyncIterator<Item, undefined> {
 export type StreamOptions = Omit<CallOptions, "idempotent">;
 /** What {@link Routesock.subscribe} calls. */
 export interface TopicHandlers<Snapshot = unknown, Pushes = Push> {
-    /** The payload of the reply to SUBSCRIBE. Comes again after each reconnect: replace what you have by it. */
+    /** The position that a page was rendered at, for a topic with a history. The pushes after it come first. */
+    since?: string | undefined;
+    /**
+     * The payload of the reply to SUBSCRIBE: replace what you have by it. It comes again after each reconnect, unless the
+     * topic has a history and the server still has all pushes that were missed. Then these come, and no snapshot.
+     */
     snapshot?(snapshot: Snapshot): void;
     /** A push through the topic. */
     push?(push: Pushes): void;
