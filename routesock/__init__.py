@@ -14,7 +14,7 @@ from ._groups.losses import DeliveryCounts, delivery_counts
 from ._routing.class_options import Heartbeat
 from ._routing.event import Event, event
 from ._routing.push import Push
-from ._routing.route import route
+from ._routing.route import Idempotent, route
 from ._routing.topic import topic
 from ._wire.messages import NO_REPLY, Reply, Request
 from .consumers import RouteMixin
@@ -31,6 +31,7 @@ __all__ = [
     "Dialect",
     "Event",
     "Heartbeat",
+    "Idempotent",
     "Keys",
     "Push",
     "Reply",

@@ -50,6 +50,7 @@ class Id(StrEnum):
     NO_DOCS = "routesock.W025"
     NO_STORE = "routesock.E026"
     LOCAL_STORE = "routesock.W027"
+    ENDLESS_CLAIM = "routesock.E028"
 
 
 def text_of(exc: Exception) -> str:
