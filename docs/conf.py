@@ -38,6 +38,7 @@ autodoc_preserve_defaults = True
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:class", r"collections\.abc\..*|contextlib\..*|_pytest\..*|(channels\.consumer\.)?(As|S)yncConsumer"),
+    (r"py:class", r"django\..*|opentelemetry\..*|prometheus_client\..*"),
     # Names in signatures that are no part of the reference.
     (r"py:class", r"routesock\.(typing\.Unset|_routing\.route\.Handler|schemas\.base\.Function)|RequestId"),
     (r"py:class", r"routesock\.socket\.(SocketAttribute|_Untyped)"),

@@ -300,8 +300,23 @@ async def _serve(
     if thread is not None:
         at_end.append(partial(database.release_dedicated_thread, thread))
     sockets.add(connection)
+    if layer is not None and (presence := (id(layer), id(asyncio.get_running_loop()))) not in sockets.presences:
+        sockets.presences[presence] = layer, _presence_on(layer)
     at_end.append(partial(sockets.discard, connection))
     await connection.serve()
+
+
+def _presence_on(layer: Any) -> Callable[[], None]:
+    """Answer operators who ask for open sockets through ``layer``; returns what ends that."""
+    if not conf.in_census():
+        return _do_nothing
+    # By its name, as above: it is above this module, and a project without operators must not import it.
+    leave: Callable[[], None] = import_string("routesock._groups.census.be_present")(layer)
+    return leave
+
+
+def _do_nothing() -> None:
+    pass
 
 
 async def _close_at_once(consumer: Any, connection: Connection, receive: Any, ending: Ending) -> None:

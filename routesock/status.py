@@ -104,6 +104,11 @@ def is_temporary(status: int) -> bool:
     return status >= 500 or status in (408, 429)
 
 
+def is_close_code(code: int) -> bool:
+    """Whether every server can send ``code`` in a close frame: 1000, and those of applications."""
+    return code == 1000 or 3000 <= code <= 4999
+
+
 def ending_for(
     status: int, reason: str = "", reconnect: bool | None = None, retry_after: float | None = None
 ) -> Ending:

@@ -4,8 +4,9 @@
 ``text``     is a conversation: ``>`` what the client sends, ``<`` what it reads. The consumer is the last one that the
              page has defined, the reading is complete, and ``"..."`` stands for any value.
 ``diff``     is part of what separates the two files that it names.
-``console``  is left alone, as are ``ini``, ``nginx`` and ``yaml``: files of other programs. Any other language is an
-             error.
+``console``  is left alone, as are ``ini``, ``nginx`` and ``yaml``: files of other programs. So are ``html`` and
+             ``javascript``; ``typescript`` and ``tsx`` are for the compiler, in ``clients/test_docs.py``. Any other
+             language is an error.
 """
 
 from __future__ import annotations
@@ -71,6 +72,10 @@ class Page:
             "ini": len,
             "nginx": len,
             "yaml": len,
+            "html": len,
+            "javascript": len,
+            "typescript": len,
+            "tsx": len,
         }
 
     def run(self) -> None:

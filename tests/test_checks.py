@@ -286,6 +286,7 @@ WRONG: Final[dict[Id, dict[str, Any]]] = {
         "ROUTESOCK": {"STORE": "default"},
         "CHANNEL_LAYERS": {"default": core({"address": NO_REDIS, "socket_timeout": 60})},
     },
+    Id.NO_HISTORY: {"ROUTESOCK": {"HISTORY": {"a..b": {"size": 1, "ttl": 1}}}},
     Id.ENDLESS_CLAIM: {"ROUTESOCK": {"TIMEOUT": None}},
 }
 

@@ -27,6 +27,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "MAX_QUEUED_BYTES": 524_288,
     "CONCURRENCY": 15,
     "MAX_SUBSCRIPTIONS": 100,
+    "MAX_ASKS": 16,
     "MAX_OUTGOING": 256,
     "MAX_OUTGOING_BYTES": 4_000_000,
     "OVERFLOW": "close",
@@ -44,6 +45,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "IDEMPOTENCY_FAIL": "closed",
     "IDEMPOTENCY_MAX_KEYS": 10_000,
     "IDEMPOTENCY_MAX_BYTES": 32_000_000,
+    "HISTORY": {},
     "NUM_PROXIES": 0,
     "DRAIN_ON_SIGTERM": True,
     "IDLE_TIMEOUT": None,
@@ -59,11 +61,12 @@ DEFAULTS: Final[dict[str, Any]] = {
     "DOCS_ACCESS": "staff",
     "PLAYGROUND": None,
     "CHECK_REPLIES": None,
+    "CENSUS": None,
 }
 
 COUNTS: Final = (
     "MAX_FRAME", "MAX_REPLY", "MAX_DEPTH", "MAX_QUEUED", "MAX_QUEUED_BYTES", "CONCURRENCY", "MAX_SUBSCRIPTIONS",
-    "MAX_OUTGOING", "MAX_OUTGOING_BYTES",
+    "MAX_ASKS", "MAX_OUTGOING", "MAX_OUTGOING_BYTES",
     "DB_THREADS", "IDEMPOTENCY_MAX_KEYS", "IDEMPOTENCY_MAX_BYTES",
 )  # fmt: skip
 NO_COUNTS: Final = (0, -1, 1.0, "1", None, True, math.inf)
@@ -85,6 +88,7 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
     "STORE": (None, "default", "redis"),
     "STORE_TIMEOUT": (0.25, 1, 60.0),
     "IDEMPOTENCY_FAIL": ("open", "closed"),
+    "HISTORY": ({}, {"a.{b}": {"size": 1, "ttl": 0.5}}, {"a": {"size": 1000, "ttl": 86_400}}),
     "NUM_PROXIES": (0, 1, 3),
     "DRAIN_ON_SIGTERM": (True, False),
     "END_WITH_SESSION": (True, False),
@@ -102,7 +106,7 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
         {"license": {"name": "MIT"}},
     ),
     "DOCS_ACCESS": ("staff", "debug", "public", "shop.access.may_read"),
-    **dict.fromkeys(("PLAYGROUND", "CHECK_REPLIES"), (None, True, False)),
+    **dict.fromkeys(("PLAYGROUND", "CHECK_REPLIES", "CENSUS"), (None, True, False)),
 }
 
 REFUSED: Final[dict[str, tuple[Any, ...]]] = {
@@ -118,6 +122,11 @@ REFUSED: Final[dict[str, tuple[Any, ...]]] = {
     "STORE": ("", 5, True, ["default"]),
     "STORE_TIMEOUT": (0, -1, None, "0.25", True, math.nan),
     "IDEMPOTENCY_FAIL": ("", "Open", "close", None, True, []),
+    "HISTORY": (
+        None, [], "a", {"a": None}, {"a": {}}, {"a": {"size": 1}}, {"a": {"size": 0, "ttl": 1}},
+        {5: {"size": 1, "ttl": 1}},
+        {"a": {"size": 1001, "ttl": 1}}, {"a": {"size": 1, "ttl": 86_401}}, {"a": {"size": 1, "ttl": 1, "epoch": 1}},
+    ),
     "THROTTLE_FAIL": ("", "Open", "close", None, True, []),
     "THROTTLE_HEADERS": (0, 1, None, "False"),
     "NUM_PROXIES": (-1, None, "1", True, 1.0),
@@ -136,7 +145,7 @@ REFUSED: Final[dict[str, tuple[Any, ...]]] = {
         {"license": {"url": "https://example.com"}}, {"license": {"name": "MIT", "email": "a@example.com"}}, {5: 5},
     ),
     "DOCS_ACCESS": ("", "Staff", "everyone", None, True, print, ["staff"]),
-    **dict.fromkeys(("PLAYGROUND", "CHECK_REPLIES"), (0, 1, "True", "debug", [])),
+    **dict.fromkeys(("PLAYGROUND", "CHECK_REPLIES", "CENSUS"), (0, 1, "True", "debug", [])),
 }  # fmt: skip
 
 

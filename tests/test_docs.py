@@ -14,7 +14,7 @@ from django.test import override_settings
 import routesock
 from routesock import checks, conf, exceptions
 from routesock._routing.route import RESERVED
-from routesock._runtime import instrumentation
+from routesock._runtime import counters, instrumentation
 from routesock.pytest_plugin import route_client  # noqa: F401  (a page uses it; a mere checkout registers no plugin)
 from tests.docs_pages import ROOT, Page, blocks_of
 
@@ -41,8 +41,14 @@ def chat(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Ite
             editor.delete_model(Message)
 
 
+@pytest.fixture
+def recording_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page registers metrics, which would count the requests of other tests."""
+    monkeypatch.setattr(counters, "recorder", None)
+
+
 @pytest.mark.django_db
-@pytest.mark.usefixtures("chat")
+@pytest.mark.usefixtures("chat", "recording_ends")
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_code_block_runs(path: Path, request: pytest.FixtureRequest) -> None:
     Page(path, request).run()

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from logging import INFO, WARNING
+from time import perf_counter
 from typing import Any, Final
 
 from channels.exceptions import StopConsumer
@@ -29,7 +30,7 @@ from ..auth._login.revocation import group_of, name_in_scope
 from ..auth._login.watcher import LoginWatcher, watch_login
 from ..auth.authenticators import AUTHENTICATORS
 from ..auth.refusals import refuse
-from ..exceptions import NotAuthenticated, SocketEnded, Unavailable
+from ..exceptions import NoAnswer, NotAuthenticated, SocketEnded, Unavailable
 from ..status import RESTART_REASON, Ending, restart_ending
 from ..typing import UNSET
 from .dispatch import Dispatcher
@@ -40,7 +41,7 @@ from .queue.job_queue import JobQueue
 from .readers import ClientReader, LayerReader, Receive
 from .sending.frame_writer import FrameWriter, encoder_of, is_plain
 from .sending.send_queue import FrameKind, SendQueue
-from .state import Phase, SocketState
+from .state import ASKS, Phase, SocketState, asks_of
 from .tasks import Tasks
 from .token_refresh import TokenRefresh
 
@@ -48,6 +49,8 @@ logger: Final = safe_logger("routesock.socket")
 
 JOIN_WAIT: Final = 1.0
 """Seconds for which ``connect()`` waits until the socket is in the group of its user."""
+
+NO_ANSWER: Final = object()
 
 TOO_SLOW: Final = Ending(1013, "too slow", reconnect=True)
 
@@ -203,6 +206,7 @@ class Connection:
         if self._state.is_closing:
             return False
         self._state.advance(Phase.CLOSING)
+        self._end_asks()
         if self._liveness is not None:
             self._liveness.stop()
         for job in self._queue.clear():
@@ -269,20 +273,64 @@ class Connection:
         del self._dispatcher, self._queue, self._reader, self._receive, self._send, self._send_queue, self._tasks
         del self._writer
 
+    # What operators see
+
+    def load(self) -> shutdown.Load | None:
+        """Return what the socket has to do now; ``None`` if it has not opened or has ended. Works in any thread."""
+        consumer = self._consumer
+        if consumer is None or self._state.opened_at is None:
+            return None
+        try:
+            return shutdown.Load(type(consumer).__qualname__, *self._queue.counts(), self._send_queue.waiting_bytes)
+        except AttributeError:  # its own thread has released it meanwhile
+            return None
+
+    def report(self) -> shutdown.SocketReport | None:
+        """Return what operators see; ``None`` if the socket has not opened or has ended. Works in any thread."""
+        consumer, member, opened_at, load = self._consumer, self._member, self._state.opened_at, self.load()
+        if consumer is None or opened_at is None or load is None:
+            return None
+        about = instrumentation.client_extras(consumer)
+        return shutdown.SocketReport(
+            consumer=load.consumer,
+            user=about["routesock_user"],
+            address=about["routesock_client"],
+            age=round(perf_counter() - opened_at, 3),
+            groups=0 if member is None else member.group_count,
+            queued=load.queued,
+            bytes=load.outgoing,
+        )
+
+    def close_soon(self, ending: Ending) -> None:
+        """Close the socket as ``ending`` says, and log that. May be called in any thread."""
+        self._call_soon(self._close_for_operator, ending)
+
+    def drain_soon(self, retry_after: float) -> None:
+        """As :meth:`drain`, in any thread."""
+        self._call_soon(self.drain, retry_after)
+
+    def _call_soon(self, function: Callable[..., None], *args: Any) -> None:
+        with suppress(RuntimeError):  # the loop was thrown away, and the client is gone with it
+            self._loop.call_soon_threadsafe(function, *args)
+
+    def _close_for_operator(self, ending: Ending) -> None:
+        if not self._state.is_closing:
+            self._close_soon(ending)
+
     # What the consumer's code calls, in a thread as well, where ``async_to_sync`` makes a loop of its own
 
     def _is_other_loop(self) -> bool:
         """Whether this is called on another loop than the socket's."""
         return asyncio.get_running_loop() is not self._loop
 
-    async def _run_on_loop(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Await ``coroutine``, which runs on the socket's loop, from another loop."""
+    async def _run_on_loop(self, coroutine: Coroutine[Any, Any, Any], closed: Any = None) -> Any:
+        """Await ``coroutine``, which runs on the socket's loop, from another; ``closed`` if that loop is closed."""
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except RuntimeError:  # the loop has been closed, and the client is gone with it
             coroutine.close()
-            return
-        await asyncio.wrap_future(future)
+            return closed
+        return await asyncio.wrap_future(future)
 
     async def send(self, message: dict[str, Any]) -> None:
         """The consumer's ``base_send``: passes everything on, and notes when a close begins.
@@ -351,6 +399,39 @@ class Connection:
         if frame is not None and is_plain(self._compiled):  # it raises for the same payloads as before
             encoder_of(self._compiled.dialect)(frame, conf.get("MAX_REPLY"))
         raise SocketEnded
+
+    async def ask(self, route: str, payload: Any, headers: Mapping[str, Any], timeout: float) -> Any:
+        """Send a frame with an id and return the payload of the client's answer. Raises what :class:`Asks` raises."""
+        compiled = self._compiled
+        if (compiled.sync or is_sync_call()) and not compiled.dedicated_threads:
+            raise RuntimeError(
+                f"{type(self._consumer).__name__} would wait for its client in the database thread that all sockets "
+                "share. Set route_dedicated_threads = True, or ask in an async handler."
+            )
+        if self._is_other_loop():
+            answer = await self._run_on_loop(self.ask(route, payload, headers, timeout), NO_ANSWER)
+            if answer is NO_ANSWER:
+                raise NoAnswer
+            return answer
+        if self._state.phase >= Phase.DRAINING:
+            raise NoAnswer
+        if not self._state.handshake_done:
+            raise RuntimeError("A client can be asked once its socket is accepted: call accept() first.")
+        asks: Any = asks_of(self._consumer)
+        if asks is None:
+            from .asks import Asks  # not imported by processes that ask nothing
+
+            if not compiled.dialect.can_ask:
+                raise RuntimeError(f"{compiled.dialect!r} cannot ask: its frames have no ids, or it has no request().")
+            asks = Asks(self._writer)
+            setattr(self._consumer, ASKS, asks)
+            self._dispatcher.parser.expect_answers()
+        return await asks.ask(route, payload, headers, timeout)
+
+    def _end_asks(self) -> None:
+        asks = asks_of(self._consumer)
+        if asks is not None:
+            asks.end()
 
     @property
     def groups(self) -> frozenset[str]:
@@ -482,7 +563,10 @@ class Connection:
     def drain(self, retry_after: float) -> None:
         """Close the socket since the process stops: what runs may finish, and the client may return later."""
         if not self._state.is_closing:
-            self._tasks.start(self._drain(restart_ending(retry_after)))
+            ending = restart_ending(retry_after)
+            self._state.drain(Unavailable(RESTART_REASON, wait=ending.retry_after))
+            self._end_asks()
+            self._tasks.start(self._drain(ending))
 
     async def _drain(self, ending: Ending) -> None:
         error = Unavailable(RESTART_REASON, wait=ending.retry_after)

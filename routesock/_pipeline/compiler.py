@@ -19,7 +19,7 @@ from .. import conf
 from .._routing import class_options
 from .._routing.class_options import Limits
 from .._routing.event import Event, EventMark, collect_events
-from .._routing.push import Pushes, collect_pushes
+from .._routing.push import Pushes, check_asks, collect_pushes
 from .._routing.route import Route, collect
 from .._routing.topic import Topic, collect_topics
 from .._runtime import database
@@ -182,13 +182,15 @@ def compile_consumer(cls: type) -> ConsumerPlan:
     }
     if not can_read_headers(dialect):
         _check_keys(cls, routes.values(), dialect)
+    pushes = collect_pushes(cls)
+    check_asks(cls, pushes, dialect)
     throttles = Throttles(cls, declared)
     permissions = class_options.permissions_of(cls)
 
     def compiled(names: tuple[str, ...], atomic_requests: tuple[str, ...]) -> dict[str, RequestPlan]:
         common = tuple(map(from_settings, names)) if names else permissions
 
-        def plan(route: Route, entering: Sequence[Step] = ()) -> Plan:
+        def plan(route: Route, entering: Sequence[Step] = (), *, may_answer: bool = False) -> Plan:
             return compile_route(
                 cls,
                 replace(route, permissions=common) if route.permissions is UNSET else route,
@@ -197,6 +199,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
                 throttles,
                 dedicated_threads=dedicated_threads,
                 entering=entering,
+                may_answer=may_answer,
                 atomic_requests=atomic_requests,
             )
 
@@ -220,7 +223,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
         throttled=throttles.any,
         topics=topics,
         events=events,
-        pushes=collect_pushes(cls),
+        pushes=pushes,
         handlers=frozenset([route.attr for route in declared] + [event.attr for event in events.values()]),
         parallel_routes=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
         public=frozenset(name for name, route in routes.items() if route.public),

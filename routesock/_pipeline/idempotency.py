@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from .._wire.codec import FrameTooLarge, serialise
 from .._wire.messages import NO_REPLY, Reply, Request, reply_with
 from ..exceptions import BadRequest, Conflict, RoutesockError, Unavailable
 from ..typing import UNSET, Unset
-from .plan import Middleware, Plan, run_merged
+from .plan import Middleware, Plan
 from .steps import Runs, Step
 
 logger: Final = safe_logger("routesock.idempotency")
@@ -237,21 +237,19 @@ async def _written(writing: Coroutine[Any, Any, None]) -> None:
 # The steps and the plan
 
 
-def claiming(cls: type, route: Route, timeout: float | Unset | None, following: Sequence[Step]) -> Step:
-    """Return a step that claims the key of a request and runs the ``following`` steps, or replays the reply.
+def claiming(cls: type, route: Route, timeout: float | Unset | None) -> Step:
+    """Return the step that claims the key of a request. It returns the reply in place of the steps behind it, if any.
 
     Args:
         cls: The consumer class.
         route: The route.
         timeout: Its timeout in seconds; ``UNSET`` for that of the settings.
-        following: All steps behind the permissions and throttles.
     """
     options = route.idempotent
     assert options is not None
-    run_following = run_merged(following)
     lease = _lease_of(cls, timeout, options)
 
-    async def run(request: Request, value: Any) -> Reply:
+    async def run(request: Request, value: Any) -> Reply | None:
         claim = getattr(request, "_claim", None)
         if claim is None:  # else a middleware has called the next one twice
             key = key_in(request.headers)
@@ -259,10 +257,7 @@ def claiming(cls: type, route: Route, timeout: float | Unset | None, following: 
                 raise BadRequest("The header Idempotency-Key is missing.", code="idempotency_key_missing")
             if key is not None:
                 claim = await _claim(cls, request, key, options, lease())
-        if isinstance(claim, Replay):
-            return claim.reply()
-        reply: Reply = await run_following(request)
-        return reply
+        return claim.reply() if isinstance(claim, Replay) else None
 
     return Step(Runs.AWAITED, run)
 

@@ -239,12 +239,14 @@ def compile_route(
     *,
     dedicated_threads: bool,
     entering: Sequence[Step] = (),
+    may_answer: bool = False,
     atomic_requests: Sequence[str] = (),
 ) -> Plan:
     """Compile the plan of ``route`` on ``cls``.
 
     Args:
         entering: Steps to run once nothing can refuse the request any longer, in front of the handler.
+        may_answer: Whether the last of these may return a :class:`Reply`, in place of the steps behind it.
         atomic_requests: The databases with ``ATOMIC_REQUESTS``.
 
     Raises:
@@ -270,6 +272,9 @@ def compile_route(
         before, within = before[:first], before[first:]
         handler, after = atomic_steps(cls, route, aliases, within, handler, after), []
     steps = [*permissions, *throttle, *before, *handler, *after]
+    if may_answer:
+        index = steps.index(entering[-1])
+        steps[index:] = [_answering(entering[-1], steps[index + 1 :])]
     middleware += route.middleware
     if route.idempotent is None:
         return Plan(route, timeout, steps, middleware, dedicated_threads=dedicated_threads)
@@ -280,8 +285,20 @@ def compile_route(
         )
     from . import idempotency  # most projects do not need it
 
-    steps = [*permissions, *throttle, idempotency.claiming(cls, route, timeout, [*before, *handler, *after])]
+    claiming = idempotency.claiming(cls, route, timeout)
+    steps = [*permissions, *throttle, _answering(claiming, [*before, *handler, *after])]
     return idempotency.IdempotentPlan(route, timeout, steps, middleware, dedicated_threads=dedicated_threads)
+
+
+def _answering(step: Step, following: Sequence[Step]) -> Step:
+    """Return a step that runs ``step``, and the ``following`` ones unless that returns a reply."""
+    calls = _merge_hops(following)
+
+    async def run(request: Request, value: Any) -> Any:
+        reply = await step.call(request, value)
+        return await _run_steps(calls, request, None) if reply is None else reply
+
+    return Step(Runs.AWAITED, run)
 
 
 def compile_check(cls: type, route: Route, timeout: float | Unset | None, *, dedicated_threads: bool) -> Plan:
@@ -323,15 +340,6 @@ class ConnectionCheck:
             after = error.headers.get("Retry-After")
             return Ending(4000 + error.status, error.detail, is_temporary(error.status), after)
         return None
-
-
-def run_merged(steps: Sequence[Step]) -> Callable[[Request], Awaitable[Any]]:
-    """Return a function that runs ``steps`` for a request, for a step that runs others inside."""
-    return partial(_run_merged, _merge_hops(steps))
-
-
-async def _run_merged(calls: Sequence[Call], request: Request) -> Any:
-    return await _run_steps(calls, request, None)
 
 
 def _merge_hops(steps: Sequence[Step]) -> tuple[Call, ...]:

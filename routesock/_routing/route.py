@@ -234,7 +234,10 @@ def _check_handler(cls: type, attr: str, kind: type[Mark]) -> None:
 NO_ERRORS: Final[Mapping[int, SchemaAdapter | str]] = MappingProxyType({})
 
 RESERVED: Final = frozenset(
-    ("PING", "PONG", "CANCEL", "CLOSE", "AUTH", "HELLO", "RESUME", "SUBSCRIBE", "UNSUBSCRIBE"),
+    (
+        *("PING", "PONG", "CANCEL", "ANSWER", "CLOSE", "AUTH", "HELLO", "RESUME"),
+        *("SUBSCRIBE", "UNSUBSCRIBE", "PRESENCE"),
+    ),
 )
 """Names that the protocol reserves."""
 

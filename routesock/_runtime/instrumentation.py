@@ -21,6 +21,7 @@ from .._wire.messages import Request, RequestId, Scope
 from ..exceptions import InternalError, RoutesockError
 from ..signals import request_finished, request_started, socket_closed, socket_opened
 from ..status import CLIENT_CLOSED_REQUEST
+from . import counters, loop_lag
 from .clients import client_address
 from .cures import cure_for
 from .supervision import safe_logger
@@ -221,10 +222,11 @@ def announce(request: Request) -> None:
 
 
 def finished(request: Request, status: int | None) -> None:
-    """Log ``request`` and send ``request_finished``: it has its final reply, or will never have one (``None``).
+    """Log ``request``, count it and send ``request_finished``: it has its final reply, or will have none (``None``).
 
     For a request that never started, ``request_started`` is sent first. Only the first call for a request counts. For a
-    request that succeeded no call is needed if ``request_finished`` has no receivers and ``INFO`` is not logged.
+    request that succeeded no call is needed if ``request_finished`` has no receivers, ``INFO`` is not logged, and
+    metrics are not registered or have counted it.
     """
     if not hasattr(request, "_began"):
         request._began = perf_counter()
@@ -233,6 +235,8 @@ def finished(request: Request, status: int | None) -> None:
     if request._began is None:
         return
     duration = perf_counter() - request._began
+    if counters.recorder is not None:
+        counters.recorder.add(request.route, status, duration)
     level = _level(status)
     if logger.isEnabledFor(level) and not getattr(request, "_logged", False) and not _is_excluded(request, status):
         answer = "no reply" if status is None else status
@@ -267,12 +271,17 @@ def refused(consumer: Any, error: RoutesockError, route: str | None, id: Request
 
 def socket_is_open(consumer: Any) -> None:
     """Send ``socket_opened``: the socket was accepted, and ``connect()`` has returned."""
+    if counters.recorder is not None:
+        counters.recorder.opened(type(consumer).__qualname__)
+        loop_lag.measure()
     if socket_opened.receivers:
         socket_opened.notify(type(consumer), consumer=consumer, scope=consumer.scope)
 
 
 def socket_has_ended(consumer: Any, code: int, opened_at: float) -> None:
     """Send ``socket_closed`` with the close ``code``; ``opened_at`` is in terms of ``time.perf_counter()``."""
+    if counters.recorder is not None:
+        counters.recorder.closed(code)
     if socket_closed.receivers:
         duration = perf_counter() - opened_at
         socket_closed.notify(type(consumer), consumer=consumer, code=code, duration=duration)

@@ -133,6 +133,18 @@ async def call(
         raise
 
 
+async def answers(layer: Any, limit: float) -> bool:
+    """Whether ``layer`` takes a message within ``limit`` seconds. The message is sent to a group without members."""
+    try:
+        await call(layer, layer.group_send, PROBE, {"type": PROBE}, limit=limit, even_in_outage=True)
+    except _DEFECTS:  # it has answered
+        return True
+    except Exception:
+        logger.debug("The channel layer %s does not take a message.", type(layer).__name__, exc_info=True)
+        return False
+    return True
+
+
 class _Outage:
     """A layer that does not answer, and the thread that tries to reach it until it does.
 

@@ -8,10 +8,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from os import getpid
+from socket import gethostname
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from .. import conf
+from ..status import Ending
 from .instrumentation import counted
 from .supervision import Guard, plain_task, safe_logger
 
@@ -38,6 +41,38 @@ MAX_SPREAD: Final = 60.0
 Handler = Callable[[int, FrameType | None], Any]
 
 
+class Load(NamedTuple):
+    """What one socket has to do at a moment."""
+
+    consumer: str
+    """The name of its consumer."""
+    running: int
+    """Requests and messages that run."""
+    queued: int
+    """Requests and messages that wait for their turn."""
+    outgoing: int
+    """Bytes of unsolicited frames that wait for the client."""
+
+
+class SocketReport(NamedTuple):
+    """What operators see of one socket. No token, header, query or payload is in it."""
+
+    consumer: str
+    """The name of its consumer."""
+    user: int | str | None
+    """The primary key of the user who is signed in."""
+    address: str | None
+    """The address of its client."""
+    age: float
+    """Seconds since it opened."""
+    groups: int
+    """How many groups it has joined and topics its client has subscribed to."""
+    queued: int
+    """Requests and messages that wait for their turn."""
+    bytes: int
+    """Bytes of unsolicited frames that wait for the client."""
+
+
 class Drainable(Protocol):
     """A socket that can be shut down gracefully."""
 
@@ -52,6 +87,20 @@ class Drainable(Protocol):
     def end_grace(self) -> None:
         """End the grace period."""
 
+    def load(self) -> Load | None:
+        """What it has to do now; ``None`` if it has not opened or has ended. May be called in any thread."""
+        ...
+
+    def report(self) -> SocketReport | None:
+        """What operators see of it; ``None`` if it has not opened or has ended. May be called in any thread."""
+        ...
+
+    def close_soon(self, ending: Ending) -> None:
+        """Close it as ``ending`` says, and log that. May be called in any thread."""
+
+    def drain_soon(self, retry_after: float) -> None:
+        """As :meth:`drain`, in any thread."""
+
     def signed_in(self, user: object) -> None:
         """Follow the login of ``user`` if the socket's scope has this very object. May be called in any thread."""
 
@@ -65,6 +114,8 @@ class Sockets:
         self._open: set[Drainable] = set()
         self._spread = FIRST_RETURN
         self._wait_over: asyncio.Future[None] | None = None
+        self.presences: dict[tuple[int, int], tuple[Any, Callable[[], None]]] = {}
+        """By the ids of a channel layer and a loop: the layer, and what ends the answering of operators' questions."""
 
     def add(self, socket: Drainable) -> None:
         """Drain ``socket``, which has opened, when the process shuts down."""
@@ -75,6 +126,9 @@ class Sockets:
         self._open.discard(socket)
         if not self._open:
             self.end_wait()
+            presences, self.presences = self.presences, {}
+            for _, leave in presences.values():
+                leave()
 
     def retry_after(self) -> float:
         """Seconds after which one client may reconnect, random so that clients do not come together."""
@@ -83,12 +137,14 @@ class Sockets:
     def __iter__(self) -> Iterator[Drainable]:
         return iter(tuple(self._open))
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     async def drain(self) -> None:
         """Drain all sockets; return when they have ended or their time is over."""
         if not self._open:
             return
-        logger.info("SIGTERM: closing %s, whose clients reconnect later.", counted(len(self._open), "socket"))
-        self._spread = min(max(len(self._open) / RETURNS_PER_SECOND, FIRST_RETURN), MAX_SPREAD)
+        self._announce_drain("SIGTERM")
         grace = 0.0
         for socket in tuple(self._open):
             with _SOCKET:
@@ -99,6 +155,21 @@ class Sockets:
             with _SOCKET:
                 socket.end_grace()
         await self._ended(CLOSE_LIMIT)
+
+    def begin_drain(self) -> int:
+        """Begin to drain all sockets, since an operator wants it. Returns how many. May be called in any thread."""
+        self.draining = True
+        sockets = tuple(self._open)
+        if sockets:
+            self._announce_drain("An operator drains the process")
+        for socket in sockets:
+            with _SOCKET:
+                socket.drain_soon(self.retry_after())
+        return len(sockets)
+
+    def _announce_drain(self, cause: str) -> None:
+        logger.info("%s: closing %s, whose clients reconnect later.", cause, counted(len(self._open), "socket"))
+        self._spread = min(max(len(self._open) / RETURNS_PER_SECOND, FIRST_RETURN), MAX_SPREAD)
 
     def end_wait(self) -> None:
         """End the current wait of :meth:`drain`: first the grace period, then that for the closes."""
@@ -122,14 +193,14 @@ class DrainingHandler:
         self.server = server
         self._loop = loop
         self._sockets = sockets
-        self._since = 0.0
+        self._since: float | None = None
         self._task: asyncio.Task[None] | None = None
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         # A signal arrives between any two instructions of the main thread: the rest is left to the event loop.
         if not self._loop.is_running() or (self._task is not None and self._task.done()):
             self.server(signum, frame)
-        elif not self._sockets.draining:
+        elif self._since is None:  # an operator may have begun to drain the process before
             self._sockets.draining = True
             self._since = time.monotonic()
             self._loop.call_soon_threadsafe(self._begin, signum)
@@ -176,6 +247,26 @@ def open_sockets() -> Iterator[Drainable]:
     """The routed sockets of this process."""
     yield from _main
     yield from _elsewhere
+
+
+def socket_count() -> int:
+    """The number of routed sockets of this process. May be called in any thread."""
+    return len(_main) + len(_elsewhere)
+
+
+def begin_drain() -> int:
+    """Close the sockets of this process within their grace, and take no others. Returns how many there are."""
+    return _main.begin_drain() + _elsewhere.begin_drain()
+
+
+def is_draining() -> bool:
+    """Whether this process shuts down and takes no sockets. May be called in any thread."""
+    return _main.draining or _elsewhere.draining
+
+
+def process_name() -> str:
+    """The name of this process for operators: its machine and its process id."""
+    return f"{gethostname()}:{getpid()}"
 
 
 def _install_handler(loop: asyncio.AbstractEventLoop, sockets: Sockets) -> None:

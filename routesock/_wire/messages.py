@@ -39,6 +39,25 @@ def trace_id_for(headers: Any, scope: Mapping[str, Any]) -> str:
     )  # a version 4 UUID is never 0, which the standard forbids
 
 
+MAX_TRACE_STATE: Final = 512
+"""Characters of a ``tracestate`` that is passed on (W3C Trace Context, section 3.3.1.5)."""
+
+
+def trace_headers_of(headers: Any, scope: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers ``traceparent`` and ``tracestate`` that a request belongs to; nothing without a valid one.
+
+    They are its own, in ``headers``, else those of the handshake.
+    """
+    for given in (headers, scope.get("headers")):
+        if _given(given) is not None:
+            pairs: Any = given.items() if isinstance(given, Mapping) else given
+            named = {_text(name).lower(): _text(value) for name, value in pairs}
+            if len(named.get("tracestate", "")) > MAX_TRACE_STATE:
+                del named["tracestate"]
+            return {name: named[name] for name in (_TRACE_HEADER, "tracestate") if name in named}
+    return {}
+
+
 def _given(headers: Any) -> str | None:
     """Return the trace id in ``headers``, a mapping or ASGI's pairs of bytes.
 
@@ -104,7 +123,9 @@ class Request:
         "_frame",
         "_logged",
         "_rate_limits",
+        "_replied",
         "_revoked",
+        "_since",
         "_topic",
         "_trace_id",
         "_undo",
@@ -128,7 +149,10 @@ class Request:
     _frame: Any
     _logged: bool
     _rate_limits: Mapping[str, str] | None
+    _replied: Callable[[], None]
+    """Called when the reply was sent."""
     _revoked: bool
+    _since: Any
     _topic: str
     _trace_id: str
     _undo: Callable[[], Awaitable[None]]
@@ -198,6 +222,15 @@ class Request:
     def topic(self) -> str | None:
         """The name that a client subscribes to, or unsubscribes from, such as ``"room.5"``; of a route's ``None``."""
         return getattr(self, "_topic", None)
+
+    @property
+    def since(self) -> str | None:
+        """The position from which a client resumes a topic with a history, such as ``"Zk3fQ1a9:17"``; else ``None``.
+
+        It is only there when the handler runs, so when pushes behind it are no longer kept.
+        """
+        since = getattr(self, "_since", None)
+        return None if since is None else str(since)
 
     @property
     def trace_id(self) -> str:

@@ -175,8 +175,8 @@ def _uses_store() -> bool:
     """Whether the project uses the store, and the settings that name it are valid."""
     names = ("STORE", "THROTTLE_CACHE")
     own = conf.project_settings()
-    is_used = "STORE" in own or any(idempotent_plans(cls) for cls in consumers())
-    return is_used and all(conf.SETTINGS[name].accepts(own[name]) for name in names if name in own)
+    is_used = "STORE" in own or own.get("HISTORY") or any(idempotent_plans(cls) for cls in consumers())
+    return bool(is_used) and all(conf.SETTINGS[name].accepts(own[name]) for name in names if name in own)
 
 
 def check_store(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:

@@ -50,7 +50,8 @@ class Id(StrEnum):
     NO_DOCS = "routesock.W025"
     NO_STORE = "routesock.E026"
     LOCAL_STORE = "routesock.W027"
-    ENDLESS_CLAIM = "routesock.E028"
+    NO_HISTORY = "routesock.E028"
+    ENDLESS_CLAIM = "routesock.E029"
 
 
 def text_of(exc: Exception) -> str:

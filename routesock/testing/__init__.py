@@ -8,6 +8,7 @@ from .async_client import ReplyStream
 from .blocking import BlockingRouteClient
 from .client import RouteClient
 from .frames import (
+    Ask,
     ClientReply,
     ClientTimeout,
     Close,
@@ -19,6 +20,7 @@ from .frames import (
 )
 
 __all__ = [
+    "Ask",
     "BlockingRouteClient",
     "ClientReply",
     "ClientTimeout",

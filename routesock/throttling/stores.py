@@ -6,9 +6,11 @@ from typing import Final
 
 from django.core.cache import caches
 
+from .._runtime.counters import count_store_error
+from .._runtime.shutdown import process_name
 from .._runtime.supervision import safe_logger
 from .._store.opening import Openings, Outage, StoreError, is_local, is_of_django_redis
-from .base import Store
+from .base import Rate, Store, Window
 from .cache import CacheStore
 from .memory import MemoryStore
 
@@ -38,6 +40,7 @@ class MonitoredStore:
 
     def record_failure(self, error: StoreError, *, fail_closed: bool) -> None:
         """Record that the store could not decide. It is logged when an outage begins, and then once a minute."""
+        count_store_error()
         if self.outage.failed():
             outcome = "refused" if fail_closed else "allowed"
             logger.warning("Throttles cannot be checked, so calls are %s: %s", outcome, error)
@@ -54,6 +57,25 @@ class MonitoredStore:
 
 _memory_stores: Final[dict[str, MemoryStore]] = {}
 """``LOCATION`` to store. Like the local-memory caches, they are shared by all threads of the process."""
+
+
+def is_in_use(alias: str) -> bool:
+    """Whether a throttle of this process has opened the store of the cache ``alias``."""
+    return any(alias in by_alias for by_alias in [*_openings.by_loop.values()])
+
+
+PROBE: Final = Window("routesock.health", "probe", Rate(1000, 1))
+
+
+async def probe(alias: str, timeout: float) -> None:
+    """Count one call in the store of the cache ``alias``, which shows that it can be read and written.
+
+    Raises:
+        StoreError: The store is down, slow or full. What :func:`get_store` raises is raised as well.
+    """
+    monitored = await get_store(alias)
+    if monitored.memory is None:
+        await monitored.store.take([(PROBE, process_name(), 1)], timeout, quotas=False)
 
 
 def forget_throttles() -> None:

@@ -332,3 +332,32 @@ def test_ages_are_put_off_as_long_as_somebody_holds_them() -> None:
     ages.hold()
     assert ages.release()
     assert wrapper.close_at is None
+
+
+def test_a_connection_that_is_being_opened_is_not_closed_under_the_work_that_holds_it() -> None:
+    """Until it is open its age is not put off, so a frame that arrives in between finds it due."""
+
+    def open_while_a_frame_arrives() -> Any:
+        wrapper = connections[ALIAS]
+        wrapper.close()
+        initialise = wrapper.init_connection_state
+
+        def initialise_while_a_frame_arrives() -> None:
+            initialise()
+            assert database.is_due(wrapper, time.monotonic())
+            database.refresh()
+
+        wrapper.init_connection_state = initialise_while_a_frame_arrives  # type: ignore[method-assign]
+        try:
+            wrapper.ensure_connection()
+        finally:
+            del wrapper.init_connection_state
+        return wrapper.connection
+
+    database._shared.hold()
+    try:
+        opened = in_database_thread(open_while_a_frame_arrives)
+        assert driver_connection() is opened
+    finally:
+        database._shared.release()
+    assert driver_connection() is None

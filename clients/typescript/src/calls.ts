@@ -17,12 +17,17 @@ const RETRIES = 3;
 /** A call waits behind the others, in front of them (SUBSCRIBE and UNSUBSCRIBE), or not at all (AUTH). */
 export type Lane = "queue" | "front" | "now";
 
+interface Options extends CallOptions {
+  /** Called with the reply's payload before the next frame is read. The promise may settle behind that. */
+  readonly _heard?: (payload: unknown) => void;
+}
+
 interface Call {
   readonly _id: number;
   readonly _route: string;
   readonly _data: Data;
   readonly _lane: Lane;
-  readonly _options: CallOptions;
+  readonly _options: Options;
   /** Where the items of a stream go. */
   readonly _items: ItemBuffer<unknown> | undefined;
   readonly _resolve: (reply: Reply) => void;
@@ -37,7 +42,7 @@ interface Call {
 /** The calls that wait and those that are in flight. */
 export interface Calls {
   /** Sends a call as soon as it may be sent. It resolves to the final reply. */
-  _start(route: string, payload: unknown, options?: CallOptions, lane?: Lane, items?: ItemBuffer<unknown>): Promise<Reply>;
+  _start(route: string, payload: unknown, options?: Options, lane?: Lane, items?: ItemBuffer<unknown>): Promise<Reply>;
   /** Sends what waits, as far as the window allows. `opened`: streams may wait, too. */
   _flush(opened?: boolean): void;
   /** Takes a reply, and returns whether a call waited for it. */
@@ -65,7 +70,7 @@ export function createCalls(host: Host): Calls {
   function start(
     route: string,
     payload: unknown,
-    options: CallOptions = {},
+    options: Options = {},
     lane: Lane = "queue",
     items?: ItemBuffer<unknown>,
   ): Promise<Reply> {
@@ -162,6 +167,7 @@ export function createCalls(host: Host): Calls {
     const problem = members(payload);
     if (status < 400) {
       finish(call);
+      call._options._heard?.(payload);
       call._resolve({ status, payload, headers });
     } else if (status == 429 && problem.code == "too_many_in_flight" && call._tries < RETRIES) {
       const again = () => {

@@ -142,8 +142,8 @@ export function createConnection(url: string, options: SocketOptions): Connectio
       ws = new WebSocket(url, [...offered]);
       ws.binaryType = "arraybuffer";
       ws.onopen = () => current() && authenticate(current);
-      ws.onmessage = ({ data }) => current() && receive(data);
-      ws.onclose = ({ code, reason }) => current() && lost(notice ?? { code, reason });
+      ws.onmessage = ({ data }: { data: Data }) => current() && receive(data);
+      ws.onclose = ({ code, reason }: Why) => current() && lost(notice ?? { code, reason });
       ws.onerror = () => {}; // the close event follows
     } catch (cause) {
       if (current()) lost({ code: 1006, reason: "Connecting failed.", cause });

@@ -9,13 +9,18 @@ import type {
   Items,
   Names,
   Push,
+  PushOf,
   Reply,
   ReplyOf,
+  SnapshotOf,
   SocketOptions,
   State,
   StreamOptions,
   Subscription,
   TopicHandlers,
+  TopicName,
+  TopicNames,
+  TopicOf,
   Why,
 } from "./types.js";
 
@@ -172,11 +177,11 @@ export class Routesock<T extends Api = AnyApi> {
    * Subscribes to a topic, now and after each reconnect. Pushes between two connections are lost: the new snapshot
    * stands for them. Pushes may come before the snapshot.
    */
-  subscribe<N extends Names<T["topics"]>>(
-    topic: N,
-    handlers: TopicHandlers<NonNullable<T["topics"]>[N]> = {},
+  subscribe<N extends TopicNames<T>>(
+    topic: TopicName<T, N>,
+    handlers: TopicHandlers<SnapshotOf<TopicOf<T, N>>, PushOf<T, TopicOf<T, N>>> = {},
   ): Subscription {
-    return this._connection._topics._subscribe(topic, handlers as TopicHandlers);
+    return this._connection._topics._subscribe(topic, handlers as TopicHandlers<never, never>);
   }
 
   /**

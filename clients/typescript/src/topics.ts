@@ -30,33 +30,34 @@ export interface Topics {
 export function createTopics(host: Host, calls: Calls): Topics {
   const topics = new Map<string, Topic>();
 
+  const current = (topic: Topic): boolean => topics.get(topic._name) === topic;
+
   function each(topic: Topic, callback: (handlers: TopicHandlers) => void): void {
     for (const [handlers] of [...topic._subscribers]) safely(() => callback(handlers));
   }
 
   function request(topic: Topic): void {
-    const current = () => topics.get(topic._name) === topic;
     topic._pending = true;
-    calls._start("SUBSCRIBE", { topic: topic._name }, {}, "front").then(
-      ({ payload }) => {
-        if (!current()) return;
+    // Node.js may hand over several frames at once: a push behind the reply must not overtake the snapshot.
+    const _heard = (payload: unknown) => {
+      if (current(topic)) {
+        topic._snapshot = [payload];
         topic._pending = false;
         topic._tries = 0;
-        topic._snapshot = [payload];
         each(topic, (handlers) => handlers.snapshot?.(payload as never));
-      },
-      (error: RouteError) => {
-        // The next connection subscribes again.
-        if (!current() || (error as Error) instanceof ConnectionLost) return;
-        const { status = 503, problem, retryAfter = 0 } = error; // no status: there was no reply
-        if (status == 409) topic._pending = false;
-        else if (status < 500 && status != 429) ended(problem, topic._name);
-        else {
-          const delay = Math.max(host._backoff(topic._tries++), 1000 * retryAfter);
-          topic._timer = host._later(() => request(topic), delay);
-        }
-      },
-    );
+      }
+    };
+    calls._start("SUBSCRIBE", { topic: topic._name }, { _heard }, "front").catch((error: RouteError) => {
+      // The next connection subscribes again.
+      if (!current(topic) || (error as Error) instanceof ConnectionLost) return;
+      const { status = 503, problem, retryAfter = 0 } = error; // no status: there was no reply
+      if (status == 409) topic._pending = false;
+      else if (status < 500 && status != 429) ended(problem, topic._name);
+      else {
+        const delay = Math.max(host._backoff(topic._tries++), 1000 * retryAfter);
+        topic._timer = host._later(() => request(topic), delay);
+      }
+    });
   }
 
   function unsubscribe(topic: string): void {
@@ -67,7 +68,7 @@ export function createTopics(host: Host, calls: Calls): Topics {
   /** Forgets a topic, and returns whether it was there. */
   function remove(topic: Topic): boolean {
     host._clock.clearTimeout(topic._timer);
-    return topics.get(topic._name) === topic && topics.delete(topic._name);
+    return current(topic) && topics.delete(topic._name);
   }
 
   function ended(problem: Problem, name: unknown = problem["topic"]): void {

@@ -123,6 +123,14 @@ class JobQueue:
         current = set() if self.current is None else {self.current}
         return current if self._parallel is None else current | self._parallel.running
 
+    def counts(self) -> tuple[int, int]:
+        """How many jobs run, and how many are queued. May be called in any thread."""
+        current, queue, parallel = self.current, self._queue, self._parallel
+        running, queued = int(current is not None), len(queue or ())
+        if parallel is not None:
+            running, queued = running + len(parallel.running), queued + len(parallel.queued)
+        return running, queued
+
     def clear(self) -> list[Job]:
         """Take out and return all queued jobs. Those that run go on."""
         jobs, self._queue = [*(self._queue or ())], None

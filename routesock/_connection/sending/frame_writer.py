@@ -17,7 +17,7 @@ from ... import conf
 from ..._compat import is_sync_call
 from ..._pipeline.compiler import ConsumerPlan
 from ..._routing.topic import UNSUBSCRIBE
-from ..._runtime import database, instrumentation
+from ..._runtime import counters, database, instrumentation
 from ..._runtime.closing import means_gone, send_message
 from ..._runtime.supervision import own_task
 from ..._wire import codec, problems
@@ -148,11 +148,11 @@ class FrameWriter:
         if not self._is_fast or status >= 400 or request_finished.receivers or _is_logged(INFO):
             return self._reply_and_finish(request, reply, kind)
         if request.id is None and not self._dialect.answers_without_id:
-            return _nothing()
+            return self._not_sent(request, status)
         payload = reply.payload
         if status == 204:
             if reply is NO_REPLY:
-                return _nothing()
+                return self._not_sent(request, status)
             payload = None
         try:  # as nearly always: encode here, and leave only the sending to a coroutine
             text = serialise(self._dialect.reply(request, status, payload, reply.headers))
@@ -160,7 +160,15 @@ class FrameWriter:
                 raise _too_large(len(text), self._max_bytes)
         except Exception as exc:
             return self._fail_reply(exc, request, kind)
+        if counters.recorder is not None:
+            counters.recorder.finished(request, None if self._state.is_closing else status)
         return self._queue.write({"type": "websocket.send", "text": text}, kind, self._log_not_sent)
+
+    def _not_sent(self, request: Request, status: int) -> Coroutine[Any, Any, None]:
+        """Finish ``request``, which has succeeded without a reply."""
+        if counters.recorder is not None:
+            counters.recorder.finished(request, None if self._state.is_closing else status)
+        return _nothing()
 
     async def item(self, request: Request, payload: Any) -> None:
         """Send one item of a stream. Raises what encoding raises."""
@@ -170,6 +178,10 @@ class FrameWriter:
         """Send an unsolicited frame. Raises what encoding raises. Sync code does not wait for the client."""
         frame = self._dialect.push(route, payload, headers)
         await self.write(frame, SYNC_PUSH if is_sync_call() else PUSH)
+
+    async def ask(self, route: str, id: str, payload: Any, headers: Mapping[str, Any]) -> None:
+        """Send a frame that the client is to answer. Raises what encoding raises."""
+        await self.write(self._dialect.request(route, id, self._dialect.dumped(payload), headers))
 
     async def close_notice(self, payload: dict[str, Any]) -> None:
         """Send the CLOSE notice: some servers do not send the reason of a close frame."""
@@ -204,6 +216,12 @@ class FrameWriter:
                 self._finished(request, status)
             else:
                 instrumentation.refused(self._consumer, error, route, id)
+                if counters.recorder is not None:
+                    counters.recorder.refused(self._declared(route), status)
+
+    def _declared(self, route: str | None) -> str:
+        """``route`` if the consumer declares it: what clients write besides must not become a label of metrics."""
+        return route if route is not None and route in self._own.current_plans() else counters.UNKNOWN
 
     async def granted(self, request: Request, payload: dict[str, Any]) -> None:
         """Answer a control frame with success, if it wants an answer."""
@@ -260,7 +278,7 @@ class FrameWriter:
         except Exception as exc:
             await self._fail_reply(exc, request, kind)
         finally:  # of several calls for one request the first counts
-            if status >= 400 or request_finished.receivers or _is_logged(INFO):
+            if status >= 400 or request_finished.receivers or _is_logged(INFO) or counters.recorder is not None:
                 self._finished(request, status)
 
     def _reply_frame(self, request: Request, reply: Reply) -> Any:

@@ -30,6 +30,7 @@ class FrameKind(Enum):
     REPLY = "waits: a client asked for it, and the number of requests is bounded"
     OWN = "the consumer's own: counts, and is never dropped while the socket is open"
     PUSH = "counts, and may be dropped"
+    KEPT_PUSH = "a push that the client would miss: counts, and is never dropped while the socket is open"
     SYNC_PUSH = "a push of sync code, which is posted"
     CONTROL = "accept, close and the CLOSE notice: waits"
 
@@ -41,13 +42,15 @@ REPLY: Final = FrameKind.REPLY
 
 PUSH: Final = FrameKind.PUSH
 
+KEPT_PUSH: Final = FrameKind.KEPT_PUSH
+
 SYNC_PUSH: Final = FrameKind.SYNC_PUSH
 
 CONTROL: Final = FrameKind.CONTROL
 
-_NOT_SENT_WHEN_CLOSING: Final = (ANSWER, REPLY, PUSH)
+_NOT_SENT_WHEN_CLOSING: Final = (ANSWER, REPLY, PUSH, KEPT_PUSH)
 
-_COUNTED: Final = (FrameKind.OWN, FrameKind.PUSH)
+_COUNTED: Final = (FrameKind.OWN, FrameKind.PUSH, FrameKind.KEPT_PUSH)
 
 
 POSTED_OVERHEAD: Final = 256
@@ -113,6 +116,11 @@ class SendQueue:
         self._bytes = 0
         self._dropped = 0
         self._waiting: deque[_Waiting] | None = None  # most sockets never need one
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of unsolicited frames that wait for the client. May be read in any thread."""
+        return self._bytes
 
     async def write(
         self, message: dict[str, Any], kind: FrameKind, failed: Callable[[Exception], None] | None = None

@@ -125,6 +125,18 @@ class Gatekeeper:
     def signed_in(self, user: object) -> None:
         """Do nothing. A consumer behind the gate is notified itself."""
 
+    def load(self) -> None:
+        """Return ``None``: the socket has not opened."""
+
+    def report(self) -> None:
+        """Return ``None``: the socket has not opened."""
+
+    def close_soon(self, ending: Ending) -> None:
+        """Do nothing: no user and no consumer is known yet."""
+
+    def drain_soon(self, retry_after: float) -> None:
+        """Do nothing: a gate closes its socket in time, and a consumer behind it finds that the process drains."""
+
     # Called when the process stops
 
     def drain(self, retry_after: float) -> None:
@@ -223,7 +235,7 @@ class Gatekeeper:
         self._count_early()
         if name == "PING":
             await self._pong(frame)
-        elif name in ("CANCEL", "PONG"):
+        elif name in ("CANCEL", "PONG", "ANSWER"):
             if self._inner.has_started:
                 await self._inner.pass_on(message)
         elif self._terms.required:

@@ -1,0 +1,185 @@
+"""Counts what happens in this process, for metrics: requests, sockets, errors of the store, recoveries.
+
+What the parts of routesock count on their own is here, except for deliveries, which are in ``_groups/losses.py``.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Mapping
+from contextlib import suppress
+from time import perf_counter
+from typing import Final, NamedTuple
+
+from .._wire.messages import Request
+from .supervision import reset_after_fork
+
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds in seconds of the buckets in which durations of requests are counted."""
+
+MAX_PENDING: Final = 512
+"""Requests that have ended and are not sorted into the buckets yet."""
+
+UNKNOWN: Final = ""
+"""The route of frames that name none of the consumer's. What clients write is never a label."""
+
+Key = tuple[str, int | None]
+"""A route, and a status: that of the reply, ``None`` for no reply."""
+
+
+class Durations(NamedTuple):
+    """The durations of the requests of one route that ended with one status.
+
+    ``buckets`` has one count for each of :data:`BUCKETS`, not cumulated, and a last one for longer ones. ``sum`` is in
+    seconds.
+    """
+
+    buckets: tuple[int, ...]
+    sum: float
+
+
+class Recorder:
+    """Counts requests and sockets. Its methods may be called in any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pending: deque[tuple[str, int | None, float]] = deque()
+        self._cells: dict[Key, list[float]] = {}  # the counts of the buckets, and the sum
+        self._refused: Counter[Key] = Counter({(UNKNOWN, 404): 0})
+        self._opened: Counter[str] = Counter()
+        self._closed: Counter[int] = Counter()
+
+    def finished(self, request: Request, status: int | None) -> None:
+        """Count ``request``, which has begun and whose end was not counted yet."""
+        began = request._began
+        if began is not None:
+            request._began = None
+            pending = self._pending
+            pending.append((request.route, status, perf_counter() - began))
+            if len(pending) >= MAX_PENDING:
+                self._sort()
+
+    def add(self, route: str, status: int | None, seconds: float) -> None:
+        """Count a request of a declared ``route``."""
+        self._pending.append((route, status, seconds))
+        if len(self._pending) >= MAX_PENDING:
+            self._sort()
+
+    def _sort(self) -> None:
+        """Sort what is pending into the buckets. Many at a time take half as long as one at a time."""
+        cells, pending = self._cells, self._pending
+        with self._lock, suppress(IndexError):  # it is empty
+            while True:
+                route, status, seconds = pending.popleft()
+                cell = cells.get((route, status))
+                if cell is None:
+                    cell = cells[route, status] = [0] * (len(BUCKETS) + 1) + [0.0]
+                cell[bisect_left(BUCKETS, seconds)] += 1
+                cell[-1] += seconds
+
+    def refused(self, route: str, status: int) -> None:
+        """Count a frame that never became a request; ``route`` is a declared one or :data:`UNKNOWN`."""
+        with self._lock:
+            self._refused[route, status] += 1
+
+    def opened(self, consumer: str) -> None:
+        """Count a socket that has opened."""
+        with self._lock:
+            self._opened[consumer] += 1
+
+    def closed(self, code: int) -> None:
+        """Count a socket that has ended."""
+        with self._lock:
+            self._closed[code] += 1
+
+    def durations(self) -> dict[Key, Durations]:
+        """The requests so far."""
+        self._sort()
+        with self._lock:
+            return {
+                key: Durations(tuple(int(count) for count in buckets), seconds)
+                for key, (*buckets, seconds) in self._cells.items()
+            }
+
+    def refusals(self) -> Mapping[Key, int]:
+        """The refused frames so far."""
+        with self._lock:
+            return self._refused.copy()
+
+    def openings(self) -> Mapping[str, int]:
+        """How many sockets have opened so far, by the name of their consumer."""
+        with self._lock:
+            return self._opened.copy()
+
+    def closings(self) -> Mapping[int, int]:
+        """How many sockets have ended so far, by their close code."""
+        with self._lock:
+            return self._closed.copy()
+
+
+recorder: Recorder | None = None
+"""Counts if metrics are registered. ``None`` costs each request one test."""
+
+
+def start_recording() -> None:
+    """Count requests and sockets from now on."""
+    global recorder
+    if recorder is None:
+        recorder = Recorder()
+
+
+_lock = threading.Lock()
+
+_store_errors = 0
+
+_dropped_answers = 0
+
+_recoveries: Final[Counter[str]] = Counter()
+
+
+def count_store_error() -> None:
+    """Count a call of the store that failed."""
+    global _store_errors
+    with _lock:
+        _store_errors += 1
+
+
+def count_recovery(outcome: str) -> None:
+    """Count a client that came back to a topic after a reconnect; ``outcome`` is one of a few fixed words."""
+    with _lock:
+        _recoveries[outcome] += 1
+
+
+def count_dropped_answer() -> None:
+    """Count an ANSWER of a client that no call of ``ask()`` waits for."""
+    global _dropped_answers
+    with _lock:
+        _dropped_answers += 1
+
+
+def dropped_answers() -> int:
+    """How many answers of clients have been dropped so far."""
+    return _dropped_answers
+
+
+def store_errors() -> int:
+    """How many calls of the store have failed so far."""
+    return _store_errors
+
+
+def recoveries() -> Mapping[str, int]:
+    """How many clients came back so far, by outcome."""
+    with _lock:
+        return _recoveries.copy()
+
+
+@reset_after_fork
+def _reset() -> None:
+    global _dropped_answers, _lock, _store_errors, recorder
+    _lock = threading.Lock()
+    _store_errors = _dropped_answers = 0
+    _recoveries.clear()
+    if recorder is not None:
+        recorder = Recorder()

@@ -1,0 +1,421 @@
+"""The metrics for Prometheus: which there are, what they count, and what never becomes a label."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.test import override_settings
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from routesock import NO_REPLY, Reply, Request, RouteMixin, abroadcast, metrics, route, topic
+from routesock._groups import losses
+from routesock._runtime import counters, loop_lag
+from routesock.dialects import JsonRpc
+from routesock.exceptions import Conflict
+from routesock.metrics import register
+from routesock.testing import RouteClient, forget_throttles
+from routesock.throttling import stores
+from tests.connection.test_cost import Arrival, Echo, calls_per_frame
+from tests.takeover.driver import until
+
+FILES: Final = Path(__file__).parent.parent / "docs" / "operating"
+
+Samples = dict[tuple[str, tuple[str, ...]], float]
+
+
+class Shop(RouteMixin, AsyncJsonWebsocketConsumer):
+    route_disconnect_grace = 0
+
+    @route("get")
+    async def get(self, request: Request) -> Any:
+        return request.payload
+
+    @route("status")
+    async def status(self, request: Request) -> Reply:
+        return Reply(None, status=request.payload)
+
+    @route("silent")
+    async def silent(self, request: Request) -> Any:
+        return NO_REPLY
+
+    @route("conflict")
+    async def conflict(self, request: Request) -> None:
+        raise Conflict
+
+    @route("object")
+    async def object(self, request: Request) -> Any:
+        return object()
+
+    @route("slow")
+    async def slow(self, request: Request) -> None:
+        await asyncio.Event().wait()
+
+    @route("limited", throttle="1/min")
+    async def limited(self, request: Request) -> None: ...
+
+    @topic("room")
+    async def room(self, request: Request) -> None: ...
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[CollectorRegistry]:
+    monkeypatch.setattr(counters, "recorder", None)
+    registry = CollectorRegistry()
+    register(registry)
+    yield registry
+    loop_lag._forget_all()
+
+
+def samples(registry: CollectorRegistry) -> Samples:
+    """The values of all samples, by their names and the values of their labels, in the order of the labels' names."""
+    text = generate_latest(registry).decode()
+    return {
+        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in parse(text)
+        for sample in family.samples
+    }
+
+
+def grown(registry: CollectorRegistry, before: Samples) -> Samples:
+    return {key: value - before.get(key, 0) for key, value in samples(registry).items() if value != before.get(key, 0)}
+
+
+def requests_in(found: Samples) -> dict[tuple[str, ...], float]:
+    """The number of requests, by route and status."""
+    return {labels: value for (name, labels), value in found.items() if name == "routesock_requests_total"}
+
+
+async def test_requests_are_counted_by_route_and_status(registry: CollectorRegistry) -> None:
+    before = samples(registry)
+    async with RouteClient(Shop, raise_exceptions=False) as client:
+        for payload in range(3):
+            await client.call("get", payload)
+        await client.call("status", 201)
+        await client.call("status", 204)
+        await client.call("status", 503)
+        await client.call("conflict")
+        await client.call("object")
+        await client.send("get", 1)
+        await client.send("silent")
+        await client.call("get", 1)
+    counted = requests_in(grown(registry, before))
+    assert counted == {
+        ("get", "200"): 5,
+        ("status", "201"): 1,
+        ("status", "204"): 1,
+        ("status", "503"): 1,
+        ("conflict", "409"): 1,
+        ("object", "500"): 1,
+        ("silent", "204"): 1,
+    }
+    found = samples(registry)
+    assert found["routesock_request_seconds_count", ("get",)] == 5
+    assert found["routesock_request_seconds_bucket", ("+Inf", "get")] == 5
+    assert 0 < found["routesock_request_seconds_sum", ("get",)] < 60
+
+
+@pytest.mark.parametrize("logged", [True, False], ids=["logged", "not-logged"])
+async def test_a_request_is_counted_once_whatever_else_watches(
+    registry: CollectorRegistry, logged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO" if logged else "CRITICAL", "routesock.request")
+    before = samples(registry)
+    async with RouteClient(Shop) as client:
+        await client.call("get", 1)
+    assert requests_in(grown(registry, before)) == {("get", "200"): 1}
+
+
+async def test_a_request_without_a_reply_is_counted(registry: CollectorRegistry) -> None:
+    before = samples(registry)
+    async with RouteClient(Shop) as client:
+        await client.send_json({"route": "slow", "uuid": 1})
+        await until(lambda: samples(registry)["routesock_requests_in_flight", ()] == 1)
+    assert requests_in(grown(registry, before)) == {("slow", metrics.NO_REPLY): 1}
+
+
+async def test_subscriptions_are_requests(registry: CollectorRegistry) -> None:
+    before = samples(registry)
+    async with RouteClient(Shop) as client:
+        await client.call("SUBSCRIBE", {"topic": "room"})
+        await client.call("SUBSCRIBE", {"topic": "nowhere"})
+    assert requests_in(grown(registry, before)) == {("SUBSCRIBE", "204"): 1, ("SUBSCRIBE", "404"): 1}
+
+
+async def test_unknown_routes_make_no_series(registry: CollectorRegistry) -> None:
+    before = samples(registry)
+    number = 10_000
+    consumer_plans = Shop._routesock.current_plans()
+    async with RouteClient(Shop) as client:
+        reply = await client.call("unknown")
+        assert reply.status == 404
+        after_one = samples(registry)
+        recorder = counters.recorder
+        assert recorder is not None
+        for index in range(200):
+            await client.call(f"unknown.{index}")
+        for index in range(number - 200):  # the rest of the way, which takes the longest, is the same for all
+            name = f"unknown.{index}"
+            recorder.refused(name if name in consumer_plans else counters.UNKNOWN, 404)
+    assert samples(registry).keys() - after_one.keys() == {("routesock_sockets_closed_total", ("1000",))}
+    assert requests_in(samples(registry)).keys() == requests_in(before).keys() == {("", "404")}
+    assert requests_in(samples(registry)) == {("", "404"): number + 1}
+
+
+async def test_refused_frames_are_counted(registry: CollectorRegistry) -> None:
+    before = samples(registry)
+    async with RouteClient(Shop) as client:
+        await client.send_text("{")
+        await client.receive()
+        await client.send_json({"route": "get", "uuid": {}})
+        await client.receive()
+        await client.send_json({"route": "get\nforged_total 7", "uuid": 1})
+        await client.receive()
+    assert requests_in(grown(registry, before)) == {("", "400"): 1, ("get", "400"): 1, ("", "404"): 1}
+
+
+async def test_a_batch_is_counted_by_its_requests(registry: CollectorRegistry) -> None:
+    class Batched(Shop):
+        route_dialect = JsonRpc()
+
+    before = samples(registry)
+    async with RouteClient(Batched) as client:
+        await client.send_text(
+            json.dumps([{"jsonrpc": "2.0", "method": "get", "params": [1], "id": id} for id in (1, 2)])
+        )
+        await client.receive()
+        await until(lambda: requests_in(grown(registry, before)) == {("get", "200"): 2})
+
+
+async def test_sockets_are_counted_by_consumer(registry: CollectorRegistry) -> None:
+    name = Shop.__qualname__
+    before = samples(registry)
+    async with RouteClient(Shop), RouteClient(Shop):
+        found = grown(registry, before)
+        assert found["routesock_sockets", (name,)] == found["routesock_sockets_opened_total", ()] == 2
+    found = grown(registry, before)
+    assert samples(registry)["routesock_sockets", (name,)] == 0
+    assert found["routesock_sockets_opened_total", ()] == 2
+    assert found["routesock_sockets_closed_total", ("1000",)] == 2
+
+
+async def test_close_codes_of_clients_make_no_series(registry: CollectorRegistry) -> None:
+    before = samples(registry)
+    for code in (3000, 4999, 4777, 4401):
+        client = RouteClient(Shop)
+        await client.connect()
+        await client.disconnect(code)
+    closed = {
+        labels: value for (name, labels), value in grown(registry, before).items() if name.endswith("closed_total")
+    }
+    assert closed == {(metrics.OTHER,): 3, ("4401",): 1}
+
+
+async def test_waiting_requests_and_bytes_are_shown(registry: CollectorRegistry) -> None:
+    async with RouteClient(Shop) as client:
+        await client.send_json({"route": "slow", "uuid": 1})
+        await client.send_json({"route": "get", "uuid": 2})
+        await until(lambda: samples(registry)["routesock_requests_queued", ()] == 1)
+        assert samples(registry)["routesock_requests_in_flight", ()] == 1
+        assert samples(registry)["routesock_sockets_outgoing_bytes", ()] == 0
+
+
+async def test_deliveries_are_those_of_the_counts(registry: CollectorRegistry) -> None:
+    before = samples(registry)
+    await abroadcast("room", "said")
+    assert grown(registry, before)["routesock_deliveries_sent_total", ()] == 1
+    names = {name for name, _ in samples(registry) if name.startswith("routesock_deliveries_")}
+    assert names == {f"routesock_deliveries_{field}_total" for field in losses.DeliveryCounts._fields}
+
+
+@override_settings(CACHES={"default": {"BACKEND": "tests.test_health.BrokenCache"}})
+async def test_errors_of_the_store_are_counted(registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores._openings, "by_loop", {})
+    before = samples(registry)
+    async with RouteClient(Shop) as client:
+        await client.call("limited")
+    assert grown(registry, before)["routesock_store_errors_total", ()] == 1
+    forget_throttles()
+
+
+def test_recoveries_are_counted(registry: CollectorRegistry) -> None:
+    before = samples(registry)
+    counters.count_recovery("recovered")
+    assert grown(registry, before) == {("routesock_recoveries_total", ("recovered",)): 1}
+
+
+async def test_the_lag_of_the_loop_is_measured_from_the_first_socket_on(registry: CollectorRegistry) -> None:
+    assert samples(registry)["routesock_loop_lag_seconds", ()] == 0
+    async with RouteClient(Shop):
+        [lag] = loop_lag._measured.values()
+        lag._lags.append(0.7)
+        assert samples(registry)["routesock_loop_lag_seconds", ()] >= 0.7
+        lag._wanted_until = 0
+        samples(registry)
+        await until(lambda: lag._wanted_until > 0)
+
+
+def test_a_closed_loop_is_not_asked_to_go_on_measuring(registry: CollectorRegistry) -> None:
+    async def measure() -> None:
+        loop_lag.measure()
+
+    asyncio.run(measure())
+    assert samples(registry)["routesock_loop_lag_seconds", ()] == 0
+
+
+async def test_a_scrape_in_another_thread_disturbs_nothing(registry: CollectorRegistry) -> None:
+    """``start_http_server`` has a thread of its own."""
+    ended = threading.Event()
+    found: list[bytes] = []
+
+    def scrape() -> None:
+        while not ended.is_set():
+            found.append(generate_latest(registry))
+
+    thread = threading.Thread(target=scrape)
+    thread.start()
+    try:
+        for _ in range(5):
+            async with RouteClient(Shop) as client:
+                await client.call("get", 1)
+    finally:
+        ended.set()
+        thread.join()
+    assert found
+    assert samples(registry)["routesock_requests_total", ("get", "200")] == 5
+
+
+def test_counting_in_several_threads_loses_nothing(registry: CollectorRegistry) -> None:
+    recorder = counters.recorder
+    assert recorder is not None
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [
+            threading.Thread(target=lambda: [recorder.add("get", 200, 0.1) for _ in range(2000)]) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert samples(registry)["routesock_requests_total", ("get", "200")] == 8000
+
+
+def test_durations_are_in_the_buckets_that_bound_them(registry: CollectorRegistry) -> None:
+    recorder = counters.recorder
+    assert recorder is not None
+    for seconds in (0.001, 0.0011, 30.0, 31.0):
+        recorder.add("get", 200, seconds)
+    buckets = {labels[0]: value for (name, labels), value in samples(registry).items() if name.endswith("_bucket")}
+    assert [buckets[bound] for bound in ("0.001", "0.0025", "10.0", "30.0", "+Inf")] == [1, 2, 2, 3, 4]
+
+
+async def test_the_text_is_valid(registry: CollectorRegistry) -> None:
+    async with RouteClient(Shop, raise_exceptions=False) as client:
+        await client.call("get")
+        await client.call('"\n\\')
+        families = [*parse(generate_latest(registry).decode())]
+        assert [family.name for family in parse_openmetrics(generate_openmetrics(registry).decode())] == [
+            family.name for family in families
+        ]
+    assert all(family.documentation.endswith(".") for family in families)
+    assert all(re.fullmatch(r"routesock_[a-z_]+", family.name) for family in families)
+    names = [family.name for family in families]
+    assert len(set(names)) == len(names)
+
+
+def test_registering_twice_has_no_effect(registry: CollectorRegistry) -> None:
+    recorder = counters.recorder
+    register(registry)
+    assert counters.recorder is recorder
+    assert samples(registry)
+
+
+def test_a_name_that_is_taken_is_an_error(registry: CollectorRegistry) -> None:
+    """``prometheus_client`` finds it, since the collector names its metrics before the first scrape."""
+    with pytest.raises(ValueError, match="Duplicated"):
+        registry.register(metrics._SocketCollector())
+
+
+def test_a_forked_process_begins_at_zero(registry: CollectorRegistry) -> None:
+    recorder = counters.recorder
+    assert recorder is not None
+    recorder.opened("Shop")
+    counters.count_store_error()
+    counters._reset()
+    assert counters.recorder is not None
+    assert not counters.recorder.openings()
+    assert counters.store_errors() == 0
+
+
+class TestCost:
+    async def test_without_metrics_nothing_is_called(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(counters, "recorder", None)
+        calls = await calls_per_frame(Echo.as_asgi(), Arrival.READY)
+        assert not [name for name in calls if "Recorder" in name and calls[name]]
+
+    async def test_with_metrics_one_function_is_called(self, registry: CollectorRegistry) -> None:
+        """A reply still takes the short way, without the coroutine that signals and log records need."""
+        with_metrics = await calls_per_frame(Echo.as_asgi(), Arrival.READY)
+        counters.recorder = None
+        without = await calls_per_frame(Echo.as_asgi(), Arrival.READY)
+        with_metrics.subtract(without)
+        more = Counter({name: number for name, number in with_metrics.items() if name.startswith("routesock: ")})
+        assert {name: number for name, number in more.items() if number} == {
+            "routesock: Recorder.finished": 1,
+        }
+
+
+class TestFiles:
+    """The dashboard and the alert rules in ``docs/operating``."""
+
+    @pytest.fixture
+    def names(self, registry: CollectorRegistry) -> set[str]:
+        """The names of all samples that there can be."""
+        recorder = counters.recorder
+        assert recorder is not None
+        recorder.add("get", 200, 0.1)
+        recorder.opened("Shop")
+        recorder.closed(1000)
+        return {name for name, _ in samples(registry)}
+
+    def test_alert_rules_name_metrics_that_exist(self, names: set[str]) -> None:
+        [group] = yaml.safe_load((FILES / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
+        assert len(group["rules"]) > 5
+        for rule in group["rules"]:
+            found = set(re.findall(r"routesock_\w+", rule["expr"]))
+            assert found, rule["alert"]
+            assert found <= names, rule["alert"]
+            assert rule["annotations"]["summary"]
+            assert rule["labels"]["severity"] in ("warning", "critical")
+
+    def test_the_dashboard_names_metrics_that_exist(self, names: set[str]) -> None:
+        dashboard = json.loads((FILES / "dashboard.json").read_text(encoding="utf-8"))
+        for panel in dashboard["panels"]:
+            for target in panel["targets"]:
+                found = set(re.findall(r"routesock_\w+", target["expr"]))
+                assert found, panel["title"]
+                assert found <= names, panel["title"]
+        ids = [panel["id"] for panel in dashboard["panels"]]
+        assert len(set(ids)) == len(ids)
+
+    def test_the_dashboard_shows_every_metric(self, names: set[str]) -> None:
+        text = (FILES / "dashboard.json").read_text(encoding="utf-8")
+        shown = set(re.findall(r"routesock_\w+", text))
+        left_out = {name for name in names if name not in shown and not name.startswith("routesock_recoveries")}
+        assert left_out == set()
