@@ -13,7 +13,7 @@ from django.core.cache import caches
 from django.test import override_settings
 
 from routesock.throttling.base import Window, parse_rate
-from routesock.throttling.redis import SHA, open_store
+from routesock.throttling.redis import TAKE, open_store
 
 TARGET = 1.3
 PATIENCE = 60.0
@@ -42,7 +42,7 @@ async def _measure(url: str, rounds: int, count: int) -> dict[str, list[Timed]]:
     client = redis.asyncio.Redis.from_url(url)
 
     async def bare(caller: str) -> None:
-        await client.evalsha(SHA, 1, caller, window.limit, window.period, window.resolution, 1)
+        await client.evalsha(TAKE.sha, 1, caller, window.limit, window.period, window.resolution, 1)
 
     async def take(caller: str) -> None:
         await store.take([(window, caller, 1)], PATIENCE, quotas=False)

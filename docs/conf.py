@@ -42,6 +42,7 @@ nitpick_ignore_regex = [
     # Names in signatures that are no part of the reference.
     (r"py:class", r"routesock\.(typing\.Unset|_routing\.route\.Handler|schemas\.base\.Function)|RequestId"),
     (r"py:class", r"routesock\.socket\.(SocketAttribute|_Untyped)"),
+    (r"py:class", r"routesock\.client\._(client|types)\.\w+_"),  # type variables
 ]
 
 html_theme = "furo"

@@ -109,6 +109,22 @@ def _is_switch(value: Any) -> bool:
     return value is None or type(value) is bool
 
 
+def _is_kept(value: Any) -> bool:
+    """Whether ``value`` says how much of the history of a group is kept."""
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"size", "ttl"}
+        and _is_count(value["size"])
+        and value["size"] <= 1000
+        and _is_seconds(value["ttl"])
+        and value["ttl"] <= 86_400
+    )
+
+
+def _is_history(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(key, str) and _is_kept(value[key]) for key in value)
+
+
 OVERFLOW_POLICIES: Final = ("close", "drop")
 
 ERROR_SHAPES: Final = ("flat", "native")
@@ -123,6 +139,7 @@ SETTINGS: Final[dict[str, Setting]] = {
     "MAX_QUEUED_BYTES": Setting(524_288, _is_count, "a positive number of bytes"),
     "CONCURRENCY": Setting(15, _is_count, "a positive number of requests"),
     "MAX_SUBSCRIPTIONS": Setting(100, _is_count, "a positive number of subscriptions"),
+    "MAX_ASKS": Setting(16, _is_count, "a positive number of answers"),
     "MAX_OUTGOING": Setting(256, _is_count, "a positive number of frames"),
     "MAX_OUTGOING_BYTES": Setting(4_000_000, _is_count, "a positive number of bytes"),
     "OVERFLOW": Setting("close", lambda value: value in OVERFLOW_POLICIES, '"close" or "drop"'),
@@ -139,6 +156,21 @@ SETTINGS: Final[dict[str, Setting]] = {
     "THROTTLE_TIMEOUT": Setting(0.25, _is_seconds, "a positive number of seconds"),
     "THROTTLE_FAIL": Setting("open", lambda value: value in FAIL_POLICIES, '"open" or "closed"'),
     "THROTTLE_HEADERS": Setting(False, lambda value: type(value) is bool, "True or False"),
+    "STORE": Setting(
+        None,
+        _is_none_or(lambda value: isinstance(value, str) and value != ""),
+        "the name of a cache in CACHES, or None for that of THROTTLE_CACHE",
+    ),
+    "STORE_TIMEOUT": Setting(0.25, _is_seconds, "a positive number of seconds"),
+    "IDEMPOTENCY_FAIL": Setting("closed", lambda value: value in FAIL_POLICIES, '"open" or "closed"'),
+    "IDEMPOTENCY_MAX_KEYS": Setting(10_000, _is_count, "a positive number of keys"),
+    "IDEMPOTENCY_MAX_BYTES": Setting(32_000_000, _is_count, "a positive number of bytes"),
+    "HISTORY": Setting(
+        {},
+        _is_history,
+        'a dict from patterns of groups to dicts such as {"size": 100, "ttl": 300}, with a size of 1 to 1,000 pushes '
+        "and a ttl of at most 86,400 seconds",
+    ),
     "NUM_PROXIES": Setting(0, lambda value: type(value) is int and value >= 0, "a number of proxies, 0 for none"),
     "DRAIN_ON_SIGTERM": Setting(True, lambda value: type(value) is bool, "True or False"),
     "IDLE_TIMEOUT": Setting(None, _is_none_or(_is_seconds), "a positive number of seconds, or None for no limit"),

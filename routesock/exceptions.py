@@ -8,18 +8,22 @@
             InvalidEnvelope    400     invalid_envelope
         NotAuthenticated       401     not_authenticated
         PermissionDenied       403     permission_denied
+        AskRefused             403     ask_refused
         NotFound               404     not_found
             UnknownRoute       404     unknown_route
             UnknownTopic       404     unknown_topic
             NotSubscribed      404     not_subscribed
+        NoAnswer               408     no_answer
         Conflict               409     conflict
             DuplicateRequest   409     duplicate_id
             AlreadySubscribed  409     already_subscribed
         TooLarge               413     too_large
         Invalid                422     invalid
+        InvalidAnswer          422     invalid_answer
         Throttled              429     throttled
         TooManyInFlight        429     too_many_in_flight
         TooManySubscriptions   429     too_many_subscriptions
+        TooManyAsks            429     too_many_asks
         Cancelled              499     cancelled
         InternalError          500     internal_error
         Unavailable            503     unavailable
@@ -199,6 +203,29 @@ class AlreadySubscribed(Conflict):
     detail = "This socket is already subscribed to this topic."
 
 
+class _RetryableError(RoutesockError):
+    """An error with the header ``Retry-After``, in whole seconds (RFC 9110, section 10.2.3)."""
+
+    def __init__(self, detail: str | None = None, *, wait: float | None = None, **extra: Any) -> None:
+        super().__init__(detail, **extra)
+        if wait is not None:
+            self.headers["Retry-After"] = max(0, math.ceil(wait))
+
+
+class HistoryLost(_RetryableError):
+    """410: pushes of the topic may be lost, so the subscription has ended. The client may subscribe again.
+
+    Args:
+        detail: A sentence for people.
+        wait: Seconds until the client should do so. The header ``Retry-After`` has them, rounded up.
+        **extra: What :class:`RoutesockError` takes.
+    """
+
+    status = 410
+    code = "history_lost"
+    detail = "Pushes of this topic may be lost. Subscribe again."
+
+
 class TooLarge(RoutesockError):
     """413: the frame is larger than the limit."""
 
@@ -216,15 +243,6 @@ class Invalid(RoutesockError):
     status = 422
     code = "invalid"
     detail = "The payload is not valid."
-
-
-class _RetryableError(RoutesockError):
-    """An error with the header ``Retry-After``, in whole seconds (RFC 9110, section 10.2.3)."""
-
-    def __init__(self, detail: str | None = None, *, wait: float | None = None, **extra: Any) -> None:
-        super().__init__(detail, **extra)
-        if wait is not None:
-            self.headers["Retry-After"] = max(0, math.ceil(wait))
 
 
 class Throttled(_RetryableError):
@@ -255,6 +273,56 @@ class TooManySubscriptions(RoutesockError):
     status = 429
     code = "too_many_subscriptions"
     detail = "This socket has too many subscriptions."
+
+
+class NoAnswer(RoutesockError, TimeoutError):
+    """408: the client has not answered ``self.socket.ask()`` in time, or the socket has ended meanwhile."""
+
+    status = 408
+    code = "no_answer"
+    detail = "The client did not answer in time."
+
+
+class AskRefused(RoutesockError):
+    """The client has answered ``self.socket.ask()`` with an error.
+
+    A handler that does not catch it is answered with the same status.
+
+    Args:
+        status: The status of the client's answer, from 400 to 599.
+        payload: The payload of the client's answer. It is not validated.
+    """
+
+    status = 403
+    code = "ask_refused"
+    detail = "The client refused what it was asked."
+
+    def __init__(self, status: int, payload: Any = None) -> None:
+        super().__init__(status=status)
+        self.payload = payload
+
+
+class InvalidAnswer(RoutesockError):
+    """422: the schema of ``self.socket.ask()`` refuses the client's answer.
+
+    Args:
+        errors: The messages of the schema library.
+    """
+
+    status = 422
+    code = "invalid_answer"
+    detail = "The answer is not valid."
+
+    def __init__(self, errors: Any = None) -> None:
+        super().__init__(errors=errors)
+
+
+class TooManyAsks(RoutesockError):
+    """429: the socket already waits for ``MAX_ASKS`` answers of its client."""
+
+    status = 429
+    code = "too_many_asks"
+    detail = "Too many answers of this client are awaited."
 
 
 class Cancelled(RoutesockError):

@@ -81,6 +81,9 @@ class _SocketCollector(Collector):
             loop_lag.largest(),
         )
         yield CounterMetricFamily(
+            "routesock_answers_dropped", "Answers of clients that nothing waited for.", counters.dropped_answers()
+        )
+        yield CounterMetricFamily(
             "routesock_store_errors", "Calls of the store that failed or took too long.", counters.store_errors()
         )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from asgiref.sync import async_to_sync
 from channels.consumer import AsyncConsumer, SyncConsumer
 
-from ._routing.push import Push, Pushes, aprepare, is_undeclared
+from ._routing.push import Push, Pushes, answer_schema, aprepare, is_undeclared, load_answer
 from ._wire.messages import NO_HEADERS, Request
 from .status import Ending, ending_for
 
@@ -26,6 +27,8 @@ class Peer(Protocol):
     def groups(self) -> frozenset[str]: ...
 
     async def push(self, route: str, payload: Any, headers: Mapping[str, Any]) -> None: ...
+
+    async def ask(self, route: str, payload: Any, headers: Mapping[str, Any], timeout: float) -> Any: ...
 
     async def join(self, name: str) -> None: ...
 
@@ -72,6 +75,50 @@ class Socket:
         if not is_undeclared(route, self._pushes):
             route, payload = await aprepare(route, payload, self._pushes)
         await self._peer.push(route, payload, headers)
+
+    async def ask(
+        self,
+        route: str | Push,
+        payload: Any = None,
+        *,
+        timeout: float = 10.0,
+        schema: Any = None,
+        headers: Mapping[str, Any] = NO_HEADERS,
+    ) -> Any:
+        """Ask this client, and wait for its answer.
+
+        The client gets a push with an id and answers with an ``ANSWER``, which is read at once, even on a busy socket.
+        The wait is part of the handler's deadline. The answer is what any client may send: validate it.
+
+        Args:
+            route: A name or a :class:`~routesock.Push`. A name in the consumer's ``route_pushes`` stands for that push.
+            payload: What ``DjangoJSONEncoder`` can encode, or what the schema of the push takes.
+            timeout: Seconds to wait. The header ``Timeout`` has them.
+            schema: Any schema that ``schema=`` of a route takes, for the answer. By default ``answer=`` of the push.
+            headers: Further headers of the frame.
+
+        Returns:
+            The payload of the answer, as the schema loads it.
+
+        Raises:
+            NoAnswer: The client has not answered in time, or the socket is being closed. It is a ``TimeoutError``.
+            AskRefused: The client has answered with an error.
+            InvalidAnswer: The schema refuses the answer.
+            TooManyAsks: ``MAX_ASKS`` answers of this client are awaited already.
+            InvalidPush: The schema of the push refuses the payload. Nothing was sent.
+            ValueError: The name is reserved, ``timeout`` is not a positive number, or the frame has more than
+                ``MAX_REPLY`` bytes.
+            TypeError: The payload cannot be encoded.
+            RuntimeError: Sync code asks, in the database thread that all sockets share; see
+                ``route_dedicated_threads``. Or the socket is not accepted yet, or the dialect cannot ask.
+        """
+        if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
+            raise ValueError(f"The timeout of an ask must be a positive number of seconds; got {timeout!r}.")
+        adapter = answer_schema(route, self._pushes, schema)
+        if not is_undeclared(route, self._pushes):
+            route, payload = await aprepare(route, payload, self._pushes)
+        answer = await self._peer.ask(route, payload, headers, timeout)
+        return answer if adapter is None else await load_answer(adapter, answer)
 
     @property
     def groups(self) -> frozenset[str]:
@@ -182,6 +229,22 @@ class SyncSocket:
     def push(self, route: str | Push, payload: Any = None, *, headers: Mapping[str, Any] = NO_HEADERS) -> None:
         """Send an unsolicited frame to this client; see :meth:`Socket.push`."""
         async_to_sync(self._socket.push)(route, payload, headers=headers)
+
+    def ask(
+        self,
+        route: str | Push,
+        payload: Any = None,
+        *,
+        timeout: float = 10.0,
+        schema: Any = None,
+        headers: Mapping[str, Any] = NO_HEADERS,
+    ) -> Any:
+        """Ask this client, and wait for its answer; see :meth:`Socket.ask`.
+
+        The class needs ``route_dedicated_threads = True``. The thread waits for the client, and the other sockets that
+        share it wait, too.
+        """
+        return async_to_sync(self._socket.ask)(route, payload, timeout=timeout, schema=schema, headers=headers)
 
     @property
     def groups(self) -> frozenset[str]:

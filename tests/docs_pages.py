@@ -4,26 +4,30 @@
 ``text``     is a conversation: ``>`` what the client sends, ``<`` what it reads. The consumer is the last one that the
              page has defined, the reading is complete, and ``"..."`` stands for any value.
 ``diff``     is part of what separates the two files that it names.
-``console``  is left alone, as are ``ini``, ``nginx`` and ``yaml``: files of other programs. Any other language is an
-             error.
+``console``  is left alone, as are ``ini``, ``nginx`` and ``yaml``: files of other programs. So are ``html`` and
+             ``javascript``; ``typescript`` and ``tsx`` are for the compiler, in ``clients/test_docs.py``. Any other
+             language is an error.
 """
 
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
 import json
 import re
 import textwrap
 import unittest
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from asgiref.sync import async_to_sync
 
+from routesock.client import Events
 from routesock.testing import ClientTimeout, ConnectionClosed, RouteClient
 
 ROOT = Path(__file__).parent.parent
@@ -55,6 +59,40 @@ def blocks_of(page: str) -> Iterator[Block]:
         yield Block(directive[2], number + 2 + first, textwrap.dedent("\n".join(body[first:])).rstrip() + "\n")
 
 
+class InProcess:
+    """The transport of a client whose server is an ASGI application in this process."""
+
+    unsent = 0
+
+    def __init__(self, application: Callable[..., Any], url: str, subprotocols: Sequence[str], events: Events) -> None:
+        self.is_open = False
+        self._events = events
+        self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._incoming.put_nowait({"type": "websocket.connect"})
+        path = urlsplit(url).path
+        scope = {"type": "websocket", "path": path, "headers": [], "query_string": b"", "subprotocols": [*subprotocols]}
+        self._task = asyncio.ensure_future(application(scope, self._incoming.get, self._send))
+
+    def send(self, data: str | bytes) -> None:
+        self._incoming.put_nowait({"type": "websocket.receive", "text": data})
+
+    def close(self) -> None:
+        self.is_open = False
+        self._incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
+
+    async def wait_closed(self) -> None:
+        await self._task
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "websocket.accept":
+            self.is_open = True
+            self._events.opened()
+        elif message["type"] == "websocket.send":
+            self._events.received(message.get("text") or message["bytes"])
+        else:
+            self._events.closed(message["code"], message.get("reason", ""), None)
+
+
 class Page:
     """Runs the blocks of one page."""
 
@@ -71,15 +109,26 @@ class Page:
             "ini": len,
             "nginx": len,
             "yaml": len,
+            "html": len,
+            "javascript": len,
+            "typescript": len,
+            "tsx": len,
         }
 
     def run(self) -> None:
+        monkeypatch = self._request.getfixturevalue("monkeypatch")
+        monkeypatch.setattr("routesock.client._client.opener", lambda *options: self._open)
         for block in blocks_of(self.path.read_text(encoding="utf-8")):
             try:
                 self._runners[block.language](block.text if block.language != "python" else self._placed(block))
             except Exception as error:
                 error.add_note(f"In the block at {self.path.name}:{block.line}.")
                 raise
+
+    def _open(self, url: str, subprotocols: Sequence[str], events: Events) -> InProcess:
+        """Connects a ``routesock.client.Client`` of the page to its consumer, whatever the URL is."""
+        assert self._consumer is not None
+        return InProcess(self._consumer.as_asgi(), url, subprotocols, events)
 
     @staticmethod
     def _placed(block: Block) -> str:

@@ -39,7 +39,7 @@ EXAMPLE_APPLICATION: Final = "config.asgi:application"
 HOST: Final = "127.0.0.1"
 START_WITHIN: Final = 30.0
 STOP_WITHIN: Final = 5.0
-ANSWER_WITHIN: Final = 10.0
+ANSWER_WITHIN: Final = 30.0
 
 ASGI_SERVERS: Final = ("daphne", "uvicorn")
 

@@ -118,6 +118,14 @@ class Articles(RouteMixin, AsyncJsonWebsocketConsumer):
     async def delete(self, request: Request) -> None: ...
 
 
+class Payments(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("pay", idempotent=True)
+    async def pay(self, request: Request) -> None: ...
+
+    @route("refund", idempotent=True, timeout=5)
+    async def refund(self, request: Request) -> None: ...
+
+
 async def timing(request: Request, call_next: Any) -> Any:
     return await call_next(request)
 
@@ -178,13 +186,15 @@ OF_CLASSES: Final = (
     Id.NO_SUCH_LAYER,
     Id.UNREAD_GUARD,
     Id.WITHOUT_MIXIN,
+    Id.ENDLESS_CLAIM,
 )
 
 
 def found(**overrides: Any) -> list[CheckMessage]:
     """What the checks say under these settings, but for the consumers that other tests may have left."""
+    left_out = OF_CLASSES if "STORE" in str(overrides.get("ROUTESOCK")) else (*OF_CLASSES, Id.NO_STORE)
     with override_settings(**(installed() | overrides)):
-        return [message for message in run_checks(tags=[TAG]) if message.id not in OF_CLASSES]
+        return [message for message in run_checks(tags=[TAG]) if message.id not in left_out]
 
 
 def everything() -> list[CheckMessage]:
@@ -271,6 +281,13 @@ WRONG: Final[dict[Id, dict[str, Any]]] = {
     Id.NO_ACCESS_FUNCTION: {"ROUTESOCK": {"DOCS_ACCESS": "nowhere.may_read"}},
     Id.PUBLIC_PLAYGROUND: {"ROUTESOCK": {"DOCS_ACCESS": "public", "PLAYGROUND": True}},
     Id.NO_DOCS: {"ROUTESOCK": {"DOCS_ACCESS": "debug"}},
+    Id.NO_STORE: {"ROUTESOCK": {"STORE": "nowhere"}},
+    Id.LOCAL_STORE: {
+        "ROUTESOCK": {"STORE": "default"},
+        "CHANNEL_LAYERS": {"default": core({"address": NO_REDIS, "socket_timeout": 60})},
+    },
+    Id.NO_HISTORY: {"ROUTESOCK": {"HISTORY": {"a..b": {"size": 1, "ttl": 1}}}},
+    Id.ENDLESS_CLAIM: {"ROUTESOCK": {"TIMEOUT": None}},
 }
 
 
@@ -1074,6 +1091,42 @@ class TestThrottles:
         """Unused configuration causes no warning."""
         monkeypatch.setattr("routesock.checks.deployment.consumers", lambda: {Chat: None})
         assert found(ROUTESOCK={"THROTTLE_CACHE": "nowhere"}) == []
+
+
+class TestStore:
+    def test_cache_that_cannot_keep_data(self) -> None:
+        """The message names its class."""
+        dummy = caches("django.core.cache.backends.dummy.DummyCache")
+        messages = found(**dummy, ROUTESOCK={"STORE": "default"})
+        assert "DummyCache" in only([message for message in messages if message.id == Id.NO_STORE]).msg
+
+    def test_store_of_redis_behind_a_layer(self) -> None:
+        """Processes share it."""
+        settings = caches("django_redis.cache.RedisCache", NO_REDIS) | {"CHANNEL_LAYERS": {"default": core(NO_REDIS)}}
+        with override_settings(**(installed() | settings), ROUTESOCK={"STORE": "default"}):
+            assert not {Id.NO_STORE, Id.LOCAL_STORE} & {message.id for message in everything()}
+
+    def test_idempotent_routes_use_it(self) -> None:
+        """Without a setting, too."""
+        with override_settings(**(installed() | caches("nowhere.Cache"))):
+            assert Id.NO_STORE in {message.id for message in everything()}
+
+    def test_project_that_does_not_use_the_store(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It may have any cache."""
+        monkeypatch.setattr("routesock.checks.deployment.consumers", lambda: {Chat: None})
+        with override_settings(**(installed() | caches("nowhere.Cache"))):
+            assert Id.NO_STORE not in {message.id for message in everything()}
+
+
+class TestDeadlines:
+    def test_only_routes_without_their_own_are_named(self) -> None:
+        with override_settings(**installed(), ROUTESOCK={"TIMEOUT": None}):
+            messages = run_checks(tags=[TAG])
+        message = only([each for each in messages if (each.id, each.obj) == (Id.ENDLESS_CLAIM, Payments)])
+        assert "of Payments: pay. " in message.msg
+
+    def test_default_is_a_deadline(self) -> None:
+        assert Id.ENDLESS_CLAIM not in {message.id for message in found_of(Payments)}
 
 
 class TestLayers:

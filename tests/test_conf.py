@@ -27,6 +27,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "MAX_QUEUED_BYTES": 524_288,
     "CONCURRENCY": 15,
     "MAX_SUBSCRIPTIONS": 100,
+    "MAX_ASKS": 16,
     "MAX_OUTGOING": 256,
     "MAX_OUTGOING_BYTES": 4_000_000,
     "OVERFLOW": "close",
@@ -39,6 +40,12 @@ DEFAULTS: Final[dict[str, Any]] = {
     "THROTTLE_TIMEOUT": 0.25,
     "THROTTLE_FAIL": "open",
     "THROTTLE_HEADERS": False,
+    "STORE": None,
+    "STORE_TIMEOUT": 0.25,
+    "IDEMPOTENCY_FAIL": "closed",
+    "IDEMPOTENCY_MAX_KEYS": 10_000,
+    "IDEMPOTENCY_MAX_BYTES": 32_000_000,
+    "HISTORY": {},
     "NUM_PROXIES": 0,
     "DRAIN_ON_SIGTERM": True,
     "IDLE_TIMEOUT": None,
@@ -59,8 +66,8 @@ DEFAULTS: Final[dict[str, Any]] = {
 
 COUNTS: Final = (
     "MAX_FRAME", "MAX_REPLY", "MAX_DEPTH", "MAX_QUEUED", "MAX_QUEUED_BYTES", "CONCURRENCY", "MAX_SUBSCRIPTIONS",
-    "MAX_OUTGOING", "MAX_OUTGOING_BYTES",
-    "DB_THREADS",
+    "MAX_ASKS", "MAX_OUTGOING", "MAX_OUTGOING_BYTES",
+    "DB_THREADS", "IDEMPOTENCY_MAX_KEYS", "IDEMPOTENCY_MAX_BYTES",
 )  # fmt: skip
 NO_COUNTS: Final = (0, -1, 1.0, "1", None, True, math.inf)
 CAPS: Final = ("MAX_SOCKETS_PER_USER", "MAX_SOCKETS_PER_ADDRESS")
@@ -78,6 +85,10 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
     "THROTTLE_TIMEOUT": (0.25, 1, 60.0),
     "THROTTLE_FAIL": ("open", "closed"),
     "THROTTLE_HEADERS": (False, True),
+    "STORE": (None, "default", "redis"),
+    "STORE_TIMEOUT": (0.25, 1, 60.0),
+    "IDEMPOTENCY_FAIL": ("open", "closed"),
+    "HISTORY": ({}, {"a.{b}": {"size": 1, "ttl": 0.5}}, {"a": {"size": 1000, "ttl": 86_400}}),
     "NUM_PROXIES": (0, 1, 3),
     "DRAIN_ON_SIGTERM": (True, False),
     "END_WITH_SESSION": (True, False),
@@ -108,6 +119,14 @@ REFUSED: Final[dict[str, tuple[Any, ...]]] = {
     "DISCONNECT_GRACE": (-1, None, "5", True, math.nan),
     "THROTTLE_CACHE": ("", None, 5, ["default"]),
     "THROTTLE_TIMEOUT": (0, -1, None, "0.25", True, math.nan),
+    "STORE": ("", 5, True, ["default"]),
+    "STORE_TIMEOUT": (0, -1, None, "0.25", True, math.nan),
+    "IDEMPOTENCY_FAIL": ("", "Open", "close", None, True, []),
+    "HISTORY": (
+        None, [], "a", {"a": None}, {"a": {}}, {"a": {"size": 1}}, {"a": {"size": 0, "ttl": 1}},
+        {5: {"size": 1, "ttl": 1}},
+        {"a": {"size": 1001, "ttl": 1}}, {"a": {"size": 1, "ttl": 86_401}}, {"a": {"size": 1, "ttl": 1, "epoch": 1}},
+    ),
     "THROTTLE_FAIL": ("", "Open", "close", None, True, []),
     "THROTTLE_HEADERS": (0, 1, None, "False"),
     "NUM_PROXIES": (-1, None, "1", True, 1.0),

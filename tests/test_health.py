@@ -249,7 +249,7 @@ class TestLayer:
 class TestStore:
     @pytest.fixture(autouse=True)
     def stores_of_other_tests(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(stores, "_openings", {})
+        monkeypatch.setattr(stores._openings, "by_loop", {})
 
     @override_settings(CACHES=BROKEN_CACHE, ROUTESOCK={"THROTTLE_CACHE": "default"})
     async def test_a_store_that_the_project_names_is_watched(self, clock: Clock) -> None:

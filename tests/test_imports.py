@@ -32,9 +32,10 @@ ADAPTERS: Final = {
     "routesock.schemas._json_schema.rest_framework": "rest_framework",
     "routesock.permissions.rest_framework": "rest_framework",
     "routesock.auth.rest_framework": "rest_framework",
-    "routesock.throttling.redis": "redis",
     "routesock.metrics": "prometheus_client",
     "routesock.tracing.otel": "opentelemetry",
+    "routesock._store.redis": "redis",
+    "routesock.client._transport": "websockets",
 }
 OF_THE_REGISTRY: Final = {"routesock.models", "routesock.admin"}
 """Django imports them, when the app registry is ready: see ``tests/test_admin.py``."""
@@ -46,7 +47,7 @@ TESTING: Final = {"pytest", "_pytest", "pytest_asyncio", "pytest_django"}
 
 FORKS: Final = """
 import json, os, sys, traceback
-import routesock
+from routesock import *
 
 for line in sys.stdin:
     if (child := os.fork()) == 0:
@@ -59,7 +60,7 @@ for line in sys.stdin:
         os._exit(0)
     os.waitpid(child, 0)
 """
-"""Runs each line of its input in a process of its own, where nothing but routesock is imported so far."""
+"""Runs each line of its input in a process of its own, where nothing but the names of routesock is imported so far."""
 
 ImportedBy = Callable[[str], set[str]]
 
@@ -130,7 +131,7 @@ def distributions_of(package: str) -> set[str]:
 class TestBareImport:
     def test_routesock_needs_no_settings(self, imported_by: ImportedBy) -> None:
         """A consumers module may be imported before Django is set up."""
-        assert "routesock" in imported_by("import routesock")
+        assert "routesock" in imported_by("from routesock import *")
 
     def test_class_with_routes_needs_no_settings(self, imported_by: ImportedBy) -> None:
         """Neither does declaring one: settings are read when a socket opens."""
@@ -144,12 +145,31 @@ class TestBareImport:
 
     def test_no_optional_library_is_imported(self, imported_by: ImportedBy) -> None:
         """One that is installed for something else costs nothing."""
-        assert imported_by("import routesock") & (OPTIONAL | TESTING) == set()
+        assert imported_by("from routesock import *") & (OPTIONAL | TESTING) == set()
 
     @pytest.mark.parametrize("module", ["routesock.testing", "routesock.pytest_plugin"])
     def test_testing_kit_needs_no_server(self, imported_by: ImportedBy, module: str) -> None:
         """Unlike ``channels.testing``, which imports daphne and with it Twisted."""
         assert imported_by(f"import {module}") & OPTIONAL == set()
+
+    def test_the_client_needs_neither_django_nor_channels(self) -> None:
+        """It runs in scripts and services that have no settings. In a process of its own, where nothing is imported."""
+        code = "import json, sys, routesock.client; print(json.dumps(sorted(sys.modules)))"
+        done = subprocess.run([sys.executable, "-W", "error", "-c", code], stdout=subprocess.PIPE, check=True, cwd=ROOT)
+        imported = {name.partition(".")[0] for name in json.loads(done.stdout)}
+        assert imported & {"django", "channels", "asgiref", *OPTIONAL} == {"websockets"}
+
+    def test_names_are_imported_when_they_are_used(self) -> None:
+        """``import routesock`` alone is cheap, and yet its modules can be reached through it."""
+        code = (
+            "import sys, routesock\n"
+            "assert 'django' not in sys.modules\n"
+            "assert set(routesock.__all__) <= set(dir(routesock))\n"
+            "assert routesock.exceptions.NotFound.status == 404\n"
+            "assert routesock.route is sys.modules['routesock._routing.route'].route\n"
+            "assert not hasattr(routesock, 'no_such_name')\n"
+        )
+        subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=ROOT)
 
     def test_testing_kit_needs_no_pytest(self, imported_by: ImportedBy) -> None:
         """Django's own test runner does."""

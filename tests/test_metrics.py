@@ -243,7 +243,7 @@ async def test_deliveries_are_those_of_the_counts(registry: CollectorRegistry) -
 
 @override_settings(CACHES={"default": {"BACKEND": "tests.test_health.BrokenCache"}})
 async def test_errors_of_the_store_are_counted(registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "_openings", {})
+    monkeypatch.setattr(stores._openings, "by_loop", {})
     before = samples(registry)
     async with RouteClient(Shop) as client:
         await client.call("limited")

@@ -27,14 +27,15 @@ class EditSchema(SendSchema):
 
 
 class MessageSchema(Schema):
-    id = fields.Integer()
-    author = fields.String(attribute="author.username")
-    text = fields.String()
-    created_at = fields.DateTime()
+    # Required: it is always there, say document and types. Without it they would say that it may be left out.
+    id = fields.Integer(required=True)
+    author = fields.String(required=True, attribute="author.username")
+    text = fields.String(required=True)
+    created_at = fields.DateTime(required=True)
 
 
 class MessageListSchema(Schema):
-    messages = fields.List(fields.Nested(MessageSchema))
+    messages = fields.List(fields.Nested(MessageSchema), required=True)
 
 
 class AnnouncementSchema(Schema):

@@ -15,6 +15,12 @@ class RoomView(LoginRequiredMixin, TemplateView):
     template_name = "chat/room.html"
 
 
+class TourView(LoginRequiredMixin, TemplateView):
+    """A stream, a cancel, a topic and a typed error."""
+
+    template_name = "chat/tour.html"
+
+
 class AnnounceView(LoginRequiredMixin, FormView):
     """Saves a message of the room, and has every window in it show that as an announcement."""
 

@@ -4,7 +4,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from chat.demo import PASSWORD, USERNAMES
-from chat.views import AnnounceView, RoomView
+from chat.views import AnnounceView, RoomView, TourView
 
 # The login page tells the demonstration's password, so never outside DEBUG.
 demo = {"demo_usernames": USERNAMES, "demo_password": PASSWORD} if settings.DEBUG else {}
@@ -12,6 +12,7 @@ demo = {"demo_usernames": USERNAMES, "demo_password": PASSWORD} if settings.DEBU
 urlpatterns = [
     path("", RedirectView.as_view(url="/rooms/lobby/"), name="home"),
     path("rooms/<slug:room>/", RoomView.as_view(), name="room"),
+    path("tour/", TourView.as_view(), name="tour"),
     path("announcements/", AnnounceView.as_view(), name="announce"),
     path("ws-docs/", include("routesock.urls")),
     path("accounts/login/", LoginView.as_view(extra_context=demo, redirect_authenticated_user=True), name="login"),

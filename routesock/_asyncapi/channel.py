@@ -12,7 +12,7 @@ from .._pipeline.effective import EffectiveRoute, effective_routes
 from .._routing.documentation import pushes_of, texts_of
 from .._routing.push import Push
 from .._routing.route import Route
-from .._routing.topic import SUBSCRIBE, UNSUBSCRIBE, Topic
+from .._routing.topic import RESUME, SUBSCRIBE, UNSUBSCRIBE, Topic
 from .._runtime.asgi_tree import Endpoint
 from ..consumers import RouteMixin, refresh_plan
 from ..exceptions import NotAuthenticated, NotFound, PermissionDenied, Throttled
@@ -204,6 +204,7 @@ class ChannelBuilder:
         parameters = None if schema is None else self._components.add(schema, "load")  # never in camelCase
         names = topic_names(topic, topics, parameters, self._components.target)
         payload: Schema = {"type": "object", "properties": {"topic": names}, "required": ["topic"]}
+        resumed: Schema = {**payload, "properties": {"topic": names, "since": self._schema(control.POSITION)}}
         texts = texts_of(self._cls, topic)
         options = self._options(item, texts)
         # UNSUBSCRIBE needs no permission: a client can only end its own subscriptions.
@@ -216,13 +217,19 @@ class ChannelBuilder:
                 f"{key}.request",
                 "request",
                 verb,
-                self._envelope.request(verb, payload),
-                payload=payload,
+                self._envelope.request(verb, resumed if topic.recover and verb == SUBSCRIBE else payload),
+                payload=resumed if topic.recover and verb == SUBSCRIBE else payload,
                 title=f"{verb} {topic.name}: request",
                 examples=self._examples(verb, [{"topic": name} for name in topic.route.examples]),
             )
             if verb == SUBSCRIBE:
                 replies = [*self._replies(key, verb, topic.route), *self._errors(key, verb, topic.route)]
+                if topic.recover and 204 not in self._statuses_of_success(topic.route):
+                    resumes = self._envelope.reply(verb, [204], control.NULL)
+                    title = f"{verb} {topic.name}: resumed"
+                    replies.append(
+                        self._message(f"{key}.resumed", "reply", verb, resumes, payload=control.NULL, title=title)
+                    )
                 further = options | {"x-routesock-pushes": sorted(push.name for push in topic.pushes)}
             else:
                 done = self._envelope.reply(verb, [204], control.NULL)
@@ -267,6 +274,10 @@ class ChannelBuilder:
                 payload=payload,
                 title=f"{title}: reply",
             )
+
+    def _statuses_of_success(self, route: Route) -> list[int]:
+        adapter = route.dehydrate if isinstance(route.dehydrate, SchemaAdapter) else route.reply
+        return self._success(route, adapter, {})[0]
 
     def _success(self, route: Route, adapter: SchemaAdapter | None, payload: Schema) -> tuple[list[int], Schema]:
         """Return the statuses of a success, and its payload."""
@@ -366,9 +377,13 @@ class ChannelBuilder:
     def _push(self, push: Push, topics: Sequence[Topic]) -> None:
         key = f"{slug(push.name)}.push"
         payload = self._of(push._adapter, "dump")
-        schema = self._envelope.push(push.name, payload, by_topic=bool(self._plan.topics))
+        asks = push._answer is not None
+        if asks:
+            schema = self._envelope.ask(push.name, payload)
+        else:
+            schema = self._envelope.push(push.name, payload, by_topic=bool(self._plan.topics))
         message = self._message(
-            key, "push", push.name, schema, payload=payload, has_id=False, title=f"{push.name}: push"
+            key, "push", push.name, schema, payload=payload, has_id=asks, title=f"{push.name}: push"
         )
         further: dict[str, Any] = {
             "title": push.name,
@@ -378,7 +393,15 @@ class ChannelBuilder:
             "x-routesock-deprecated": push.deprecated or None,
             "x-routesock-topics": sorted(topic.name for topic in topics),
         }
-        self._operation(key, push.name, "push", "send", [message], **further)
+        replies = [] if push._answer is None else [self._answer(push, push._answer)]
+        self._operation(key, push.name, "push", "send", [message], replies, **further)
+
+    def _answer(self, push: Push, adapter: SchemaAdapter) -> dict[str, str]:
+        """Return the message with which the client answers ``push``."""
+        payload = self._of(adapter, "load")
+        schema = self._envelope.answer(payload)
+        key = f"{slug(push.name)}.answer"
+        return self._message(key, "answer", "ANSWER", schema, payload=payload, title=f"{push.name}: answer")
 
     def _control(self, topics: Sequence[Topic]) -> None:
         envelope = self._envelope
@@ -415,12 +438,30 @@ class ChannelBuilder:
             answer = self._frame("PONG.request", "request", "PONG", envelope.request("PONG", {}), {})
             summary = "The server asks whether the client is there, which answers with any frame."
             self._sent("PING", control.NULL, summary, [answer])
-        if any(topic.recheck for topic in topics):
+        if any(topic.recover for topic in topics):
+            self._resume()
+        if any(topic.recheck or topic.recover for topic in topics):
             ended = control.problem()
             ended["properties"]["topic"] = {"type": "string", "description": "The topic."}
             ended["required"] = [*ended["required"], "topic"]
             self._sent(UNSUBSCRIBE, ended, "The server has ended a subscription.")
         self._outside()
+
+    def _resume(self) -> None:
+        envelope = self._envelope
+        self._routes.append(RESUME)
+        topics, results = control.resume(), control.resumed()
+        request = self._frame(f"{RESUME}.request", "request", RESUME, envelope.request(RESUME, topics), topics)
+        reply = self._frame(f"{RESUME}.reply", "reply", RESUME, envelope.reply(RESUME, [200], results), results)
+        self._operation(
+            RESUME,
+            RESUME,
+            "control",
+            "receive",
+            [request],
+            [reply, *self._errors(RESUME, RESUME, None)],
+            summary="Subscribe to several topics at once, each from a position.",
+        )
 
     def _auth(self) -> None:
         envelope = self._envelope

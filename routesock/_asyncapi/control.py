@@ -15,6 +15,39 @@ NULL: Final[Schema] = {"type": "null"}
 _SECONDS: Final[Schema] = {"type": "number"}
 
 
+POSITION: Final[Schema] = {
+    "type": "string",
+    "pattern": "^[A-Za-z0-9_-]{1,22}:[0-9]{1,19}$",
+    "description": "The position from which the client goes on: the last header Position that it has seen.",
+}
+
+
+def resume() -> Schema:
+    """Return the payload of RESUME."""
+    topics: Schema = {
+        "type": "object",
+        "description": "Positions by the names of topics.",
+        "additionalProperties": {"type": "string"},
+        "maxProperties": conf.get("MAX_SUBSCRIPTIONS"),
+    }
+    return {"type": "object", "properties": {"topics": topics}, "required": ["topics"]}
+
+
+def resumed() -> Schema:
+    """Return the payload of the reply to RESUME."""
+    result: Schema = {
+        "type": "object",
+        "properties": {
+            "status": {"type": "integer", "description": "The status of a reply to SUBSCRIBE."},
+            "position": {"type": "string", "description": "The position of the client now."},
+            "recovered": {"type": "boolean", "description": "Whether nothing is missing behind its position."},
+            "payload": {"description": "The payload of a reply to SUBSCRIBE."},
+        },
+        "required": ["status", "payload"],
+    }
+    return {"type": "object", "additionalProperties": result}
+
+
 def problem() -> Schema:
     """Return the schema of a problem object, the payload of errors."""
     errors: Schema = {"description": "Messages by field."}

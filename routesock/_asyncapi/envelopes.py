@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from ..dialects import Dcrf, Dialect, Keys
-from ..dialects.base import MAX_ID_CHARS, MAX_ID_INTEGER
+from ..dialects.base import ASK_PREFIX, MAX_ID_CHARS, MAX_ID_INTEGER
 from ..dialects.keys import ObservableSocket
 from ..schemas._json_schema.draft7 import INEXACT, NOTHING
 from .names import pointer_part
@@ -92,6 +92,14 @@ class Envelope:
     def pong(self, payload: Schema) -> Schema:
         """Return the schema of the answer to a PING."""
         return self.push("PONG", payload)
+
+    def ask(self, route: str, payload: Schema) -> Schema:
+        """Return the schema of a frame with which the server asks."""
+        return payload
+
+    def answer(self, payload: Schema) -> Schema:
+        """Return the schema of the client's answer to it, with a status of success."""
+        return payload
 
     def _may_lack_id(self, statuses: Sequence[int]) -> bool:
         """Whether a reply with one of these statuses answers requests without an id, too. All errors do."""
@@ -182,6 +190,26 @@ class KeysEnvelope(Envelope):
             members[dialect._id] = self._id(nullable=True)
         return self._with_payload(members, [*members], payload)
 
+    def ask(self, route: str, payload: Schema) -> Schema:
+        dialect = self.dialect
+        assert dialect._id is not None, "Without ids, a declared answer is an error."
+        members: dict[str, Schema] = {dialect._route: {"const": route}, dialect._id: _ask_id()}
+        required = [*members]
+        if dialect._headers is not None:
+            members[dialect._headers] = {"type": "object", "properties": {"Timeout": _TIMEOUT}}
+        return self._with_payload(members, required, payload)
+
+    def answer(self, payload: Schema) -> Schema:
+        dialect = self.dialect
+        assert dialect._id is not None
+        members: dict[str, Schema] = {dialect._route: {"const": "ANSWER"}, dialect._id: _ask_id()}
+        required = [*members]
+        if dialect._status is not None:
+            members[dialect._status] = dict(_SUCCESS)
+        if dialect._headers is not None:
+            members[dialect._headers] = {"type": "object"}
+        return self._with_payload(members, required, payload)
+
     def _answer(self, route: Schema, status: Schema, payload: Schema, *, nullable: bool) -> Schema:
         dialect = self.dialect
         members: dict[str, Schema] = {}
@@ -263,6 +291,14 @@ class DcrfEnvelope(Envelope):
     def pong(self, payload: Schema) -> Schema:
         return self._frame({"const": "PONG"}, {"const": 200}, payload, self._id(nullable=True))
 
+    def ask(self, route: str, payload: Schema) -> Schema:
+        members: dict[str, Schema] = {"action": {"const": route}, "request_id": _ask_id()}
+        return flat(payload, members, [*members], self.target, frozenset(members), nested_key="data")
+
+    def answer(self, payload: Schema) -> Schema:
+        members: dict[str, Schema] = {"action": {"const": "ANSWER"}, "request_id": _ask_id(), "data": payload}
+        return _object({**members, "response_status": dict(_SUCCESS)}, [*members])
+
     def _frame(self, action: Schema, status: Schema, data: Schema, id: Schema, errors: Schema | None = None) -> Schema:
         members: dict[str, Schema] = {
             "action": action,
@@ -288,6 +324,15 @@ _KNOWN: Final[Sequence[tuple[Any, Any]]] = (
     (Keys, KeysEnvelope),
     (Dcrf, DcrfEnvelope),
 )
+
+
+_TIMEOUT: Final[Schema] = {"type": "number", "description": "Seconds for which the server waits."}
+
+_SUCCESS: Final[Schema] = {"type": "integer", "minimum": 200, "maximum": 299}
+
+
+def _ask_id() -> Schema:
+    return {"type": "string", "pattern": f"^{ASK_PREFIX}[0-9]+$"}
 
 
 def _object(members: dict[str, Schema], required: Sequence[str]) -> Schema:

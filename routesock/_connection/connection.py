@@ -30,7 +30,7 @@ from ..auth._login.revocation import group_of, name_in_scope
 from ..auth._login.watcher import LoginWatcher, watch_login
 from ..auth.authenticators import AUTHENTICATORS
 from ..auth.refusals import refuse
-from ..exceptions import NotAuthenticated, SocketEnded, Unavailable
+from ..exceptions import NoAnswer, NotAuthenticated, SocketEnded, Unavailable
 from ..status import RESTART_REASON, Ending, restart_ending
 from ..typing import UNSET
 from .dispatch import Dispatcher
@@ -41,7 +41,7 @@ from .queue.job_queue import JobQueue
 from .readers import ClientReader, LayerReader, Receive
 from .sending.frame_writer import FrameWriter, encoder_of, is_plain
 from .sending.send_queue import FrameKind, SendQueue
-from .state import Phase, SocketState
+from .state import ASKS, Phase, SocketState, asks_of
 from .tasks import Tasks
 from .token_refresh import TokenRefresh
 
@@ -49,6 +49,8 @@ logger: Final = safe_logger("routesock.socket")
 
 JOIN_WAIT: Final = 1.0
 """Seconds for which ``connect()`` waits until the socket is in the group of its user."""
+
+NO_ANSWER: Final = object()
 
 TOO_SLOW: Final = Ending(1013, "too slow", reconnect=True)
 
@@ -204,6 +206,7 @@ class Connection:
         if self._state.is_closing:
             return False
         self._state.advance(Phase.CLOSING)
+        self._end_asks()
         if self._liveness is not None:
             self._liveness.stop()
         for job in self._queue.clear():
@@ -320,14 +323,14 @@ class Connection:
         """Whether this is called on another loop than the socket's."""
         return asyncio.get_running_loop() is not self._loop
 
-    async def _run_on_loop(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Await ``coroutine``, which runs on the socket's loop, from another loop."""
+    async def _run_on_loop(self, coroutine: Coroutine[Any, Any, Any], closed: Any = None) -> Any:
+        """Await ``coroutine``, which runs on the socket's loop, from another; ``closed`` if that loop is closed."""
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except RuntimeError:  # the loop has been closed, and the client is gone with it
             coroutine.close()
-            return
-        await asyncio.wrap_future(future)
+            return closed
+        return await asyncio.wrap_future(future)
 
     async def send(self, message: dict[str, Any]) -> None:
         """The consumer's ``base_send``: passes everything on, and notes when a close begins.
@@ -396,6 +399,39 @@ class Connection:
         if frame is not None and is_plain(self._compiled):  # it raises for the same payloads as before
             encoder_of(self._compiled.dialect)(frame, conf.get("MAX_REPLY"))
         raise SocketEnded
+
+    async def ask(self, route: str, payload: Any, headers: Mapping[str, Any], timeout: float) -> Any:
+        """Send a frame with an id and return the payload of the client's answer. Raises what :class:`Asks` raises."""
+        compiled = self._compiled
+        if (compiled.sync or is_sync_call()) and not compiled.dedicated_threads:
+            raise RuntimeError(
+                f"{type(self._consumer).__name__} would wait for its client in the database thread that all sockets "
+                "share. Set route_dedicated_threads = True, or ask in an async handler."
+            )
+        if self._is_other_loop():
+            answer = await self._run_on_loop(self.ask(route, payload, headers, timeout), NO_ANSWER)
+            if answer is NO_ANSWER:
+                raise NoAnswer
+            return answer
+        if self._state.phase >= Phase.DRAINING:
+            raise NoAnswer
+        if not self._state.handshake_done:
+            raise RuntimeError("A client can be asked once its socket is accepted: call accept() first.")
+        asks: Any = asks_of(self._consumer)
+        if asks is None:
+            from .asks import Asks  # not imported by processes that ask nothing
+
+            if not compiled.dialect.can_ask:
+                raise RuntimeError(f"{compiled.dialect!r} cannot ask: its frames have no ids, or it has no request().")
+            asks = Asks(self._writer)
+            setattr(self._consumer, ASKS, asks)
+            self._dispatcher.parser.expect_answers()
+        return await asks.ask(route, payload, headers, timeout)
+
+    def _end_asks(self) -> None:
+        asks = asks_of(self._consumer)
+        if asks is not None:
+            asks.end()
 
     @property
     def groups(self) -> frozenset[str]:
@@ -527,7 +563,10 @@ class Connection:
     def drain(self, retry_after: float) -> None:
         """Close the socket since the process stops: what runs may finish, and the client may return later."""
         if not self._state.is_closing:
-            self._tasks.start(self._drain(restart_ending(retry_after)))
+            ending = restart_ending(retry_after)
+            self._state.drain(Unavailable(RESTART_REASON, wait=ending.retry_after))
+            self._end_asks()
+            self._tasks.start(self._drain(ending))
 
     async def _drain(self, ending: Ending) -> None:
         error = Unavailable(RESTART_REASON, wait=ending.retry_after)

@@ -19,9 +19,9 @@ from .._compat import dispatch_in_thread, forget_waiting_caller
 from .._groups.envelopes import EventMessage
 from .._pipeline.compiler import ConsumerPlan
 from .._pipeline.plan import Plan, RequestPlan
-from .._runtime import database, instrumentation
+from .._runtime import counters, database, instrumentation
 from .._runtime.callables import runs
-from .._wire.frames import ANSWERED, Auth, Cancel, Decision, Ping, Refusal, Unanswered
+from .._wire.frames import ANSWERED, Answer, Auth, Cancel, Decision, Ping, Refusal, Unanswered
 from .._wire.messages import Reply, Request, RequestId
 from ..exceptions import Cancelled, DeadlineExceeded, InvalidEnvelope, RoutesockError
 from ..signals import request_started
@@ -31,7 +31,7 @@ from .queue.jobs import DONE, PENDING, QUEUED, RUNNING, WAITING, EventJob, Job, 
 from .receive_hook import ReceiveHook, current_job
 from .sending.frame_writer import FrameWriter
 from .sending.send_queue import ANSWER, REPLY
-from .state import SocketState
+from .state import SocketState, asks_of
 from .tasks import T, Tasks, in_context, uncancel
 from .token_refresh import TokenRefresh
 
@@ -213,7 +213,10 @@ class Dispatcher:
         job.reply = _SENT
         if job.context is not None:
             context, job.context = job.context, None
-            return in_context(self._copy_of(context), partial(self.answer, job))
+            answering = in_context(self._copy_of(context), partial(self.answer, job))
+            if type(job.decision) is Request and hasattr(job.decision, "_replied"):
+                return _answer_and_go_on(answering, job.decision)
+            return answering
         result = job.result
         request = job.decision if type(job.decision) is Request else None
         kind = ANSWER if job.task is self._state.current_task else REPLY
@@ -245,6 +248,8 @@ class Dispatcher:
         if type(job.decision) is Request:
             job.decide(_SENT)
             self.forget(job)
+            if hasattr(job.decision, "_claim") and (writing := job.decision._claim.cut_off()) is not None:
+                await writing  # so that it is known when the client sends the request again
             refuse = partial(self.writer.refuse, Refusal(error, job.decision.route, job.decision.id), job.decision)
             if hasattr(job.decision, "_context"):
                 await in_context(self._copy_of(job.decision._context), refuse)
@@ -376,7 +381,7 @@ class Dispatcher:
         decision = self.parser.content(content, too_large=self.parser.is_too_large(text))
         if isinstance(decision, list):  # its frames have one place in the order
             decision = Refusal(InvalidEnvelope("A frame holds one request here, since its decode_json waits."))
-        if type(decision) in (Ping, Cancel, Auth) or decision is Unanswered.PONG:
+        if type(decision) in (Ping, Cancel, Answer, Auth) or decision is Unanswered.PONG:
             await self.act(decision)
             decision = Unanswered.IGNORED
             job.handled = True
@@ -390,7 +395,7 @@ class Dispatcher:
             return not self._own_dispatch
         if decision is Unanswered.IGNORED:
             return not self._own_dispatch
-        return isinstance(decision, Ping | Cancel | Auth) or decision is Unanswered.PONG
+        return isinstance(decision, Ping | Cancel | Answer | Auth) or decision is Unanswered.PONG
 
     async def act(self, decision: Decision) -> None:
         """Act on a control frame, a refused or an ignored one."""
@@ -400,6 +405,10 @@ class Dispatcher:
             await self.writer.pong(decision.request)
         elif isinstance(decision, Cancel):
             await self.cancel(self.in_flight.get(decision.id), Cancelled())
+        elif isinstance(decision, Answer):
+            asks = asks_of(self._consumer)
+            if asks is None or not asks.take(decision):
+                counters.count_dropped_answer()
         elif isinstance(decision, Auth):
             assert self._refresh is not None
             await self._refresh.answer(decision)
@@ -410,6 +419,11 @@ def _in_context_of(request: Request, function: Callable[..., T], *args: Any) -> 
     if hasattr(request, "_context"):
         return request._context.copy().run(function, *args)
     return function(*args)
+
+
+async def _answer_and_go_on(answering: Awaitable[None], request: Request) -> None:
+    await answering
+    request._replied()
 
 
 async def _nothing() -> None:

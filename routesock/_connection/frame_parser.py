@@ -13,7 +13,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from .. import conf
 from .._pipeline.compiler import ConsumerPlan
 from .._wire import codec
-from .._wire.frames import Auth, Batch, Cancel, Decision, Ping, Refusal, Unanswered
+from .._wire.frames import Answer, Auth, Batch, Cancel, Decision, Ping, Refusal, Unanswered
 from .._wire.messages import NO_HEADERS, ReplyBatch, Request, RequestId, request_with
 from ..auth.authenticators import AUTHENTICATORS
 from ..dialects import Frame
@@ -32,10 +32,13 @@ from ..exceptions import DuplicateRequest, InvalidEnvelope, ParseError, Routesoc
 from ..typing import UNSET
 
 _CONTROL: Final = ("PING", "CANCEL")
-"""Reserved names that are acted upon before anything else. PONG is one of them where the server sends PING."""
+"""Reserved names that are acted upon before anything else. PONG is one of them where the server sends PING, ANSWER
+where the client has been asked."""
 
 TIMEOUT_HEADER: Final = "request-timeout"
 """A client's shorter deadline, in seconds. Names of headers are compared without their case, as in HTTP."""
+
+_NO_ANSWER: Final = Answer(None, 200, None)
 
 _LONGEST: Final = 10**9
 """Seconds. A client may send an integer that is larger than any float."""
@@ -290,6 +293,8 @@ class FrameParser:
             if name in self._control_names:
                 return Unanswered.PONG
             return None if self._has_own_code else Unanswered.IGNORED
+        if name == "ANSWER":
+            return None if self._has_own_code and name not in self._control_names else self._answer(frame)
         if name not in ("PING", "CANCEL") and (name != "AUTH" or name not in self._control_names):
             return None
         try:
@@ -302,6 +307,21 @@ class FrameParser:
             return Cancel(id)
         request = self._about(frame, name, id)
         return Ping(request) if name == "PING" else Auth(request)
+
+    def expect_answers(self) -> None:
+        """Read an ANSWER in front of the consumer's own code from now on, since the client is about to be asked."""
+        self._control_names = (*self._control_names, "ANSWER")
+
+    def _answer(self, frame: Frame) -> Answer:
+        status = 200 if frame.status is None else frame.status
+        try:
+            id = checked_id(self._dialect, frame)
+            checked_headers(self._dialect, frame)
+        except InvalidEnvelope:
+            return _NO_ANSWER
+        if type(status) is int and (200 <= status <= 299 or 400 <= status <= 599):
+            return Answer(id, status, frame.payload)
+        return _NO_ANSWER
 
     def _control(self, text: str) -> Decision | None:
         """Return the decision about a control frame, which comes before the consumer's own decoder."""

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from enum import IntEnum
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from .._wire.frames import Answer
 from ..exceptions import RoutesockError
 
 
@@ -40,6 +41,27 @@ TRANSITIONS: Final[Mapping[Phase, frozenset[Phase]]] = {
     Phase.ENDED: frozenset(),
 }
 """The phases that may follow each phase."""
+
+
+class OpenAsks(Protocol):
+    """What a socket has asked its client; see :class:`~routesock._connection.asks.Asks`."""
+
+    def take(self, answer: Answer) -> bool:
+        """Hand ``answer`` to the call that waits for it; ``False`` if there is none."""
+        ...
+
+    def end(self) -> None:
+        """End all waits: no answer will come."""
+
+
+ASKS: Final = "_routesock_asks"
+"""The attribute of a consumer with what it has asked. The first call sets it, so that other sockets keep nothing."""
+
+
+def asks_of(consumer: Any) -> OpenAsks | None:
+    """Return what the socket of ``consumer`` has asked; ``None`` if it never has."""
+    asks: OpenAsks | None = vars(consumer).get(ASKS)
+    return asks
 
 
 class SocketState:

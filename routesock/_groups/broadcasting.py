@@ -16,7 +16,7 @@ from .._routing.push import Push, aprepare, prepare
 from .._wire.messages import NO_HEADERS
 from ..auth._login import revocation
 from .envelopes import Message, event_of, layer_group, message_of
-from .hub import send
+from .hub import publish, send
 
 
 async def abroadcast(
@@ -45,9 +45,10 @@ async def abroadcast(
             alias.
         TypeError: The payload cannot be encoded.
         TimeoutError: The channel layer does not answer.
+        Unavailable: A pattern of ``HISTORY`` matches the group, and the store does not answer. Nothing was sent.
     """
     name, payload = await aprepare(route, payload)
-    await send(_layer(layer), message_of(layer_group(group), name, payload, headers))
+    await publish(_layer(layer), group, message_of(layer_group(group), name, payload, headers))
 
 
 def broadcast(
@@ -79,7 +80,7 @@ def broadcast(
     """
     _refuse_loop("broadcast", "abroadcast", on_commit)
     message = message_of(layer_group(group), *prepare(route, payload), headers)
-    _deliver("broadcast", message, layer, on_commit, using)
+    _deliver("broadcast", message, layer, on_commit, using, kept_as=group)
 
 
 async def apush_to_user(
@@ -213,11 +214,16 @@ def _refuse_loop(name: str, in_async_code: str, on_commit: bool) -> None:
     raise RuntimeError(f"{name}() blocks, and an event loop runs in this thread: {instead} instead.")
 
 
-def _deliver(name: str, message: Message, layer: str, on_commit: bool, using: str | None) -> None:
+def _deliver(
+    name: str, message: Message, layer: str, on_commit: bool, using: str | None, *, kept_as: str | None = None
+) -> None:
     channel_layer = _layer(layer)  # an alias that does not exist is an error of the caller, not of the commit
 
     def deliver() -> None:
-        async_to_sync(send)(channel_layer, message)
+        if kept_as is None:
+            async_to_sync(send)(channel_layer, message)
+        else:
+            async_to_sync(publish)(channel_layer, kept_as, message)
 
     if on_commit:
         deliver.__qualname__ = f"{name}(on_commit=True)"  # Django logs it if the layer fails

@@ -226,6 +226,9 @@ class _Presence:
     def deliver(self, broadcast: Any) -> None:
         """Do nothing: the hub handles questions itself, whatever the group."""
 
+    def skip(self, broadcast: Any) -> None:
+        """Do nothing: the group has no history."""
+
     async def _join(self) -> None:
         for pause in backoff(FIRST_RETRY, LAST_RETRY):
             try:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from .. import conf
 from .._routing.event import MAX_NAME_CHARS, Event
 from .._wire.codec import FrameTooLarge, serialise
 from ..dialects import Dialect
-from ..dialects.base import TOPIC_HEADER
+from ..dialects.base import POSITION_HEADER, TOPIC_HEADER
+
+if TYPE_CHECKING:
+    from .._store.histories import Position
 
 _READABLE: Final = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
@@ -52,7 +56,7 @@ class Broadcast:
     Raises ``KeyError``, ``TypeError``, ``ValueError`` or ``RecursionError`` for a message that carries none.
     """
 
-    __slots__ = ("_data", "_encoded", "_headers", "_payload", "_route", "excluded", "group")
+    __slots__ = ("_data", "_encoded", "_headers", "_payload", "_route", "excluded", "group", "position")
 
     def __init__(self, message: Message) -> None:
         self.group = _group_in(message)
@@ -60,33 +64,58 @@ class Broadcast:
         """The ``id`` of the member that sent it and is excluded, if any."""
         self._data: str = message["data"]
         self._route, self._payload, self._headers = json.loads(self._data)
-        self._encoded: dict[tuple[int, bool], tuple[Dialect, str | bytes | None]] = {}
+        self._encoded: dict[tuple[int, bool, bool], tuple[Dialect, str | bytes | None]] = {}
+        self.position: Position | None = None
+        """Its position in the history of its group; ``None`` if it is in none."""
+        if "at" in message:
+            from .._store.histories import parse_position  # most projects need it not
+
+            self.position = parse_position(message["at"])
+            if self.position is None:
+                raise ValueError("The position of a broadcast cannot be read.")
+
+    @property
+    def offset(self) -> int:
+        """The offset of its position; 0 if it has none."""
+        return 0 if self.position is None else self.position.offset
+
+    @property
+    def checksum(self) -> int:
+        """A checksum of its data."""
+        return zlib.crc32(self._data.encode("utf-8", "surrogatepass"))
 
     @property
     def size(self) -> int:
         """Approximate size in bytes."""
         return len(self._data)
 
-    def frame(self, dialect: Dialect, topic: str | None = None) -> Any:
+    def frame(self, dialect: Dialect, topic: str | None = None, *, positioned: bool = False) -> Any:
         """The frame as a new object, which the caller may change; ``None`` if ``dialect`` sends nothing.
 
         ``topic`` is the name of the topic whose group it came to, for a socket that has subscribed to it.
+        ``positioned`` is whether the client may resume from its position, which it then has in a header.
         """
         route, payload, headers = json.loads(self._data)
-        return dialect.push(route, payload, headers if topic is None else {**headers, TOPIC_HEADER: topic})
+        return dialect.push(route, payload, headers if topic is None else self._with_topic(headers, topic, positioned))
 
-    def data(self, dialect: Dialect, topic: str | None = None) -> str | bytes | None:
-        """The frame as ``dialect`` encodes it; ``None`` if that sends nothing. ``topic`` is as for :meth:`frame`."""
-        key = id(dialect), topic is not None  # the group has one name only
+    def data(self, dialect: Dialect, topic: str | None = None, *, positioned: bool = False) -> str | bytes | None:
+        """The frame as ``dialect`` encodes it; ``None`` if that sends nothing. The rest is as for :meth:`frame`."""
+        # The group has one name only.
+        key = id(dialect), topic is not None, positioned
         known = self._encoded.get(key)  # which keeps the dialect alive, so that no other one gets the same id
         if known is None:
-            frame = dialect.push(self._route, self._payload, self.headers(topic))
+            frame = dialect.push(self._route, self._payload, self.headers(topic, positioned=positioned))
             known = self._encoded[key] = dialect, None if frame is None else dialect.encode(frame)
         return known[1]
 
-    def headers(self, topic: str | None = None) -> Mapping[str, Any]:
-        """The headers of the frame. ``topic`` is as for :meth:`frame`."""
-        return self._headers if topic is None else {**self._headers, TOPIC_HEADER: topic}
+    def headers(self, topic: str | None = None, *, positioned: bool = False) -> Mapping[str, Any]:
+        """The headers of the frame. The rest is as for :meth:`frame`."""
+        return self._headers if topic is None else self._with_topic(self._headers, topic, positioned)
+
+    def _with_topic(self, headers: Mapping[str, Any], topic: str, positioned: bool) -> Mapping[str, Any]:
+        if positioned:
+            return {**headers, TOPIC_HEADER: topic, POSITION_HEADER: str(self.position)}
+        return {**headers, TOPIC_HEADER: topic}
 
 
 @final
@@ -96,6 +125,7 @@ class EventMessage:
     __slots__ = ("group", "message", "name")
 
     excluded: Final = None
+    position: Final = None
 
     def __init__(self, message: Message) -> None:
         self.group = _group_in(message)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from django.conf import settings
 
+from .. import conf
 from .._compat import ensure_capacity, hub_channel, reaches_other_processes
 from .._runtime.fair_timeout import FairTimeout, wait_fairly
 from .._runtime.instrumentation import printable
@@ -27,6 +29,10 @@ from .layer_membership import Membership
 from .layer_recovery import CALL_LIMIT, groups_of
 from .losses import Arrivals, Period
 
+if TYPE_CHECKING:
+    from .._store.histories import Position
+    from .stream import Follower, Stream
+
 logger: Final = safe_logger("routesock.socket")
 
 MAX_PENDING: Final = 64
@@ -37,6 +43,11 @@ MAX_BACKLOG: Final = 10_000
 
 FAIR_SHARE: Final = 64
 """Sockets that are written to, and messages that are read, before the loop has a turn."""
+
+CHECK_INTERVAL: Final = 10.0
+"""Seconds between two checks of the histories that are followed, give or take a half."""
+
+CHECKED_AT_A_TIME: Final = 100
 
 SEND_LIMIT: Final = 5.0
 """Seconds for a channel layer to take a broadcast."""
@@ -61,15 +72,19 @@ class Member(Protocol):
     def deliver(self, broadcast: Broadcast | EventMessage) -> None:
         """Write a push, or begin to; queue an event. Does not wait."""
 
+    def skip(self, broadcast: Broadcast) -> None:
+        """Note that a push with a position was not delivered to the member, which is excluded from it."""
+
 
 class _Group:
-    __slots__ = ("joined", "lock", "members", "period")
+    __slots__ = ("joined", "lock", "members", "period", "stream")
 
     def __init__(self) -> None:
         self.members: dict[Member, None] = {}
         self.lock = asyncio.Lock()  # around calls to the layer
         self.joined = False
         self.period = Period(inf)
+        self.stream: Stream | None = None  # while a member follows the history of the group
 
 
 class Hub:
@@ -96,6 +111,9 @@ class Hub:
         self._current: tuple[Broadcast | EventMessage, _Group, Iterator[Member]] | None = None
         self._has_room = asyncio.Event()
         self._has_room.set()
+        self._streams: dict[str, Stream] = {}
+        self._checks = Supervisor("The check of histories", self._check_streams, loop)
+        self._checking: set[asyncio.Task[None]] = set()
 
     async def join(self, group: str, member: Member) -> None:
         """Deliver to ``member`` what is sent to ``group``. Raises what the layer raises; then it is not in it."""
@@ -128,6 +146,71 @@ class Hub:
             if not is_known_outage(self.layer):
                 await wait_fairly({task}, CALL_LIMIT)
 
+    def follow(self, group: str, follower: Follower) -> bool:
+        """Deliver the pushes of ``group`` in the order of its history, once :meth:`found` says where that is.
+
+        Until :meth:`unfollow` is called, none is left out without ``follower.lost()`` being called. Returns ``False``
+        for a group that no member has joined.
+        """
+        from .._store.histories import open_histories  # most projects need neither
+        from .stream import Stream
+
+        entry = self._groups.get(group)
+        if entry is None:
+            return False
+        if entry.stream is None:
+            entry.stream = self._streams[group] = Stream(group, open_histories, self._append, self._check_soon)
+            self._checks.start()
+        entry.stream.followers[follower] = None
+        return True
+
+    def found(self, group: str, top: Position) -> None:
+        """Note where the history of a group that is followed is."""
+        stream = self._streams.get(group)
+        if stream is not None:
+            stream.found(top)
+
+    def unfollow(self, group: str, follower: Follower) -> None:
+        """Undo :meth:`follow`."""
+        stream = self._streams.get(group)
+        if stream is None:
+            return
+        stream.followers.pop(follower, None)
+        if not stream.followers:
+            del self._streams[group]
+            entry = self._groups.get(group)
+            if entry is not None and entry.stream is stream:
+                entry.stream = None
+                entry.period = Period(self.loop.time())  # numbers that came meanwhile were not looked at
+
+    def _check_soon(self, stream: Stream) -> None:
+        task = plain_task(stream.check(), self.loop)
+        self._checking.add(task)
+        task.add_done_callback(self._checking.discard)
+
+    async def check_streams(self) -> None:
+        """Compare all groups that are followed with their histories, some at a time."""
+        streams = [*self._streams.values()]
+        for start in range(0, len(streams), CHECKED_AT_A_TIME):
+            batch = streams[start : start + CHECKED_AT_A_TIME]
+            for failure in await asyncio.gather(*(stream.check() for stream in batch), return_exceptions=True):
+                if isinstance(failure, Exception):
+                    logger.error("A history cannot be checked.", exc_info=failure)
+
+    async def _check_streams(self) -> None:
+        from .._store.histories import open_histories
+
+        connected = 0
+        wait = 0.0
+        while self._streams:
+            wait = wait or CHECK_INTERVAL * random.uniform(0.5, 1.5)
+            await asyncio.sleep(min(wait, 1.0))
+            wait -= min(wait, 1.0)
+            count = (await open_histories()).reconnect_count
+            if not wait or count != connected:
+                connected = count
+                await self.check_streams()
+
     async def accept(self, message: Message) -> None:
         """Write what ``message`` carries to the members of its group, in the order of the calls."""
         await self._has_room.wait()
@@ -147,8 +230,14 @@ class Hub:
         except (KeyError, TypeError, ValueError, RecursionError):  # perhaps sent by another version of routesock
             logger.warning("A broadcast that cannot be read was ignored.", exc_info=True)
             return
-        if carried.group not in self._groups:
+        entry = self._groups.get(carried.group)
+        if entry is None:
             return
+        if entry.stream is not None and type(carried) is Broadcast and not entry.stream.accept(carried):
+            return
+        self._append(carried)
+
+    def _append(self, carried: Broadcast | EventMessage) -> None:
         self._pending.append(carried)
         if len(self._pending) >= MAX_PENDING:
             self._has_room.clear()
@@ -163,8 +252,11 @@ class Hub:
             excluded = broadcast.excluded
             for count, member in enumerate(waiting, 1):
                 try:  # without a context manager, which is a tenth of the cost of a push
-                    if member in entry.members and (excluded is None or member.id != excluded):
-                        member.deliver(broadcast)
+                    if member in entry.members:
+                        if excluded is None or member.id != excluded:
+                            member.deliver(broadcast)
+                        elif type(broadcast) is Broadcast and broadcast.position is not None:
+                            member.skip(broadcast)
                 except BaseException as exc:
                     _DELIVERY.caught(exc)
                 if count % FAIR_SHARE == 0:
@@ -213,6 +305,9 @@ class Hub:
     def _is_new(self, message: Message) -> bool:
         group = message.get("group")
         entry = self._groups.get(group) if isinstance(group, str) else None
+        if entry is not None and entry.stream is not None and "at" in message:
+            losses.count("received")  # the stream knows what is new
+            return True
         return entry is None or self._arrivals.is_new(entry.period, message)
 
     async def _tidy(self, group: str, entry: _Group) -> None:
@@ -235,6 +330,7 @@ class Hub:
         self._pending.clear()  # none of it is for a member
         self._has_room.set()
         await self._writer.end()
+        await self._checks.end()
         membership, self._membership = self._membership, None
         reader, self._reader = self._reader, None
         if membership is not None and reader is not None:
@@ -274,6 +370,28 @@ def _hubs_of(layer: Any) -> Iterator[Hub]:
     yield from hubs
 
 
+async def publish(layer: Any, name: str, message: Message) -> None:
+    """Send ``message`` to the group ``name``, behind what its history has if there is one.
+
+    Raises what :func:`send` raises; for a group with a history ``Unavailable`` instead, if the store does not answer.
+    What the layer then fails to deliver, hubs read from the history.
+    """
+    if not conf.get("HISTORY"):
+        await send(layer, message)
+        return
+    from .history import keep, policy_of  # most projects need neither
+
+    policy = policy_of(name)
+    if policy is None:
+        await send(layer, message)
+        return
+    kept = await keep(message, policy)
+    try:
+        await send(layer, kept)
+    except Exception:  # it is counted
+        logger.warning("A broadcast is late, since the channel layer has not taken it.", exc_info=True)
+
+
 async def send(layer: Any, message: Message) -> None:
     """Send ``message`` to its group, in all processes that ``layer`` reaches.
 
@@ -284,7 +402,8 @@ async def send(layer: Any, message: Message) -> None:
         _warn_of_group(layer, message["group"])
     if reaches_other_processes(layer):
         ensure_capacity(layer)
-        counter, number = losses.number(layer, message["group"])
+        # What is kept is counted apart, since hubs that follow the history do not look at its numbers.
+        counter, number = losses.number(layer, f"{message['group']}!" if "at" in message else message["group"])
         try:
             numbered = {**message, "from": counter, "seq": number}
             await call(layer, layer.group_send, message["group"], numbered, limit=SEND_LIMIT)

@@ -141,6 +141,8 @@ class DeliveryCounts(NamedTuple):
     """Broadcasts that it should have delivered, but did not within a second after a later one."""
     repeated: int
     """Broadcasts that it delivered twice. Sockets got them once."""
+    healed: int
+    """Broadcasts that it did not deliver, and that were read from the history of their group instead."""
     dropped: int
     """Frames and events that single sockets of this process did not get because too many were waiting."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
@@ -19,13 +19,13 @@ from .. import conf
 from .._routing import class_options
 from .._routing.class_options import Limits
 from .._routing.event import Event, EventMark, collect_events
-from .._routing.push import Pushes, collect_pushes
+from .._routing.push import Pushes, check_asks, collect_pushes
 from .._routing.route import Route, collect
 from .._routing.topic import Topic, collect_topics
 from .._runtime import database
 from .._runtime.instrumentation import printable
 from ..dialects import Dialect
-from ..dialects.base import dialect_for
+from ..dialects.base import can_read_headers, dialect_for
 from ..exceptions import Invalid, RouteSetupError
 from ..permissions.base import from_settings
 from ..schemas.base import loader_of
@@ -180,13 +180,17 @@ def compile_consumer(cls: type) -> ConsumerPlan:
     events = {
         name: EventPlan(cls, mark, dedicated_threads=dedicated_threads) for name, mark in collect_events(cls).items()
     }
+    if not can_read_headers(dialect):
+        _check_keys(cls, routes.values(), dialect)
+    pushes = collect_pushes(cls)
+    check_asks(cls, pushes, dialect)
     throttles = Throttles(cls, declared)
     permissions = class_options.permissions_of(cls)
 
     def compiled(names: tuple[str, ...], atomic_requests: tuple[str, ...]) -> dict[str, RequestPlan]:
         common = tuple(map(from_settings, names)) if names else permissions
 
-        def plan(route: Route, entering: Sequence[Step] = ()) -> Plan:
+        def plan(route: Route, entering: Sequence[Step] = (), *, may_answer: bool = False) -> Plan:
             return compile_route(
                 cls,
                 replace(route, permissions=common) if route.permissions is UNSET else route,
@@ -195,6 +199,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
                 throttles,
                 dedicated_threads=dedicated_threads,
                 entering=entering,
+                may_answer=may_answer,
                 atomic_requests=atomic_requests,
             )
 
@@ -218,7 +223,7 @@ def compile_consumer(cls: type) -> ConsumerPlan:
         throttled=throttles.any,
         topics=topics,
         events=events,
-        pushes=collect_pushes(cls),
+        pushes=pushes,
         handlers=frozenset([route.attr for route in declared] + [event.attr for event in events.values()]),
         parallel_routes=frozenset(name for name, route in routes.items() if route.parallel or route.streams),
         public=frozenset(name for name, route in routes.items() if route.public),
@@ -238,6 +243,16 @@ def compile_consumer(cls: type) -> ConsumerPlan:
         attributes=[],
         **_attributes_for(_overrides(cls, ())),
     )
+
+
+def _check_keys(cls: type, routes: Iterable[Route], dialect: Dialect) -> None:
+    """Raise :class:`RouteSetupError` if a route needs keys in headers, which no request in ``dialect`` has."""
+    for route in routes:
+        if route.idempotent is not None:
+            raise RouteSetupError(
+                f"{cls.__name__}.{route.attr}: idempotent= needs the header Idempotency-Key, and requests in the "
+                f"dialect {dialect!r} have no headers. Remove idempotent=, or use another dialect."
+            )
 
 
 def with_overrides(plan: ConsumerPlan, consumer: Any) -> ConsumerPlan:

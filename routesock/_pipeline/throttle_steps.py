@@ -10,10 +10,11 @@ from .. import conf
 from .._routing.route import Route, checked_throttles
 from .._runtime.callables import takes, yields
 from .._runtime.clients import client_address, customer_at
+from .._store.opening import StoreError
 from .._wire.messages import NO_REPLY, Reply, Request, Scope, reply_with
 from ..exceptions import RouteSetupError, Throttled, Unavailable
 from ..throttling import Throttle
-from ..throttling.base import ALLOWED, Bucket, RateLimitHeaders, StoreError, Window, digest
+from ..throttling.base import ALLOWED, Bucket, RateLimitHeaders, Window, digest
 from ..throttling.stores import MonitoredStore, get_store
 from ..typing import UNSET
 from .steps import Runs, Step, checked_result, finish, mark_start
@@ -220,7 +221,7 @@ def _take(buckets: _Buckets, headers: RateLimitHeaders) -> Callable[[Request, An
                 raise Unavailable("The rate limit cannot be checked at the moment.", wait=RETRY_AFTER) from exc
             decision = ALLOWED
         else:
-            if monitored.is_failing:
+            if monitored.outage.is_on:
                 monitored.record_success()
         if monitored.memory is None:
             mark_start(request, None)

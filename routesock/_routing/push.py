@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, TypeGuard
 
 from .._runtime import database
+from .._wire.problems import error_of
+from ..dialects import Dialect
 from ..dialects.base import MAX_ROUTE_CHARS
-from ..exceptions import Invalid, InvalidPush, RouteSetupError
+from ..exceptions import Invalid, InvalidAnswer, InvalidPush, RouteSetupError
 from ..schemas import SchemaAdapter, as_schema
+from ..schemas.base import loader_of
 from .route import RESERVED, checked_flag, checked_name, checked_tags, checked_text
 
 
@@ -32,6 +36,7 @@ class Push:
     Args:
         name: The route of the frame that clients receive, 1 to 128 characters.
         schema: Any schema that ``schema=`` of a route takes. Without it the payload is sent unchanged.
+        answer: The schema of the client's answer, for a push that is sent with ``self.socket.ask()``.
         summary: One line about the push. This and the next three arguments are for documents and clients.
         description: More than the summary says.
         tags: Names that group pushes.
@@ -44,11 +49,13 @@ class Push:
     name: str
     _: KW_ONLY
     schema: Any = field(default=None, hash=False)
+    answer: Any = field(default=None, hash=False)
     summary: str = field(default="", hash=False)
     description: str = field(default="", hash=False)
     tags: Sequence[str] = field(default=(), hash=False)
     deprecated: bool = field(default=False, hash=False)
     _adapter: SchemaAdapter | None = field(init=False, compare=False)
+    _answer: SchemaAdapter | None = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         checked_name(self.name, 'Push("chat.message")')
@@ -57,6 +64,7 @@ class Push:
         checked_flag("deprecated", self.deprecated)
         object.__setattr__(self, "tags", checked_tags("tags=", self.tags))
         object.__setattr__(self, "_adapter", None if self.schema is None else as_schema(self.schema))
+        object.__setattr__(self, "_answer", None if self.answer is None else as_schema(self.answer))
 
     def __repr__(self) -> str:
         return f"Push({self.name!r})" if self.schema is None else f"Push({self.name!r}, schema={_title(self.schema)})"
@@ -84,6 +92,16 @@ def collect_pushes(cls: type) -> Pushes:
         if "route_pushes" in vars(base):
             pushes.update(listed_pushes(f"{base.__name__}.route_pushes", vars(base)["route_pushes"]))
     return pushes
+
+
+def check_asks(cls: type, pushes: Pushes, dialect: Dialect) -> None:
+    """Raise :class:`RouteSetupError` if a push has an answer and ``dialect`` cannot ask for it."""
+    asking = [push.name for push in pushes.values() if push.answer is not None]
+    if asking and not dialect.can_ask:
+        raise RouteSetupError(
+            f"{cls.__name__}.route_pushes declares an answer to {asking[0]!r}, and {dialect!r} cannot ask: its frames "
+            "have no ids, or it has no request(). Remove answer=, or choose another dialect."
+        )
 
 
 def listed_pushes(option: str, declared: Any) -> Pushes:
@@ -137,6 +155,39 @@ async def aprepare(route: str | Push, payload: Any, pushes: Pushes = NO_PUSHES) 
         prepared: tuple[str, Any] = await database.in_thread(_dumped, push, payload)
         return prepared
     return _dumped(push, payload)
+
+
+def answer_schema(route: str | Push, pushes: Pushes, schema: Any) -> SchemaAdapter | None:
+    """The adapter of the answer to ``route``: that of ``schema``, else that of the declaration, if it has one."""
+    if schema is not None:
+        try:
+            return _as_schema(schema)
+        except TypeError:  # it cannot be hashed, or it is no schema
+            return as_schema(schema)
+    push = pushes.get(route) if isinstance(route, str) else route
+    return None if push is None else push._answer
+
+
+_as_schema: Final = lru_cache(maxsize=128)(as_schema)
+"""Keeps the adapters of schemas, which take long to make."""
+
+
+async def load_answer(adapter: SchemaAdapter, payload: Any) -> Any:
+    """``payload`` as the schema loads it, in the database thread if the schema runs there.
+
+    Raises:
+        InvalidAnswer: The schema refuses the payload.
+    """
+    load = loader_of(adapter)
+    try:
+        if adapter.runs_in_thread:
+            return await database.in_thread(load, payload, None)
+        return load(payload, None)
+    except Exception as exc:
+        error = error_of(exc)
+        if error is None or error.errors is None:
+            raise
+        raise InvalidAnswer(error.errors) from exc
 
 
 def _declared(route: str | Push, pushes: Pushes) -> Push | str:

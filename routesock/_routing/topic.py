@@ -129,6 +129,8 @@ SUBSCRIBE: Final = "SUBSCRIBE"
 
 UNSUBSCRIBE: Final = "UNSUBSCRIBE"
 
+RESUME: Final = "RESUME"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic(Mark):
@@ -142,6 +144,8 @@ class Topic(Mark):
     """The handling of SUBSCRIBE, as a route."""
     unsubscribe: Callable[..., Any] | str | None
     recheck: bool
+    recover: bool | str
+    """Whether clients resume it: ``False``, ``True`` or ``"last"``."""
     pushes: tuple[Push, ...] = field(default=(), hash=False)
     """What subscribers are sent, for documents."""
 
@@ -163,6 +167,7 @@ def topic(
     middleware: Sequence[Callable[..., Any]] = (),
     unsubscribe: Callable[..., Any] | str | None = None,
     recheck: bool = False,
+    recover: bool | str = False,
     pushes: Sequence[Push] = (),
     reply: Any = UNSET,
     errors: Mapping[int, Any] = NO_ERRORS,
@@ -200,6 +205,9 @@ def topic(
             before ``disconnect()``. A function or the name of a method, sync or async.
         recheck: Whether the schema, ``hydrate=`` and the permissions run again before each push. If they deny it, it is
             not sent, and the subscription ends.
+        recover: Whether a client that comes back gets what it has missed. A pattern in the setting ``HISTORY`` has to
+            match the names of the topic, and the dialect has to have headers. With ``"last"`` the newest push follows
+            each SUBSCRIBE that does not go on where the client had been. On such a topic, pushes come after the reply.
         pushes: The pushes that subscribers are sent, for documents. List those that the consumer sends by their name in
             ``route_pushes``, too.
         reply: The schema of what the handler returns, for documents; as that of a route. It cannot be ``None``, since
@@ -237,11 +245,18 @@ def topic(
         ),
         unsubscribe=checked_hook("unsubscribe", unsubscribe),
         recheck=checked_flag("recheck", recheck),
+        recover=_checked_recover(name, recover),
         pushes=tuple(listed_pushes("pushes=", pushes).values()),
     )
     if recheck and declared.route.permissions == ():
         raise RouteSetupError(f"@topic({name!r}): recheck=True checks permissions again, and permissions=() has none.")
     return marking(declared)
+
+
+def _checked_recover(name: Any, recover: Any) -> bool | str:
+    if type(recover) is bool or recover == "last":
+        return recover  # type: ignore[no-any-return]
+    raise RouteSetupError(f'@topic({name!r}): recover= must be True, False or "last"; got {recover!r}.')
 
 
 def _checked_examples(pattern: Pattern, examples: Any) -> tuple[str, ...]:

@@ -134,6 +134,8 @@ _lock = threading.Lock()
 
 _store_errors = 0
 
+_dropped_answers = 0
+
 _recoveries: Final[Counter[str]] = Counter()
 
 
@@ -150,6 +152,18 @@ def count_recovery(outcome: str) -> None:
         _recoveries[outcome] += 1
 
 
+def count_dropped_answer() -> None:
+    """Count an ANSWER of a client that no call of ``ask()`` waits for."""
+    global _dropped_answers
+    with _lock:
+        _dropped_answers += 1
+
+
+def dropped_answers() -> int:
+    """How many answers of clients have been dropped so far."""
+    return _dropped_answers
+
+
 def store_errors() -> int:
     """How many calls of the store have failed so far."""
     return _store_errors
@@ -163,9 +177,9 @@ def recoveries() -> Mapping[str, int]:
 
 @reset_after_fork
 def _reset() -> None:
-    global _lock, _store_errors, recorder
+    global _dropped_answers, _lock, _store_errors, recorder
     _lock = threading.Lock()
-    _store_errors = 0
+    _store_errors = _dropped_answers = 0
     _recoveries.clear()
     if recorder is not None:
         recorder = Recorder()

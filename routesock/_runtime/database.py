@@ -35,22 +35,27 @@ class Ages:
 
     def __init__(self) -> None:
         # Reentrant, since the garbage collector may end a socket at any point.
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._holders = 0
         self._opened: Opened = {}
         self._put_off: dict[int, float] = {}
 
+    @property
+    def held(self) -> bool:
+        """Whether :meth:`hold` is in effect."""
+        return self._holders > 0
+
     def add(self, wrapper: BaseDatabaseWrapper) -> None:
         """Note that ``wrapper`` has been connected."""
         key = id(wrapper)
-        with self._lock:
+        with self.lock:
             self._opened[key] = weakref.ref(wrapper, lambda _: self._opened.pop(key, None))
             if self._holders:
                 self._suspend(key, wrapper)
 
     def hold(self) -> None:
         """Let no connection be closed for its age, until :meth:`release` is called as often."""
-        with self._lock:
+        with self.lock:
             self._holders += 1
             if self._holders == 1:
                 for key, reference in list(self._opened.items()):
@@ -59,7 +64,7 @@ class Ages:
 
     def release(self) -> bool:
         """Undo :meth:`hold`. Returns whether connections may be closed for their age again."""
-        with self._lock:
+        with self.lock:
             self._holders -= 1
             if self._holders:
                 return False
@@ -68,7 +73,7 @@ class Ages:
 
     def resume(self, keys: Iterable[int]) -> None:
         """Put the age of the connections ``keys`` off no longer."""
-        with self._lock:
+        with self.lock:
             for key in keys:
                 close_at = self._put_off.pop(key, None)
                 wrapper = self._opened[key]() if key in self._opened else None
@@ -98,9 +103,11 @@ class DatabaseThread:
         due = self._all_due()
         if not due:
             return
-        self._due |= due
-        if self._cleaning is None or self._cleaning.running() or self._cleaning.done():
-            self._cleaning = self._submit(self._clean)
+        with self._ages.lock:
+            # If one is due for its age although it is held, it is just being opened, and its age will be put off.
+            self._due |= {key for key in due if self._has_failed(key)} if self._ages.held else due
+            if self._cleaning is None or self._cleaning.running() or self._cleaning.done():
+                self._cleaning = self._submit(self._clean)
 
     def hold(self) -> None:
         """Keep open connections as they are, since work begins that may span several hops to the thread.
@@ -125,11 +132,16 @@ class DatabaseThread:
                 due.add(key)
         return due
 
+    def _has_failed(self, key: int) -> bool:
+        wrapper = self._opened[key]() if key in self._opened else None
+        return wrapper is not None and wrapper.errors_occurred
+
     def _clean(self) -> None:
         self._ident = threading.get_ident()
-        due, self._due = self._due, set()
-        # They were due before anybody held them, and the work of those who have done so since comes after this.
-        self._ages.resume(due)
+        with self._ages.lock:
+            due, self._due = self._due, set()
+            # They were due before anybody held them, and the work of those who have done so since comes after this.
+            self._ages.resume(due)
         close_old_connections()
 
 

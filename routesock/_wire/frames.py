@@ -1,4 +1,4 @@
-"""The kinds of incoming frames: requests, refusals, PING, CANCEL, AUTH, and frames for the consumer's own code."""
+"""The kinds of incoming frames: requests, refusals, control frames, and frames for the consumer's own code."""
 
 from __future__ import annotations
 
@@ -42,6 +42,14 @@ class Cancel(NamedTuple):
     id: RequestId
 
 
+class Answer(NamedTuple):
+    """A client's answer to what the server has asked. A malformed one has the id ``None`` and is dropped."""
+
+    id: RequestId
+    status: int
+    payload: Any
+
+
 class Auth(NamedTuple):
     """A new token for the user who is signed in. The token is the payload, which the request's repr leaves out."""
 
@@ -58,7 +66,7 @@ class Auth(NamedTuple):
         return self.request.payload
 
 
-Decision: TypeAlias = Request | Refusal | Ping | Cancel | Auth | Unanswered
+Decision: TypeAlias = Request | Refusal | Ping | Cancel | Answer | Auth | Unanswered
 
 Batch: TypeAlias = list[tuple[dict[str, Any], Decision]]
 """The decisions about several frames in one message, each with the message that holds that frame alone."""

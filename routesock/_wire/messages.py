@@ -118,11 +118,14 @@ class Request:
     __slots__ = (
         "_batch",
         "_began",
+        "_claim",
         "_context",
         "_frame",
         "_logged",
         "_rate_limits",
+        "_replied",
         "_revoked",
+        "_since",
         "_topic",
         "_trace_id",
         "_undo",
@@ -139,12 +142,17 @@ class Request:
     )
     _batch: ReplyBatch
     _began: float | None
+    _claim: Any
+    """What its idempotency key stands for: a claim, or the reply to an earlier request."""
     _context: Context
     """The context inside of all middleware: errors and replies are encoded and records are written in it."""
     _frame: Any
     _logged: bool
     _rate_limits: Mapping[str, str] | None
+    _replied: Callable[[], None]
+    """Called when the reply was sent."""
     _revoked: bool
+    _since: Any
     _topic: str
     _trace_id: str
     _undo: Callable[[], Awaitable[None]]
@@ -214,6 +222,15 @@ class Request:
     def topic(self) -> str | None:
         """The name that a client subscribes to, or unsubscribes from, such as ``"room.5"``; of a route's ``None``."""
         return getattr(self, "_topic", None)
+
+    @property
+    def since(self) -> str | None:
+        """The position from which a client resumes a topic with a history, such as ``"Zk3fQ1a9:17"``; else ``None``.
+
+        It is only there when the handler runs, so when pushes behind it are no longer kept.
+        """
+        since = getattr(self, "_since", None)
+        return None if since is None else str(since)
 
     @property
     def trace_id(self) -> str:

@@ -12,8 +12,10 @@ from django.core.cache import caches
 from django.core.checks import CheckMessage, Error, Warning
 from django.utils.version import get_version_tuple
 
+from .. import conf
+from .._store.opening import is_local, is_of_django_redis, store_alias
 from ..throttling.cache import is_atomic
-from .consumers import consumers
+from .consumers import consumers, idempotent_plans
 from .settings import Id, setting_if_valid, text_of
 
 
@@ -165,6 +167,54 @@ def check_throttles(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
             f"{', '.join(throttled)} may allow more calls than their rates.",
             hint="Set ROUTESOCK['THROTTLE_CACHE'] to a cache of django-redis, local memory or memcached.",
             id=Id.NOT_ATOMIC,
+        )
+    ]
+
+
+def _uses_store() -> bool:
+    """Whether the project uses the store, and the settings that name it are valid."""
+    names = ("STORE", "THROTTLE_CACHE")
+    own = conf.project_settings()
+    is_used = "STORE" in own or own.get("HISTORY") or any(idempotent_plans(cls) for cls in consumers())
+    return bool(is_used) and all(conf.SETTINGS[name].accepts(own[name]) for name in names if name in own)
+
+
+def check_store(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the cache of ``STORE`` can be the store, if the project uses it."""
+    if not _uses_store():
+        return []
+    alias = store_alias()
+    try:
+        backend = type(caches[alias])
+    except Exception as exc:
+        problem = f"the cache {alias!r} cannot be used ({text_of(exc)})"
+    else:
+        if is_local(backend) or is_of_django_redis(backend):
+            return []
+        problem = f"the cache {alias!r} ({backend.__qualname__}) cannot keep its data"
+    return [
+        Error(
+            f"ROUTESOCK['STORE']: {problem}. What needs the store fails.",
+            hint="Use a cache of django-redis, or of local memory if there is one process only.",
+            id=Id.NO_STORE,
+        )
+    ]
+
+
+def check_local_store(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the store reaches other processes where a channel layer does; with ``check --deploy`` only."""
+    if not _uses_store() or check_store(app_configs):
+        return []
+    alias = store_alias()
+    layers = [layer for layer in _aliases() if layer in channel_layers.configs and not _is_in_memory(layer)]
+    if not layers or not is_local(type(caches[alias])):
+        return []
+    return [
+        Warning(
+            f"The channel layer {layers[0]!r} reaches other processes, but the store, the cache {alias!r}, is in the "
+            "memory of each process.",
+            hint="Set ROUTESOCK['STORE'] to a cache of django-redis.",
+            id=Id.LOCAL_STORE,
         )
     ]
 

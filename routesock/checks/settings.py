@@ -48,6 +48,10 @@ class Id(StrEnum):
     NO_ACCESS_FUNCTION = "routesock.E023"
     PUBLIC_PLAYGROUND = "routesock.W024"
     NO_DOCS = "routesock.W025"
+    NO_STORE = "routesock.E026"
+    LOCAL_STORE = "routesock.W027"
+    NO_HISTORY = "routesock.E028"
+    ENDLESS_CLAIM = "routesock.E029"
 
 
 def text_of(exc: Exception) -> str:

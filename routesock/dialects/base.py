@@ -25,6 +25,15 @@ MAX_ID_INTEGER: Final = 2**53
 """The largest integer id. JavaScript reads larger integers inexactly (ECMA-262, Number.MAX_SAFE_INTEGER + 1)."""
 
 
+POSITION_HEADER: Final = "Position"
+"""The header with the position behind a push or a reply, for a client that resumes there."""
+
+RECOVERED_HEADER: Final = "Recovered"
+"""The header of a reply to SUBSCRIBE: whether the client goes on where it was."""
+
+ASK_PREFIX: Final = "@"
+"""The first character of the ids with which the server asks, which keeps them apart from the ids of requests."""
+
 TOPIC_HEADER: Final = "Topic"
 """The header of a push that came through a topic: the name that the client has subscribed to."""
 
@@ -33,11 +42,13 @@ class Frame(NamedTuple):
     """What a client sent, as a dialect reads it. No part is checked yet: a client may have sent anything.
 
     Args:
-        route: The name of the route; ``PING``, ``CANCEL``, ``AUTH`` and the like for the protocol's own frames.
+        route: The name of the route; ``PING``, ``CANCEL``, ``ANSWER``, ``AUTH`` and the like for the protocol's own
+            frames.
         id: The id of the request, ``None`` if it has none. One that a reply could not repeat is refused with 400.
         payload: The payload, ``None`` if there is none.
         headers: The headers, ``None`` for none. Anything but an object is refused with 400.
         value: What the parts were taken from, such as the whole JSON object. It becomes ``request.frame``.
+        status: The status of an ``ANSWER``, ``None`` if it has none, which means 200. Other frames need none.
     """
 
     route: Any
@@ -45,6 +56,7 @@ class Frame(NamedTuple):
     payload: Any = None
     headers: Any = None
     value: Any = None
+    status: Any = None
 
 
 Decoded: TypeAlias = Frame | Sequence[Frame | InvalidEnvelope] | None
@@ -139,6 +151,9 @@ class Dialect(ABC):
     """What the headers are called in messages to the client."""
 
     _camelize: bool = False
+
+    _reads_headers: bool = True
+    """Whether requests may have headers."""
 
     def __init__(self, *, camelize: bool = False, completion: bool = False) -> None:
         self._camelize = camelize
@@ -263,8 +278,23 @@ class Dialect(ABC):
     # For clients, such as RouteClient
 
     def request(self, route: str, id: RequestId, payload: Any, headers: Mapping[str, Any] = NO_HEADERS) -> Any:
-        """Return the frame of a request, as a client sends it. :class:`~routesock.testing.RouteClient` needs it."""
+        """Return the frame of a request, as a client sends it. :class:`~routesock.testing.RouteClient` needs it.
+
+        ``self.socket.ask()`` sends such a frame to the client, with an id such as ``"@1"``.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no request(), which RouteClient needs to send requests.")
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether ``self.socket.ask()`` works: the dialect has a :meth:`request`, and its frames have ids."""
+        return type(self).request is not Dialect.request
+
+    def answer(self, id: RequestId, status: int, payload: Any) -> Any:
+        """Return the frame with which a client answers what the server has asked; the inverse of :meth:`read`.
+
+        By default a request of ``ANSWER``, without the status.
+        """
+        return self.request("ANSWER", id, payload)
 
     def incoming(self, value: Any) -> Incoming | None:
         """Read a value from a server, as a client does; ``None`` for one that is no frame.
@@ -361,6 +391,15 @@ def dialect_for(dialect: Dialect, consumer: Any) -> Dialect:
     if not isinstance(chosen, Dialect):
         raise TypeError(f"{type(dialect).__name__}.for_consumer() must return a Dialect; got {chosen!r}.")
     return chosen
+
+
+def can_read_headers(dialect: Dialect) -> bool:
+    """Whether requests may have headers in ``dialect``, or in one that it chooses for a socket."""
+    kind = type(dialect)
+    if dialect._reads_headers or kind.for_consumer is not Dialect.for_consumer:
+        return True
+    reader = next(cls for cls in kind.__mro__ if "read" in vars(cls))
+    return not reader.__module__.startswith(f"{__package__}.")
 
 
 def has_own_decode(dialect: Dialect) -> bool:

@@ -9,7 +9,7 @@ from .._wire import codec
 from .._wire.messages import NO_HEADERS, Request, RequestId
 from ..exceptions import InvalidEnvelope
 from ..status import title_of
-from .base import Dialect, Frame, Incoming, Problem
+from .base import ASK_PREFIX, Dialect, Frame, Incoming, Problem
 
 _VERSION: Final = 1
 """The version of the envelope, which frames with a ``ref`` or a ``topic`` have."""
@@ -66,6 +66,7 @@ class Chanx(Dialect):
     answers_without_id = True
     integer_ids = False
     id_name = "ref"
+    _reads_headers = False
 
     def __init__(
         self, *, reply_actions: Mapping[str, str] = NO_HEADERS, camelize: bool = False, completion: bool = False
@@ -93,7 +94,7 @@ class Chanx(Dialect):
             if topic is not None and action in _TOPIC_REQUESTS:
                 return Frame(_TOPIC_REQUESTS[action], ref, {"topic": topic}, None, value)
             action = _REQUESTS.get(action, action)
-        return Frame(action, ref, payload, None, value)
+        return Frame(action, ref, payload, None, value, value.get("status") if action == "ANSWER" else None)
 
     # To the client
 
@@ -168,6 +169,9 @@ class Chanx(Dialect):
             envelope["ref"] = str(id)
         return _frame(_ACTIONS.get(route, route), payload, envelope)
 
+    def answer(self, id: RequestId, status: int, payload: Any) -> Any:
+        return {"action": "ANSWER", "payload": payload, "version": _VERSION, "ref": id, "status": status}
+
     def incoming(self, value: Any) -> Incoming | None:
         if not isinstance(value, dict) or not isinstance(value.get("action"), str):
             return None
@@ -181,6 +185,8 @@ class Chanx(Dialect):
         if name == "UNSUBSCRIBE" and ref is None:
             return Incoming(name, None, None, {**(payload or {}), "topic": value.get("topic")}, headers)
         if ref is None or name == "PONG":
+            return Incoming(name, ref, None, payload, headers)
+        if isinstance(ref, str) and ref.startswith(ASK_PREFIX):  # the server asks
             return Incoming(name, ref, None, payload, headers)
         return Incoming(name, ref, _status_of(payload) if action == "error" else 200, payload, headers)
 

@@ -39,12 +39,16 @@ class Dcrf(Dialect):
     """
 
     id_name = "request_id"
+    _reads_headers = False
 
     def read(self, value: Any) -> Frame:
         if not isinstance(value, dict):
             raise InvalidEnvelope("A request is a JSON object.")
+        action, id = value.get("action"), value.get("request_id")
+        if action == "ANSWER":
+            return Frame(action, id, self.loaded(value.get("data")), None, value, value.get("response_status"))
         payload = {key: item for key, item in value.items() if key not in _ENVELOPE}
-        return Frame(value.get("action"), value.get("request_id"), self.loaded(payload), None, value)
+        return Frame(action, id, self.loaded(payload), None, value)
 
     def id_in_head(self, text: str) -> RequestId:
         return id_in_head(text, "request_id")
@@ -76,9 +80,16 @@ class Dcrf(Dialect):
             return {**frame, **payload}
         return {**frame, "data": payload}
 
+    def answer(self, id: RequestId, status: int, payload: Any) -> Any:
+        return {"action": "ANSWER", "request_id": id, "response_status": status, "data": payload}
+
     def incoming(self, value: Any) -> Incoming | None:
         if not isinstance(value, dict):
             return None
+        if "request_id" in value and "response_status" not in value:  # a request, with which the server asks
+            rest = {key: item for key, item in value.items() if key not in _ENVELOPE}
+            payload = rest["data"] if rest.keys() == {"data"} else rest or None
+            return Incoming(value.get("action"), value["request_id"], None, payload, NO_HEADERS)
         status, id, errors = value.get("response_status"), value.get("request_id"), value.get("errors")
         if value.get("action") == "PONG" or (id is None and status == 200 and not errors):
             status = None

@@ -8,7 +8,7 @@ from typing import Any, Final
 from .._wire.messages import NO_HEADERS, Request, RequestId
 from ..exceptions import InvalidEnvelope
 from ..status import CLIENT_CLOSED_REQUEST, title_of
-from .base import MAX_ID_CHARS, MAX_ID_INTEGER, TOPIC_HEADER, Dialect, Frame, Incoming, Problem
+from .base import ASK_PREFIX, MAX_ID_CHARS, MAX_ID_INTEGER, TOPIC_HEADER, Dialect, Frame, Incoming, Problem
 
 PARSE_ERROR: Final = -32700
 
@@ -77,6 +77,8 @@ _FROM_SERVER: Final = {
 
 _TO_CLIENT: Final = {name: method for method, name in _FROM_SERVER.items()}
 
+_MALFORMED: Final = 0
+
 _NEVER_ANSWERED: Final = ("CANCEL", "PONG")
 
 
@@ -91,7 +93,7 @@ class JsonRpc(Dialect):
     Other errors are server errors from -32000 downwards: 400 is -32000, 404 is -32004, 429 is -32029. A cancelled
     request has -32800, as in the Language Server Protocol. ``data`` is the problem object with its ``status``, and with
     ``headers`` where there are any. A push is a notification; one that came through a topic has the name of it in the
-    member ``topic``, beside ``params``.
+    member ``topic``, beside ``params``. ``self.socket.ask()`` sends a request, and the client a response.
 
     Args:
         camelize: Whether the names in params, results and error data are camelCase on the wire and snake_case in your
@@ -101,6 +103,7 @@ class JsonRpc(Dialect):
     """
 
     answers_without_id = True  # a request may have the id null; reply() and error() leave notifications unanswered
+    _reads_headers = False
 
     def read(self, value: Any) -> Frame | Sequence[Frame | InvalidEnvelope]:
         if not isinstance(value, list):
@@ -145,6 +148,16 @@ class JsonRpc(Dialect):
         frame = _notification(_TO_SERVER.get(route, route), payload)
         return frame if id is None else {**frame, "id": id}
 
+    def answer(self, id: RequestId, status: int, payload: Any) -> Any:
+        if status < 400:
+            return {"jsonrpc": "2.0", "result": payload, "id": id}
+        data = {"status": status, "payload": payload}
+        return {
+            "jsonrpc": "2.0",
+            "error": {"code": _code_of(status), "message": title_of(status), "data": data},
+            "id": id,
+        }
+
     def incoming(self, value: Any) -> Incoming | None:
         if not isinstance(value, dict):
             return None
@@ -153,7 +166,7 @@ class JsonRpc(Dialect):
             return Incoming(None, value["params"]["token"], 206, value["params"]["value"], NO_HEADERS)
         if method is not None:
             headers = {TOPIC_HEADER: value["topic"]} if "topic" in value else NO_HEADERS
-            return Incoming(_FROM_SERVER.get(method, method), None, None, value.get("params"), headers)
+            return Incoming(_FROM_SERVER.get(method, method), id, None, value.get("params"), headers)
         if "error" in value:
             return _incoming_error(id, value["error"])
         result = value["result"]
@@ -163,6 +176,8 @@ class JsonRpc(Dialect):
         if not isinstance(value, dict):
             raise InvalidEnvelope("A request is a JSON object.")
         method, params = value.get("method"), value.get("params")
+        if "method" not in value and _answers_ask(value):
+            return self._read_answer(value)
         if value.get("jsonrpc") != "2.0":
             raise InvalidEnvelope('The member "jsonrpc" must be "2.0".', id=_readable_id(value))
         if type(method) is not str:
@@ -178,11 +193,30 @@ class JsonRpc(Dialect):
             params = {"topic": params[0] if len(params) == 1 else params}
         return Frame(route, value.get("id"), self.loaded(params), None, value)
 
+    def _read_answer(self, value: dict[str, Any]) -> Frame:
+        """Read the response to a request of the server. A malformed one has a status that no answer can have."""
+        id = value["id"]
+        if value.get("jsonrpc") != "2.0" or ("result" in value) is ("error" in value):
+            return Frame("ANSWER", id, value=value, status=_MALFORMED)
+        if "result" in value:
+            return Frame("ANSWER", id, self.loaded(value["result"]), None, value, 200)
+        try:
+            refusal = _incoming_error(id, value["error"])
+        except (LookupError, TypeError, AttributeError):
+            return Frame("ANSWER", id, value=value, status=_MALFORMED)
+        return Frame("ANSWER", id, self.loaded(refusal.payload), None, value, refusal.status)
+
     def _read_or_error(self, value: Any) -> Frame | InvalidEnvelope:
         try:
             return self._read_one(value)
         except InvalidEnvelope as error:
             return error
+
+
+def _answers_ask(value: dict[str, Any]) -> bool:
+    """Whether ``value`` is a response, well-formed or not, to a request of the server."""
+    id = value.get("id")
+    return isinstance(id, str) and id.startswith(ASK_PREFIX) and ("result" in value or "error" in value)
 
 
 def _is_notification(request: Request) -> bool:

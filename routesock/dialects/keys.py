@@ -90,6 +90,7 @@ class Keys(Dialect):
         self._has_all_keys = None not in (id, payload, status) and not camelize
         if id is not None:
             self.id_name = id
+        self._reads_headers = headers is not None
         if headers is not None:
             self.headers_name = headers
 
@@ -106,17 +107,21 @@ class Keys(Dialect):
     def read(self, value: Any) -> Frame | None:
         if not isinstance(value, dict):
             raise InvalidEnvelope("A request is a JSON object.")
+        status_key = self._status if value.get(self._route) == "ANSWER" else None
         if self._payload is not None:
             payload = value.get(self._payload)
         else:
-            reserved = (self._route, self._id, self._headers)
+            reserved = (self._route, self._id, self._headers, status_key)
             payload = {key: item for key, item in value.items() if key not in reserved}
+            if status_key is not None and payload.keys() == {_PAYLOAD_KEY}:
+                payload = payload[_PAYLOAD_KEY]
         return Frame(
             value.get(self._route),
             None if self._id is None else value.get(self._id),
             self.loaded(payload),
             None if self._headers is None else value.get(self._headers),
             value,
+            None if status_key is None else value.get(status_key),
         )
 
     def id_in_head(self, text: str) -> RequestId:
@@ -158,6 +163,18 @@ class Keys(Dialect):
         if id is not None and self._id is not None:
             frame[self._id] = id
         return self._filled(frame, payload, headers)
+
+    @property
+    def can_ask(self) -> bool:
+        return self._id is not None and super().can_ask
+
+    def answer(self, id: RequestId, status: int, payload: Any) -> Any:
+        frame: dict[str, Any] = {self._route: "ANSWER"}
+        if self._id is not None:
+            frame[self._id] = id
+        if self._status is not None:
+            frame[self._status] = status
+        return self._filled(frame, payload, NO_HEADERS)
 
     def incoming(self, value: Any) -> Incoming | None:
         if not isinstance(value, dict):

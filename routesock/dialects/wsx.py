@@ -15,7 +15,7 @@ from .base import MAX_ID_CHARS, Dialect, Frame, Incoming, Problem
 _ACTIONS: Final = {
     "HELLO": "socket.handshake", "AUTH": "socket.authorize", "PING": "socket.ping", "PONG": "socket.pong",
     "CANCEL": "socket.cancel", "CLOSE": "socket.close", "SUBSCRIBE": "socket.subscribe",
-    "UNSUBSCRIBE": "socket.unsubscribe",
+    "UNSUBSCRIBE": "socket.unsubscribe", "ANSWER": "socket.answer",
 }  # fmt: skip
 """The actions of the protocol's own frames. django-wsx itself has the first two."""
 
@@ -48,6 +48,7 @@ class Wsx(Dialect):
     """
 
     answers_auth = True
+    _reads_headers = False
 
     def __init__(self, *, camelize: bool = False, completion: bool = False) -> None:
         super().__init__(camelize=camelize)
@@ -63,6 +64,8 @@ class Wsx(Dialect):
         action, data = value.get("action"), value.get("data")
         if isinstance(action, str):
             action = _NAMES.get(action, action)
+        if action == "ANSWER":
+            return Frame(action, value.get("id"), self.loaded(data), None, value, value.get("status"))
         return Frame(action, value.get("id"), {} if data is None else self.loaded(data), None, value)
 
     # To the client
@@ -95,6 +98,9 @@ class Wsx(Dialect):
         frame: dict[str, Any] = {} if id is None else {"id": id}
         frame["action"] = _ACTIONS.get(route, route)
         return frame if payload is None else {**frame, "data": payload}
+
+    def answer(self, id: RequestId, status: int, payload: Any) -> Any:
+        return {"id": id, "action": _ACTIONS["ANSWER"], "status": status, "data": payload}
 
     def incoming(self, value: Any) -> Incoming | None:
         if not isinstance(value, dict):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from .._store.opening import forget_stores
 from ..throttling.stores import forget_throttles
 from .async_client import ReplyStream
 from .blocking import BlockingRouteClient
 from .client import RouteClient
 from .frames import (
+    Ask,
     ClientReply,
     ClientTimeout,
     Close,
@@ -18,6 +20,7 @@ from .frames import (
 )
 
 __all__ = [
+    "Ask",
     "BlockingRouteClient",
     "ClientReply",
     "ClientTimeout",
@@ -29,5 +32,6 @@ __all__ = [
     "ReplyStream",
     "RouteClient",
     "UndocumentedFrame",
+    "forget_stores",
     "forget_throttles",
 ]

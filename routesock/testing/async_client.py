@@ -12,9 +12,11 @@ from typing import Any, Self
 from .._wire import codec
 from .._wire.messages import NO_HEADERS, RequestId, Scope
 from ..dialects import Dialect, Keys
+from ..exceptions import RoutesockError
 from ..typing import UNSET, Unset
 from .application import Application, ASGIApplication, Transport, keep_test_connections, run_until_idle
 from .frames import (
+    Ask,
     ClientReply,
     ClientTimeout,
     Close,
@@ -153,12 +155,15 @@ class AsyncClient:
         self._ids = itertools.count(1)
         self._transport: Transport | None = None
         self._on_exit = ExitStack()
+        self._answering: dict[str, Callable[[Any], Any]] = {}
         self.settle: Callable[[], Awaitable[None]] = run_until_idle
         """Run the application until it waits for a timer, a thread or a frame."""
         self._reset()
 
     def _reset(self) -> None:
         self._inbox = Inbox(self._dialect)
+        if self._answering:
+            self._inbox.asked = self._answer_at_once
         self.subprotocol: str | None = None
         """The subprotocol that the application chose."""
         self.accept_headers: list[tuple[bytes, bytes]] = []
@@ -323,6 +328,56 @@ class AsyncClient:
         members = f" with {match!r}" if match else ""
         what = f"push{'' if route is None else f' of {route!r}'}{members}"
         return await self._connected().wait_for(lambda: self._inbox.take_push(route, match), what, timeout)
+
+    async def expect_ask(self, route: str | None = None, *, timeout: float | None = None, **match: Any) -> Ask:
+        """Wait until the server asks, and return what it asks. Answer it with :meth:`answer`.
+
+        Args:
+            route: The name of what it asks; ``None`` for any.
+            timeout: Seconds to wait.
+            **match: Members that the payload must have.
+
+        Raises:
+            ClientTimeout: If it asks no such thing in time.
+        """
+        members = f" with {match!r}" if match else ""
+        what = f"ask{'' if route is None else f' of {route!r}'}{members}"
+        return await self._connected().wait_for(lambda: self._inbox.take_ask(route, match), what, timeout)
+
+    async def answer(self, ask: Ask | str, payload: Any = None, *, status: int = 200) -> None:
+        """Answer what the server has asked.
+
+        Args:
+            ask: What :meth:`expect_ask` has returned, or its id.
+            payload: The payload of the answer.
+            status: The status: 200 to 299, or 400 to 599 to refuse.
+        """
+        id = ask.id if isinstance(ask, Ask) else ask
+        self._connected().send(self._dialect.encode(self._dialect.answer(id, status, payload)))
+
+    def on_ask(self, route: str, function: Callable[[Any], Any]) -> None:
+        """Answer from now on what the server asks under this name. :meth:`expect_ask` does not see it.
+
+        Args:
+            route: The name of what it asks.
+            function: Is called with the payload and returns that of the answer. It raises a
+                :class:`~routesock.RoutesockError` to refuse: the answer has its status and its problem object.
+        """
+        self._answering[route] = function
+        self._inbox.asked = self._answer_at_once
+
+    def _answer_at_once(self, ask: Ask) -> bool:
+        function = self._answering.get(ask.route)
+        transport = self._transport
+        if function is None or transport is None:
+            return False
+        status = 200
+        try:
+            payload = function(ask.payload)
+        except RoutesockError as error:
+            status, payload = error.status, error.problem()
+        transport.feed(self._dialect.encode(self._dialect.answer(ask.id, status, payload)))
+        return True
 
     async def refute_push(self, route: str | None = None, *, within: float = 0.05, **match: Any) -> None:
         """Assert that there is no such push.

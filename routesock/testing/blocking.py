@@ -17,7 +17,7 @@ from .._wire.messages import RequestId
 from ..typing import UNSET, Unset
 from .application import run_until_idle
 from .async_client import AsyncClient, ReplyStream
-from .frames import ClientReply, Close, Push
+from .frames import Ask, ClientReply, Close, Push
 
 P = ParamSpec("P")
 
@@ -308,6 +308,18 @@ class BlockingRouteClient:
     def expect_push(self, route: str | None = None, *, timeout: float | None = None, **match: Any) -> Push:
         """As :meth:`RouteClient.expect_push`."""
         return self._run(self._client.expect_push(route, timeout=timeout, **match))
+
+    def expect_ask(self, route: str | None = None, *, timeout: float | None = None, **match: Any) -> Ask:
+        """As :meth:`RouteClient.expect_ask`."""
+        return self._run(self._client.expect_ask(route, timeout=timeout, **match))
+
+    def answer(self, ask: Ask | str, payload: Any = None, *, status: int = 200) -> None:
+        """As :meth:`RouteClient.answer`."""
+        self._run(self._client.answer(ask, payload, status=status))
+
+    def on_ask(self, route: str, function: Callable[[Any], Any]) -> None:
+        """As :meth:`RouteClient.on_ask`. A sync handler needs it: it waits for the answer in the thread of the test."""
+        self._client.on_ask(route, function)
 
     def refute_push(self, route: str | None = None, *, within: float = 0.05, **match: Any) -> None:
         """As :meth:`RouteClient.refute_push`."""

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from .._wire.messages import NO_HEADERS, Request, RequestId
 from ..dialects import Dialect, Incoming
-from ..dialects.base import has_own_decode
+from ..dialects.base import ASK_PREFIX, has_own_decode
 from ..exceptions import RoutesockError
 
 
@@ -99,6 +99,16 @@ class Push:
     headers: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A frame with which the server asks, and waits for an answer with the same ``id``."""
+
+    route: str
+    payload: Any
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    id: str = ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """A received frame, raw and decoded. ``decoded`` is ``None`` if it is no frame of the dialect."""
@@ -143,6 +153,15 @@ class Frame:
             return None
         return Push(frame.route, frame.payload, frame.headers)
 
+    def ask(self) -> Ask | None:
+        """Return the frame as what the server asks; ``None`` if it asks nothing."""
+        frame = self.decoded
+        if frame is None or not isinstance(frame.route, str) or not isinstance(frame.id, str):
+            return None
+        if frame.status is not None or not frame.id.startswith(ASK_PREFIX):
+            return None
+        return Ask(frame.route, frame.payload, frame.headers, frame.id)
+
 
 def has_item_status(dialect: Dialect) -> bool:
     """Whether frames of ``dialect`` show which of them are items of a stream."""
@@ -162,10 +181,14 @@ class Inbox:
         self._failures: list[tuple[RequestId, BaseException]] = []
         self._claimed: set[RequestId] = set()
         self._dropping: set[RequestId] = set()
+        self.asked: Callable[[Ask], bool] | None = None
+        """Called with what the server asks; returns whether it has answered."""
 
     def deliver(self, data: str | bytes) -> None:
         """Add a received frame."""
         frame = Frame.parse(data, self._dialect)
+        if self.asked is not None and (ask := frame.ask()) is not None and self.asked(ask):
+            return
         if frame.id not in self._dropping:
             self._frames.append(frame)
         elif not frame.is_item:
@@ -234,6 +257,16 @@ class Inbox:
 
         frame = self._take(matches)
         return None if frame is None else frame.push()
+
+    def take_ask(self, route: str | None, members: Mapping[str, Any]) -> Ask | None:
+        """As :meth:`take_push`, for what the server asks."""
+
+        def matches(frame: Frame) -> bool:
+            ask = frame.ask()
+            return ask is not None and route in (None, ask.route) and _has_members(ask.payload, members)
+
+        frame = self._take(matches)
+        return None if frame is None else frame.ask()
 
     def take_any(self) -> Frame | None:
         """Take the first frame that is not claimed."""

@@ -178,16 +178,6 @@ class Decision(NamedTuple):
 ALLOWED: Final = Decision(0)
 
 
-class StoreError(Exception):
-    """A store cannot decide, since it is down, slow or full, or answers with an error."""
-
-
-NO_CLUSTER: Final = (
-    "Throttles cannot use a Redis Cluster, each node of which answers for a part of the keys only. "
-    'Use another cache, such as one Redis or a sharded client: ROUTESOCK = {"THROTTLE_CACHE": ...}.'
-)
-
-
 class Store(Protocol):
     """A store counts the calls of each caller."""
 

@@ -16,7 +16,8 @@ from django.core.cache.backends.redis import RedisCache
 from django.core.exceptions import ImproperlyConfigured
 
 from .._runtime.fair_timeout import FairTimeout
-from .base import ALLOWED, MICROSECONDS, NO_CLUSTER, Bucket, Decision, StoreError, Window, digest
+from .._store.opening import NO_CLUSTER, StoreError
+from .base import ALLOWED, MICROSECONDS, Bucket, Decision, Window, digest
 
 CURSOR_TIMEOUT: Final = 28 * 86_400
 """Seconds until a cursor expires. memcached takes more than 30 days for a date."""

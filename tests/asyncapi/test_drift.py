@@ -41,7 +41,7 @@ def declaration() -> dict[str, Any]:
     }
 
 
-def document_of(declared: dict[str, Any], *, reverse: bool = False) -> str:
+def application_of(declared: dict[str, Any], *, reverse: bool = False) -> Any:
     async def save(self: Any, request: Request) -> Any: ...
 
     async def load(self: Any, request: Request) -> Any: ...
@@ -65,7 +65,11 @@ def document_of(declared: dict[str, Any], *, reverse: bool = False) -> str:
     cls: Any = type("Store", (RouteMixin, AsyncJsonWebsocketConsumer), attributes)
     other: Any = type("Other", (RouteMixin, AsyncJsonWebsocketConsumer), {"__module__": __name__, "route_pushes": []})
     urls = [paths(declared["path"], cls.as_asgi()), paths("other/", other.as_asgi())]
-    return canonical(build(declared["middleware"](URLRouter(urls[::-1] if reverse else urls))))
+    return declared["middleware"](URLRouter(urls[::-1] if reverse else urls))
+
+
+def document_of(declared: dict[str, Any], *, reverse: bool = False) -> str:
+    return canonical(build(application_of(declared, reverse=reverse)))
 
 
 def put(*keys: str, value: Any) -> Callable[[dict[str, Any]], None]:

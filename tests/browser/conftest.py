@@ -4,10 +4,11 @@ import functools
 import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, async_playwright, expect
 
 from tests.servers import (  # noqa: F401  (fixtures and a hook, which pytest finds by name)
     Server,
@@ -29,9 +30,16 @@ ARGUMENTS = [
 ]
 PASSWORD = "wonderland"
 
-OpenPage = Callable[[Server, str, str], Awaitable[Page]]
 
-expect.set_options(timeout=10_000)
+class OpenPage(Protocol):
+    """Opens a room in a window of its own, logged in. ``before`` is called with the page while it is empty."""
+
+    async def __call__(
+        self, server: Server, username: str, room: str, *, before: Callable[[Page], Awaitable[None]] | None = None
+    ) -> Page: ...
+
+
+expect.set_options(timeout=30_000)
 
 
 # Playwright's blocking API leaves a running event loop behind in the thread, in which no other asynchronous test could
@@ -55,17 +63,26 @@ def session_of() -> Callable[[Server, str], str]:
 
 @pytest_asyncio.fixture(loop_scope="package")
 async def open_page(chromium: Browser, session_of: Callable[[Server, str], str]) -> AsyncIterator[OpenPage]:
-    """Opens a room in a window of its own, logged in; fails the test if a script on the page failed."""
+    """Fails the test if a script on the page failed, or something on it breaks the page's content security policy."""
     contexts = []
     failures: list[str] = []
 
-    async def open_page(server: Server, username: str, room: str) -> Page:
+    def listen(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text:
+            failures.append(message.text)
+
+    async def open_page(
+        server: Server, username: str, room: str, *, before: Callable[[Page], Awaitable[None]] | None = None
+    ) -> Page:
         context = await chromium.new_context(base_url=server.base_url)
         contexts.append(context)
         name, value = session_of(server, username).split("=")
         await context.add_cookies([{"name": name, "value": value, "url": server.base_url}])
         page = await context.new_page()
         page.on("pageerror", lambda error: failures.append(str(error)))
+        page.on("console", listen)
+        if before:
+            await before(page)
         await page.goto(f"/rooms/{room}/")
         return page
 
@@ -93,6 +110,11 @@ async def announce(page: Page, text: str) -> None:
 def announcements(page: Page) -> Locator:
     """What stands above the log of ``page``."""
     return page.get_by_role("list", name="Announcements").get_by_role("listitem")
+
+
+def frames(page: Page) -> Locator:
+    """The frames in the drawer of ``page``, the newest first."""
+    return page.get_by_role("list", name="Frames").get_by_role("listitem")
 
 
 async def joined(page: Page) -> Page:

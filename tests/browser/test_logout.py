@@ -50,7 +50,8 @@ async def test_a_page_whose_login_has_ended_does_not_connect_again(example: Serv
     await joined(page)
     await page.clock.install()
     await asyncio.to_thread(browser.log_out)
-    await expect(page.get_by_text("Connection ended: You are no longer signed in.")).to_be_visible()
+    await expect(page.locator("#connection")).to_have_text("You are no longer signed in.")
+    await expect(page.get_by_role("link", name="Log in again")).to_be_visible()
     await page.clock.run_for(60_000)
     assert len(opened) == 1
     await context.close()

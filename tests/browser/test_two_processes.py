@@ -117,7 +117,7 @@ async def test_logging_out_in_one_window_closes_the_socket_of_the_other(
     await elsewhere.goto(f"{other.base_url}/rooms/lobby/")  # cookies do not tell ports apart
     await joined(elsewhere)
     await page.get_by_role("button", name="Log out").click()
-    await expect(elsewhere.get_by_text("You are no longer signed in")).to_be_visible()
+    await expect(elsewhere.locator("#connection")).to_have_text("You are no longer signed in.")
     await context.close()
 
 

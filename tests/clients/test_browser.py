@@ -149,3 +149,47 @@ async def test_a_page_comes_back_from_the_back_forward_cache_with_its_socket(pag
     assert await page.evaluate("states") == ["connecting", "open", "waiting", "connecting", "open"]
     assert await page.evaluate("kept") == ["ConnectionLost", True]
     assert await page.evaluate("socket.call('echo', 1)") == 1
+
+
+SUBSCRIBE = """async (count) => {
+  // A server that answers at once: thousands of frames to a real one would take a minute.
+  window.answering ??= class {
+    readyState = 1;
+    constructor() {
+      queueMicrotask(() => this.onopen());
+    }
+    send(data) {
+      const { route, uuid } = JSON.parse(data);
+      const reply = JSON.stringify({ route, uuid, status: 200, payload: {} });
+      queueMicrotask(() => this.onmessage({ data: reply }));
+    }
+    close() {}
+  };
+  const { Routesock } = await import("/client.js");
+  const other = (window.other ??= new Routesock("/ws/", { WebSocket: answering }).connect());
+  let snapshots = 0;
+  for (let n = 0; n < count; n++) {
+    const handlers = { snapshot: () => snapshots++, push() {}, ended() {} };
+    const subscription = other.subscribe(`room.${n}`, handlers);
+    await other.call("echo");
+    subscription.unsubscribe();
+  }
+  return snapshots;
+}"""
+
+
+@pytest.mark.parametrize("server", ["uvicorn"], indirect=True)
+async def test_subscriptions_that_have_ended_leave_nothing_behind(page: Page) -> None:
+    await page.goto("/")
+    await opened(page)
+    cdp = await page.context.new_cdp_session(page)
+
+    async def heap() -> int:
+        await cdp.send("HeapProfiler.collectGarbage")
+        used: int = (await cdp.send("Runtime.getHeapUsage"))["usedSize"]
+        return used
+
+    await page.evaluate(SUBSCRIBE, 1_000)  # what is compiled and cached is there before
+    before = await heap()
+    assert await page.evaluate(SUBSCRIBE, 10_000) == 10_000
+    assert await heap() - before <= 1024 * 1024

@@ -74,6 +74,10 @@ PATH       HANDLER                     KIND   NAME          SCHEMA              
 /ws/chat/  ChatConsumer                push   message       MessageSchema       -                -         -        -
 /ws/chat/  ChatConsumer                push   typing        TypingSchema        -                -         -        -
 /ws/chat/  ChatConsumer.chat_typing    event  chat.typing   TypingSchema        -                -         -        -
+/ws/tour/  TourConsumer.vote           route  poll.vote     VoteSchema          IsAuthenticated  60/min    10 s     -
+/ws/tour/  TourConsumer.tell           route  story.tell    -                   IsAuthenticated  -         10 s     stream
+/ws/tour/  TourConsumer.poll           topic  poll.{poll}   PollSchema          IsAuthenticated  -         10 s     -
+/ws/tour/  TourConsumer                push   poll.counts   CountsSchema        -                -         -        -
 """  # noqa: E501
 
 HEADING = "PATH  HANDLER  KIND  NAME  SCHEMA  PERMISSIONS  THROTTLE  TIMEOUT  FLAGS\n"
@@ -83,7 +87,7 @@ def test_the_example_project() -> None:
     """Its table, and nothing in it that is open. A path that nothing serves ends the process with 2."""
     result = run_example([], ["--open"], ["--path", "/nowhere/"])
     assert result.stdout == EXAMPLE + HEADING
-    assert result.stderr == "CommandError: Nothing is served at /nowhere/. The paths are: /ws/chat/.\n"
+    assert result.stderr == "CommandError: Nothing is served at /nowhere/. The paths are: /ws/chat/, /ws/tour/.\n"
     assert result.returncode == 2
 
 

@@ -15,10 +15,11 @@ from django.test import override_settings
 from django.utils.functional import SimpleLazyObject
 
 from routesock import Reply, Request, RouteMixin, RouteSetupError, Throttle, route, run_on_loop
+from routesock._store.opening import StoreError
 from routesock.exceptions import Conflict, Throttled
 from routesock.testing import ConnectionClosed, RouteClient, forget_throttles
 from routesock.throttling import stores
-from routesock.throttling.base import ALLOWED, Bucket, Decision, StoreError
+from routesock.throttling.base import ALLOWED, Bucket, Decision
 from routesock.throttling.stores import MonitoredStore
 
 ALICE = User(pk=1, username="alice")

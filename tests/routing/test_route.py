@@ -424,7 +424,9 @@ class TestNames:
 
     def test_reserved_names_are_these(self) -> None:
         """A name that is reserved later would break a project that uses it."""
-        assert set(RESERVED) == set("PING PONG CANCEL CLOSE AUTH HELLO RESUME SUBSCRIBE UNSUBSCRIBE".split())
+        assert set(RESERVED) == {
+            *"PING PONG CANCEL ANSWER CLOSE AUTH HELLO RESUME SUBSCRIBE UNSUBSCRIBE PRESENCE".split()
+        }
 
     def test_member_of_an_enum_is_a_name(self) -> None:
         """A project may keep its names in a ``StrEnum``."""

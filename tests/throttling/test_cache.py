@@ -19,8 +19,9 @@ from django.core.cache.backends.redis import RedisCache
 from django.test import override_settings
 from django.utils.module_loading import import_string
 
+from routesock._store.opening import StoreError
 from routesock.throttling import cache
-from routesock.throttling.base import ALLOWED, Bucket, StoreError
+from routesock.throttling.base import ALLOWED, Bucket
 from routesock.throttling.cache import CacheStore, is_atomic
 from tests.takeover.driver import until
 from tests.throttling.model import window

@@ -46,24 +46,24 @@ async def test_the_first_call_says_that_the_cache_is_a_cluster(
     with override_settings(CACHES=cache_at(cluster.url), ROUTESOCK={"THROTTLE_FAIL": "open", "THROTTLE_TIMEOUT": 20}):
         async with RouteClient(Shop, timeout=20) as client:
             for _ in range(2):
-                with pytest.raises(ImproperlyConfigured, match="Throttles cannot use a Redis Cluster"):
+                with pytest.raises(ImproperlyConfigured, match="routesock cannot use a Redis Cluster"):
                     await client.call("once")
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 2
-    assert "Throttles cannot use a Redis Cluster" in caplog.text
+    assert "routesock cannot use a Redis Cluster" in caplog.text
 
 
 @pytest.mark.servers
 async def test_a_node_that_may_not_be_asked_shows_it_by_its_answer(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def moved(*arguments: Any) -> None:
+    async def moved(*arguments: Any, retry: bool) -> None:
         raise MovedError("1234 127.0.0.1:7001")
 
-    monkeypatch.setattr("routesock.throttling.redis._run_script", moved)
+    monkeypatch.setattr("routesock._store.redis._run_script", moved)
     with override_settings(CACHES=cache_at(redis_server.url)):
         async with RouteClient(Shop, timeout=20) as client:
-            with pytest.raises(ImproperlyConfigured, match="Throttles cannot use a Redis Cluster"):
+            with pytest.raises(ImproperlyConfigured, match="routesock cannot use a Redis Cluster"):
                 await client.call("once")
 
 

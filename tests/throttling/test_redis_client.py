@@ -14,9 +14,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, ResponseError
 
-from routesock.throttling import redis
-from routesock.throttling.base import StoreError
-from routesock.throttling.redis import PipelinedClient, RedisStore
+from routesock._store import redis
+from routesock._store.opening import StoreError
+from routesock._store.redis import PipelinedClient, RedisServers
+from routesock.throttling.redis import RedisStore
 from tests.servers import HOST
 from tests.takeover.driver import until
 from tests.throttling.model import window
@@ -275,7 +276,7 @@ class TestStore:
     """How the Redis store uses its client."""
 
     def store(self, client: PipelinedClient) -> RedisStore:
-        return RedisStore("shop", {"": client}, lambda key: "")
+        return RedisStore(RedisServers("shop", {"": client}, lambda key: ""))
 
     @pytest.fixture
     def buckets(self) -> list[Any]:

@@ -20,8 +20,9 @@ from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocket
 from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedSSLConnection
 
 from routesock import Request, RouteMixin, Throttle, route, run_on_loop
+from routesock._store.redis import client_for
 from routesock.testing import RouteClient
-from routesock.throttling.redis import client_for, open_store
+from routesock.throttling.redis import open_store
 from tests.servers import HOST, free_port
 from tests.takeover.driver import until
 from tests.throttling.model import window

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from routesock.throttling.base import MICROSECONDS, Bucket, Decision, Quota, Window, parse_rate
 from routesock.throttling.memory import MemoryStore
-from routesock.throttling.redis import SCRIPT
+from routesock.throttling.redis import TAKE
 from tests.servers import HOST
 from tests.throttling.model import PERIOD, Model, few, many, pauses, window
 from tests.throttling.redis_server import RedisServer
@@ -31,9 +31,9 @@ class Script:
     """The script with a clock of the test's own."""
 
     def __init__(self, client: redis.Redis) -> None:
-        assert SCRIPT.count(OF_THE_SERVER) == 1
+        assert TAKE.text.count(OF_THE_SERVER) == 1
         self.client = client
-        self.run = client.register_script(SCRIPT.replace(OF_THE_SERVER, OF_THE_TEST))
+        self.run = client.register_script(TAKE.text.replace(OF_THE_SERVER, OF_THE_TEST))
         self.now = BEGINNING
 
     def forget(self) -> None:

@@ -13,12 +13,14 @@ from django.core.cache.backends.base import InvalidCacheBackendError
 from django.core.cache.backends.locmem import LocMemCache
 from django.test import override_settings
 
+from routesock._store import opening
+from routesock._store.opening import LOG_INTERVAL, RECOVERY_TIME, StoreError
 from routesock.testing import forget_throttles
 from routesock.throttling import stores
-from routesock.throttling.base import Bucket, Decision, StoreError
+from routesock.throttling.base import Bucket, Decision
 from routesock.throttling.cache import CacheStore
 from routesock.throttling.memory import MemoryStore
-from routesock.throttling.stores import LOG_INTERVAL, RECOVERY_TIME, MonitoredStore, get_store
+from routesock.throttling.stores import MonitoredStore, get_store
 from tests.throttling.model import window
 
 LOCAL = "django.core.cache.backends.locmem.LocMemCache"
@@ -78,7 +80,7 @@ class TestChoice:
         with caches():
             for _ in range(5):
                 asyncio.run(store())
-        assert sum(loop.is_closed() for loop in stores._openings) <= 1
+        assert sum(loop.is_closed() for loop in stores._openings.by_loop) <= 1
 
     async def test_cache_that_does_not_exist(self) -> None:
         """Every call raises."""
@@ -130,7 +132,7 @@ class TestOutage:
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
         """The monotonic clock, in seconds; only the test advances it."""
         now = [1000.0]
-        monkeypatch.setattr(stores, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr(opening, "time", SimpleNamespace(monotonic=lambda: now[0]))
         return now
 
     def texts(self, caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:

@@ -116,7 +116,7 @@ async def test_a_frame_of_just_the_limit_is_read(connection: ClientConnection) -
     "name",
     [
         *("nowhere", "ECHO", "echo ", "__init__", "dispatch", "send", "websocket.disconnect", "text\x00", "é"),
-        *("CLOSE", "AUTH", "HELLO", "RESUME", "SUBSCRIBE", "UNSUBSCRIBE"),
+        *("CLOSE", "AUTH", "HELLO", "RESUME", "SUBSCRIBE", "UNSUBSCRIBE", "PRESENCE"),
     ],
 )
 async def test_only_declared_names_are_routes(either: ClientConnection, name: str) -> None:

@@ -1,28 +1,24 @@
 import { ConnectionLost, RouteError } from "./errors.js";
 import type { Host } from "./host.js";
+import { MAX_QUEUED, MAX_QUEUED_BYTES, RETRIES, TIMEOUT, WINDOW } from "./limits.js";
 import type { ItemBuffer } from "./streams.js";
 import type { CallOptions, Data, IncomingFrame, Reply, Why } from "./types.js";
 import { members } from "./util.js";
 
-/** Requests in flight at a time. The server lets 64 wait, and answers more with 429. */
-const WINDOW = 32;
-/** What waits for a connection: at most so many frames, of so many bytes together. */
-const MAX_QUEUED = 256;
-const MAX_QUEUED_BYTES = 256 * 1024;
-/** Longer than the server's own deadline, 30 s by default. In milliseconds. */
-const TIMEOUT = 35_000;
-/** How often a call is sent again after a 429 `too_many_in_flight`. */
-const RETRIES = 3;
-
 /** A call waits behind the others, in front of them (SUBSCRIBE and UNSUBSCRIBE), or not at all (AUTH). */
 export type Lane = "queue" | "front" | "now";
+
+interface Options extends CallOptions {
+  /** Called with the reply before the next frame is read. The promise may settle behind that. */
+  readonly _heard?: (reply: Reply) => void;
+}
 
 interface Call {
   readonly _id: number;
   readonly _route: string;
   readonly _data: Data;
   readonly _lane: Lane;
-  readonly _options: CallOptions;
+  readonly _options: Options;
   /** Where the items of a stream go. */
   readonly _items: ItemBuffer<unknown> | undefined;
   readonly _resolve: (reply: Reply) => void;
@@ -37,7 +33,7 @@ interface Call {
 /** The calls that wait and those that are in flight. */
 export interface Calls {
   /** Sends a call as soon as it may be sent. It resolves to the final reply. */
-  _start(route: string, payload: unknown, options?: CallOptions, lane?: Lane, items?: ItemBuffer<unknown>): Promise<Reply>;
+  _start(route: string, payload: unknown, options?: Options, lane?: Lane, items?: ItemBuffer<unknown>): Promise<Reply>;
   /** Sends what waits, as far as the window allows. `opened`: streams may wait, too. */
   _flush(opened?: boolean): void;
   /** Takes a reply, and returns whether a call waited for it. */
@@ -65,7 +61,7 @@ export function createCalls(host: Host): Calls {
   function start(
     route: string,
     payload: unknown,
-    options: CallOptions = {},
+    options: Options = {},
     lane: Lane = "queue",
     items?: ItemBuffer<unknown>,
   ): Promise<Reply> {
@@ -162,7 +158,9 @@ export function createCalls(host: Host): Calls {
     const problem = members(payload);
     if (status < 400) {
       finish(call);
-      call._resolve({ status, payload, headers });
+      const reply = { status, payload, headers };
+      call._options._heard?.(reply);
+      call._resolve(reply);
     } else if (status == 429 && problem.code == "too_many_in_flight" && call._tries < RETRIES) {
       const again = () => {
         if (!live.has(call)) return;

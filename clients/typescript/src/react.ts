@@ -6,10 +6,15 @@ import type {
   Names,
   Problem,
   Push,
+  PushOf,
   ReplyOf,
   Routesock,
+  SnapshotOf,
   State,
   Subscription,
+  TopicName,
+  TopicNames,
+  TopicOf,
 } from "./index.js";
 
 /** A socket is closed so long after the last component that uses it is gone. In milliseconds. */
@@ -88,12 +93,14 @@ export interface TopicState<Data> {
  * Subscribes to a topic, or to none for `null`. `reducer` returns what a push makes of the snapshot.
  * A push may be in the snapshot already, so applying it twice must do no harm.
  */
-export function useTopic<T extends Api, N extends Names<T["topics"]>>(
+export function useTopic<T extends Api, N extends TopicNames<T>>(
   socket: Routesock<T>,
-  topic: N | null,
-  reducer: (data: NonNullable<T["topics"]>[N], push: Push) => NonNullable<T["topics"]>[N] = (data) => data,
-): TopicState<NonNullable<T["topics"]>[N]> {
-  type Data = NonNullable<T["topics"]>[N];
+  topic: TopicName<T, N> | null,
+  reducer: (data: SnapshotOf<TopicOf<T, N>>, push: PushOf<T, TopicOf<T, N>>) => SnapshotOf<TopicOf<T, N>> = (data) =>
+    data,
+): TopicState<SnapshotOf<TopicOf<T, N>>> {
+  type Data = SnapshotOf<TopicOf<T, N>>;
+  type AnyPush = PushOf<T, TopicOf<T, N>>;
   useSocket(socket);
   const latest = useLatest(reducer);
   const empty: TopicState<Data> = { data: undefined, stale: true, problem: undefined };
@@ -101,8 +108,8 @@ export function useTopic<T extends Api, N extends Names<T["topics"]>>(
   useEffect(() => {
     if (topic === null) return undefined;
     /** Pushes that wait for the snapshot; `undefined` once it is there. */
-    let early: Push[] | undefined = [];
-    const reduce = (data: Data, push: Push) => latest.current(data, push);
+    let early: AnyPush[] | undefined = [];
+    const reduce = (data: Data, push: AnyPush) => latest.current(data, push);
     const subscription: Subscription = socket.subscribe<N>(topic, {
       snapshot(snapshot) {
         const data = (early ?? []).reduce(reduce, snapshot);

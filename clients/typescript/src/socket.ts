@@ -1,4 +1,5 @@
 import { type Connection, createConnection, type Listener } from "./connection.js";
+import { APART } from "./limits.js";
 import { ItemBuffer } from "./streams.js";
 import type {
   AnyApi,
@@ -9,13 +10,18 @@ import type {
   Items,
   Names,
   Push,
+  PushOf,
   Reply,
   ReplyOf,
+  SnapshotOf,
   SocketOptions,
   State,
   StreamOptions,
   Subscription,
   TopicHandlers,
+  TopicName,
+  TopicNames,
+  TopicOf,
   Why,
 } from "./types.js";
 
@@ -144,6 +150,19 @@ export class Routesock<T extends Api = AnyApi> {
   }
 
   /**
+   * Answers what the server asks under that name with what `handler` returns, or with what its promise resolves to. The
+   * first of several handlers answers. To refuse, throw a `RouteError`: the server gets its status and problem. Anything
+   * else that is thrown is reported, and the server gets a 500.
+   *
+   * `push.headers.Timeout` has the seconds for which the server waits.
+   *
+   * @returns A function that ends it.
+   */
+  answer(route: string, handler: (payload: never, push: Push<never>) => unknown): Off {
+    return this.on((APART + route) as never, handler as never);
+  }
+
+  /**
    * The pushes of a name, from now on. Leaving the loop ends it.
    *
    * Iterating throws `StreamOverflow` after 1,000 pushes that were not read, and the signal's reason if that aborts.
@@ -172,11 +191,11 @@ export class Routesock<T extends Api = AnyApi> {
    * Subscribes to a topic, now and after each reconnect. Pushes between two connections are lost: the new snapshot
    * stands for them. Pushes may come before the snapshot.
    */
-  subscribe<N extends Names<T["topics"]>>(
-    topic: N,
-    handlers: TopicHandlers<NonNullable<T["topics"]>[N]> = {},
+  subscribe<N extends TopicNames<T>>(
+    topic: TopicName<T, N>,
+    handlers: TopicHandlers<SnapshotOf<TopicOf<T, N>>, PushOf<T, TopicOf<T, N>>> = {},
   ): Subscription {
-    return this._connection._topics._subscribe(topic, handlers as TopicHandlers);
+    return this._connection._topics._subscribe(topic, handlers as TopicHandlers<never, never>);
   }
 
   /**
@@ -185,8 +204,6 @@ export class Routesock<T extends Api = AnyApi> {
    * @returns A function that ends it.
    */
   onState(listener: (state: State, why: Why | undefined) => void): Off {
-    const own = (state: State, why: Why | undefined) => listener(state, why);
-    this._connection._stateListeners.add(own);
-    return () => void this._connection._stateListeners.delete(own);
+    return this.on(APART as never, listener as never);
   }
 }

@@ -1,8 +1,8 @@
 import type { Calls } from "./calls.js";
 import { ConnectionLost, type RouteError } from "./errors.js";
 import type { Host } from "./host.js";
-import type { Problem, Push, Subscription, TopicHandlers } from "./types.js";
-import { members, safely } from "./util.js";
+import type { Problem, Push, Reply, Subscription, TopicHandlers } from "./types.js";
+import { members, retryAfter, safely } from "./util.js";
 
 interface Topic {
   readonly _name: string;
@@ -14,6 +14,8 @@ interface Topic {
   _pending?: boolean;
   _tries: number;
   _timer?: unknown;
+  /** The last position that the server has told, from which the next SUBSCRIBE goes on. */
+  _since?: unknown;
 }
 
 /** The subscriptions of a socket, counted by the name of their topic. */
@@ -30,33 +32,39 @@ export interface Topics {
 export function createTopics(host: Host, calls: Calls): Topics {
   const topics = new Map<string, Topic>();
 
+  const current = (topic: Topic): boolean => topics.get(topic._name) === topic;
+
   function each(topic: Topic, callback: (handlers: TopicHandlers) => void): void {
     for (const [handlers] of [...topic._subscribers]) safely(() => callback(handlers));
   }
 
   function request(topic: Topic): void {
-    const current = () => topics.get(topic._name) === topic;
     topic._pending = true;
-    calls._start("SUBSCRIBE", { topic: topic._name }, {}, "front").then(
-      ({ payload }) => {
-        if (!current()) return;
+    // Node.js may hand over several frames at once: a push behind the reply must not overtake the snapshot.
+    const _heard = ({ payload, headers }: Reply) => {
+      if (current(topic)) {
         topic._pending = false;
         topic._tries = 0;
+        topic._since = headers["Position"];
+        if (headers["Recovered"]) return; // the pushes that were missed follow
         topic._snapshot = [payload];
         each(topic, (handlers) => handlers.snapshot?.(payload as never));
-      },
-      (error: RouteError) => {
-        // The next connection subscribes again.
-        if (!current() || (error as Error) instanceof ConnectionLost) return;
-        const { status = 503, problem, retryAfter = 0 } = error; // no status: there was no reply
-        if (status == 409) topic._pending = false;
-        else if (status < 500 && status != 429) ended(problem, topic._name);
-        else {
-          const delay = Math.max(host._backoff(topic._tries++), 1000 * retryAfter);
-          topic._timer = host._later(() => request(topic), delay);
-        }
-      },
-    );
+      }
+    };
+    const { _name, _since: since } = topic;
+    calls._start("SUBSCRIBE", { topic: _name, ...(since ? { since } : {}) }, { _heard }, "front").catch((error: RouteError) => {
+      // The next connection subscribes again.
+      if (!current(topic) || (error as Error) instanceof ConnectionLost) return;
+      const { status = 503, problem, retryAfter = 0 } = error; // no status: there was no reply
+      if (status == 409) topic._pending = false;
+      else if (status < 500 && status != 429) ended(problem, topic._name);
+      else again(topic, Math.max(host._backoff(topic._tries++), 1000 * retryAfter));
+    });
+  }
+
+  function again(topic: Topic, delay: number): void {
+    topic._pending = true;
+    topic._timer = host._later(() => request(topic), delay);
   }
 
   function unsubscribe(topic: string): void {
@@ -67,19 +75,22 @@ export function createTopics(host: Host, calls: Calls): Topics {
   /** Forgets a topic, and returns whether it was there. */
   function remove(topic: Topic): boolean {
     host._clock.clearTimeout(topic._timer);
-    return topics.get(topic._name) === topic && topics.delete(topic._name);
+    return current(topic) && topics.delete(topic._name);
   }
 
   function ended(problem: Problem, name: unknown = problem["topic"]): void {
     const topic = topics.get(name as string);
-    if (topic && remove(topic)) each(topic, (handlers) => handlers.ended?.(members(problem)));
+    if (topic && problem.code == "history_lost") {
+      topic._since = undefined;
+      again(topic, 1000 * (retryAfter(problem) ?? 0));
+    } else if (topic && remove(topic)) each(topic, (handlers) => handlers.ended?.(members(problem)));
   }
 
   return {
     _subscribe(name, handlers) {
       const subscriber = [handlers] as const;
       const known = topics.get(name);
-      const topic: Topic = known ?? { _name: name, _subscribers: new Set(), _tries: 0 };
+      const topic: Topic = known ?? { _name: name, _subscribers: new Set(), _tries: 0, _since: handlers.since };
       topic._subscribers.add(subscriber);
       topics.set(name, topic);
       const snapshot = topic._snapshot;
@@ -89,7 +100,10 @@ export function createTopics(host: Host, calls: Calls): Topics {
         });
       } else if (host._ready() && !topic._pending) {
         // Where pushes have changed what the snapshot said, all subscribers get a new one.
-        if (known) unsubscribe(name);
+        if (known) {
+          unsubscribe(name);
+          topic._since = undefined;
+        }
         request(topic);
       }
       return {
@@ -116,7 +130,10 @@ export function createTopics(host: Host, calls: Calls): Topics {
       for (const topic of topics.values()) {
         // A dialect of one's own may not say which topic it is.
         if ((push.topic ?? topic._name) === topic._name) topic._snapshot = undefined;
-        if (push.topic === topic._name) each(topic, (handlers) => handlers.push?.(push));
+        if (push.topic === topic._name) {
+          topic._since = push.headers["Position"] ?? topic._since;
+          each(topic, (handlers) => handlers.push?.(push));
+        }
       }
     },
 

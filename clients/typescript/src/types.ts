@@ -1,12 +1,18 @@
+import type { RouteError } from "./errors.js";
+
 /** The names and payloads of one consumer. `manage.py routesock_client typescript` writes such a type for each. */
 export interface Api {
-  /** Route name to `{ payload, reply }`. `payload?` where the route can be called without one. */
+  /** Route name to `{ payload, reply, errors }`. `payload?` where the route can be called without one. */
   routes?: object;
-  /** Name of a streaming route to `{ payload, item }`. */
+  /** Name of a streaming route to `{ payload, item, errors }`. */
   streams?: object;
   /** Name of a push to its payload. */
   pushes?: object;
-  /** Name of a topic, such as `` `room.${string}` ``, to the payload of its snapshot. */
+  /**
+   * Topic to `{ name, except, snapshot, push, errors }`. `name` is the type of its names, such as
+   * `` `room.${string}` ``, and by default that of the key; `except` the type of those that it does not have. `push` is
+   * the names of the pushes that come through it, and by default those of all pushes.
+   */
   topics?: object;
 }
 
@@ -15,7 +21,7 @@ export interface AnyApi {
   routes: Record<string, { payload?: unknown; reply: unknown }>;
   streams: Record<string, { payload?: unknown; item: unknown }>;
   pushes: Record<string, unknown>;
-  topics: Record<string, unknown>;
+  topics: Record<string, { snapshot: unknown }>;
 }
 
 /** The names in one part of an {@link Api}. */
@@ -33,6 +39,52 @@ export type ReplyOf<Entry> = Entry extends { reply: infer Payload } ? Payload : 
 
 /** The payload of an item of the stream `Entry`. */
 export type ItemOf<Entry> = Entry extends { item: infer Payload } ? Payload : unknown;
+
+/**
+ * The errors of `Entry`, to be told apart by their `status`. Other errors than these are possible: a server may be too
+ * busy, for instance.
+ *
+ * ```ts
+ * const failed = error as ErrorOf<Chat["routes"]["message.send"]>;
+ * if (failed.status === 410) failed.problem.moved_to;
+ * ```
+ */
+export type ErrorOf<Entry> = Entry extends { errors: infer Errors }
+  ? {
+      [Status in keyof Errors]: RouteError & { readonly status: Status; readonly problem: Errors[Status] };
+    }[keyof Errors]
+  : RouteError;
+
+type NameOf<Entry, Key> = Entry extends { name: infer Name extends string } ? Name : Key;
+
+type ExceptOf<Entry> = Entry extends { except: infer Name } ? Name : never;
+
+/** The names of all topics. */
+export type TopicNames<T extends Api> = {
+  [Key in Names<T["topics"]>]: NameOf<NonNullable<T["topics"]>[Key], Key>;
+}[Names<T["topics"]>];
+
+/** The topic that has the name `Name`; `never` if there is none. */
+export type TopicOf<T extends Api, Name extends string> = {
+  [Key in Names<T["topics"]>]: Name extends ExceptOf<NonNullable<T["topics"]>[Key]>
+    ? never
+    : Name extends NameOf<NonNullable<T["topics"]>[Key], Key>
+      ? NonNullable<T["topics"]>[Key]
+      : never;
+}[Names<T["topics"]>];
+
+/** `Name`; `never` if there is no such topic. */
+export type TopicName<T extends Api, Name extends string> = [TopicOf<T, Name>] extends [never] ? never : Name;
+
+/** The payload of the snapshot of the topic `Entry`. */
+export type SnapshotOf<Entry> = Entry extends { snapshot: infer Payload } ? Payload : unknown;
+
+/** The pushes that come through the topic `Entry`, to be told apart by their `route`. */
+export type PushOf<T extends Api, Entry> = [Names<T["pushes"]>] extends [never]
+  ? Push
+  : {
+      [Name in Names<T["pushes"]>]: Push<NonNullable<T["pushes"]>[Name], Name>;
+    }[Entry extends { push: infer Name extends Names<T["pushes"]> } ? Name : Names<T["pushes"]>];
 
 /** The headers of a frame. Names are compared as they stand. */
 export type FrameHeaders = Readonly<Record<string, unknown>>;
@@ -110,11 +162,13 @@ export type Data = string | ArrayBuffer;
 export interface OutgoingFrame {
   readonly route: string;
   readonly id?: number | string | null | undefined;
+  /** Only of the answer to what the server asks. */
+  readonly status?: number | undefined;
   readonly payload?: unknown;
   readonly headers?: FrameHeaders | undefined;
 }
 
-/** A frame from the server. With a status it is a reply, without one a push. */
+/** A frame from the server. With a status it is a reply, without one a push; one with an id then asks for an answer. */
 export interface IncomingFrame {
   readonly route: string | null;
   readonly id?: number | string | null | undefined;
@@ -133,13 +187,13 @@ export interface Dialect {
   readonly ids?: boolean;
 }
 
-/** What is used of the platform's WebSocket; that of the package `ws` fits. */
+/** What is used of the platform's WebSocket. Subclasses of it and that of the package `ws` fit. */
 export interface WebSocketLike {
   readonly readyState: number;
   binaryType: string;
   onopen: ((event: never) => void) | null;
-  onmessage: ((event: { data: never }) => void) | null;
-  onclose: ((event: { code: number; reason: string }) => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
   onerror: ((event: never) => void) | null;
   send(data: Data): void;
   close(code?: number, reason?: string): void;
@@ -209,11 +263,16 @@ export interface Items<Item> extends AsyncIterator<Item, undefined> {
 export type StreamOptions = Omit<CallOptions, "idempotent">;
 
 /** What {@link Routesock.subscribe} calls. */
-export interface TopicHandlers<Snapshot = unknown> {
-  /** The payload of the reply to SUBSCRIBE. Comes again after each reconnect: replace what you have by it. */
+export interface TopicHandlers<Snapshot = unknown, Pushes = Push> {
+  /** The position that a page was rendered at, for a topic with a history. The pushes after it come first. */
+  since?: string | undefined;
+  /**
+   * The payload of the reply to SUBSCRIBE: replace what you have by it. It comes again after each reconnect, unless the
+   * topic has a history and the server still has all pushes that were missed. Then these come, and no snapshot.
+   */
   snapshot?(snapshot: Snapshot): void;
   /** A push through the topic. */
-  push?(push: Push): void;
+  push?(push: Pushes): void;
   /** The server refused the subscription or ended it. It is not tried again. */
   ended?(problem: Problem): void;
 }

@@ -13,7 +13,7 @@ type Chat = {
   routes: { send: { payload: string; reply: number } };
   streams: object;
   pushes: { said: string };
-  topics: { "room.5": Renamed; "room.6": Renamed };
+  topics: { "room.5": { snapshot: Renamed }; "room.6": { snapshot: Renamed } };
 };
 
 const reduce = (room: Renamed, { payload }: Push): Renamed => ({ title: `${room.title}+${String(payload)}` });

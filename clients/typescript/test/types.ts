@@ -1,6 +1,15 @@
 // What the compiler has to accept and to refuse. It is compiled against the built declarations, and never run.
 
-import { ConnectionLost, RouteError, Routesock, type Items, type Push, type Reply } from "routesock";
+import {
+  ConnectionLost,
+  RouteError,
+  Routesock,
+  type ErrorOf,
+  type Items,
+  type Problem,
+  type Push,
+  type Reply,
+} from "routesock";
 import { usePush, useRoute, useSocketState, useTopic } from "routesock/react";
 
 interface Message {
@@ -11,13 +20,26 @@ interface Message {
 /** As `manage.py routesock_client typescript` writes it. */
 interface Chat {
   routes: {
-    "message.send": { payload: { text: string }; reply: Message };
+    "message.send": {
+      payload: { text: string };
+      reply: Message;
+      errors: { 410: { moved_to: string }; 422: Problem };
+    };
     "message.list": { payload?: { before?: number }; reply: Message[] };
     version: { reply: string };
   };
   streams: { history: { payload: { room: number }; item: Message } };
   pushes: { message: Message; typing: { user: string } };
-  topics: { [name: `room.${string}`]: { title: string }; news: string[] };
+  topics: {
+    "room.{room}": {
+      name: `room.${string}`;
+      except: "room.vip" | `room.${string}.${string}`;
+      snapshot: { title: string };
+      push: "message";
+    };
+    "room.vip": { snapshot: { vip: true } };
+    news: { snapshot: string[]; push: "message" | "typing" };
+  };
 }
 
 const chat = { path: "/ws/chat/", keys: { route: "action", id: "request_id", payload: null } } as const;
@@ -36,19 +58,39 @@ export async function accepted(): Promise<void> {
   socket.on("*", (payload: unknown, push: Push) => [payload, push.route]);
   for await (const { id } of socket.pushes("message")) id.toFixed();
   const room = socket.subscribe("room.5", { snapshot: ({ title }) => title.trim(), ended: ({ code }) => code.trim() });
-  socket.subscribe("news", { snapshot: (news) => news.join() });
+  socket.subscribe(`room.${message.id}`, { snapshot: ({ title }) => title, push: ({ payload }) => payload.text });
+  socket.subscribe("room.vip", { snapshot: ({ vip }) => vip satisfies true });
+  socket.subscribe("news", {
+    snapshot: (news) => news.join(),
+    push: (push) => (push.route === "typing" ? push.payload.user : push.payload.text),
+  });
   room.unsubscribe();
   off();
   if (sent) await socket[Symbol.asyncDispose]();
-  const untyped = new Routesock("/ws/");
+  const untyped = new Routesock("/ws/", { WebSocket });
   const anything: unknown = await untyped.call("anything", [reply.status]);
   untyped.subscribe("anything", { snapshot: (snapshot: unknown) => snapshot ?? anything });
   for await (const item of untyped.stream("anything")) item ?? anything;
 }
 
+export const logged = new Routesock("/ws/", {
+  WebSocket: class extends WebSocket {
+    override send(data: string | ArrayBuffer): void {
+      super.send(data);
+    }
+  },
+});
+
 export function errors(error: unknown): number | boolean | undefined {
   if (error instanceof RouteError) return error.problem.errors?.["text"]?.length ?? error.retryAfter;
   return error instanceof ConnectionLost && error.sent;
+}
+
+export function errorsOfRoute(error: unknown): string | undefined {
+  const failed = error as ErrorOf<Chat["routes"]["message.send"]>;
+  // @ts-expect-error only a 410 has it
+  failed.problem.moved_to.trim();
+  return failed.status === 410 ? failed.problem.moved_to : failed.problem.detail;
 }
 
 export async function refused(socket: Routesock<Chat>): Promise<void> {
@@ -76,6 +118,12 @@ export async function refused(socket: Routesock<Chat>): Promise<void> {
   socket.on("typing", (user: string) => user);
   // @ts-expect-error there is no such topic
   socket.subscribe("rooms.5");
+  // @ts-expect-error a parameter has no dot
+  socket.subscribe("room.5.members");
+  // @ts-expect-error other pushes come through this topic
+  socket.subscribe("room.5", { push: (push) => push.route === "typing" });
+  // @ts-expect-error the snapshot is another one
+  socket.subscribe("room.vip", { snapshot: ({ title }) => title });
   // @ts-expect-error the snapshot is a list
   socket.subscribe("news", { snapshot: ({ title }) => title });
   // @ts-expect-error a stream cannot be sent twice
@@ -92,13 +140,16 @@ export async function refused(socket: Routesock<Chat>): Promise<void> {
 export function Component({ socket }: { socket: Routesock<Chat> }): string {
   const state = useSocketState(socket);
   usePush(socket, "message", ({ text }) => text.trim());
-  const room = useTopic(socket, "room.5", (data, push) => (push.route === "renamed" ? { title: "New" } : data));
+  const room = useTopic(socket, "room.5", (data, push) => (push.payload.id ? { title: push.payload.text } : data));
   const { call, pending, data, error } = useRoute(socket, "message.send");
   void call({ text: state }).then((message) => message?.id.toFixed());
   // @ts-expect-error the payload is required
   void call();
   // @ts-expect-error there is no such push
   usePush(socket, "messages", () => {});
+  useTopic(socket, null);
+  // @ts-expect-error there is no such topic
+  useTopic(socket, "rooms.5");
   // @ts-expect-error the state of a room is an object
   useTopic(socket, "room.5", () => "New");
   return [room.data?.title, pending, data?.text, error?.message].join();

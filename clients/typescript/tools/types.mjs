@@ -7,6 +7,7 @@ process.chdir(fileURLToPath(new URL("..", import.meta.url)));
 const checks = [
   ["typescript", "tsconfig.json"],
   ["typescript", "tsconfig.docs.json"],
+  ["typescript", "../../example_project/frontend/tsconfig.json"],
   ["typescript", "tsconfig.declarations.json"],
   ["typescript-5.4", "tsconfig.declarations.json"],
 ];

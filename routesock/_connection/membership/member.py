@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from ... import conf
 from ..._groups import losses
 from ..._groups.envelopes import Broadcast, EventMessage, layer_group, message_of
-from ..._groups.hub import hub_of, send
+from ..._groups.hub import Hub, hub_of, publish
 from ..._pipeline.compiler import ConsumerPlan
 from ..._runtime import instrumentation
 from ..._runtime.callables import is_from_outside
@@ -21,7 +21,7 @@ from ..queue.job_queue import JobQueue
 from ..queue.jobs import MAX_QUEUED_EVENTS
 from ..readers import EventReader
 from ..sending.frame_writer import FrameWriter
-from ..sending.send_queue import PUSH
+from ..sending.send_queue import KEPT_PUSH, PUSH, FrameKind
 from ..state import SocketState
 from ..tasks import Tasks
 
@@ -78,6 +78,16 @@ class PushBacklog:
         self._bytes = 0
 
 
+class Taker(Protocol):
+    """Gets the pushes of one subscription in place of the socket."""
+
+    def take(self, broadcast: Broadcast) -> None:
+        """Write ``broadcast``, perhaps later. Never raises, and does not wait."""
+
+    def skip(self, broadcast: Broadcast) -> None:
+        """Note that ``broadcast``, which has a position, is not for this socket."""
+
+
 class _Joining:
     """The calls of :meth:`Member.join` for one name that wait for the layer, and whether it was left since the last."""
 
@@ -123,7 +133,7 @@ class Member:
         self._joining: dict[str, _Joining] | None = None  # by name, while the layer is asked
         self._topics: dict[str, str] | None = None  # the same for what the client has subscribed to
         self._topic_of: dict[str, str] | None = None  # their names, by what the layer calls their group
-        self._takers: dict[str, Callable[[Broadcast], None]] | None = None  # by what the layer calls their group
+        self._takers: dict[str, Taker] | None = None  # by what the layer calls their group
         self._belongs: str | None = None  # the group of a user that the socket is in
         self._user_group: str | None = None  # the group of a user that it should be in
         self._following: asyncio.Task[Any] | None = None  # joins and leaves groups of users
@@ -163,9 +173,13 @@ class Member:
             if broadcast.name in self._compiled.events:
                 self._deliver_event(broadcast)
         elif self._takers is not None and broadcast.group in self._takers:
-            self._takers[broadcast.group](broadcast)
+            self._takers[broadcast.group].take(broadcast)
         elif broadcast.group != self._belongs or self._belongs == _group_of_user(self._consumer):
             self.write(broadcast)
+
+    def skip(self, broadcast: Broadcast) -> None:
+        if self._takers is not None and broadcast.group in self._takers:
+            self._takers[broadcast.group].skip(broadcast)
 
     def write(self, broadcast: Broadcast) -> None:
         """Send ``broadcast`` behind what is held. Never raises, and does not wait."""
@@ -196,15 +210,24 @@ class Member:
             held.take()
             held.drop(reason)
 
-    async def _write(self, broadcast: Broadcast) -> None:
+    def write_kept(self, broadcast: Broadcast) -> None:
+        """Send ``broadcast``, which the client may resume behind. Only where the consumer sends plainly."""
+        self._tasks.start_now(self.write_in_turn(broadcast))
+
+    def write_in_turn(self, broadcast: Broadcast) -> Coroutine[Any, Any, None]:
+        """As :meth:`write_kept`, but return when the server has taken it."""
+        return self._write(broadcast, KEPT_PUSH, positioned=broadcast.position is not None)
+
+    async def _write(self, broadcast: Broadcast, kind: FrameKind = PUSH, *, positioned: bool = False) -> None:
         topic = None if self._topic_of is None else self._topic_of.get(broadcast.group)
         try:
             if self._writer.is_plain:
-                data = broadcast.data(self._compiled.dialect, topic)
+                data = broadcast.data(self._compiled.dialect, topic, positioned=positioned)
                 if data is not None:
-                    await self._writer.write_data(data, PUSH)
+                    await self._writer.write_data(data, kind)
             else:  # through the consumer's own methods, which may change the frame
-                await self._writer.write(broadcast.frame(self._compiled.dialect, topic), PUSH)
+                frame = broadcast.frame(self._compiled.dialect, topic, positioned=positioned)
+                await self._writer.write(frame, kind)
             if self._writer.completes:
                 await self._writer.after_broadcast(broadcast.headers(topic))
         except Exception as exc:
@@ -224,6 +247,15 @@ class Member:
         # While connect() runs, the queue itself holds what comes, in front of the requests that come after it.
         if self._state.connected or (current is not None and current.message.get("type") == "websocket.connect"):
             self._events.start()
+
+    def hub(self) -> Hub:
+        """Return the hub that delivers to this socket."""
+        return hub_of(self._layer)
+
+    @property
+    def writes_plainly(self) -> bool:
+        """Whether no method of the consumer sees what is sent."""
+        return self._writer.is_plain
 
     # Called by the consumer's code and by the connection
 
@@ -262,10 +294,10 @@ class Member:
         if group is not None and name not in (self._topics or ()):
             await hub_of(self._layer).leave(group, self)
 
-    async def subscribe(self, name: str, take: Callable[[Broadcast], None] | None) -> None:
+    async def subscribe(self, name: str, taker: Taker | None) -> None:
         """Join the group ``name`` for a subscription, whether the socket has joined it otherwise or not.
 
-        ``take`` is called with its broadcasts in place of :meth:`write`. From the first step on :meth:`leave` does not
+        ``taker`` gets its broadcasts in place of :meth:`write`. From the first step on :meth:`leave` does not
         take the socket out of the group; :meth:`unsubscribe` does, and has to be called also if this raises what the
         layer raises.
         """
@@ -276,10 +308,10 @@ class Member:
             self._topics, self._topic_of = {}, {}
         self._topics[name] = group
         self._topic_of[group] = name
-        if take is not None:
+        if taker is not None:
             if self._takers is None:
                 self._takers = {}
-            self._takers[group] = take
+            self._takers[group] = taker
         await hub_of(self._layer).join(group, self)
         if not self._state.may_join or not (name in self._topics or name in self._groups):  # or it was left meanwhile
             await hub_of(self._layer).leave(group, self)
@@ -347,7 +379,8 @@ class Member:
         if exclude_self and self.id is None:
             self.id = uuid4().hex
         excluded = self.id if exclude_self else None
-        await send(self._layer, message_of(layer_group(name), route, payload, headers, excluded=excluded))
+        message = message_of(layer_group(name), route, payload, headers, excluded=excluded)
+        await publish(self._layer, name, message)
 
 
 class EndedMember:
@@ -373,7 +406,7 @@ class EndedMember:
         self, name: str, route: str, payload: Any, headers: Mapping[str, Any], *, exclude_self: bool
     ) -> None:
         """Send a frame to the group ``name``. Raises what encoding and what the layer raises."""
-        await send(self._layer, message_of(layer_group(name), route, payload, headers, excluded=None))
+        await publish(self._layer, name, message_of(layer_group(name), route, payload, headers, excluded=None))
 
 
 def _group_of_user(consumer: Any) -> str | None:

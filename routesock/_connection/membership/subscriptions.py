@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ... import conf
 from ..._groups import losses
@@ -17,7 +18,7 @@ from ..._runtime.callables import is_from_outside, runs
 from ..._runtime.fair_timeout import FairTimeout, wait_fairly
 from ..._runtime.supervision import own_task, safe_logger
 from ..._wire import problems
-from ..._wire.messages import Request
+from ..._wire.messages import Reply, Request
 from ...exceptions import AlreadySubscribed, NotSubscribed, RoutesockError, TooManySubscriptions
 from ...typing import UNSET
 from ..sending.frame_writer import FrameWriter
@@ -25,13 +26,19 @@ from ..state import SocketState
 from ..tasks import CANCEL_WAIT, Tasks
 from .member import Member, PushBacklog
 
+if TYPE_CHECKING:
+    from .follower import Follower
+
 logger: Final = safe_logger("routesock.socket")
 
 
 class Subscription:
     """One topic of one socket."""
 
-    __slots__ = ("_data", "_payload", "consumer", "ending", "established", "name", "plan", "recheck", "subscriptions")
+    __slots__ = (
+        "_data", "_payload", "consumer", "ending", "established", "follower", "name", "plan", "recheck",
+        "subscriptions",
+    )  # fmt: skip
 
     def __init__(self, subscriptions: Subscriptions, name: str, plan: TopicPlan) -> None:
         self._payload = self._data = None
@@ -44,6 +51,8 @@ class Subscription:
         self.ending: asyncio.Task[None] | None = None
         """The task that ends it without an UNSUBSCRIBE of the client."""
         self.recheck = None if plan.check is None else PushRecheck(plan.check, self)
+        self.follower: Follower | None = None
+        """What resumes the topic, if it has a history."""
 
     def keep(self, request: Request) -> None:
         """Remember what the handler is about to get, for the hook."""
@@ -58,6 +67,8 @@ class Subscription:
         """Leave the group. From the first step on nothing is delivered."""
         if self.recheck is not None:
             self.recheck.stop()
+        if self.follower is not None:
+            self.follower.stop()
         await self.subscriptions.member.unsubscribe(self.name)
 
     def request(self) -> Request:
@@ -93,6 +104,9 @@ class PushRecheck:
         else:
             self._waiting.drop("permission")
 
+    def skip(self, broadcast: Broadcast) -> None:
+        pass
+
     def start(self) -> None:
         """Check what waits, since the client has subscribed."""
         self._started = True
@@ -120,6 +134,13 @@ class PushRecheck:
                 losses.dropped(type(self._subscription.consumer), number, "permission")
 
     async def _check_and_write(self, broadcasts: list[Broadcast]) -> None:
+        if not await self.allows():
+            return
+        for broadcast in () if self._stopped else broadcasts:
+            self._subscription.subscriptions.member.write(broadcast)
+
+    async def allows(self) -> bool:
+        """Run the check. If it is an answer about the client, the subscription is ended; else its error is logged."""
         request = self._subscription.request()
         task = asyncio.current_task()
         try:
@@ -129,9 +150,8 @@ class PushRecheck:
             if is_from_outside(exc, task):
                 raise
             await self._refused(exc, request)
-            return
-        for broadcast in () if self._stopped else broadcasts:
-            self._subscription.subscriptions.member.write(broadcast)
+            return False
+        return True
 
     async def _refused(self, exc: BaseException, request: Request) -> None:
         """End the subscription, unless ``exc`` is no answer about the client; then only these pushes are dropped."""
@@ -174,14 +194,24 @@ class Subscriptions:
             raise AlreadySubscribed
         if len(self._by_name) >= self._limit:
             raise TooManySubscriptions(limit=self._limit)
-        self._by_name[name] = Subscription(self, name, plan)
+        subscription = self._by_name[name] = Subscription(self, name, plan)
+        if plan.recover and conf.get("HISTORY"):
+            from .follower import follower_of  # most projects need it not
 
-    async def enter(self, request: Request) -> None:
+            subscription.follower = follower_of(subscription)
+
+    async def enter(self, request: Request) -> Reply | None:
         assert request.topic is not None
         subscription = self._by_name[request.topic]
         subscription.keep(request)
-        recheck = subscription.recheck
-        await self.member.subscribe(subscription.name, None if recheck is None else recheck.take)
+        if subscription.follower is not None:
+            return await subscription.follower.begin(request)
+        await self.member.subscribe(subscription.name, subscription.recheck)
+        return None
+
+    def follow(self, name: str) -> tuple[Mapping[str, Any], Callable[[], None]] | None:
+        follower = self._by_name[name].follower
+        return None if follower is None else (follower.headers(), follower.start)
 
     async def establish(self, name: str) -> None:
         if self._ended:  # a handler that ignored its cancellation
@@ -243,6 +273,8 @@ class Subscriptions:
         """Call every hook, one after the other, since the socket has ended."""
         self._ended = True
         for subscription in [*self._by_name.values()]:
+            if subscription.follower is not None:
+                subscription.follower.stop()
             if subscription.established and subscription.ending is None:
                 await self._call_hook(subscription)
         self._by_name.clear()

@@ -179,6 +179,10 @@ class FrameWriter:
         frame = self._dialect.push(route, payload, headers)
         await self.write(frame, SYNC_PUSH if is_sync_call() else PUSH)
 
+    async def ask(self, route: str, id: str, payload: Any, headers: Mapping[str, Any]) -> None:
+        """Send a frame that the client is to answer. Raises what encoding raises."""
+        await self.write(self._dialect.request(route, id, self._dialect.dumped(payload), headers))
+
     async def close_notice(self, payload: dict[str, Any]) -> None:
         """Send the CLOSE notice: some servers do not send the reason of a close frame."""
         try:

@@ -30,6 +30,7 @@ class FrameKind(Enum):
     REPLY = "waits: a client asked for it, and the number of requests is bounded"
     OWN = "the consumer's own: counts, and is never dropped while the socket is open"
     PUSH = "counts, and may be dropped"
+    KEPT_PUSH = "a push that the client would miss: counts, and is never dropped while the socket is open"
     SYNC_PUSH = "a push of sync code, which is posted"
     CONTROL = "accept, close and the CLOSE notice: waits"
 
@@ -41,13 +42,15 @@ REPLY: Final = FrameKind.REPLY
 
 PUSH: Final = FrameKind.PUSH
 
+KEPT_PUSH: Final = FrameKind.KEPT_PUSH
+
 SYNC_PUSH: Final = FrameKind.SYNC_PUSH
 
 CONTROL: Final = FrameKind.CONTROL
 
-_NOT_SENT_WHEN_CLOSING: Final = (ANSWER, REPLY, PUSH)
+_NOT_SENT_WHEN_CLOSING: Final = (ANSWER, REPLY, PUSH, KEPT_PUSH)
 
-_COUNTED: Final = (FrameKind.OWN, FrameKind.PUSH)
+_COUNTED: Final = (FrameKind.OWN, FrameKind.PUSH, FrameKind.KEPT_PUSH)
 
 
 POSTED_OVERHEAD: Final = 256

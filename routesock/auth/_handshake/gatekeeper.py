@@ -235,7 +235,7 @@ class Gatekeeper:
         self._count_early()
         if name == "PING":
             await self._pong(frame)
-        elif name in ("CANCEL", "PONG"):
+        elif name in ("CANCEL", "PONG", "ANSWER"):
             if self._inner.has_started:
                 await self._inner.pass_on(message)
         elif self._terms.required:

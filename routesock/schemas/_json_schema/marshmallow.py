@@ -148,14 +148,19 @@ class Describer:
                 return _SIMPLE[cls](field, self._loads)
             describe = _COMPOUND.get(cls)
             if describe is not None:
-                return describe(self, field, partial)
+                return self._unless_broken(field) or describe(self, field, partial)
         return Form({"type": list(NOT_NULL)}, "any")
 
-    def nested(self, field: Any, partial: Any) -> Form:
+    def _unless_broken(self, field: Any) -> Form | None:
+        """What is known of a ``Nested`` without a schema, such as one with a name that no class has."""
         try:
-            schema = field.schema
-        except Exception as exc:  # a name that no class has, or a function that fails: load() raises it, too
+            getattr(field, "schema", None)
+        except Exception as exc:  # load() raises it, too
             return Form(inexact({"type": list(NOT_NULL)} if self._loads else {}, f"{type(exc).__name__}: {exc}"), "own")
+        return None
+
+    def nested(self, field: Any, partial: Any) -> Form:
+        schema = field.schema
         unknown = field.unknown or schema.unknown
         found = self.schema(schema, unknown, schema.partial if partial is None else partial)
         if field.many and not schema.many:

@@ -435,7 +435,8 @@ def _owner(function: Any) -> tuple[str, str]:
     function = getattr(function, "__func__", function)  # of a method
     named = function if hasattr(function, "__qualname__") else type(function)
     name = named.__qualname__.rpartition("<locals>.")[2]
-    return str(named.__module__).partition(".")[0], name
+    module = getattr(named, "__module__", None) or "builtins"  # a method of C, such as str.upper, has none
+    return str(module).partition(".")[0], name
 
 
 def _override(core: Core) -> str | None:

@@ -1,4 +1,4 @@
-import type { Api, Arguments, CallOptions, Names, Problem, Push, ReplyOf, Routesock, State } from "./client.js";
+import type { Api, Arguments, CallOptions, Names, Problem, Push, PushOf, ReplyOf, Routesock, SnapshotOf, State, TopicName, TopicNames, TopicOf } from "./client.js";
 /** The state of a socket. */
 export declare function useSocketState<T extends Api>(socket: Routesock<T>): State;
 /** Calls `listener`, that of the last render, with each push of a name. */
@@ -16,7 +16,7 @@ export interface TopicState<Data> {
  * Subscribes to a topic, or to none for `null`. `reducer` returns what a push makes of the snapshot.
  * A push may be in the snapshot already, so applying it twice must do no harm.
  */
-export declare function useTopic<T extends Api, N extends Names<T["topics"]>>(socket: Routesock<T>, topic: N | null, reducer?: (data: NonNullable<T["topics"]>[N], push: Push) => NonNullable<T["topics"]>[N]): TopicState<NonNullable<T["topics"]>[N]>;
+export declare function useTopic<T extends Api, N extends TopicNames<T>>(socket: Routesock<T>, topic: TopicName<T, N> | null, reducer?: (data: SnapshotOf<TopicOf<T, N>>, push: PushOf<T, TopicOf<T, N>>) => SnapshotOf<TopicOf<T, N>>): TopicState<SnapshotOf<TopicOf<T, N>>>;
 /** What {@link useRoute} returns. */
 export interface RouteState<Entry> {
     /** Calls the route. Resolves to the payload of the reply, or to `undefined` if there is an error. */

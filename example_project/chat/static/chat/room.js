@@ -1,164 +1,209 @@
-"use strict";
+// Built from example_project/frontend by `npm run example` in clients/typescript.
 
-// The page of the chat. It speaks to chat/legacy.py, chat/takeover.py and chat/consumers.py alike:
-//   request  {"action", "request_id", ...fields}
-//   reply    {"action", "request_id", "status", ...fields}
-//   push     {"action", ...fields}
+// ../../example_project/frontend/room.ts
+import { Routesock } from "../routesock/client.js";
 
-const HEARTBEAT_EVERY = 5000;
-const HEARTBEAT_WITHIN = 5000;
-const BACKOFF_FIRST = 250;
-const BACKOFF_MOST = 10000;
-
-/** A WebSocket that comes back by itself, with promises for replies. */
-class ChatSocket {
-  constructor(url, { onopen, onpush, onstate, onlatency }) {
-    this.url = url;
-    this.on = { open: onopen, push: onpush, state: onstate, latency: onlatency };
-    this.lastId = 0;
-    this.failures = 0;
-    this.waiting = new Map(); // request_id -> resolve
-    this.notice = null; // the CLOSE notice of the server
-    this.connect();
-  }
-
-  connect() {
-    this.on.state("connecting");
-    const socket = new WebSocket(this.url);
-    this.socket = socket;
-    this.notice = null;
-    socket.onopen = () => {
-      this.failures = 0;
-      this.on.state("open");
-      this.heartbeat();
-      this.on.open();
+// ../../example_project/frontend/page.ts
+import { ConnectionLost, RouteError } from "../routesock/client.js";
+function find(id) {
+  const found = document.getElementById(id);
+  if (!found) throw new Error(`The page has no element #${id}.`);
+  return found;
+}
+function element(name, text2 = "", properties = {}) {
+  return Object.assign(document.createElement(name), { textContent: text2 }, properties);
+}
+function showConnection(socket2) {
+  const status = find("connection");
+  let signedOut = false;
+  let isNew = true;
+  function show3() {
+    const { state, why } = socket2;
+    const texts = {
+      idle: "Connecting…",
+      connecting: isNew ? "Connecting…" : "Reconnecting…",
+      authenticating: "Signing in…",
+      open: "Connected",
+      waiting: navigator.onLine ? "Connection lost. Reconnecting…" : "You are offline. Reconnecting when you are back.",
+      closed: signedOut ? "You are no longer signed in." : `Connection ended: ${why?.reason}`
     };
-    socket.onmessage = (event) => this.receive(JSON.parse(event.data));
-    socket.onclose = () => this.lost(socket);
+    status.dataset["state"] = state;
+    status.textContent = texts[state];
+    find("log-in").hidden = !signedOut;
   }
-
-  lost(socket) {
-    if (socket !== this.socket) return; // given up on before
-    this.socket = null;
-    clearTimeout(this.nextHeartbeat);
-    for (const resolve of this.waiting.values()) resolve({ status: null, detail: "The connection was lost." });
-    this.waiting.clear();
-    if (this.notice?.reconnect === false) {
-      this.on.state("ended", 0, this.notice.reason);
-      return;
+  socket2.onState(async (state, why) => {
+    isNew &&= state !== "open";
+    signedOut ||= state === "closed" && why?.code === 4401;
+    show3();
+    if (state === "waiting" && why?.code === 1006 && await isSignedOut()) {
+      signedOut = true;
+      socket2.close();
     }
-    const backoff = Math.min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** this.failures++);
-    const earliest = 1000 * (this.notice?.retry_after ?? 0);
-    const delay = earliest + backoff;
-    this.on.state("closed", delay);
-    // The jitter keeps a thousand pages from coming back in the same moment after a restart.
-    setTimeout(() => this.connect(), earliest + backoff * (0.5 + Math.random() / 2));
+  });
+  addEventListener("offline", show3);
+  addEventListener("online", show3);
+}
+async function isSignedOut() {
+  try {
+    return (await fetch(location.href, { method: "HEAD", redirect: "manual" })).type === "opaqueredirect";
+  } catch {
+    return false;
   }
-
-  receive(frame) {
-    const resolve = this.waiting.get(frame.request_id);
-    if (resolve) {
-      this.waiting.delete(frame.request_id);
-      resolve(frame);
-    } else if (frame.action === "CLOSE") {
-      this.notice = frame; // the close itself follows
-    } else {
-      this.on.push(frame);
-    }
+}
+function outcomeOf(error, explain = () => void 0) {
+  if (error instanceof RouteError) {
+    const { status, problem, retryAfter } = error;
+    const wait = retryAfter === void 0 ? "" : `Try again in ${retryAfter} s.`;
+    return { status, detail: [problem.detail, explain(error), wait].filter(Boolean).join(" "), errors: problem.errors };
   }
-
-  /** Asks and resolves to the reply, also where that is an error or the connection is lost. */
-  call(action, fields = {}) {
-    if (this.socket?.readyState !== WebSocket.OPEN) {
-      return Promise.resolve({ action, status: null, detail: "Not connected." });
-    }
-    const request_id = ++this.lastId;
-    this.socket.send(JSON.stringify({ action, request_id, ...fields }));
-    return new Promise((resolve) => this.waiting.set(request_id, resolve));
+  if (error instanceof ConnectionLost) {
+    return { detail: error.sent ? "The connection was lost. It may have arrived: look before you repeat it." : "Not sent." };
   }
-
-  /** Tells, and expects no reply. */
-  notify(action, fields = {}) {
-    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ action, ...fields }));
+  if (error instanceof DOMException) return { detail: error.message };
+  throw error;
+}
+async function settled(call, show3, explain) {
+  try {
+    const { status, payload } = await call;
+    show3({ status });
+    return payload;
+  } catch (error) {
+    show3(outcomeOf(error, explain));
+    return void 0;
   }
+}
+function showOutcome(output, name, { status, detail }) {
+  output.textContent = `${name} → ${status ?? "no reply"}${detail ? `: ${detail}` : ""}`;
+  output.dataset["kind"] = status !== void 0 && status < 400 ? "good" : "bad";
+}
 
-  async heartbeat() {
-    const socket = this.socket;
-    const started = performance.now();
-    const giveUp = setTimeout(() => {
-      // A peer that is gone without a word answers no close either: do not wait for onclose.
-      socket.close();
-      this.lost(socket);
-    }, HEARTBEAT_WITHIN);
-    const pong = await this.call("PING");
-    clearTimeout(giveUp);
-    if (pong.action !== "PONG") return;
-    this.on.latency(performance.now() - started);
-    this.nextHeartbeat = setTimeout(() => this.heartbeat(), HEARTBEAT_EVERY);
+// ../../example_project/frontend/frames.ts
+var MAX_FRAMES = 50;
+var MAX_LENGTH = 400;
+var SECRET = /token|password|secret/i;
+var WatchedWebSocket = class extends WebSocket {
+  constructor(url, protocols) {
+    super(url, protocols);
+    this.addEventListener("message", ({ data }) => show("received", data));
+  }
+  send(data) {
+    show("sent", data);
+    super.send(data);
+  }
+};
+function show(direction, data) {
+  const list = find("frames");
+  const item = element("li", "", { className: direction });
+  item.append(
+    element("span", direction === "sent" ? "↑ " : "↓ ", { title: direction }),
+    element("time", (/* @__PURE__ */ new Date()).toLocaleTimeString()),
+    element("code", readable(data))
+  );
+  list.prepend(item);
+  while (list.childElementCount > MAX_FRAMES) list.lastElementChild?.remove();
+}
+function readable(data) {
+  try {
+    const frame = JSON.parse(String(data));
+    const text2 = JSON.stringify(frame, (name, value) => SECRET.test(name) ? "•••" : value);
+    return text2.length > MAX_LENGTH ? `${text2.slice(0, MAX_LENGTH)}…` : text2;
+  } catch {
+    return "A frame that is not JSON.";
   }
 }
 
-const find = (id) => document.getElementById(id);
-const page = find("chat");
-const log = find("log");
-const text = find("text");
+// ../../example_project/frontend/ws.ts
+var chat = {
+  path: "/ws/chat/",
+  keys: { route: "action", id: "request_id", payload: null }
+};
 
-let username = null;
-let editing = null; // id of the message that the form edits
-
-function element(name, content, properties = {}) {
-  const made = document.createElement(name);
-  made.textContent = content;
-  return Object.assign(made, properties);
+// ../../example_project/frontend/room.ts
+var socket = new Routesock(chat.path, { ...chat, WebSocket: WatchedWebSocket });
+var room = find("chat").dataset["room"] ?? "";
+var log = find("log");
+var text = find("text");
+var username = "";
+var editing;
+showConnection(socket);
+socket.onState((state) => {
+  find("submit").disabled = state !== "open";
+  if (state === "open") void enter();
+});
+socket.on("message", (message) => {
+  find("typing").textContent = "";
+  show2(message);
+});
+socket.on("announcement", announce);
+socket.on("typing", ({ username: username2 }) => showTyping(username2));
+socket.connect();
+async function enter() {
+  ({ username = "" } = await settled(socket.request("whoami"), shown("whoami")) ?? {});
+  find("whoami").textContent = username;
+  if (!await settled(socket.request("room.join", { room }), shown("room.join"))) return;
+  const list = await settled(socket.request("message.list"), shown("message.list"));
+  list?.messages.forEach(show2);
 }
-
-/** Shows a message, new or edited. */
-function show(message) {
-  const created = new Date(message.created_at);
-  const time = element("time", created.toLocaleTimeString([], { timeStyle: "short" }), { dateTime: message.created_at });
-  // Offered for everybody's messages, so that the server's 403 can be seen.
+function show2(message) {
+  const time = new Date(message.created_at).toLocaleTimeString([], { timeStyle: "short" });
   const edit = element("button", "Edit", { type: "button", className: "quiet", onclick: () => startEditing(message) });
   edit.setAttribute("aria-label", `Edit “${message.text}”`);
   const item = element("li", "", { className: message.author === username ? "own" : "" });
-  item.dataset.id = message.id;
-  item.append(element("b", message.author), element("span", message.text), time, edit);
-
-  const known = log.querySelector(`[data-id="${Number(message.id)}"]`);
-  if (known) {
-    known.replaceWith(item);
-  } else {
-    // A push may overtake the list that is still on its way, so the place is found by id.
-    const later = [...log.children].find((other) => Number(other.dataset.id) > message.id);
-    log.insertBefore(item, later ?? null);
-    log.scrollTop = log.scrollHeight;
-  }
+  item.dataset["id"] = String(message.id);
+  item.append(
+    element("b", message.author),
+    element("time", time, { dateTime: message.created_at }),
+    edit,
+    element("span", message.text)
+  );
+  const items = [...log.querySelectorAll("li")];
+  const known = items.find((other) => other.dataset["id"] === item.dataset["id"]);
+  if (known) return known.replaceWith(item);
+  log.insertBefore(item, items.find((other) => Number(other.dataset["id"]) > message.id) ?? null);
+  log.scrollTop = log.scrollHeight;
 }
-
-/** Shows what everybody should read, until it is dismissed. */
-function showAnnouncement(announcement) {
+function announce(announcement) {
+  const item = element("li");
   const dismiss = element("button", "Dismiss", { type: "button", className: "quiet", onclick: () => item.remove() });
   dismiss.setAttribute("aria-label", `Dismiss “${announcement.text}”`);
-  const item = element("li", "");
   item.append(element("b", announcement.author ?? "Announcement"), element("span", announcement.text), dismiss);
   find("announcements").prepend(item);
-  log.scrollTop = log.scrollHeight; // it has less room now
+  log.scrollTop = log.scrollHeight;
 }
-
-function showReply(action, reply, field = text) {
-  const output = find("reply");
-  const good = reply.status >= 200 && reply.status < 300;
-  const wait = reply.retry_after && `Try again in ${reply.retry_after} s.`;
-  output.textContent = [`${action} → ${reply.status ?? "no reply"}`, reply.detail, wait].filter(Boolean).join(": ");
-  output.dataset.kind = good ? "good" : "bad";
-  showErrors(reply.errors?.text ?? [], field);
-  return good;
+var typingTimer;
+function showTyping(name) {
+  find("typing").textContent = `${name} is typing…`;
+  clearTimeout(typingTimer);
+  typingTimer = setTimeout(() => find("typing").textContent = "", 3e3);
 }
-
+function shown(name, field = text) {
+  return (outcome) => {
+    showOutcome(find("reply"), name, outcome);
+    showErrors(outcome.errors?.["text"] ?? [], field);
+  };
+}
 function showErrors(messages, field = text) {
   find(`${field.id}-errors`).textContent = messages.join(" ");
   field.setAttribute("aria-invalid", String(messages.length > 0));
 }
-
+find("compose").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const payload = { text: text.value };
+  const message = await (editing === void 0 ? settled(socket.request("message.send", payload, { queue: false }), shown("message.send")) : settled(socket.request("message.edit", { id: editing, ...payload }, { queue: false }), shown("message.edit")));
+  if (message) stopEditing();
+});
+text.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    find("compose").requestSubmit(find("submit"));
+  }
+});
+var typedAt = -Infinity;
+text.addEventListener("input", () => {
+  if (performance.now() - typedAt < 2e3) return;
+  typedAt = performance.now();
+  socket.notify("typing");
+});
 function startEditing(message) {
   editing = message.id;
   text.value = message.text;
@@ -166,102 +211,30 @@ function startEditing(message) {
   find("cancel").hidden = false;
   text.focus();
 }
-
 function stopEditing() {
-  editing = null;
+  editing = void 0;
   text.value = "";
   find("submit").textContent = "Send";
   find("cancel").hidden = true;
   showErrors([]);
   text.focus();
 }
-
-let typingTimer;
-function showTyping(name) {
-  find("typing").textContent = `${name} is typing…`;
-  clearTimeout(typingTimer);
-  typingTimer = setTimeout(() => (find("typing").textContent = ""), 3000);
-}
-
-function showState(state, delay, reason) {
-  const connection = find("connection");
-  connection.dataset.state = state;
-  connection.textContent = {
-    connecting: "Connecting…",
-    open: "Connected",
-    closed: `Connection lost, trying again in ${(delay / 1000).toFixed(1)} s`,
-    ended: `Connection ended: ${reason}`,
-  }[state];
-  find("submit").disabled = state !== "open";
-  if (state === "closed" || state === "ended") find("heartbeat").textContent = "–";
-}
-
-function receivePush(frame) {
-  if (frame.action === "message") {
-    find("typing").textContent = "";
-    show(frame);
-  } else if (frame.action === "typing") {
-    showTyping(frame.username);
-  } else if (frame.action === "announcement") {
-    showAnnouncement(frame);
-  }
-}
-
-async function enter() {
-  const me = await chat.call("whoami");
-  username = me.username;
-  find("whoami").textContent = username;
-  const joined = await chat.call("room.join", { room: page.dataset.room });
-  if (!showReply("room.join", joined)) return;
-  const listed = await chat.call("message.list");
-  if (showReply("message.list", listed)) listed.messages.forEach(show);
-}
-
-const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-const chat = new ChatSocket(`${scheme}//${location.host}${page.dataset.socketPath}`, {
-  onopen: enter,
-  onpush: receivePush,
-  onstate: showState,
-  onlatency: (milliseconds) => (find("heartbeat").textContent = `${milliseconds.toFixed(1)} ms`),
-});
-
-find("compose").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const [action, fields] = editing ? ["message.edit", { id: editing }] : ["message.send", {}];
-  const reply = await chat.call(action, { ...fields, text: text.value });
-  if (showReply(action, reply)) stopEditing();
-});
-
-text.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-    event.preventDefault();
-    find("compose").requestSubmit(find("submit"));
-  }
-});
-
-let typedAt = -Infinity;
-text.addEventListener("input", () => {
-  if (performance.now() - typedAt < 2000) return;
-  typedAt = performance.now();
-  chat.notify("typing");
-});
-
 find("cancel").addEventListener("click", stopEditing);
-
-/** Posts the form to an ordinary view; whatever that sends to the windows comes over their sockets. */
-async function post(form) {
-  try {
-    const response = await fetch(form.action, { method: "POST", body: new FormData(form) });
-    const errors = response.status === 422 ? (await response.json()).errors : {};
-    return { status: response.status, errors };
-  } catch {
-    return { status: null, detail: "The server cannot be reached." };
-  }
-}
-
 find("announce").addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = event.currentTarget;
-  const reply = await post(form);
-  if (showReply(`POST ${new URL(form.action).pathname}`, reply, find("announcement"))) form.reset();
+  const show3 = shown(`POST ${new URL(form.action).pathname}`, find("announcement"));
+  try {
+    const { status, ...response } = await post(form);
+    show3({ status, ...response });
+    if (status < 400) form.reset();
+  } catch {
+    show3({ detail: "The server cannot be reached." });
+  }
 });
+async function post(form) {
+  const response = await fetch(form.action, { method: "POST", body: new FormData(form) });
+  if (response.status !== 422) return { status: response.status };
+  const { errors } = await response.json();
+  return { status: 422, errors };
+}

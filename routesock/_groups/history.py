@@ -1,0 +1,224 @@
+"""Which groups have a history (the setting ``HISTORY``), and `position()`, `history()` and their async variants."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from asgiref.sync import async_to_sync
+from django.core.exceptions import ImproperlyConfigured
+
+from .. import conf
+from .._routing.topic import Pattern
+from .._runtime import counters
+from .._runtime.supervision import safe_logger
+from .._store.histories import Position, Read, open_histories, parse_position
+from .._store.opening import Outage, StoreError
+from ..exceptions import RouteSetupError, Unavailable
+from .envelopes import PUSH, Broadcast, Message, layer_group
+
+logger: Final = safe_logger("routesock.store")
+
+MAX_LIMIT: Final = 1000
+"""The most pushes that a history keeps, and that :func:`history` returns."""
+
+
+class Policy(NamedTuple):
+    """How much of the history of a group is kept: the number of pushes, and the seconds since the last one."""
+
+    size: int
+    ttl: float
+
+
+_Policies = Sequence[tuple[Pattern, Policy]]
+
+_parsed: tuple[Mapping[str, Any], _Policies] = ({}, ())
+
+
+def policies() -> _Policies:
+    """Return the patterns of ``HISTORY``, those that take precedence first.
+
+    Raises:
+        ImproperlyConfigured: If the setting is not valid.
+    """
+    global _parsed
+    setting: dict[str, Any] = conf.get("HISTORY")
+    if not setting:
+        return ()
+    if _parsed[0] != setting:
+        try:
+            found = [(Pattern(text), Policy(value["size"], value["ttl"])) for text, value in setting.items()]
+        except RouteSetupError as exc:
+            raise ImproperlyConfigured(f"ROUTESOCK['HISTORY']: {exc}") from exc
+        _parsed = {**setting}, sorted(found, key=lambda pair: (len(pair[0].segments), pair[0].rank))
+    return _parsed[1]
+
+
+def policy_of(name: str) -> Policy | None:
+    """Return what is kept of the group ``name``; ``None`` for a group without a history."""
+    known = policies()
+    if not known:
+        return None
+    parts = name.split(".")
+    return next((policy for pattern, policy in known if pattern.match(parts) is not None), None)
+
+
+def broadcasts_of(group: str, read: Read) -> list[Broadcast]:
+    """Return the pushes of a history as they come through a channel layer. ``group`` is the layer's name of it."""
+    found: list[Broadcast] = []
+    for entry in read.entries or ():
+        message: Message = {
+            "type": PUSH, "group": group, "data": entry.data, "at": str(Position(read.top.epoch, entry.offset)),
+        }  # fmt: skip
+        if entry.excluded is not None:
+            message["except"] = entry.excluded
+        found.append(Broadcast(message))
+    return found
+
+
+_outage: Final = Outage()
+
+
+def store_failed(error: StoreError) -> None:
+    """Log that the store does not answer, once in an outage and then once a minute."""
+    counters.count_store_error()
+    if _outage.failed():
+        logger.warning("Histories cannot be read or written: %s", error)
+
+
+def store_answered() -> None:
+    """Log the end of an outage."""
+    if _outage.answered():
+        logger.warning("Histories can be read and written again.")
+
+
+async def keep(message: Message, policy: Policy) -> Message:
+    """Append ``message`` to the history of its group, and return it with its position.
+
+    Raises:
+        Unavailable: The store does not answer.
+    """
+    histories = await open_histories()
+    try:
+        position = await histories.append(
+            message["group"], message["data"], message.get("except"), policy.size, policy.ttl
+        )
+    except StoreError as exc:
+        store_failed(exc)
+        raise Unavailable("The history of the group cannot be kept at the moment.", wait=1) from exc
+    store_answered()
+    return {**message, "at": str(position)}
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPush:
+    """One push in a :class:`History`.
+
+    Attributes:
+        position: Its position.
+        route: Its name.
+        payload: Its payload, decoded from JSON.
+        headers: Its headers.
+    """
+
+    position: str
+    route: str
+    payload: Any
+    headers: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The history of a group.
+
+    Attributes:
+        position: The position behind the last of ``pushes``; that of the group if there are none.
+        pushes: The pushes, oldest first.
+        complete: Whether no push is missing between ``since`` and ``position``. Without ``since``, whether all pushes
+            since the beginning are there.
+    """
+
+    position: str
+    pushes: tuple[KeptPush, ...]
+    complete: bool
+
+
+async def aposition(group: str) -> str:
+    """Return the current position of ``group``, for a page that is rendered before it subscribes.
+
+    Args:
+        group: The name of a group that a pattern of ``HISTORY`` matches.
+
+    Returns:
+        An epoch and an offset, as in ``"Zk3fQ1a9:17"``. A client subscribes with it as ``since``.
+
+    Raises:
+        ValueError: No pattern of ``HISTORY`` matches ``group``.
+        Unavailable: The store does not answer.
+    """
+    return str((await _read(group, None, 0)).top)
+
+
+def position(group: str) -> str:
+    """Return the current position of ``group`` from sync code; see :func:`aposition`."""
+    return async_to_sync(aposition)(group)
+
+
+async def ahistory(group: str, since: str | None = None, limit: int = 100) -> History:
+    """Return what is kept of the pushes to ``group``.
+
+    Args:
+        group: The name of a group that a pattern of ``HISTORY`` matches.
+        since: A position. Only the pushes behind it are returned. By default the last ones are.
+        limit: The most pushes, 1 to 1,000. Read on with ``since=found.position``.
+
+    Returns:
+        The pushes. If some behind ``since`` are no longer kept, there are none, and ``complete`` is false.
+
+    Raises:
+        ValueError: No pattern of ``HISTORY`` matches ``group``, ``since`` is no position, or ``limit`` is out of range.
+        Unavailable: The store does not answer.
+    """
+    if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:
+        raise ValueError(f"limit must be an integer from 1 to {MAX_LIMIT}; got {limit!r}.")
+    start = None
+    if since is not None:
+        start = parse_position(since)
+        if start is None:
+            raise ValueError(f"{since!r} is no position.")
+    read = await _read(group, start, limit)
+    kept = (read.entries or ())[:limit]
+    pushes = tuple(_kept(Position(read.top.epoch, entry.offset), entry.data) for entry in kept)
+    if start is None:
+        return History(str(read.top), pushes, len(pushes) == read.top.offset)
+    last = Position(read.top.epoch, kept[-1].offset) if kept else read.top
+    return History(str(last), pushes, read.entries is not None)
+
+
+def history(group: str, since: str | None = None, limit: int = 100) -> History:
+    """Return what is kept of the pushes to ``group``, from sync code; see :func:`ahistory`."""
+    return async_to_sync(ahistory)(group, since, limit)
+
+
+def _kept(position: Position, data: str) -> KeptPush:
+    route, payload, headers = json.loads(data)
+    return KeptPush(str(position), route, payload, headers)
+
+
+async def _read(group: str, since: Position | None, limit: int) -> Read:
+    name = layer_group(group)
+    if policy_of(group) is None:
+        raise ValueError(f"The group {group!r} has no history. Add a pattern for it to ROUTESOCK['HISTORY'].")
+    histories = await open_histories()
+    try:
+        if since is None:
+            read = await histories.latest(name, limit)
+        else:
+            read = await histories.read(name, since, conf.get("MAX_REPLY") * MAX_LIMIT)
+    except StoreError as exc:
+        store_failed(exc)
+        raise Unavailable("The history of the group cannot be read at the moment.", wait=1) from exc
+    store_answered()
+    return read

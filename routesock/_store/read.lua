@@ -1,0 +1,39 @@
+-- Reads the history of a group. MemoryHistories.read and latest do the same.
+--
+-- KEYS: the stream and the hash, as for append.lua. ARGV: a new epoch, the lifetime of the hash in milliseconds, the
+-- epoch that the reader knows, the id of the entry that it wants first, the most bytes, and how many of the newest
+-- entries to read instead, or 0. The reply: the epoch, the offset of the last entry ever, and the entries: none if the
+-- first is not there, or they have more bytes.
+
+local stream, meta = KEYS[1], KEYS[2]
+local found = redis.call('HMGET', meta, 'e', 'o')
+local epoch, top = found[1], found[2]
+if not epoch or not top then
+  epoch, top = ARGV[1], '0'
+  redis.call('DEL', stream)
+  redis.call('HSET', meta, 'e', epoch, 'o', top)
+end
+redis.call('PEXPIRE', meta, ARGV[2])
+
+if ARGV[6] ~= '0' then
+  return {epoch, top, redis.call('XREVRANGE', stream, '+', '-', 'COUNT', ARGV[6])}
+end
+local entries = {}
+if epoch == ARGV[3] then
+  local start, size, most = ARGV[4], 0, tonumber(ARGV[5])
+  if #redis.call('XRANGE', stream, start, start) == 0 then
+    return {epoch, top, entries}
+  end
+  repeat
+    local batch = redis.call('XRANGE', stream, start, '+', 'COUNT', 100)
+    for _, entry in ipairs(batch) do
+      size = size + #entry[2][2]
+      if size > most then
+        return {epoch, top, {}}
+      end
+      entries[#entries + 1] = entry
+      start = '(' .. entry[1]
+    end
+  until #batch < 100
+end
+return {epoch, top, entries}

@@ -1,0 +1,173 @@
+"""Subscriptions, counted by the name of their topic, and sent again on each connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ._calls import Calls, Lane, Options
+from ._host import Alarm, Host, safely
+from ._types import DEFAULT_TIMEOUT, ConnectionLost, Problem, Push, Reply, RouteError, members, seconds
+
+OPTIONS: Final = Options(timeout=DEFAULT_TIMEOUT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Subscriber:
+    """What a topic calls: with replies to SUBSCRIBE, with its pushes, and when the server refuses or ends it."""
+
+    snapshot: Callable[[Reply], object]
+    recovered: Callable[[], object]
+    """Instead of ``snapshot`` where the server sends the pushes that were missed."""
+    push: Callable[[Push], object]
+    ended: Callable[[RouteError], object]
+
+
+class Topic:
+    """One topic and those who are subscribed to it."""
+
+    def __init__(self, name: str, alarm: Alarm, since: str | None) -> None:
+        self.name = name
+        self.subscribers: list[Subscriber] = []
+        self.snapshot: Reply | None = None
+        """The reply to SUBSCRIBE on this connection, as long as no push has come since."""
+        self.pending = False
+        """Whether a SUBSCRIBE waits for its reply, or for another try."""
+        self.tries = 0
+        self.alarm = alarm
+        self.since: Any = since
+        """The last position that the server has told, from which the next SUBSCRIBE goes on."""
+
+
+class Topics:
+    """The subscriptions of a client."""
+
+    def __init__(self, host: Host, calls: Calls) -> None:
+        self._host = host
+        self._calls = calls
+        self._topics: dict[str, Topic] = {}
+
+    def subscribe(self, name: str, subscriber: Subscriber, since: str | None = None) -> Callable[[], None]:
+        """Subscribes now and on each later connection. Returns a function that ends it, and may be called again."""
+        known = self._topics.get(name)
+        topic = known or Topic(name, Alarm(self._host.clock), since)
+        topic.subscribers.append(subscriber)
+        self._topics[name] = topic
+        if topic.snapshot is not None:
+            asyncio.get_running_loop().call_soon(self._repeat, topic, subscriber, topic.snapshot)
+        elif self._host.ready and not topic.pending:
+            # Where pushes have changed what the snapshot said, all subscribers get a new one.
+            if known is not None:
+                self._unsubscribe(name)
+                topic.since = None
+            self._request(topic)
+
+        def end() -> None:
+            if subscriber in topic.subscribers:
+                topic.subscribers.remove(subscriber)
+                if not topic.subscribers and self._remove(topic):
+                    self._unsubscribe(name)
+
+        return end
+
+    def opened(self) -> None:
+        """Subscribes everything again, since the connection is new."""
+        for topic in [*self._topics.values()]:
+            self._request(topic)
+
+    def lost(self) -> None:
+        for topic in self._topics.values():
+            topic.snapshot = None
+            topic.pending = False
+            topic.alarm.stop()
+
+    def push(self, push: Push) -> None:
+        for topic in [*self._topics.values()]:
+            # A dialect of your own may not say which topic it is.
+            if push.topic is None or push.topic == topic.name:
+                topic.snapshot = None
+            if push.topic == topic.name:
+                topic.since = push.headers.get("Position", topic.since)
+                for subscriber in [*topic.subscribers]:
+                    safely(subscriber.push, push)
+
+    def ended(self, payload: Any) -> None:
+        """The server has pushed an UNSUBSCRIBE."""
+        problem = members(payload)
+        topic = self._topics.get(problem.get("topic", ""))
+        if topic is None:
+            return
+        if problem.get("code") == "history_lost":
+            topic.since = None
+            self._again(topic, seconds(problem.get("retry_after")) or 0)
+        else:
+            self._end(topic, problem, 403)
+
+    def _request(self, topic: Topic) -> None:
+        topic.pending = True
+        self._calls.start(
+            "SUBSCRIBE",
+            {"topic": topic.name} if topic.since is None else {"topic": topic.name, "since": topic.since},
+            OPTIONS,
+            lambda reply: self._subscribed(topic, reply),
+            lambda error: self._refused(topic, error),
+            lane=Lane.FRONT,
+        )
+
+    def _subscribed(self, topic: Topic, reply: Reply) -> None:
+        if self._topics.get(topic.name) is topic:
+            topic.pending = False
+            topic.tries = 0
+            topic.since = reply.headers.get("Position")
+            is_recovered = reply.headers.get("Recovered") is True
+            topic.snapshot = None if is_recovered else reply
+            for subscriber in [*topic.subscribers]:
+                if is_recovered:
+                    safely(subscriber.recovered)
+                else:
+                    safely(subscriber.snapshot, reply)
+
+    def _refused(self, topic: Topic, error: BaseException) -> None:
+        if self._topics.get(topic.name) is not topic or isinstance(error, ConnectionLost):
+            return  # the next connection subscribes again
+        status, wait = (error.status, error.retry_after) if isinstance(error, RouteError) else (504, None)
+        if status == 409:
+            topic.pending = False
+        elif isinstance(error, RouteError) and status < 500 and status != 429:
+            self._end(topic, error.problem, status)
+        else:
+            topic.tries += 1
+            self._again(topic, max(self._host.backoff(topic.tries - 1), wait or 0))
+
+    def _again(self, topic: Topic, delay: float) -> None:
+        topic.pending = True
+        topic.alarm.set(delay, lambda: self._request(topic))
+
+    def _end(self, topic: Topic, problem: Problem, status: int) -> None:
+        self._remove(topic)
+        for subscriber in [*topic.subscribers]:
+            safely(subscriber.ended, RouteError("SUBSCRIBE", status, problem))
+
+    def _unsubscribe(self, name: str) -> None:
+        if self._host.ready:
+            # It fails only if there is no such subscription, or no connection.
+            self._calls.start("UNSUBSCRIBE", {"topic": name}, OPTIONS, _ignore, _ignore, lane=Lane.FRONT)
+
+    def _remove(self, topic: Topic) -> bool:
+        """Forgets a topic, and returns whether it was there."""
+        topic.alarm.stop()
+        if self._topics.get(topic.name) is not topic:
+            return False
+        del self._topics[topic.name]
+        return True
+
+    @staticmethod
+    def _repeat(topic: Topic, subscriber: Subscriber, snapshot: Reply) -> None:
+        if subscriber in topic.subscribers:
+            safely(subscriber.snapshot, snapshot)
+
+
+def _ignore(outcome: Reply | BaseException) -> None:
+    """Takes the outcome of a call that nothing depends on."""
