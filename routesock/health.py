@@ -56,7 +56,7 @@ class Looks:
         self._failing_since: dict[tuple[str, str], float] = {}
         self._last_look = -INTERVAL
         self._lock = threading.Lock()
-        self.wanted_until = 0.0
+        self.wanted_until: float = 0.0
 
     def is_due(self) -> bool:
         """Whether to look now. Returns true once for each :data:`INTERVAL`, whichever loop asks."""

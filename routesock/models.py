@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from django.db import models
 
@@ -20,13 +21,16 @@ class OpenSocket(models.Model):
     Django grants and stores permissions by model, so there is one. It is not managed: it needs no migration.
     """
 
-    objects = _NoRows()
+    objects: _NoRows = _NoRows()
 
     class Meta:
         managed = False
-        default_permissions = ()
+        default_permissions: ClassVar[Sequence[str]] = ()
         base_manager_name = "objects"
-        permissions = [("view_sockets", "Can view open sockets"), ("close_sockets", "Can close open sockets")]
+        permissions: ClassVar[list[tuple[str, Any]]] = [
+            ("view_sockets", "Can view open sockets"),
+            ("close_sockets", "Can close open sockets"),
+        ]
         verbose_name = "open socket"
         verbose_name_plural = "open sockets"
 
