@@ -13,8 +13,6 @@ class RoutesockConfig(AppConfig):
     """Registers the system checks, and the receivers that close sockets when a login ends."""
 
     name = "routesock"
-    verbose_name: str = "routesock"
-    default_auto_field: str = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         for check in CHECKS:
