@@ -13,6 +13,8 @@ class RoutesockConfig(AppConfig):
     """Registers the system checks, and the receivers that close sockets when a login ends."""
 
     name = "routesock"
+    verbose_name: str = "routesock"  # pyright: ignore[reportIncompatibleVariableOverride]
+    default_auto_field: str = "django.db.models.BigAutoField"  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def ready(self) -> None:
         for check in CHECKS:
