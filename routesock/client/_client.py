@@ -76,9 +76,10 @@ class Items(AsyncIterator[Item], Generic[Item]):
 class Subscription(Generic[State_]):
     """A subscription to a topic, for ``async with``.
 
-    Entering waits for the snapshot. Iterating gives the pushes of the topic, and after a reconnect a :class:`Snapshot`,
-    unless the server sends the pushes that were missed: replace the state that you keep by it. Iterating ends when the server ends the subscription, and
-    when ``close()`` is called; it raises :class:`ConnectionLost` when the server closes the connection for good.
+    Entering waits for the snapshot. Iterating gives the pushes of the topic. After a reconnect it gives a
+    :class:`Snapshot`, unless the server sends the pushes that were missed: replace the state that you keep by it.
+    Iterating ends when the server ends the subscription, and when ``close()`` is called; it raises
+    :class:`ConnectionLost` when the server closes the connection for good.
     """
 
     def __init__(self, connection: Connection, topic: str, since: str | None = None) -> None:
@@ -100,7 +101,8 @@ class Subscription(Generic[State_]):
         """
         if self._snapshot is None:
             raise RuntimeError(
-                "There is no snapshot before the subscription is entered with `async with`, nor if it goes on from `since`."
+                "There is no snapshot before the subscription is entered with `async with`, "
+                "nor if it goes on from `since`."
             )
         snapshot: State_ = self._snapshot.payload
         return snapshot
@@ -145,9 +147,9 @@ class Subscription(Generic[State_]):
         return item
 
     def _on_snapshot(self, reply: Reply) -> None:
-        first = self._snapshot is None
+        is_entered = self._entered is not None and self._entered.done()
         self._snapshot = reply
-        if not first:
+        if is_entered:
             self._buffer.put(Snapshot(payload=reply.payload, headers=reply.headers))
         self._enter(None)
 
@@ -380,8 +382,8 @@ class Client:
         """Subscribes to a topic, now and after each reconnect, as long as the ``async with`` block runs.
 
         Pushes between two connections come after a reconnect if the topic has a history that still has all of them.
-        Else they are lost, and a new snapshot stands for them. Entering raises :class:`RouteError` if the server refuses
-        the subscription.
+        Else they are lost, and a new snapshot stands for them. Entering raises :class:`RouteError` if the server
+        refuses the subscription.
 
         Args:
             topic: The name of the topic.
