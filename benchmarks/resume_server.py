@@ -20,7 +20,10 @@ if not settings.configured:
         INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "channels"],
         CACHES={"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": STORE}},
         CHANNEL_LAYERS={"default": {"BACKEND": f"{__name__}.LossyLayer", "CONFIG": {"hosts": [LAYER]}}},
-        ROUTESOCK={"HISTORY": {"room.{id}": {"size": 500, "ttl": 300}}},
+        ROUTESOCK={
+            "HISTORY": {"room.{id}": {"size": 500, "ttl": 300}},
+            "STORE_TIMEOUT": float(os.environ.get("RESUME_TIMEOUT", "0.25")),
+        },
     )
     django.setup()
 

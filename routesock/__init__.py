@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ._routing.class_options import Heartbeat
     from ._routing.event import Event, event
     from ._routing.push import Push
-    from ._routing.route import route
+    from ._routing.route import Idempotent, route
     from ._routing.topic import topic
     from ._wire.messages import NO_REPLY, Reply, Request
     from .consumers import RouteMixin
@@ -36,6 +36,7 @@ __all__ = [
     "Dialect",
     "Event",
     "Heartbeat",
+    "Idempotent",
     "Keys",
     "Push",
     "Reply",
@@ -65,6 +66,7 @@ _MODULES: Final = {
     "Dialect": ".dialects",
     "Event": "._routing.event",
     "Heartbeat": "._routing.class_options",
+    "Idempotent": "._routing.route",
     "Keys": ".dialects",
     "NO_REPLY": "._wire.messages",
     "Push": "._routing.push",

@@ -162,6 +162,9 @@ SETTINGS: Final[dict[str, Setting]] = {
         "the name of a cache in CACHES, or None for that of THROTTLE_CACHE",
     ),
     "STORE_TIMEOUT": Setting(0.25, _is_seconds, "a positive number of seconds"),
+    "IDEMPOTENCY_FAIL": Setting("closed", lambda value: value in FAIL_POLICIES, '"open" or "closed"'),
+    "IDEMPOTENCY_MAX_KEYS": Setting(10_000, _is_count, "a positive number of keys"),
+    "IDEMPOTENCY_MAX_BYTES": Setting(32_000_000, _is_count, "a positive number of bytes"),
     "HISTORY": Setting(
         {},
         _is_history,

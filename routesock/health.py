@@ -21,6 +21,7 @@ from ._runtime import loop_lag, shutdown
 from ._runtime.fair_timeout import wait_fairly
 from ._runtime.layer_calls import answers
 from ._runtime.supervision import Supervisor, plain_task, reset_after_fork, safe_logger
+from ._store.opening import is_open, store_alias
 from .throttling.stores import is_in_use, probe
 
 __all__ = ["health_view"]
@@ -56,7 +57,7 @@ class Looks:
         self._failing_since: dict[tuple[str, str], float] = {}
         self._last_look = -INTERVAL
         self._lock = threading.Lock()
-        self.wanted_until = 0.0
+        self.wanted_until: float = 0.0
 
     def is_due(self) -> bool:
         """Whether to look now. Returns true once for each :data:`INTERVAL`, whichever loop asks."""
@@ -92,9 +93,8 @@ class Looks:
 def _targets() -> Iterator[tuple[str, str, Callable[[], Awaitable[bool]]]]:
     for alias in getattr(settings, "CHANNEL_LAYERS", {}):
         yield "layer", alias, partial(_layer_works, alias)
-    store = _store_alias()
-    if store is not None:
-        yield "store", store, partial(_store_works, store)
+    for alias in _stores():
+        yield "store", alias, partial(_store_works, alias)
 
 
 async def _layer_works(alias: str) -> bool:
@@ -102,13 +102,18 @@ async def _layer_works(alias: str) -> bool:
     return not reaches_other_processes(layer) or await answers(layer, LOOK_LIMIT)
 
 
-def _store_alias() -> str | None:
-    """The alias of the store; ``None`` if the project neither names nor uses it.
+def _stores() -> set[str]:
+    """The aliases of the caches that throttles, histories and idempotent requests need.
 
-    A cache that routesock does not use may fail without a 503.
+    A cache that the project neither names for them nor uses may fail without a 503.
     """
-    alias: str = conf.get("THROTTLE_CACHE")
-    return alias if "THROTTLE_CACHE" in conf.project_settings() or is_in_use(alias) else None
+    throttles, store, named = conf.get("THROTTLE_CACHE"), store_alias(), conf.project_settings()
+    stores = set()
+    if "THROTTLE_CACHE" in named or is_in_use(throttles):
+        stores.add(throttles)
+    if not {"STORE", "HISTORY"}.isdisjoint(named) or is_open(store):
+        stores.add(store)
+    return stores
 
 
 async def _store_works(alias: str) -> bool:

@@ -21,7 +21,7 @@ from websockets.asyncio.client import connect as websocket_connect
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
-from benchmarks import audience, database, json_codecs, latency, memory, over_uvicorn
+from benchmarks import ask, audience, database, json_codecs, latency, memory, over_uvicorn
 from benchmarks.__main__ import others, print_fan_outs
 from benchmarks.audience import Audience, Frame, Heard, Subscriber, WrongDeliveryError
 from benchmarks.clients import connected
@@ -309,3 +309,10 @@ def test_quick_run() -> None:
     on_servers = [over_uvicorn.title(work) for work in over_uvicorn.WORKS]
     for title in [*(group.name for group in GROUPS), *others(quick=True, full=False), *on_servers, *fan_outs]:
         assert f"\n{title}\n" in done.stdout
+
+
+async def test_asks_are_answered_and_false_answers_bring_nothing() -> None:
+    figures = await ask.measure(3, 50, 1)
+    assert figures.replies == 0
+    assert min(figures.answer, figures.ping, figures.end) > 0
+    assert "replies to false answers: 0" in ask.report(figures)

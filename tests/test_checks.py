@@ -118,6 +118,14 @@ class Articles(RouteMixin, AsyncJsonWebsocketConsumer):
     async def delete(self, request: Request) -> None: ...
 
 
+class Payments(RouteMixin, AsyncJsonWebsocketConsumer):
+    @route("pay", idempotent=True)
+    async def pay(self, request: Request) -> None: ...
+
+    @route("refund", idempotent=True, timeout=5)
+    async def refund(self, request: Request) -> None: ...
+
+
 async def timing(request: Request, call_next: Any) -> Any:
     return await call_next(request)
 
@@ -178,13 +186,15 @@ OF_CLASSES: Final = (
     Id.NO_SUCH_LAYER,
     Id.UNREAD_GUARD,
     Id.WITHOUT_MIXIN,
+    Id.ENDLESS_CLAIM,
 )
 
 
 def found(**overrides: Any) -> list[CheckMessage]:
     """What the checks say under these settings, but for the consumers that other tests may have left."""
+    left_out = OF_CLASSES if "STORE" in str(overrides.get("ROUTESOCK")) else (*OF_CLASSES, Id.NO_STORE)
     with override_settings(**(installed() | overrides)):
-        return [message for message in run_checks(tags=[TAG]) if message.id not in OF_CLASSES]
+        return [message for message in run_checks(tags=[TAG]) if message.id not in left_out]
 
 
 def everything() -> list[CheckMessage]:
@@ -277,6 +287,7 @@ WRONG: Final[dict[Id, dict[str, Any]]] = {
         "CHANNEL_LAYERS": {"default": core({"address": NO_REDIS, "socket_timeout": 60})},
     },
     Id.NO_HISTORY: {"ROUTESOCK": {"HISTORY": {"a..b": {"size": 1, "ttl": 1}}}},
+    Id.ENDLESS_CLAIM: {"ROUTESOCK": {"TIMEOUT": None}},
 }
 
 
@@ -1095,10 +1106,27 @@ class TestStore:
         with override_settings(**(installed() | settings), ROUTESOCK={"STORE": "default"}):
             assert not {Id.NO_STORE, Id.LOCAL_STORE} & {message.id for message in everything()}
 
-    def test_project_that_does_not_use_the_store(self) -> None:
+    def test_idempotent_routes_use_it(self) -> None:
+        """Without a setting, too."""
+        with override_settings(**(installed() | caches("nowhere.Cache"))):
+            assert Id.NO_STORE in {message.id for message in everything()}
+
+    def test_project_that_does_not_use_the_store(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It may have any cache."""
+        monkeypatch.setattr("routesock.checks.deployment.consumers", lambda: {Chat: None})
         with override_settings(**(installed() | caches("nowhere.Cache"))):
             assert Id.NO_STORE not in {message.id for message in everything()}
+
+
+class TestDeadlines:
+    def test_only_routes_without_their_own_are_named(self) -> None:
+        with override_settings(**installed(), ROUTESOCK={"TIMEOUT": None}):
+            messages = run_checks(tags=[TAG])
+        message = only([each for each in messages if (each.id, each.obj) == (Id.ENDLESS_CLAIM, Payments)])
+        assert "of Payments: pay. " in message.msg
+
+    def test_default_is_a_deadline(self) -> None:
+        assert Id.ENDLESS_CLAIM not in {message.id for message in found_of(Payments)}
 
 
 class TestLayers:

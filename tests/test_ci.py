@@ -133,10 +133,10 @@ def closing(output: str) -> str:
     return found[1]
 
 
-def test_tests_of_both_workers_are_counted_and_measured(tmp_path: Path) -> None:
+def test_tests_of_all_workers_are_counted_and_measured(tmp_path: Path) -> None:
     status, output = run(tmp_path)
     assert (status, closing(output)) == (0, "8 passed, 1 skipped, 1 xfailed, 1 warning"), output
-    assert "created: 2/2 workers" in output
+    assert "created: 3/3 workers" in output
     assert re.search(r"^TOTAL .* 100%$", output, re.MULTILINE), output
     assert "LEFT OUT" not in output
 

@@ -47,7 +47,7 @@ class TestAsgiref:
     async def test_shared_thread_is_the_one_of_sync_to_async(self) -> None:
         """Otherwise stale database connections are closed in a thread that does not have them."""
         threads: list[threading.Thread] = []
-        _compat.submit_to_shared_thread(lambda: threads.append(thread())).result(5)
+        _compat.submit_to_shared_thread(lambda: threads.append(thread())).result(30)
         assert threads == [await sync_to_async(thread)()]
 
     async def test_shared_thread_knows_that_it_is_shared(self) -> None:
@@ -81,7 +81,7 @@ class TestAsgiref:
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
         tasks = [loop.create_task(wait(), context=context), loop.create_task(work(), context=context)]
-        await asyncio.wait_for(asyncio.gather(*tasks), 5)
+        await asyncio.wait_for(asyncio.gather(*tasks), 30)
 
     async def test_sync_work_of_a_context_runs_in_the_thread_assigned_to_it(self) -> None:
         """Otherwise ``route_dedicated_threads`` does nothing."""
@@ -125,10 +125,10 @@ class TestAsgiref:
     async def test_executor_of_a_context_is_found(self) -> None:
         """Otherwise ``route_thread_context`` moves sync work to another thread."""
         shared = await sync_to_async(thread)()
-        assert _compat.executor_for(None).submit(thread).result(5) == shared
+        assert _compat.executor_for(None).submit(thread).result(30) == shared
         key, context = ThreadSensitiveContext(), contextvars.copy_context()
         _compat.set_thread_key(context, key)
-        own = _compat.executor_for(key).submit(thread).result(5)
+        own = _compat.executor_for(key).submit(thread).result(30)
         assert own == await asyncio.get_running_loop().create_task(sync_to_async(thread)(), context=context) != shared
 
         async def of_loop() -> bool:

@@ -42,6 +42,9 @@ DEFAULTS: Final[dict[str, Any]] = {
     "THROTTLE_HEADERS": False,
     "STORE": None,
     "STORE_TIMEOUT": 0.25,
+    "IDEMPOTENCY_FAIL": "closed",
+    "IDEMPOTENCY_MAX_KEYS": 10_000,
+    "IDEMPOTENCY_MAX_BYTES": 32_000_000,
     "HISTORY": {},
     "NUM_PROXIES": 0,
     "DRAIN_ON_SIGTERM": True,
@@ -64,7 +67,7 @@ DEFAULTS: Final[dict[str, Any]] = {
 COUNTS: Final = (
     "MAX_FRAME", "MAX_REPLY", "MAX_DEPTH", "MAX_QUEUED", "MAX_QUEUED_BYTES", "CONCURRENCY", "MAX_SUBSCRIPTIONS",
     "MAX_ASKS", "MAX_OUTGOING", "MAX_OUTGOING_BYTES",
-    "DB_THREADS",
+    "DB_THREADS", "IDEMPOTENCY_MAX_KEYS", "IDEMPOTENCY_MAX_BYTES",
 )  # fmt: skip
 NO_COUNTS: Final = (0, -1, 1.0, "1", None, True, math.inf)
 CAPS: Final = ("MAX_SOCKETS_PER_USER", "MAX_SOCKETS_PER_ADDRESS")
@@ -84,6 +87,7 @@ ACCEPTED: Final[dict[str, tuple[Any, ...]]] = {
     "THROTTLE_HEADERS": (False, True),
     "STORE": (None, "default", "redis"),
     "STORE_TIMEOUT": (0.25, 1, 60.0),
+    "IDEMPOTENCY_FAIL": ("open", "closed"),
     "HISTORY": ({}, {"a.{b}": {"size": 1, "ttl": 0.5}}, {"a": {"size": 1000, "ttl": 86_400}}),
     "NUM_PROXIES": (0, 1, 3),
     "DRAIN_ON_SIGTERM": (True, False),
@@ -117,6 +121,7 @@ REFUSED: Final[dict[str, tuple[Any, ...]]] = {
     "THROTTLE_TIMEOUT": (0, -1, None, "0.25", True, math.nan),
     "STORE": ("", 5, True, ["default"]),
     "STORE_TIMEOUT": (0, -1, None, "0.25", True, math.nan),
+    "IDEMPOTENCY_FAIL": ("", "Open", "close", None, True, []),
     "HISTORY": (
         None, [], "a", {"a": None}, {"a": {}}, {"a": {"size": 1}}, {"a": {"size": 0, "ttl": 1}},
         {5: {"size": 1, "ttl": 1}},

@@ -18,6 +18,7 @@ from django.urls import path
 
 from routesock import Request, RouteMixin, health, route
 from routesock._runtime import loop_lag, shutdown
+from routesock._store import opening
 from routesock.health import health_view
 from routesock.testing import RouteClient, forget_throttles
 from routesock.throttling import stores
@@ -249,6 +250,7 @@ class TestLayer:
 class TestStore:
     @pytest.fixture(autouse=True)
     def stores_of_other_tests(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(opening._stores, "by_loop", {})
         monkeypatch.setattr(stores._openings, "by_loop", {})
 
     @override_settings(CACHES=BROKEN_CACHE, ROUTESOCK={"THROTTLE_CACHE": "default"})
@@ -257,6 +259,19 @@ class TestStore:
         clock.now += 30
         status, body = await ask()
         assert (status, body["status"], body["layer"]) == (503, "failing", "ok")
+
+    @override_settings(
+        CACHES={**BROKEN_CACHE, "throttles": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    )
+    @pytest.mark.parametrize("named", [{"STORE": "default"}, {"HISTORY": {"room": {}}}], ids=["store", "history"])
+    async def test_the_store_of_histories_is_watched(self, named: dict[str, Any], clock: Clock) -> None:
+        with override_settings(ROUTESOCK=named):
+            assert (await ask())[1]["store"] == "failing"
+
+    async def test_a_store_that_is_open_is_watched(self) -> None:
+        await opening.get_store()
+        with override_settings(CACHES=BROKEN_CACHE):
+            assert (await ask())[1]["store"] == "failing"
 
     @override_settings(CACHES=BROKEN_CACHE)
     async def test_a_cache_that_nothing_uses_may_fail(self) -> None:

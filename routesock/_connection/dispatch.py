@@ -248,6 +248,8 @@ class Dispatcher:
         if type(job.decision) is Request:
             job.decide(_SENT)
             self.forget(job)
+            if hasattr(job.decision, "_claim") and (writing := job.decision._claim.cut_off()) is not None:
+                await writing  # so that it is known when the client sends the request again
             refuse = partial(self.writer.refuse, Refusal(error, job.decision.route, job.decision.id), job.decision)
             if hasattr(job.decision, "_context"):
                 await in_context(self._copy_of(job.decision._context), refuse)

@@ -218,8 +218,10 @@ class _Presence:
     id: str | None = None
 
     def __init__(self, layer: Any) -> None:
-        self._hub = hub.hub_of(layer)
-        self._task = plain_task(self._join(), self._hub.loop)
+        self._layer = layer
+        self._loop = asyncio.get_running_loop()
+        self._hub: hub.Hub | None = None
+        self._task = plain_task(self._join(), self._loop)
 
     def deliver(self, broadcast: Any) -> None:
         """Do nothing: the hub handles questions itself, whatever the group."""
@@ -230,6 +232,8 @@ class _Presence:
     async def _join(self) -> None:
         for pause in backoff(FIRST_RETRY, LAST_RETRY):
             try:
+                # Each time anew: a hub without members ends, as after a join that failed.
+                self._hub = hub.hub_of(self._layer)
                 await self._hub.join(GROUP, self)
                 return
             except Exception:  # of a layer that fails, which others log
@@ -239,17 +243,18 @@ class _Presence:
     def leave(self) -> None:
         """Leave the group. May be called in any thread."""
         with suppress(RuntimeError):  # the loop is closed, and the hub has gone with it
-            self._hub.loop.call_soon_threadsafe(self._begin_to_leave)
+            self._loop.call_soon_threadsafe(self._begin_to_leave)
 
     def _begin_to_leave(self) -> None:
         self._task.cancel()
-        task = plain_task(self._leave(), self._hub.loop)
+        task = plain_task(self._leave(), self._loop)
         _leaving.add(task)
         task.add_done_callback(_leaving.discard)
 
     async def _leave(self) -> None:
         await asyncio.wait({self._task})
-        await self._hub.leave(GROUP, self)
+        if self._hub is not None:
+            await self._hub.leave(GROUP, self)
 
 
 _leaving: Final[set[asyncio.Task[None]]] = set()

@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .. import conf
 from .._routing.topic import Pattern
+from .._runtime import counters
 from .._runtime.supervision import safe_logger
 from .._store.histories import Position, Read, open_histories, parse_position
 from .._store.opening import Outage, StoreError
@@ -82,6 +83,7 @@ _outage: Final = Outage()
 
 def store_failed(error: StoreError) -> None:
     """Log that the store does not answer, once in an outage and then once a minute."""
+    counters.count_store_error()
     if _outage.failed():
         logger.warning("Histories cannot be read or written: %s", error)
 

@@ -143,10 +143,6 @@ class DeliveryCounts(NamedTuple):
     """Broadcasts that it delivered twice. Sockets got them once."""
     healed: int
     """Broadcasts that it did not deliver, and that were read from the history of their group instead."""
-    recovered: int
-    """Subscriptions that went on where their client had been, without a loss."""
-    not_recovered: int
-    """Subscriptions for which some pushes since then were no longer kept. The client got a snapshot."""
     dropped: int
     """Frames and events that single sockets of this process did not get because too many were waiting."""
 

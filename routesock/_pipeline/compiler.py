@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
@@ -25,7 +25,7 @@ from .._routing.topic import Topic, collect_topics
 from .._runtime import database
 from .._runtime.instrumentation import printable
 from ..dialects import Dialect
-from ..dialects.base import dialect_for
+from ..dialects.base import can_read_headers, dialect_for
 from ..exceptions import Invalid, RouteSetupError
 from ..permissions.base import from_settings
 from ..schemas.base import loader_of
@@ -180,6 +180,8 @@ def compile_consumer(cls: type) -> ConsumerPlan:
     events = {
         name: EventPlan(cls, mark, dedicated_threads=dedicated_threads) for name, mark in collect_events(cls).items()
     }
+    if not can_read_headers(dialect):
+        _check_keys(cls, routes.values(), dialect)
     pushes = collect_pushes(cls)
     check_asks(cls, pushes, dialect)
     throttles = Throttles(cls, declared)
@@ -241,6 +243,16 @@ def compile_consumer(cls: type) -> ConsumerPlan:
         attributes=[],
         **_attributes_for(_overrides(cls, ())),
     )
+
+
+def _check_keys(cls: type, routes: Iterable[Route], dialect: Dialect) -> None:
+    """Raise :class:`RouteSetupError` if a route needs keys in headers, which no request in ``dialect`` has."""
+    for route in routes:
+        if route.idempotent is not None:
+            raise RouteSetupError(
+                f"{cls.__name__}.{route.attr}: idempotent= needs the header Idempotency-Key, and requests in the "
+                f"dialect {dialect!r} have no headers. Remove idempotent=, or use another dialect."
+            )
 
 
 def with_overrides(plan: ConsumerPlan, consumer: Any) -> ConsumerPlan:

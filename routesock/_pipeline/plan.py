@@ -14,6 +14,7 @@ from .._routing.route import Route
 from .._runtime import database, instrumentation
 from .._runtime.timers import FAIR_SECONDS, FAIR_SHARE, clock
 from .._wire.messages import Reply, Request
+from ..exceptions import RouteSetupError
 from ..status import Ending, is_temporary
 from ..typing import Unset
 from .permission_steps import permission_steps
@@ -32,6 +33,7 @@ from .steps import (
     hydrate,
     load,
     mark_start,
+    note_beginning,
 )
 from .throttle_steps import Throttles, finish_with_limits
 
@@ -256,8 +258,12 @@ def compile_route(
     handler = [stream(cls, route) if route.streams else handle(cls, route)]
     if handler[0].runs is Runs.IN_THREAD:
         handler.insert(0, Step(Runs.IN_THREAD, mark_start))  # the thread may have been busy with other work
-    elif any(step.runs is not Runs.ON_LOOP for step in (*permissions, *throttle[:-1], *before)):
+    elif route.idempotent is not None or any(
+        step.runs is not Runs.ON_LOOP for step in (*permissions, *throttle[:-1], *before)
+    ):
         handler.insert(0, Step(Runs.ON_LOOP, mark_start))  # the last throttle step marks the start itself
+    if route.idempotent is not None:
+        handler.insert(0, note_beginning(handler[0].runs))
     handler.append(finish_with_limits(route) if throttle else finish(route))
     after = [dehydrate(cls, route)] if route.dehydrate is not None and not route.streams else []
     aliases = aliases_of(cls, route, atomic_requests)
@@ -269,7 +275,19 @@ def compile_route(
     if may_answer:
         index = steps.index(entering[-1])
         steps[index:] = [_answering(entering[-1], steps[index + 1 :])]
-    return Plan(route, timeout, steps, middleware + route.middleware, dedicated_threads=dedicated_threads)
+    middleware += route.middleware
+    if route.idempotent is None:
+        return Plan(route, timeout, steps, middleware, dedicated_threads=dedicated_threads)
+    if timeout is None:
+        raise RouteSetupError(
+            f"{cls.__name__}.{route.attr}: with idempotent=, a request has to end: others with its key wait for that. "
+            "Set timeout=, since route_timeout is None."
+        )
+    from . import idempotency  # most projects do not need it
+
+    claiming = idempotency.claiming(cls, route, timeout)
+    steps = [*permissions, *throttle, _answering(claiming, [*before, *handler, *after])]
+    return idempotency.IdempotentPlan(route, timeout, steps, middleware, dedicated_threads=dedicated_threads)
 
 
 def _answering(step: Step, following: Sequence[Step]) -> Step:

@@ -117,6 +117,18 @@ def mark_start(request: Request, value: Any) -> Any:
     return value
 
 
+def note_beginning(runs: Runs) -> Step:
+    """Note on the idempotency key of a request, if it has one, that its handler begins. ``runs`` is where that runs."""
+
+    def note(request: Request, value: Any) -> Any:
+        claim = getattr(request, "_claim", None)
+        if claim is not None:
+            claim.begin()
+        return value
+
+    return Step(Runs.IN_THREAD if runs is Runs.IN_THREAD else Runs.ON_LOOP, note)
+
+
 def load(schema: SchemaAdapter) -> Step:
     """Validate the payload and replace it with what the schema loaded."""
 

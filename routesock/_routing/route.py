@@ -242,6 +242,34 @@ RESERVED: Final = frozenset(
 """Names that the protocol reserves."""
 
 
+MAX_IDEMPOTENCY_TTL: Final = 30 * 86_400
+"""Seconds for which the reply to an idempotent request is kept at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idempotent:
+    """How requests of a route with ``idempotent=`` are kept from running twice.
+
+    Args:
+        ttl: Seconds for which the reply is kept under the key of the request: from 1 second to 30 days.
+        required: Whether a request without the header ``Idempotency-Key`` is refused with 400. By default it runs.
+
+    Raises:
+        RouteSetupError: A value is not valid.
+    """
+
+    ttl: float = 86_400
+    required: bool = False
+
+    def __post_init__(self) -> None:
+        if type(self.ttl) not in (int, float) or not 1 <= self.ttl <= MAX_IDEMPOTENCY_TTL:
+            raise RouteSetupError(
+                f"Idempotent(ttl=...) must be a number of seconds from 1 to {MAX_IDEMPOTENCY_TTL}; got {self.ttl!r}."
+            )
+        if type(self.required) is not bool:
+            raise RouteSetupError(f"Idempotent(required=...) must be True or False; got {self.required!r}.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route(Mark):
     """One route: its name, its handler, and its validated options."""
@@ -261,6 +289,7 @@ class Route(Mark):
     parallel: bool = False
     cancel_on_disconnect: bool = False
     public: bool = False
+    idempotent: Idempotent | None = None
     replies: bool = True
     """Whether a success is answered. ``False`` for ``reply=None``."""
     streams: bool = False
@@ -301,6 +330,7 @@ def route(
     parallel: bool = False,
     cancel_on_disconnect: bool = False,
     public: bool = False,
+    idempotent: bool | Idempotent = False,
     summary: str = "",
     description: str = "",
     tags: Iterable[str] = (),
@@ -350,6 +380,9 @@ def route(
             ``route_disconnect_grace`` seconds. Streams always are.
         public: Whether the route may be called before the handshake, on a consumer behind a
             ``HandshakeMiddleware``: ``request.user`` is anonymous then, and ``connect()`` has not run yet.
+        idempotent: Whether a client may send a request again without it running twice. A request with the header
+            ``Idempotency-Key`` is answered with the reply to the first one of the same user with that key, for a day.
+            :class:`~routesock.Idempotent` changes how long, or requires the header.
         summary: One line about the route, for documents. The default is the first sentence of the handler's docstring.
         description: More than the summary says. The default is the rest of the docstring.
         tags: Names that group routes.
@@ -372,6 +405,7 @@ def route(
         parallel=checked_flag("parallel", parallel),
         cancel_on_disconnect=checked_flag("cancel_on_disconnect", cancel_on_disconnect),
         public=checked_flag("public", public),
+        idempotent=_checked_idempotent(idempotent, timeout, cancel_on_disconnect),
         replies=_checked_replies(reply, dehydrate, status),
         summary=checked_text("summary=", summary),
         description=checked_text("description=", description),
@@ -402,6 +436,10 @@ def collect(cls: type) -> dict[str, Route]:
             if not route.replies:
                 raise RouteSetupError(
                     f"{cls.__name__}.{route.attr} yields: its items and their end are replies. Remove reply=None."
+                )
+            if route.idempotent is not None:
+                raise RouteSetupError(
+                    f"{cls.__name__}.{route.attr} yields, and the items of a stream are not kept. Remove idempotent=."
                 )
             routes[name] = replace(route, streams=True)
     return routes
@@ -494,6 +532,23 @@ def checked_errors(errors: Any) -> Mapping[int, SchemaAdapter | str]:
             )
         checked[int(status)] = described  # type: ignore[assignment]  # a lazy translation is a text to all its readers
     return MappingProxyType(dict(sorted(checked.items()))) if checked else NO_ERRORS
+
+
+def _checked_idempotent(idempotent: Any, timeout: Any, cancel_on_disconnect: Any) -> Idempotent | None:
+    if idempotent is False:
+        return None
+    if idempotent is not True and not isinstance(idempotent, Idempotent):
+        raise RouteSetupError(f"idempotent= must be True, False or Idempotent(...); got {idempotent!r}.")
+    if timeout is None:
+        raise RouteSetupError(
+            "With idempotent=, a request has to end: others with its key wait for that. Remove timeout=None."
+        )
+    if cancel_on_disconnect is True:
+        raise RouteSetupError(
+            "cancel_on_disconnect= ends a handler when its client leaves, and idempotent= is for clients that come "
+            "back for the reply. Remove one of them."
+        )
+    return Idempotent() if idempotent is True else idempotent
 
 
 def _checked_examples(examples: Any) -> tuple[Any, ...]:

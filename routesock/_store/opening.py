@@ -193,6 +193,11 @@ def _make_store(alias: str) -> Any:
 _stores: Final = Openings[Any](_make_store)
 
 
+def is_open(alias: str) -> bool:
+    """Whether this process has used the cache ``alias`` as its store."""
+    return any(alias in by_alias for by_alias in [*_stores.by_loop.values()])
+
+
 async def get_store() -> Any:
     """Return the store of the running event loop: a :class:`LocalStore` or a :class:`~.redis.RedisServers`.
 

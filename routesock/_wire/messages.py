@@ -118,6 +118,7 @@ class Request:
     __slots__ = (
         "_batch",
         "_began",
+        "_claim",
         "_context",
         "_frame",
         "_logged",
@@ -141,6 +142,8 @@ class Request:
     )
     _batch: ReplyBatch
     _began: float | None
+    _claim: Any
+    """What its idempotency key stands for: a claim, or the reply to an earlier request."""
     _context: Context
     """The context inside of all middleware: errors and replies are encoded and records are written in it."""
     _frame: Any

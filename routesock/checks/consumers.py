@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.utils.module_loading import import_string
 
+from .. import conf
 from .._pipeline.permission_steps import object_permissions, permission_functions
 from .._routing.route import Route, declarations
 from .._runtime.asgi_tree import Endpoint, endpoints, wrapped_consumers
@@ -213,6 +214,27 @@ def _names_of(routes: Iterable[Route]) -> str:
 _AS_ASGI: Final[Any] = tuple(vars(cls)["as_asgi"].__func__ for cls in (RouteMixin, AsyncConsumer))
 
 
+def check_deadlines() -> Iterator[CheckMessage]:
+    """Check that idempotent routes have a deadline, where the setting ``TIMEOUT`` has none."""
+    if conf.project_settings().get("TIMEOUT", conf.SETTINGS["TIMEOUT"].default) is not None:
+        return
+    for cls in consumers():
+        names = sorted(name for name, plan in idempotent_plans(cls) if plan.timeout is UNSET)
+        if names:
+            yield Error(
+                f"The setting TIMEOUT is None, and so is the timeout of idempotent routes of {cls.__name__}: "
+                f"{', '.join(names)}. A request that never ends keeps its key.",
+                hint="Set TIMEOUT, route_timeout of the class, or timeout= of these routes.",
+                obj=cls,
+                id=Id.ENDLESS_CLAIM,
+            )
+
+
+def idempotent_plans(cls: type[RouteMixin]) -> list[tuple[str, Any]]:
+    """Return the names and plans of the routes of ``cls`` with ``idempotent=``."""
+    return [(name, plan) for name, plan in cls._routesock.plans.items() if plan.route.idempotent is not None]
+
+
 def check_consumers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Check that ``ASGI_APPLICATION`` can be imported and serves its consumers with ``as_asgi()``; check the consumers.
 
@@ -225,6 +247,7 @@ def check_consumers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     messages += check_guards(consumers())
     messages += check_mixins()
     messages += check_origins()
+    messages += check_deadlines()
     return messages
 
 

@@ -15,7 +15,7 @@ from django.utils.version import get_version_tuple
 from .. import conf
 from .._store.opening import is_local, is_of_django_redis, store_alias
 from ..throttling.cache import is_atomic
-from .consumers import consumers
+from .consumers import consumers, idempotent_plans
 from .settings import Id, setting_if_valid, text_of
 
 
@@ -175,9 +175,8 @@ def _uses_store() -> bool:
     """Whether the project uses the store, and the settings that name it are valid."""
     names = ("STORE", "THROTTLE_CACHE")
     own = conf.project_settings()
-    return bool("STORE" in own or own.get("HISTORY")) and all(
-        conf.SETTINGS[name].accepts(own[name]) for name in names if name in own
-    )
+    is_used = "STORE" in own or own.get("HISTORY") or any(idempotent_plans(cls) for cls in consumers())
+    return bool(is_used) and all(conf.SETTINGS[name].accepts(own[name]) for name in names if name in own)
 
 
 def check_store(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:

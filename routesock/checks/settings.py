@@ -51,6 +51,7 @@ class Id(StrEnum):
     NO_STORE = "routesock.E026"
     LOCAL_STORE = "routesock.W027"
     NO_HISTORY = "routesock.E028"
+    ENDLESS_CLAIM = "routesock.E029"
 
 
 def text_of(exc: Exception) -> str:

@@ -14,7 +14,7 @@ from ._auth import TokenFunction
 from ._buffer import ItemBuffer
 from ._calls import Options
 from ._codec import Dialect, Keys, KeysDialect
-from ._connection import Connection, LoopClock, PushListener, StateListener
+from ._connection import AnswerHandler, Connection, LoopClock, PushListener, StateListener
 from ._host import logger
 from ._topics import Subscriber
 from ._transport import Opener, opener
@@ -78,7 +78,7 @@ class Subscription(Generic[State_]):
 
     Entering waits for the snapshot. Iterating gives the pushes of the topic. After a reconnect it gives a
     :class:`Snapshot`, unless the server sends the pushes that were missed: replace the state that you keep by it.
-    Iterating ends when the server ends the subscription, and when ``close()`` is called; it raises
+    Iterating ends when the server ends the subscription, and when ``close()`` is called. It raises
     :class:`ConnectionLost` when the server closes the connection for good.
     """
 
@@ -101,8 +101,8 @@ class Subscription(Generic[State_]):
         """
         if self._snapshot is None:
             raise RuntimeError(
-                "There is no snapshot before the subscription is entered with `async with`, "
-                "nor if it goes on from `since`."
+                "There is no snapshot before the subscription is entered with `async with`, nor if it goes on from "
+                "`since`."
             )
         snapshot: State_ = self._snapshot.payload
         return snapshot
@@ -423,6 +423,33 @@ class Client:
             TypeError: ``listener`` is async. Use :meth:`pushes`.
         """
         return _add(self._connection.listeners.setdefault(route, []), listener, lambda: self._forget(route))
+
+    def answer(self, route: str, handler: AnswerHandler) -> Callable[[], None]:
+        """Answers what the server asks under that name with what ``handler`` returns; it may be async.
+
+        To refuse, raise a :class:`RouteError`: the server gets its status and problem. Any other exception is logged,
+        and the server gets a 500. An async handler is cancelled when the connection is lost.
+
+        Args:
+            route: The name of what the server asks.
+            handler: Is called with a :class:`Push`. Its header ``Timeout`` has the seconds for which the server waits.
+
+        Returns:
+            A function that ends it.
+
+        Raises:
+            ValueError: There is a handler for that name already.
+        """
+        handlers = self._connection.handlers
+        if route in handlers:
+            raise ValueError(f"{route!r} has a handler already.")
+        handlers[route] = handler
+
+        def off() -> None:
+            if handlers.get(route) is handler:
+                del handlers[route]
+
+        return off
 
     def on_state(self, listener: StateListener) -> Callable[[], None]:
         """Calls ``listener`` with each new state, and why the last connection has ended.

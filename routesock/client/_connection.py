@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
@@ -45,6 +46,8 @@ FINAL: Final = frozenset({4400, 4401, 4403, 4404, 4413})
 UNAUTHENTICATED: Final = 4401
 
 PushListener = Callable[[Push], object]
+AnswerHandler = Callable[[Push], object]
+"""Returns the payload of an answer, or an awaitable of it."""
 StateListener = Callable[[State, Why | None], object]
 
 
@@ -81,6 +84,8 @@ class Connection:
         self.why: Why | None = None
         self.listeners: dict[str, list[PushListener]] = {}
         self.state_listeners: list[StateListener] = []
+        self.handlers: dict[str, AnswerHandler] = {}
+        """What answers the server, by the name of what it asks."""
         self._url = url
         self._open_transport = open_transport
         self._has_token = token is not None
@@ -330,6 +335,9 @@ class Connection:
             return
         if route is None:
             return
+        if frame.id is not None and (handler := self.handlers.get(route)) is not None:
+            self._spawn(self._answer(frame, handler))
+            return
         problem = members(frame.payload)
         if route == "CLOSE":
             self._notice = notice = _notice(problem)
@@ -338,12 +346,33 @@ class Connection:
             self.calls.allow(problem.get("maxQueued", problem.get("max_queued")))
         elif route == "UNSUBSCRIBE":
             self.topics.ended(problem)
-        self._push(Push(route=route, payload=frame.payload, headers=frame.headers, topic=frame.topic))
+        self._push(_push_of(frame))
+
+    async def _answer(self, frame: IncomingFrame, handler: AnswerHandler) -> None:
+        attempt = self._attempt
+        status = 200
+        payload: Any
+        try:
+            payload = handler(_push_of(frame))
+            if inspect.isawaitable(payload):
+                payload = await payload
+        except RouteError as error:
+            status, payload = error.status, error.problem
+        except Exception:
+            logger.exception("The answer to %r failed: %r", frame.route, handler)
+            status, payload = 500, None
+        if attempt == self._attempt:
+            safely(self.write, OutgoingFrame(route="ANSWER", id=frame.id, status=status, payload=payload))
 
     def _push(self, push: Push) -> None:
         self.topics.push(push)
         for listener in [*self.listeners.get(push.route, self.listeners.get("*", ()))]:
             safely(listener, push)
+
+
+def _push_of(frame: IncomingFrame) -> Push:
+    assert frame.route is not None
+    return Push(route=frame.route, payload=frame.payload, headers=frame.headers, topic=frame.topic)
 
 
 def _notice(problem: Any) -> Why:

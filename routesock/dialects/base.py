@@ -152,6 +152,9 @@ class Dialect(ABC):
 
     _camelize: bool = False
 
+    _reads_headers: bool = True
+    """Whether requests may have headers."""
+
     def __init__(self, *, camelize: bool = False, completion: bool = False) -> None:
         self._camelize = camelize
         if completion:
@@ -388,6 +391,15 @@ def dialect_for(dialect: Dialect, consumer: Any) -> Dialect:
     if not isinstance(chosen, Dialect):
         raise TypeError(f"{type(dialect).__name__}.for_consumer() must return a Dialect; got {chosen!r}.")
     return chosen
+
+
+def can_read_headers(dialect: Dialect) -> bool:
+    """Whether requests may have headers in ``dialect``, or in one that it chooses for a socket."""
+    kind = type(dialect)
+    if dialect._reads_headers or kind.for_consumer is not Dialect.for_consumer:
+        return True
+    reader = next(cls for cls in kind.__mro__ if "read" in vars(cls))
+    return not reader.__module__.startswith(f"{__package__}.")
 
 
 def has_own_decode(dialect: Dialect) -> bool:

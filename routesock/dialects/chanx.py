@@ -66,6 +66,7 @@ class Chanx(Dialect):
     answers_without_id = True
     integer_ids = False
     id_name = "ref"
+    _reads_headers = False
 
     def __init__(
         self, *, reply_actions: Mapping[str, str] = NO_HEADERS, camelize: bool = False, completion: bool = False

@@ -39,6 +39,7 @@ class Dcrf(Dialect):
     """
 
     id_name = "request_id"
+    _reads_headers = False
 
     def read(self, value: Any) -> Frame:
         if not isinstance(value, dict):

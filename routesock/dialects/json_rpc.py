@@ -103,6 +103,7 @@ class JsonRpc(Dialect):
     """
 
     answers_without_id = True  # a request may have the id null; reply() and error() leave notifications unanswered
+    _reads_headers = False
 
     def read(self, value: Any) -> Frame | Sequence[Frame | InvalidEnvelope]:
         if not isinstance(value, list):

@@ -90,6 +90,7 @@ class Keys(Dialect):
         self._has_all_keys = None not in (id, payload, status) and not camelize
         if id is not None:
             self.id_name = id
+        self._reads_headers = headers is not None
         if headers is not None:
             self.headers_name = headers
 

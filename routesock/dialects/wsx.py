@@ -48,6 +48,7 @@ class Wsx(Dialect):
     """
 
     answers_auth = True
+    _reads_headers = False
 
     def __init__(self, *, camelize: bool = False, completion: bool = False) -> None:
         super().__init__(camelize=camelize)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._store.opening import forget_stores
 from ..throttling.stores import forget_throttles
 from .async_client import ReplyStream
 from .blocking import BlockingRouteClient
@@ -31,5 +32,6 @@ __all__ = [
     "ReplyStream",
     "RouteClient",
     "UndocumentedFrame",
+    "forget_stores",
     "forget_throttles",
 ]

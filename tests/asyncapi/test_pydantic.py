@@ -8,7 +8,6 @@ import dataclasses
 import enum
 import fractions
 import ipaddress
-import uuid
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
@@ -39,6 +38,9 @@ from routesock.schemas._json_schema.pydantic_values import of_function
 from routesock.schemas.pydantic import PydanticAdapter
 
 from .validation import accepts
+
+UUID_1 = "12345678-1234-1678-9234-567812345678"
+UUID_4 = "12345678-1234-4678-9234-567812345678"
 
 
 class Hex(BaseModel):
@@ -168,7 +170,7 @@ KINDS: dict[str, tuple[Any, list[Any], list[Any]]] = {
     "IPvAnyNetwork": (pydantic.IPvAnyNetwork, ["10.0.0.0/8", "::/64"], ["10.0.0.0/33", "x"]),
     "IPv6Network": (ipaddress.IPv6Network, ["::/64"], ["::/129", "x"]),
     "ByteSize": (pydantic.ByteSize, [0, 10, "10", "1.5 KiB", "3mb"], [-1, "3 parsecs", "1e3", None]),
-    "UUID1": (pydantic.UUID1, [str(uuid.uuid1())], [str(uuid.uuid4()), "x", 1]),
+    "UUID1": (pydantic.UUID1, [UUID_1], [UUID_4, "x", 1]),
     "Base64UrlBytes": (pydantic.Base64UrlBytes, [base64.urlsafe_b64encode(b"\xff\xfe").decode()], ["Y", 1]),
     "bytes, hex": (Hex, [{"value": "0aff"}, {"value": ""}], [{"value": "0"}, {"value": "xx"}, {"value": "0aff00"}]),
     "bytes, Base64": (InBase64, [{"value": "_-8="}, {"value": ""}], [{"value": "Y"}, {"value": "!"}]),
@@ -328,8 +330,8 @@ def inside(enum_type: type[enum.Enum]) -> Callable[[Any], Any]:
 @pytest.mark.parametrize(
     ("name", "function", "inner", "taken", "refused"),
     [
-        ("uuid_validator", None, {}, str(uuid.UUID(int=1)), "x"),
-        ("UuidVersion.validate", OfEarlierReleases(uuid_version=1).validate, {}, str(uuid.uuid1()), str(uuid.uuid4())),
+        ("uuid_validator", None, {}, "00000000-0000-0000-0000-000000000001", "x"),
+        ("UuidVersion.validate", OfEarlierReleases(uuid_version=1).validate, {}, UUID_1, UUID_4),
         ("to_enum", inside(Level), {}, 10, 2),
         ("to_enum", inside(Whole), {}, 3, 4),
         ("DecimalValidator.validate", OfEarlierReleases(max_digits=2).validate, {}, "1.5", "1.55"),

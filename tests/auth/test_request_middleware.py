@@ -246,7 +246,7 @@ def test_a_path_that_leads_nowhere_is_an_error_at_once() -> None:
 def without_tenant() -> Iterator[None]:
     """The connection of the database thread has no tenant, before and after."""
     yield
-    SyncToAsync.single_thread_executor.submit(lambda: setattr(connection, "tenant", None)).result(5)
+    SyncToAsync.single_thread_executor.submit(lambda: setattr(connection, "tenant", None)).result(30)
 
 
 @pytest.mark.usefixtures("without_tenant")

@@ -39,7 +39,7 @@ class OpenPage(Protocol):
     ) -> Page: ...
 
 
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=30_000)
 
 
 # Playwright's blocking API leaves a running event loop behind in the thread, in which no other asynchronous test could

@@ -12,7 +12,7 @@ from channels.routing import URLRouter
 from django.urls import path
 
 from routesock._asyncapi.document import build
-from routesock._clients.typescript import typescript
+from routesock._codegen.typescript import typescript
 from tests.docs_pages import ROOT, Page, blocks_of
 
 pytestmark = [pytest.mark.node, pytest.mark.django_db]

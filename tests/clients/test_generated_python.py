@@ -16,8 +16,8 @@ import pytest
 
 from routesock._asyncapi.document import build
 from routesock._asyncapi.validation import fits
-from routesock._clients.interfaces import Texts, pascal_case
-from routesock._clients.python import Types, docstring, python, quoted
+from routesock._codegen.interfaces import Texts, pascal_case
+from routesock._codegen.python import Types, docstring, python, quoted
 from routesock.client import OutgoingFrame
 from tests.asyncapi import zoo
 from tests.asyncapi.libraries import ALL_PROBES

@@ -13,8 +13,8 @@ import pytest
 
 from routesock._asyncapi.document import build
 from routesock._asyncapi.validation import fits
-from routesock._clients.interfaces import pascal_case
-from routesock._clients.typescript import Types, in_comment, literal, quoted, typescript
+from routesock._codegen.interfaces import pascal_case
+from routesock._codegen.typescript import Types, in_comment, literal, quoted, typescript
 from routesock.schemas import Described
 from routesock.schemas.base import Mode
 from tests.asyncapi import marshmallow_fields, zoo

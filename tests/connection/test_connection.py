@@ -163,7 +163,7 @@ async def test_a_server_without_patience_cuts_the_grace_short_but_not_the_discon
     )
     assert seen == []
     socket.task.cancel()
-    await asyncio.wait([socket.task], timeout=5)
+    await asyncio.wait([socket.task], timeout=30)
     assert socket.task.cancelled()
     assert seen == ["slow cancelled", "disconnect 1001"]
     assert asyncio.all_tasks() == before
@@ -174,7 +174,7 @@ async def test_what_is_no_websocket_is_left_to_channels() -> None:
     inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     inbox.put_nowait({"type": "lifespan.startup"})
     with pytest.raises(ValueError, match=r"lifespan\.startup"):
-        await asyncio.wait_for(Echo.as_asgi()({"type": "lifespan"}, inbox.get, inbox.put), 5)
+        await asyncio.wait_for(Echo.as_asgi()({"type": "lifespan"}, inbox.get, inbox.put), 30)
 
 
 class Guarded(RouteMixin, AsyncJsonWebsocketConsumer):
@@ -289,7 +289,7 @@ async def test_a_channel_layer_that_fails_does_not_end_the_socket(
     monkeypatch.setattr("routesock.consumers.get_channel_layer", lambda alias: layer)
     async with RouteClient(Evented) as client:
         assert (await client.call("echo", 1)).payload == 1
-        await layer.send(await asyncio.wait_for(layer.back, 5), {"type": "told", "what": "back"})
+        await layer.send(await asyncio.wait_for(layer.back, 30), {"type": "told", "what": "back"})
         assert await client.receive() == {"told": "back"}
     assert [record.name for record in caplog.records] == ["routesock.socket"]
 
@@ -340,7 +340,7 @@ async def test_a_frame_that_the_server_does_not_take_is_no_fault_of_the_handler(
         {"type": "websocket.disconnect", "code": 1001},
     ):
         inbox.put_nowait(message)
-    await asyncio.wait_for(Echo.as_asgi()({"type": "websocket", "headers": []}, inbox.get, refuse), 5)
+    await asyncio.wait_for(Echo.as_asgi()({"type": "websocket", "headers": []}, inbox.get, refuse), 30)
     assert [record.levelno for record in caplog.records if "could not be sent" in record.getMessage()] == [level]
 
 
@@ -358,7 +358,7 @@ async def test_a_connect_that_fails_after_the_socket_has_ended_is_logged(caplog:
 
     socket = Sockets(Impatient.as_asgi())
     await socket.put({"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1001})
-    await asyncio.wait_for(socket.task, 5)
+    await asyncio.wait_for(socket.task, 30)
     assert [record.getMessage() for record in caplog.records] == ["A socket that had ended failed once more."]
 
 
@@ -383,7 +383,7 @@ async def test_nothing_of_a_handler_that_outlived_the_grace_is_left_on_the_loop(
         {"type": "websocket.receive", "text": '{"route": "wait", "uuid": 1}'},
         {"type": "websocket.disconnect", "code": 1001},
     )
-    await asyncio.wait_for(socket.task, 5)
+    await asyncio.wait_for(socket.task, 30)
     del socket
     await asyncio.sleep(0)
     gc.collect()
@@ -404,7 +404,7 @@ async def test_disconnect_runs_once_also_if_the_channel_layer_asks_for_it() -> N
 
     socket = Sockets(OnLayer.as_asgi())
     await socket.put({"type": "websocket.connect"})
-    await asyncio.wait_for(socket.task, 5)
+    await asyncio.wait_for(socket.task, 30)
     assert codes == [5]
 
 
@@ -425,7 +425,7 @@ class OwnSend(Echo):
 
 async def test_an_own_send_may_use_the_database_thread_while_a_handler_does() -> None:
     async with RouteClient(OwnSend) as client:
-        slow = asyncio.ensure_future(client.call("thread", timeout=5))
+        slow = asyncio.ensure_future(client.call("thread", timeout=30))
         assert await client.ping(1) == 1
         assert (await slow).status == 504
 
@@ -443,7 +443,7 @@ class SlowSend(Echo):
 
     def wait_for_release(self) -> None:
         self.scope["sending"].set()
-        assert self.scope["release"].wait(5)
+        assert self.scope["release"].wait(30)
 
     @route("thread")
     async def thread(self, request: Request) -> str:
@@ -485,7 +485,7 @@ async def test_no_reply_is_sent_behind_a_close_through_an_own_send_either() -> N
     await asyncio.sleep(0.05)
     assert [message["type"] for message in socket.sent] == ["websocket.accept", "websocket.close"]
     await socket.put({"type": "websocket.disconnect", "code": 4000})
-    await asyncio.wait_for(socket.task, 5)
+    await asyncio.wait_for(socket.task, 30)
 
 
 @pytest.mark.parametrize("exc", [ConnectionResetError(), Disconnected()], ids=["ASGI 2.4", "daphne"])
@@ -510,7 +510,7 @@ async def test_a_handler_goes_on_when_the_client_leaves_while_it_sends(exc: Exce
         {"type": "websocket.receive", "text": '{"route": "save"}'},
         {"type": "websocket.disconnect", "code": 1006},
     )
-    await asyncio.wait_for(socket.task, 5)
+    await asyncio.wait_for(socket.task, 30)
     assert saved == ["saved"]
 
 
@@ -581,7 +581,7 @@ async def test_handlers_that_have_their_task_cancelled_later_do_not_stop_the_soc
             await asyncio.sleep(0.05)
             return 1
 
-    async with RouteClient(Cancelling, timeout=5) as client:
+    async with RouteClient(Cancelling, timeout=30) as client:
         calls = [asyncio.ensure_future(client.call("first"))]
         await asyncio.sleep(0)
         calls += [asyncio.ensure_future(client.call("cancel")) for _ in range(40)]

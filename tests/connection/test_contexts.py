@@ -171,7 +171,7 @@ async def test_a_ping_of_the_server_knows_nothing_of_a_running_handler(release: 
     class Beating(Chat):
         route_heartbeat = Heartbeat(interval=0.01, timeout=10)
 
-    async with RouteClient(traced(Beating.as_asgi()), timeout=5) as client:
+    async with RouteClient(traced(Beating.as_asgi()), timeout=30) as client:
         await client.send_json({"route": "slow", "uuid": 1})
         while (await client.receive())["route"] != "PING":
             pass

@@ -67,7 +67,7 @@ async def answers(consumer: type, frame: str | bytes) -> list[dict[str, Any]]:
         assert read[2:4] == (200, {"text": "x"})
         return True
 
-    async with RouteClient(consumer, timeout=5) as client:
+    async with RouteClient(consumer, timeout=30) as client:
         return await frames_before(client, frame, keys.request("echo", "the next", {"text": "x"}), is_answer)
 
 

@@ -91,7 +91,7 @@ async def test_a_frame_that_a_guard_rewrites_keeps_its_id(consumer: type) -> Non
 async def test_a_rewritten_request_can_be_cancelled_and_has_its_deadline(consumer: type) -> None:
     async with RouteClient(consumer) as client:
         await client.send_json({"sig": "abc", "route": "slow", "uuid": 1})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:  # until the request has been read
                 await client.send_json({"route": "CANCEL", "uuid": 1})
                 await client.send_json({"route": "PING", "uuid": 9})

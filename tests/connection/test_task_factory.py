@@ -98,7 +98,7 @@ async def by_name(credentials: Credentials) -> Any:
 
 async def everything(consumer: type[Everything]) -> None:
     app = HandshakeMiddleware(consumer.as_asgi(), authenticators=[by_name])
-    async with RouteClient(app, timeout=5) as client:
+    async with RouteClient(app, timeout=30) as client:
         assert (await client.receive())["route"] == "HELLO"
         assert (await client.call("version")).payload == 1
         assert (await client.call("AUTH", {"token": "ada"})).status == 200

@@ -72,7 +72,7 @@ def socket(tokens: Any, cls: type[Any] = Who, scope: Any = None, **options: Any)
         "routesock.authenticators": (somebody_elses, tokens),
         **(scope or {}),
     }
-    return RouteClient(cls, as_user=ADA, scope=scope, timeout=5, **options)
+    return RouteClient(cls, as_user=ADA, scope=scope, timeout=30, **options)
 
 
 async def auth(client: RouteClient, token: Any) -> Any:
@@ -157,7 +157,7 @@ class Kept(Who):
 @shifted
 async def test_a_token_that_expires_in_place_of_one_that_does_not() -> None:
     scope = {"routesock.identity": Identity(ADA, None, "first"), "routesock.authenticators": (Tokens(),)}
-    async with RouteClient(Kept, as_user=ADA, scope=scope, timeout=5) as client:
+    async with RouteClient(Kept, as_user=ADA, scope=scope, timeout=30) as client:
         assert (await auth(client, "ada-300")).status == 200
         await advance(301)
         assert (await client.expect_close()).code == 4401

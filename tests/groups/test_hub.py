@@ -478,7 +478,7 @@ async def test_a_sender_that_waits_for_room_goes_on_when_the_hub_ends() -> None:
         one.take(message)
     waiting = asyncio.ensure_future(one.accept(message))
     await one.leave(ROOM, member)
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 30)
 
 
 def without_context(loop: Any, coroutine: Any) -> Any:
@@ -529,7 +529,7 @@ async def test_who_is_sent_more_than_is_written_is_made_to_wait(layer: Counting)
     waiting.send(None)
     assert not one_written.is_set()
     waiting.close()
-    await asyncio.wait_for(one.accept(message), 5)
+    await asyncio.wait_for(one.accept(message), 30)
     assert one_written.is_set()
     await turns()
 

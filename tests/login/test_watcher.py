@@ -111,7 +111,7 @@ class Browser:
 
     def socket(self, cls: type[Any] = Talk, **options: Any) -> RouteClient:
         headers = {"cookie": f"sessionid={self.key}"}
-        return RouteClient(AuthMiddlewareStack(cls.as_asgi()), headers=headers, timeout=5, **options)
+        return RouteClient(AuthMiddlewareStack(cls.as_asgi()), headers=headers, timeout=30, **options)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def other(user: User) -> Browser:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -152,7 +152,7 @@ async def stays(client: RouteClient) -> None:
 
 def token_socket(user: Any, cls: type[Any] = Talk, *, auth: Any = "token", expires: float | None = None) -> RouteClient:
     identity = Identity(user, expires, auth)
-    return RouteClient(cls, as_user=user, scope={"auth": auth, "routesock.identity": identity}, timeout=5)
+    return RouteClient(cls, as_user=user, scope={"auth": auth, "routesock.identity": identity}, timeout=30)
 
 
 class TestLogout:
@@ -287,7 +287,7 @@ class TestLogout:
 
     async def test_one_that_signed_in_over_the_socket(self, user: User) -> None:
         app = AuthMiddlewareStack(Talk.as_asgi())
-        async with RouteClient(app, timeout=5) as client:
+        async with RouteClient(app, timeout=30) as client:
             assert (await client.call("login", "ada")).status == 204
             await until(lambda: revocation._listeners)
             await sync_to_async(user.delete)()
@@ -296,7 +296,7 @@ class TestLogout:
     @shifted
     async def test_nor_need_its_session_be_saved(self, user: User) -> None:
         app = AuthMiddlewareStack(Checked.as_asgi())
-        async with RouteClient(app, timeout=5) as client:
+        async with RouteClient(app, timeout=30) as client:
             assert (await client.call("login", "ada")).status == 204
             await advance(10)
             await stays(client)
@@ -314,7 +314,7 @@ class TestLogout:
         session = await sync_to_async(session_of)(browser)
         identity = Identity(user, None, session)
         scope = {"session": session, "auth": session, "routesock.identity": identity}
-        async with RouteClient(Talk, as_user=user, scope=scope, timeout=5) as client:
+        async with RouteClient(Talk, as_user=user, scope=scope, timeout=30) as client:
             await sync_to_async(browser.client.logout)()
             await expect_end(client)
 
@@ -327,7 +327,7 @@ class TestLogout:
                 with transaction.atomic():
                     browser.client.logout()
                     loop.call_soon_threadsafe(reached.set)
-                    asyncio.run_coroutine_threadsafe(done.wait(), loop).result(5)
+                    asyncio.run_coroutine_threadsafe(done.wait(), loop).result(30)
 
             loop = asyncio.get_running_loop()
             logging_out = asyncio.ensure_future(asyncio.to_thread(in_own_thread, view))
@@ -676,7 +676,7 @@ class TestLookingUp:
         session = await sync_to_async(session_of)(browser)
         session["seen"] = True
         await sync_to_async(session.save)()
-        async with RouteClient(Checked, as_user=user, scope={"session": session}, timeout=5) as client:
+        async with RouteClient(Checked, as_user=user, scope={"session": session}, timeout=30) as client:
             await stays(client)
             await Session.objects.all().adelete()
             await advance(10)
@@ -706,7 +706,7 @@ class TestLookingUp:
 
         identity = Identity(user, time.time() + 60, rows[0])
         scope = {"routesock.identity": identity, "routesock.authenticators": (stateless,)}
-        async with RouteClient(Talk, as_user=user, scope=scope, timeout=5) as client:
+        async with RouteClient(Talk, as_user=user, scope=scope, timeout=30) as client:
             monkeypatch.setattr(watcher, "database", SimpleNamespace(in_thread=held))
             user.is_active = False
             await user.asave()
@@ -801,7 +801,7 @@ class TestLookingUp:
                 consumers.append(self)
                 await self.accept()
 
-        async with RouteClient(Known, timeout=5) as client:
+        async with RouteClient(Known, timeout=30) as client:
             await advance(10)
             consumers[0].scope["user"] = user
             await advance(10)
@@ -891,7 +891,7 @@ class TestGate:
             return Identity(user, None, credentials.token)
 
         app = HandshakeMiddleware(Open.as_asgi(), authenticators=[who])
-        async with RouteClient(app, timeout=5) as client:
+        async with RouteClient(app, timeout=30) as client:
             await client.expect_push("HELLO")
             if early:
                 assert (await client.call("hello")).payload == ""

@@ -501,7 +501,7 @@ class Blocking(SyncRooms):
     @topic("blocking", unsubscribe="left")
     def blocking(self, request: Request) -> str:
         self.scope["log"].append(("blocks", request.topic))
-        self.scope["go"].wait(5)
+        self.scope["go"].wait(30)
         self.scope["log"].append(("ended", request.topic))
         return "too late"
 

@@ -86,7 +86,7 @@ class Users(RouteMixin, AsyncJsonWebsocketConsumer):
 @pytest.mark.parametrize("name", ["query", "sync.query"])
 async def test_a_route_never_meets_a_connection_whose_time_has_passed(name: str) -> None:
     stale = make_due(close_at=0.0)
-    async with RouteClient(Users, timeout=5) as client:
+    async with RouteClient(Users, timeout=30) as client:
         assert (await client.call(name)).status == 200
     assert driver_connection() is not stale
 
@@ -111,7 +111,7 @@ async def test_nor_does_the_handler_of_an_event() -> None:
         await client.ping()
         stale = make_due(close_at=0.0)
         await asend_event("all", "told")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not met:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
     assert met[0] is not stale
@@ -120,7 +120,7 @@ async def test_nor_does_the_handler_of_an_event() -> None:
 @pytest.mark.parametrize("name", ["query", "sync.query"])
 async def test_a_route_keeps_a_connection_that_is_not_due(name: str) -> None:
     kept = make_due(close_at=time.monotonic() + 60, errors_occurred=False)
-    async with RouteClient(Users, timeout=5) as client:
+    async with RouteClient(Users, timeout=30) as client:
         assert (await client.call(name)).status == 200
     assert driver_connection() is kept
 
@@ -162,7 +162,7 @@ async def test_a_route_without_the_database_does_not_wait_for_the_thread() -> No
         started.set()
         release.wait(30)
 
-    async with RouteClient(Users, timeout=5) as client:
+    async with RouteClient(Users, timeout=30) as client:
         blocked = asyncio.ensure_future(sync_to_async(block)())
         await asyncio.get_running_loop().run_in_executor(None, started.wait, 5)
         try:
@@ -221,7 +221,7 @@ async def test_a_cancelled_caller_goes_on_while_the_thread_runs_to_its_end() -> 
     task = asyncio.ensure_future(database.in_thread(work))
     await asyncio.get_running_loop().run_in_executor(None, started.wait, 5)
     task.cancel()
-    await asyncio.wait([task], timeout=5)
+    await asyncio.wait([task], timeout=30)
     assert task.cancelled()
     assert not ended.is_set()
     release.set()
@@ -272,7 +272,7 @@ def short_lived(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("other", ["query", "sync.query"])
 async def test_no_request_closes_a_connection_between_two_hops_of_another(name: str, other: str) -> None:
     Spanning.entered, Spanning.release = asyncio.Event(), asyncio.Event()
-    async with RouteClient(Spanning, timeout=5) as client, RouteClient(Users, timeout=5) as others:
+    async with RouteClient(Spanning, timeout=30) as client, RouteClient(Users, timeout=30) as others:
         call = asyncio.ensure_future(client.call(name))
         await Spanning.entered.wait()
         for _ in range(3):
@@ -285,7 +285,7 @@ async def test_no_request_closes_a_connection_between_two_hops_of_another(name: 
 
 @pytest.mark.usefixtures("short_lived")
 async def test_a_stream_keeps_its_connection_over_all_items() -> None:
-    async with RouteClient(Spanning, timeout=5) as client, RouteClient(Users, timeout=5) as others:
+    async with RouteClient(Spanning, timeout=30) as client, RouteClient(Users, timeout=30) as others:
         met = []
         async for item in client.stream("stream"):
             if item.status == 206:
@@ -298,7 +298,7 @@ async def test_a_stream_keeps_its_connection_over_all_items() -> None:
 @pytest.mark.usefixtures("short_lived")
 async def test_a_broken_connection_is_closed_all_the_same() -> None:
     Spanning.entered, Spanning.release = asyncio.Event(), asyncio.Event()
-    async with RouteClient(Spanning, timeout=5) as client, RouteClient(Users, timeout=5) as others:
+    async with RouteClient(Spanning, timeout=30) as client, RouteClient(Users, timeout=30) as others:
         call = asyncio.ensure_future(client.call("hops"))
         await Spanning.entered.wait()
         in_database_thread(lambda: connections[ALIAS].connection.close())

@@ -46,7 +46,7 @@ def query() -> int:
 
 def shared(function: Callable[[], Any] = threading.get_ident) -> Any:
     """The result of ``function`` in the thread that sockets share."""
-    return SyncToAsync.single_thread_executor.submit(function).result(5)
+    return SyncToAsync.single_thread_executor.submit(function).result(30)
 
 
 def own_threads() -> list[threading.Thread]:
@@ -54,7 +54,7 @@ def own_threads() -> list[threading.Thread]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -65,7 +65,7 @@ def nothing_is_left_over() -> Iterator[None]:
     yield
     assert database._dedicated._used == []
     for thread in own_threads():
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()
 
 
@@ -130,7 +130,7 @@ class Shared(Isolated):
 @asynccontextmanager
 async def clients(number: int, consumer: type[Any] = Isolated) -> AsyncIterator[list[RouteClient]]:
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(RouteClient(consumer, timeout=5)) for _ in range(number)]
+        yield [await stack.enter_async_context(RouteClient(consumer, timeout=30)) for _ in range(number)]
 
 
 async def thread_of(client: RouteClient) -> int:
@@ -230,7 +230,7 @@ class SyncEverywhere(Everywhere, RouteMixin, JsonWebsocketConsumer):
 @pytest.mark.parametrize("consumer", [AsyncEverywhere, SyncEverywhere])
 async def test_all_sync_work_of_a_socket_runs_in_its_thread(consumer: type[Any]) -> None:
     Everywhere.seen = Counter()
-    async with RouteClient(consumer, timeout=5) as client:
+    async with RouteClient(consumer, timeout=30) as client:
         assert (await client.call("all", {"a": 1})).payload == {"a": 1}
         assert (await client.call("parallel", 2)).payload == 2
         await client.send("stream", id=3)
@@ -257,7 +257,7 @@ async def test_sync_work_of_as_many_sockets_as_there_are_threads_runs_at_once() 
     class Meeting(Isolated):
         @route("meet")
         def meet(self, request: Request) -> int:
-            barrier.wait(5)
+            barrier.wait(30)
             return threading.get_ident()
 
     async with clients(8, Meeting) as sockets:
@@ -338,8 +338,8 @@ async def test_who_has_chosen_a_thread_already_keeps_it() -> None:
         async with chosen:
             await Isolated.as_asgi()(scope, receive, send)
 
-    async with RouteClient(application, timeout=5) as client:
-        assert await thread_of(client) == executor.submit(threading.get_ident).result(5)
+    async with RouteClient(application, timeout=30) as client:
+        assert await thread_of(client) == executor.submit(threading.get_ident).result(30)
 
 
 # Routes that need no thread
@@ -368,7 +368,7 @@ async def test_a_route_without_sync_steps_makes_no_hop(monkeypatch: pytest.Monke
 def in_own_thread(function: Callable[[], Any]) -> Any:
     """The result of ``function`` in the only isolated thread."""
     [thread] = database._dedicated._used
-    return thread._worker.submit(function).result(5)
+    return thread._worker.submit(function).result(30)
 
 
 def own_connection(*, close_at: float | None = None) -> Any:
@@ -424,7 +424,7 @@ class Ending(Isolated):
 @with_database
 @pytest.mark.parametrize("path", ["/raises", "/refuses", "/fails", "/"])
 async def test_however_a_socket_ends_its_thread_is_given_back(path: str) -> None:
-    client = RouteClient(Ending, path, timeout=5)
+    client = RouteClient(Ending, path, timeout=30)
     with suppress(Exception):
         async with client:
             pass
@@ -435,16 +435,16 @@ async def test_however_a_socket_ends_its_thread_is_given_back(path: str) -> None
 @pytest.mark.parametrize("payload", ["close", "stop", "exit"])
 async def test_however_a_handler_ends_the_socket_its_thread_is_given_back(payload: str) -> None:
     with suppress(Exception):
-        async with RouteClient(Ending, timeout=5, raise_exceptions=False) as client:
+        async with RouteClient(Ending, timeout=30, raise_exceptions=False) as client:
             await client.send("end", payload, id=1)
     assert database._dedicated._used == []
 
 
 async def test_a_server_that_cancels_the_socket_gets_the_thread_back() -> None:
     task, sent = by_hand(Isolated)
-    await asyncio.wait_for(sent.get(), 5)
+    await asyncio.wait_for(sent.get(), 30)
     task.cancel()
-    await asyncio.wait([task], timeout=5)
+    await asyncio.wait([task], timeout=30)
     assert database._dedicated._used == []
 
 
@@ -453,7 +453,7 @@ def test_a_socket_that_goes_away_with_its_loop_leaves_no_thread() -> None:
 
     async def open_one() -> Any:
         task, sent = by_hand(Isolated)
-        await asyncio.wait_for(sent.get(), 5)
+        await asyncio.wait_for(sent.get(), 30)
         return task
 
     loop = asyncio.new_event_loop()
@@ -515,7 +515,7 @@ async def test_a_thread_that_is_busy_when_its_socket_ends_closes_its_connections
         task, _ = by_hand(Late)
         await until(lambda: Isolated.gate.inside)
         task.cancel()
-        await asyncio.wait([task], timeout=5)
+        await asyncio.wait([task], timeout=30)
         assert task.done()
         [thread] = own_threads()
         assert database._dedicated._used == []
@@ -538,13 +538,13 @@ async def test_a_task_of_the_user_that_outlives_its_socket_can_still_use_a_threa
         async def leave(self, request: Request) -> None:
             tasks.append(asyncio.create_task(later()))
 
-    async with RouteClient(Leaving, timeout=5) as client:
+    async with RouteClient(Leaving, timeout=30) as client:
         assert (await client.call("leave")).status == 204
         await thread_of(client)
         [thread] = own_threads()
     await until(lambda: not thread.is_alive())
     go.set()
-    assert await asyncio.wait_for(tasks[0], 5) != shared()
+    assert await asyncio.wait_for(tasks[0], 30) != shared()
 
 
 # Stale connections

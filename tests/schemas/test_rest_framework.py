@@ -108,7 +108,7 @@ def test_each_message_has_its_own_serializer() -> None:
 
     class Slow(NameSerializer):
         def validate(self, attrs: Any) -> Any:
-            both.wait(5)
+            both.wait(30)
             return {**attrs, "initial": self.initial_data["name"]}
 
     with ThreadPoolExecutor(2) as pool:

@@ -268,7 +268,7 @@ class TestWhereItStandsIn:
         try:
             member = Member(ends=False)
             sigterm()
-            await asyncio.wait_for(stopped.wait(), 5)
+            await asyncio.wait_for(stopped.wait(), 30)
             await until(lambda: member.retry_after)
             member.leave()
             await turns()

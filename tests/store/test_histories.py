@@ -206,8 +206,14 @@ class TestRedis:
 
     async def test_store_that_is_gone(self, redis: Any, redis_server: RedisServer) -> None:  # noqa: F811
         """A ``StoreError``, which the callers expect."""
-        redis._timeout = 0.000_001
-        with pytest.raises(StoreError):
+
+        async def refuse() -> Any:
+            raise ConnectionError("gone")
+
+        [client] = redis._servers._clients.values()
+        client.disconnect()
+        client._connect = refuse
+        with pytest.raises(StoreError, match="gone"):
             await redis.latest(GROUP, 0)
 
 

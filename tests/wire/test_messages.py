@@ -195,7 +195,7 @@ class Hooked(RouteMixin, AsyncJsonWebsocketConsumer):
 
 async def test_a_deadline_counts_from_the_handlers_start() -> None:
     """What its hooks waited is not the handler's time; nor may they wait for ever."""
-    async with RouteClient(Hooked, timeout=5) as client:
+    async with RouteClient(Hooked, timeout=30) as client:
         assert (await client.call("late")).status == 200
         assert (await client.call("never")).status == 504
         assert (await client.call("stuck")).status == 504
@@ -209,7 +209,7 @@ class InThread(RouteMixin, AsyncJsonWebsocketConsumer):
 
 
 async def test_a_sync_handlers_deadline_does_not_count_its_wait_for_the_thread() -> None:
-    async with RouteClient(InThread, timeout=5) as client:
+    async with RouteClient(InThread, timeout=30) as client:
         other = asyncio.ensure_future(sync_to_async(time.sleep)(0.25))
         await asyncio.sleep(0)
         assert (await client.call("work")).status == 200

@@ -1,10 +1,8 @@
 import type { Calls } from "./calls.js";
 import type { Host } from "./host.js";
+import { EARLY } from "./limits.js";
 import type { SocketOptions } from "./types.js";
 import { members } from "./util.js";
-
-/** A token is refreshed this long before it ends, or in the last quarter of its time. In seconds. */
-const EARLY = 60;
 
 /** Gets tokens, sends them in AUTH frames, and does so again before they end. */
 export interface Auth {

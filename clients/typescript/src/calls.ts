@@ -1,18 +1,9 @@
 import { ConnectionLost, RouteError } from "./errors.js";
 import type { Host } from "./host.js";
+import { MAX_QUEUED, MAX_QUEUED_BYTES, RETRIES, TIMEOUT, WINDOW } from "./limits.js";
 import type { ItemBuffer } from "./streams.js";
 import type { CallOptions, Data, IncomingFrame, Reply, Why } from "./types.js";
 import { members } from "./util.js";
-
-/** Requests in flight at a time. The server lets 64 wait, and answers more with 429. */
-const WINDOW = 32;
-/** What waits for a connection: at most so many frames, of so many bytes together. */
-const MAX_QUEUED = 256;
-const MAX_QUEUED_BYTES = 256 * 1024;
-/** Longer than the server's own deadline, 30 s by default. In milliseconds. */
-const TIMEOUT = 35_000;
-/** How often a call is sent again after a 429 `too_many_in_flight`. */
-const RETRIES = 3;
 
 /** A call waits behind the others, in front of them (SUBSCRIBE and UNSUBSCRIBE), or not at all (AUTH). */
 export type Lane = "queue" | "front" | "now";

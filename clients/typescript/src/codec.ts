@@ -22,10 +22,14 @@ export function keysDialect({
     ids: id !== null,
 
     encode(frame: OutgoingFrame): Data {
-      // The id stands in front: the server finds it there in a frame that it cannot parse. Symbols are not encoded.
-      const members: Members = { [route]: frame.route };
-      if (frame.id != null) members[id ?? NONE] = frame.id;
-      if (frame.headers) members[headers ?? NONE] = frame.headers;
+      // The id stands in front: the server finds it there in a frame that it cannot parse. Neither symbols nor
+      // undefined are encoded.
+      const members: Members = {
+        [route]: frame.route,
+        [id ?? NONE]: frame.id ?? undefined,
+        [status ?? NONE]: frame.status,
+        [headers ?? NONE]: frame.headers,
+      };
       let content = frame.payload;
       if (payload === null && content !== undefined) {
         content = JSON.parse(JSON.stringify(content)); // what a Date becomes, for instance, is no object

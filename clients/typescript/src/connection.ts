@@ -4,6 +4,18 @@ import { keysDialect } from "./codec.js";
 import { RouteError } from "./errors.js";
 import type { Host } from "./host.js";
 import { createLife } from "./life.js";
+import {
+  APART,
+  CLOSING,
+  CONNECT,
+  FIRST_BACKOFF,
+  HIDDEN,
+  LONGEST,
+  MAX_BACKOFF,
+  OPEN,
+  STABLE,
+  UNAUTHENTICATED,
+} from "./limits.js";
 import { isHidden, watchPage } from "./page.js";
 import { createTopics, type Topics } from "./topics.js";
 import type {
@@ -11,7 +23,6 @@ import type {
   Data,
   IncomingFrame,
   OutgoingFrame,
-  Push,
   SocketOptions,
   State,
   WebSocketConstructor,
@@ -20,41 +31,20 @@ import type {
 } from "./types.js";
 import { members, report, retryAfter, safely } from "./util.js";
 
-/** Connecting and authenticating take at most so long. All in milliseconds. */
-const CONNECT = 10_000;
-/** The back-off begins anew when a connection has been open so long. */
-const STABLE = 5_000;
-/** The close follows its notice; if it has not after so long, the notice is taken for it. */
-const CLOSING = 3_000;
-const FIRST_BACKOFF = 500;
-const MAX_BACKOFF = 30_000;
-/** A hidden page tries at most so often. */
-const HIDDEN = 30_000;
-/** The longest delay of a timer; a longer one would fire at once. */
-const LONGEST = 2 ** 31 - 1;
-
-/** Close codes that are final without a notice: bad request, unauthenticated, forbidden, not found, too large. */
-const FINAL = [4400, 4401, 4403, 4404, 4413];
-const UNAUTHENTICATED = 4401;
-
-/** `WebSocket.OPEN`, also where the constructor is injected. */
-const OPEN = 1;
-
 const CLOCK: Clock = {
   now: () => Date.now(),
   setTimeout: (callback, delay) => setTimeout(callback, delay),
   clearTimeout: (timer) => clearTimeout(timer as number),
 };
 
-export type Listener = (payload: unknown, push: Push) => void;
-export type StateListener = (state: State, why: Why | undefined) => void;
+export type Listener = (...args: [payload: unknown, push: unknown]) => unknown;
 
 /** One WebSocket at a time, and what follows when it ends. */
 export interface Connection {
   readonly _calls: Calls;
   readonly _topics: Topics;
+  /** By the name of a push; those to states and to asks with {@link APART}. */
   readonly _listeners: Map<string, Set<Listener>>;
-  readonly _stateListeners: Set<StateListener>;
   _state(): State;
   _why(): Why | undefined;
   _connect(): void;
@@ -69,7 +59,6 @@ export function createConnection(url: string, options: SocketOptions): Connectio
   const clock = options.clock ?? CLOCK;
   const asSubprotocol = options.auth == "subprotocol";
   const listeners = new Map<string, Set<Listener>>();
-  const stateListeners = new Set<StateListener>();
 
   let state: State = "idle";
   let why: Why | undefined;
@@ -113,7 +102,11 @@ export function createConnection(url: string, options: SocketOptions): Connectio
 
   function enter(next: State): void {
     state = next;
-    for (const listener of [...stateListeners]) safely(() => listener(next, why));
+    emit(APART, next, why);
+  }
+
+  function emit(key: string, ...args: Parameters<Listener>): void {
+    for (const listener of [...(listeners.get(key) ?? [])]) safely(() => listener(...args));
   }
 
   /** Sets the timer of the state. */
@@ -180,7 +173,8 @@ export function createConnection(url: string, options: SocketOptions): Connectio
 
   function lost(reason: Why, delay?: number): void {
     const { code, reconnect, retryAfter } = reason;
-    let over = !(reconnect ?? !FINAL.includes(code));
+    // Final without a notice: bad request, unauthenticated, forbidden, not found, too large.
+    let over = !(reconnect ?? ![4400, 4401, 4403, 4404, 4413].includes(code));
     if (code == UNAUTHENTICATED && token) {
       // A new token may be good where the old one has ended. If that is refused as well, it is no use.
       over = auth._refused;
@@ -227,6 +221,20 @@ export function createConnection(url: string, options: SocketOptions): Connectio
     if (ws) end("waiting", { code: 1001, reason: "The page is in the back/forward cache." });
   }
 
+  /** Answers what the server has asked, if this is still the connection that it has asked over. */
+  async function respond(id: number | string, handler: () => unknown): Promise<void> {
+    const own = attempt;
+    let status = 200;
+    let payload;
+    try {
+      payload = await handler();
+    } catch (error) {
+      ({ status = 500, problem: payload } = Object(error) as Partial<RouteError>);
+      if (!payload) report(error);
+    }
+    if (own == attempt) host._write({ route: "ANSWER", id, status, payload });
+  }
+
   function receive(data: Data): void {
     life._frame();
     let frame: IncomingFrame | undefined;
@@ -240,7 +248,7 @@ export function createConnection(url: string, options: SocketOptions): Connectio
     const problem = members(payload);
     if (route == "PONG") return;
     if (route == "PING") return void host._write({ route: "PONG", id, payload });
-    if ((status != null || id != null || dialect.ids === false) && calls._receive(frame)) return;
+    if (calls._receive(frame)) return;
     if (status != null) {
       // A reply to nothing is that to a call that was cancelled, or the error of a notification.
       if (status > 399 && id == null) {
@@ -257,16 +265,18 @@ export function createConnection(url: string, options: SocketOptions): Connectio
     if (route == "HELLO") calls._allow(problem["max_queued"] ?? problem["maxQueued"]);
     if (route == "UNSUBSCRIBE") topics._ended(problem);
     const push = { route, payload, headers, topic };
-    topics._push(push);
-    const heard = listeners.get(route) ?? listeners.get("*") ?? [];
-    for (const listener of [...heard]) safely(() => listener(payload, push));
+    const [handler] = listeners.get(APART + route) ?? [];
+    if (id != null && handler) respond(id, () => handler(payload, push));
+    else {
+      topics._push(push);
+      emit(listeners.has(route) ? route : "*", payload, push);
+    }
   }
 
   return {
     _calls: calls,
     _topics: topics,
     _listeners: listeners,
-    _stateListeners: stateListeners,
     _state: () => state,
     _why: () => why,
     _connect() {

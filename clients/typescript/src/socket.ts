@@ -1,4 +1,5 @@
 import { type Connection, createConnection, type Listener } from "./connection.js";
+import { APART } from "./limits.js";
 import { ItemBuffer } from "./streams.js";
 import type {
   AnyApi,
@@ -149,6 +150,19 @@ export class Routesock<T extends Api = AnyApi> {
   }
 
   /**
+   * Answers what the server asks under that name with what `handler` returns, or with what its promise resolves to. The
+   * first of several handlers answers. To refuse, throw a `RouteError`: the server gets its status and problem. Anything
+   * else that is thrown is reported, and the server gets a 500.
+   *
+   * `push.headers.Timeout` has the seconds for which the server waits.
+   *
+   * @returns A function that ends it.
+   */
+  answer(route: string, handler: (payload: never, push: Push<never>) => unknown): Off {
+    return this.on((APART + route) as never, handler as never);
+  }
+
+  /**
    * The pushes of a name, from now on. Leaving the loop ends it.
    *
    * Iterating throws `StreamOverflow` after 1,000 pushes that were not read, and the signal's reason if that aborts.
@@ -190,8 +204,6 @@ export class Routesock<T extends Api = AnyApi> {
    * @returns A function that ends it.
    */
   onState(listener: (state: State, why: Why | undefined) => void): Off {
-    const own = (state: State, why: Why | undefined) => listener(state, why);
-    this._connection._stateListeners.add(own);
-    return () => void this._connection._stateListeners.delete(own);
+    return this.on(APART as never, listener as never);
   }
 }

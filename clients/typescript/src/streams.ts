@@ -1,8 +1,6 @@
 import { StreamOverflow } from "./errors.js";
+import { MAX_BUFFERED } from "./limits.js";
 import type { Items } from "./types.js";
-
-/** How many items may wait to be read. */
-const MAX_BUFFERED = 1000;
 
 /** How an iteration ends: with an error or without. */
 type End = readonly [error?: unknown];

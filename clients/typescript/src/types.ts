@@ -162,11 +162,13 @@ export type Data = string | ArrayBuffer;
 export interface OutgoingFrame {
   readonly route: string;
   readonly id?: number | string | null | undefined;
+  /** Only of the answer to what the server asks. */
+  readonly status?: number | undefined;
   readonly payload?: unknown;
   readonly headers?: FrameHeaders | undefined;
 }
 
-/** A frame from the server. With a status it is a reply, without one a push. */
+/** A frame from the server. With a status it is a reply, without one a push; one with an id then asks for an answer. */
 export interface IncomingFrame {
   readonly route: string | null;
   readonly id?: number | string | null | undefined;

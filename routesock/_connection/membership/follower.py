@@ -10,9 +10,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from ... import conf
-from ..._groups import losses
 from ..._groups.envelopes import Broadcast, layer_group
 from ..._groups.history import broadcasts_of, policy_of, store_answered, store_failed
+from ..._runtime import counters
 from ..._store.histories import Position, Read, open_histories
 from ..._store.opening import StoreError
 from ..._wire.messages import Reply, Request
@@ -101,7 +101,7 @@ class Follower:
             self._newest = self._early.offset
         if since is not None:
             self._recovered = read.entries is not None and since.epoch == read.top.epoch
-            losses.count("recovered" if self._recovered else "not_recovered")
+            counters.count_recovery("recovered" if self._recovered else "not_recovered")
             if self._recovered:
                 self._position = since
         if self._subscription.plan.recover == "last" and not self._recovered:

@@ -9,8 +9,8 @@ from typing import Any, Final, Literal
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ..._asyncapi.document import Document, project_document
-from ..._clients.python import python
-from ..._clients.typescript import typescript
+from ..._codegen.python import python
+from ..._codegen.typescript import typescript
 
 _GENERATORS: Final = {"python": python, "typescript": typescript}
 

@@ -156,10 +156,12 @@ export type Data = string | ArrayBuffer;
 export interface OutgoingFrame {
     readonly route: string;
     readonly id?: number | string | null | undefined;
+    /** Only of the answer to what the server asks. */
+    readonly status?: number | undefined;
     readonly payload?: unknown;
     readonly headers?: FrameHeaders | undefined;
 }
-/** A frame from the server. With a status it is a reply, without one a push. */
+/** A frame from the server. With a status it is a reply, without one a push; one with an id then asks for an answer. */
 export interface IncomingFrame {
     readonly route: string | null;
     readonly id?: number | string | null | undefined;
@@ -348,6 +350,16 @@ export declare class Routesock<T extends Api = AnyApi> {
      */
     on<N extends Names<T["pushes"]>>(route: N, listener: (payload: NonNullable<T["pushes"]>[N], push: Push<NonNullable<T["pushes"]>[N], N>) => void): Off;
     on(route: "*", listener: (payload: unknown, push: Push) => void): Off;
+    /**
+     * Answers what the server asks under that name with what `handler` returns, or with what its promise resolves to. The
+     * first of several handlers answers. To refuse, throw a `RouteError`: the server gets its status and problem. Anything
+     * else that is thrown is reported, and the server gets a 500.
+     *
+     * `push.headers.Timeout` has the seconds for which the server waits.
+     *
+     * @returns A function that ends it.
+     */
+    answer(route: string, handler: (payload: never, push: Push<never>) => unknown): Off;
     /**
      * The pushes of a name, from now on. Leaving the loop ends it.
      *
