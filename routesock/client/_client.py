@@ -147,9 +147,9 @@ class Subscription(Generic[State_]):
         return item
 
     def _on_snapshot(self, reply: Reply) -> None:
-        first = self._snapshot is None
+        is_entered = self._entered is not None and self._entered.done()
         self._snapshot = reply
-        if not first:
+        if is_entered:
             self._buffer.put(Snapshot(payload=reply.payload, headers=reply.headers))
         self._enter(None)
 

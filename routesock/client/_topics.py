@@ -57,12 +57,13 @@ class Topics:
         self._topics[name] = topic
         if topic.snapshot is not None:
             asyncio.get_running_loop().call_soon(self._repeat, topic, subscriber, topic.snapshot)
-        elif self._host.ready and not topic.pending:
-            # Where pushes have changed what the snapshot said, all subscribers get a new one.
+        else:
             if known is not None:
-                self._unsubscribe(name)
-                topic.since = None
-            self._request(topic)
+                topic.since = None  # the new one needs a snapshot, and all subscribers get it
+            if self._host.ready and not topic.pending:
+                if known is not None:
+                    self._unsubscribe(name)
+                self._request(topic)
 
         def end() -> None:
             if subscriber in topic.subscribers:
@@ -89,7 +90,8 @@ class Topics:
             if push.topic is None or push.topic == topic.name:
                 topic.snapshot = None
             if push.topic == topic.name:
-                topic.since = push.headers.get("Position", topic.since)
+                if not topic.pending:  # before the reply these are pushes of a subscription that was ended
+                    topic.since = push.headers.get("Position", topic.since)
                 for subscriber in [*topic.subscribers]:
                     safely(subscriber.push, push)
 
@@ -107,21 +109,26 @@ class Topics:
 
     def _request(self, topic: Topic) -> None:
         topic.pending = True
+        since = topic.since
         self._calls.start(
             "SUBSCRIBE",
-            {"topic": topic.name} if topic.since is None else {"topic": topic.name, "since": topic.since},
+            {"topic": topic.name} if since is None else {"topic": topic.name, "since": since},
             OPTIONS,
-            lambda reply: self._subscribed(topic, reply),
+            lambda reply: self._subscribed(topic, since, reply),
             lambda error: self._refused(topic, error),
             lane=Lane.FRONT,
         )
 
-    def _subscribed(self, topic: Topic, reply: Reply) -> None:
+    def _subscribed(self, topic: Topic, since: Any, reply: Reply) -> None:
         if self._topics.get(topic.name) is topic:
             topic.pending = False
             topic.tries = 0
-            topic.since = reply.headers.get("Position")
             is_recovered = reply.headers.get("Recovered") is True
+            if is_recovered and since is not None and topic.since is None:
+                self._unsubscribe(topic.name)
+                self._request(topic)  # one who has subscribed in the meantime has no state
+                return
+            topic.since = reply.headers.get("Position")
             topic.snapshot = None if is_recovered else reply
             for subscriber in [*topic.subscribers]:
                 if is_recovered:

@@ -124,6 +124,10 @@ class ClientConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     async def room(self, request: Request) -> Any:
         return {"room": request.topic}
 
+    @topic("log.{name}", permissions=[], recover=True)
+    async def log(self, request: Request) -> Any:
+        return {"log": request.topic}
+
     @route("say")
     async def say(self, request: Request) -> None:
         await self.socket.broadcast(request.payload["room"], "said", request.payload["text"])

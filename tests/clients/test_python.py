@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from routesock.client import Client, ConnectionLost, RouteError, Snapshot, State
+from routesock.client import Client, ConnectionLost, Push, RouteError, Snapshot, State
 from tests.servers import ASGI_SERVERS, Server, pytest_runtest_makereport, run_server
 
 __all__ = ["pytest_runtest_makereport"]
@@ -332,6 +332,26 @@ async def test_a_restart_is_announced_and_survived(connect: Open, server: Server
         await asyncio.to_thread(server.start)
         assert await offline == "offline"
         assert await anext(room) == Snapshot(payload={"room": topic})
+
+
+async def test_a_topic_with_a_history_misses_nothing_over_a_reconnect(connect: Open) -> None:
+    client = connect(clock=FasterClock(0.001))  # connect() ends the wait, and no timer does
+    other = connect()
+    topic = f"log.{next(UNIQUE)}"
+    async with asyncio.timeout(WITHIN), client.subscribe(topic) as log:
+        assert log.snapshot == {"log": topic}
+        await client.call("say", {"room": topic, "text": "1"})
+        items = [await anext(log)]
+        lost = asyncio.create_task(reached(client, "waiting"))
+        with contextlib.suppress(ConnectionLost):
+            await client.call("drop", {"with": 1000})
+        await lost
+        for text in ("2", "3", "4"):
+            await other.call("say", {"room": topic, "text": text})
+        client.connect()
+        await client.call("say", {"room": topic, "text": "5"})
+        items += [await anext(log) for _ in range(4)]
+    assert [(type(item), item.payload) for item in items] == [(Push, text) for text in "12345"]
 
 
 async def test_calls_in_flight_at_a_crash_settle_once_and_run_once(

@@ -321,6 +321,27 @@ class TestPushes:
 
 
 class TestSubscriptions:
+    async def test_the_first_snapshot_is_an_item_if_it_comes_after_pushes_that_were_missed(self) -> None:
+        world = World()
+        await world.open()
+        entering = asyncio.create_task(world.client.subscribe("a", since="e:1").__aenter__())
+        await settle()
+        assert sent_by(world) == [("SUBSCRIBE", {"topic": "a", "since": "e:1"})]
+        recovered = {"uuid": 1, "status": 204, "payload": None, "headers": {"Position": "e:1", "Recovered": True}}
+        await world.ws.receive(recovered, of_topic("a", 2))
+        room = await entering
+        with pytest.raises(RuntimeError, match="since"):
+            _ = room.snapshot
+        await world.ws.drop()
+        await world.clock.advance(0.5)
+        await world.ws.accept()
+        await world.ws.receive({"uuid": 2, "status": 200, "payload": "new", "headers": {"Recovered": False}})
+        assert [(await anext(room)).payload, await anext(room)] == [
+            2,
+            Snapshot(payload="new", headers={"Recovered": False}),
+        ]
+        assert room.snapshot == "new"
+
     async def test_a_later_snapshot_is_an_item(self) -> None:
         world = World()
         await world.open()

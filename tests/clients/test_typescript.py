@@ -102,7 +102,7 @@ def client(server: Server, runs_file: Path) -> Iterator[Client]:
 
 
 def test_all_scenarios_are_found() -> None:
-    assert len(scenarios()) == 32
+    assert len(scenarios()) == 33
 
 
 @pytest.mark.parametrize("scenario", scenarios(), ids=lambda scenario: scenario.replace(" ", "_"))

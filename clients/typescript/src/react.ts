@@ -83,7 +83,7 @@ export function usePush<T extends Api, N extends Names<T["pushes"]>>(
 export interface TopicState<Data> {
   /** The last snapshot and the pushes since; `undefined` before the first snapshot. */
   readonly data: Data | undefined;
-  /** Whether `data` may be old: there is no connection, or no snapshot from it. */
+  /** Whether `data` may be old: there is no connection, or it has not answered SUBSCRIBE. */
   readonly stale: boolean;
   /** Why the server refused the subscription or ended it. */
   readonly problem: Problem | undefined;
@@ -107,15 +107,17 @@ export function useTopic<T extends Api, N extends TopicNames<T>>(
   const [state, setState] = useState(empty);
   useEffect(() => {
     if (topic === null) return undefined;
-    /** Pushes that wait for the snapshot; `undefined` once it is there. */
+    /** Pushes that wait for the reply to SUBSCRIBE; `undefined` once it is there. */
     let early: AnyPush[] | undefined = [];
     const reduce = (data: Data, push: AnyPush) => latest.current(data, push);
+    const begin = (base: (old: TopicState<Data>) => Data) => {
+      const pushes = early ?? [];
+      early = undefined;
+      setState((old) => ({ data: pushes.reduce(reduce, base(old)), stale: false, problem: undefined }));
+    };
     const subscription: Subscription = socket.subscribe<N>(topic, {
-      snapshot(snapshot) {
-        const data = (early ?? []).reduce(reduce, snapshot);
-        early = undefined;
-        setState({ data, stale: false, problem: undefined });
-      },
+      snapshot: (snapshot) => begin(() => snapshot),
+      recovered: () => begin((old) => old.data as Data),
       push(push) {
         if (early) early.push(push);
         else setState((old) => ({ ...old, data: reduce(old.data as Data, push) }));

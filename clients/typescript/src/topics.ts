@@ -38,6 +38,13 @@ export function createTopics(host: Host, calls: Calls): Topics {
     for (const [handlers] of [...topic._subscribers]) safely(() => callback(handlers));
   }
 
+  /** Asks for a snapshot on a connection that is subscribed. */
+  function renew(topic: Topic): void {
+    unsubscribe(topic._name);
+    topic._since = undefined;
+    request(topic);
+  }
+
   function request(topic: Topic): void {
     topic._pending = true;
     // Node.js may hand over several frames at once: a push behind the reply must not overtake the snapshot.
@@ -45,8 +52,9 @@ export function createTopics(host: Host, calls: Calls): Topics {
       if (current(topic)) {
         topic._pending = false;
         topic._tries = 0;
+        if (headers["Recovered"] && since && !topic._since) return renew(topic); // a new subscriber has no state
         topic._since = headers["Position"];
-        if (headers["Recovered"]) return; // the pushes that were missed follow
+        if (headers["Recovered"]) return each(topic, (handlers) => handlers.recovered?.());
         topic._snapshot = [payload];
         each(topic, (handlers) => handlers.snapshot?.(payload as never));
       }
@@ -98,13 +106,10 @@ export function createTopics(host: Host, calls: Calls): Topics {
         queueMicrotask(() => {
           if (topic._subscribers.has(subscriber)) safely(() => handlers.snapshot?.(snapshot[0] as never));
         });
-      } else if (host._ready() && !topic._pending) {
-        // Where pushes have changed what the snapshot said, all subscribers get a new one.
-        if (known) {
-          unsubscribe(name);
-          topic._since = undefined;
-        }
-        request(topic);
+      } else {
+        // The new one needs a snapshot, and all subscribers get it.
+        if (known) topic._since = undefined;
+        if (host._ready() && !topic._pending) (known ? renew : request)(topic);
       }
       return {
         topic: name,
@@ -131,7 +136,8 @@ export function createTopics(host: Host, calls: Calls): Topics {
         // A dialect of one's own may not say which topic it is.
         if ((push.topic ?? topic._name) === topic._name) topic._snapshot = undefined;
         if (push.topic === topic._name) {
-          topic._since = push.headers["Position"] ?? topic._since;
+          // Before the reply these are pushes of a subscription that was ended.
+          if (!topic._pending) topic._since = push.headers["Position"] ?? topic._since;
           each(topic, (handlers) => handlers.push?.(push));
         }
       }

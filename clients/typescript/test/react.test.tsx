@@ -170,6 +170,33 @@ describe("React", () => {
       assert.deepEqual(seen, { data: { title: "Office+early" }, stale: false, problem: undefined });
     });
 
+    test("keeps its data if the missed pushes follow, and applies them", async () => {
+      await open();
+      const { uuid } = world.ws.frames.filter(({ route }) => route === "SUBSCRIBE").at(-1)!;
+      const position = (Position: string) => ({ headers: { Topic: "room.5", Position } });
+      await during(() =>
+        world.ws.receive({
+          uuid, route: "SUBSCRIBE", status: 200, payload: { title: "Kitchen" }, headers: { Position: "e:1" },
+        }),
+      );
+      await during(() => world.ws.receive({ ...said("a"), ...position("e:2") }));
+      await during(() => world.ws.drop());
+      assert.deepEqual(seen, { data: { title: "Kitchen+a" }, stale: true, problem: undefined });
+      await during(() => world.clock.advance(500));
+      await during(() => world.ws.accept());
+      const again = world.ws.frames.filter(({ route }) => route === "SUBSCRIBE").at(-1)!;
+      assert.deepEqual(again.payload, { topic: "room.5", since: "e:2" });
+      await during(() =>
+        world.ws.receive({
+          uuid: again.uuid, route: "SUBSCRIBE", status: 204, payload: null,
+          headers: { Position: "e:2", Recovered: true },
+        }),
+      );
+      assert.deepEqual(seen, { data: { title: "Kitchen+a" }, stale: false, problem: undefined });
+      await during(() => world.ws.receive({ ...said("b"), ...position("e:3") }));
+      assert.deepEqual(seen, { data: { title: "Kitchen+a+b" }, stale: false, problem: undefined });
+    });
+
     test("has the problem of one that is refused", async () => {
       await open();
       const { uuid } = world.ws.frames.filter(({ route }) => route === "SUBSCRIBE").at(-1)!;

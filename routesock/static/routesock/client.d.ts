@@ -255,6 +255,8 @@ export interface TopicHandlers<Snapshot = unknown, Pushes = Push> {
      * topic has a history and the server still has all pushes that were missed. Then these come, and no snapshot.
      */
     snapshot?(snapshot: Snapshot): void;
+    /** Called in place of `snapshot`: keep what you have, all pushes that were missed follow. */
+    recovered?(): void;
     /** A push through the topic. */
     push?(push: Pushes): void;
     /** The server refused the subscription or ended it. It is not tried again. */

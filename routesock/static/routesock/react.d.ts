@@ -7,7 +7,7 @@ export declare function usePush<T extends Api, N extends Names<T["pushes"]>>(soc
 export interface TopicState<Data> {
     /** The last snapshot and the pushes since; `undefined` before the first snapshot. */
     readonly data: Data | undefined;
-    /** Whether `data` may be old: there is no connection, or no snapshot from it. */
+    /** Whether `data` may be old: there is no connection, or it has not answered SUBSCRIBE. */
     readonly stale: boolean;
     /** Why the server refused the subscription or ended it. */
     readonly problem: Problem | undefined;
