@@ -74,6 +74,8 @@ export function createCalls(host: Host): Calls {
       let timer: unknown;
       const abort = () => cancel(call, signal!.reason);
       const expire = () => cancel(call, new DOMException(`${route}: no reply in ${limit} ms`, "TimeoutError"));
+      const key = typeof options.idempotent == "string" && { "Idempotency-Key": options.idempotent };
+      const seconds = timeout != null && { "Request-Timeout": timeout / 1000 };
       const call: Call = {
         _id: ++lastId,
         _route: route,
@@ -82,7 +84,7 @@ export function createCalls(host: Host): Calls {
           route,
           id: lastId,
           payload,
-          headers: timeout == null ? headers : { ...headers, "Request-Timeout": timeout / 1000 },
+          headers: timeout == null && !key ? headers : { ...headers, ...key, ...seconds },
         }),
         _lane: lane,
         _options: options,

@@ -234,8 +234,11 @@ export interface CallOptions {
     readonly timeout?: number | null;
     /** `false`: reject at once if there is no connection. Default: wait for one. */
     readonly queue?: boolean;
-    /** Send the call again if the connection was lost before the reply. Only where running it twice does no harm. */
-    readonly idempotent?: boolean;
+    /**
+     * Send the call again if the connection was lost before the reply. `true`: only where running it twice does no harm.
+     * A text is also sent as the header `Idempotency-Key`, with which an idempotent route does not run twice.
+     */
+    readonly idempotent?: boolean | string;
     readonly headers?: FrameHeaders;
 }
 /** Items to be read with `for await`. Leaving the loop ends them at their source. */
