@@ -63,7 +63,6 @@ class KeysDialect:
         self._status = keys.get("status", "status")
         self._headers = keys.get("headers", None if self._payload is None else "headers")
         self._topic = keys.get("topic", "topic")
-        self._reserved = {self._route, self._id, PAYLOAD, self._status, self._headers}
         self.ids = self._id is not None
 
     def encode(self, frame: OutgoingFrame) -> str:
@@ -79,7 +78,10 @@ class KeysDialect:
         if payload is not None:
             if self._payload is None:
                 payload = _plain_members(payload)
-                if isinstance(payload, Mapping) and not self._reserved & payload.keys():
+                # A server reads the status of an answer only, and else a payload with such members.
+                further = set() if frame.status is None else {PAYLOAD, self._status}
+                reserved = {self._route, self._id, self._headers, *further}
+                if isinstance(payload, Mapping) and reserved.isdisjoint(payload):
                     return dumps({**content, **payload})
             content[self._payload or PAYLOAD] = payload
         return dumps(content)

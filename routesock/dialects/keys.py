@@ -9,7 +9,7 @@ from typing import Any, Final
 from .._wire.messages import NO_HEADERS, Request, RequestId
 from ..exceptions import InvalidEnvelope
 from ..typing import UNSET, Unset
-from .base import TOPIC_HEADER, Dialect, Frame, Incoming, Problem
+from .base import ASK_PREFIX, TOPIC_HEADER, Dialect, Frame, Incoming, Problem
 
 _PAYLOAD_KEY: Final = "payload"
 """The key of a payload that should be spread over its frame but cannot be."""
@@ -162,6 +162,12 @@ class Keys(Dialect):
         frame: dict[str, Any] = {self._route: route}
         if id is not None and self._id is not None:
             frame[self._id] = id
+        if self._payload is None and not (isinstance(id, str) and id.startswith(ASK_PREFIX)):
+            # To a server, which reads neither a status nor "payload" in a request.
+            own = {self._route, self._id, self._headers}
+            if type(payload) is dict and own.isdisjoint(payload):
+                head = {self._headers: dict(headers)} if headers and self._headers is not None else {}
+                return {**frame, **head, **payload}
         return self._filled(frame, payload, headers)
 
     @property

@@ -17,7 +17,6 @@ export function keysDialect({
   headers = payload === null ? null : "headers",
   topic = "topic",
 }: Keys): Dialect {
-  const reserved: unknown[] = [route, id, PAYLOAD, status, headers];
   return {
     ids: id !== null,
 
@@ -34,6 +33,8 @@ export function keysDialect({
       if (payload === null && content !== undefined) {
         content = JSON.parse(JSON.stringify(content)); // what a Date becomes, for instance, is no object
         if (content && typeof content == "object" && !Array.isArray(content)) {
+          // A server reads the status of an answer only, and else a payload with such members.
+          const reserved: unknown[] = [route, id, headers, ...(frame.status == null ? [] : [status, PAYLOAD])];
           if (!Object.keys(content).some((key) => reserved.includes(key))) {
             return JSON.stringify({ ...members, ...content });
           }
