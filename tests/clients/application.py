@@ -27,6 +27,9 @@ RUNS = Path(os.environ["RUNS_FILE"]) if "RUNS_FILE" in os.environ else None
 
 STATIC = Path(routesock.__file__).parent / "static" / "routesock"
 
+WAITING: list[Any] = []
+"""Payloads of ``wait``, since each was begun."""
+
 CANCELLED: list[Any] = []
 """What was cancelled before it had ended: payloads of ``wait`` and ``ticks``."""
 
@@ -61,6 +64,7 @@ class ClientConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     @route("wait", parallel=True)
     async def wait(self, request: Request) -> Any:
         try:
+            WAITING.append(request.payload)
             await asyncio.sleep(request.payload)
         except asyncio.CancelledError:
             CANCELLED.append(request.payload)
@@ -71,6 +75,10 @@ class ClientConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     async def ordered(self, request: Request) -> Any:
         await asyncio.sleep(request.payload)
         return request.payload
+
+    @route("waiting")
+    async def waiting(self, request: Request) -> Any:
+        return WAITING
 
     @route("cancelled")
     async def cancelled(self, request: Request) -> Any:

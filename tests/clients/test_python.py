@@ -167,7 +167,11 @@ async def test_cancelling_a_task_cancels_its_call_on_the_server(connect: Open) -
     client = connect()
     seconds = 1000 + next(UNIQUE)
     task = asyncio.create_task(client.call("wait", seconds))
-    await client.call("echo")
+
+    async def waits() -> bool:
+        return seconds in await client.call("waiting")
+
+    await eventually(waits)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

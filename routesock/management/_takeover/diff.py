@@ -89,7 +89,7 @@ def _text(file: Path) -> str:
 def _other_names(source: Source) -> frozenset[str]:
     """Return the names in the module that are not routesock's."""
     module = vars(sys.modules[source.cls.__module__])
-    own = {**vars(routesock.dialects), **vars(routesock)}
+    own = {**vars(routesock.dialects), **{name: getattr(routesock, name) for name in routesock.__all__}}
     return frozenset(name for name, value in module.items() if own.get(name) is not value)
 
 
