@@ -32,7 +32,7 @@ from routesock.throttling import stores
 from tests.connection.test_cost import Arrival, Echo, calls_per_frame
 from tests.takeover.driver import until
 
-FILES: Final = Path(__file__).parent.parent / "docs" / "operating"
+FILES: Final = Path(__file__).parent.parent / "docs" / "howto" / "monitoring"
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
@@ -382,7 +382,7 @@ class TestCost:
 
 
 class TestFiles:
-    """The dashboard and the alert rules in ``docs/operating``."""
+    """The dashboard and the alert rules in ``docs/howto/monitoring``."""
 
     @pytest.fixture
     def names(self, registry: CollectorRegistry) -> set[str]:
