@@ -20,6 +20,7 @@ import textwrap
 import unittest
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,17 +35,32 @@ ROOT = Path(__file__).parent.parent
 DIRECTIVE = re.compile(r"( *)\.\. code-block:: (\w+)$")
 
 
+OPTION = re.compile(r" +:([\w-]+):(?: (.*))?$")
+
+
 @dataclass(frozen=True)
 class Block:
-    """One code block: ``line`` is that of its first line in the page."""
+    """One code block.
+
+    Args:
+        language: The language that its directive names.
+        line: The number of its first line in the page.
+        text: What the block shows.
+        caption: The directive's option ``:caption:``.
+        before: The lines between the block above, or the top of the page, and this one.
+    """
 
     language: str
     line: int
     text: str
+    caption: str = ""
+    before: str = ""
 
 
 def blocks_of(page: str) -> Iterator[Block]:
+    """Find the code blocks of a page of reStructuredText, with their options."""
     lines = page.splitlines()
+    end = 0
     for number, line in enumerate(lines):
         directive = DIRECTIVE.match(line)
         if directive is None:
@@ -55,8 +71,17 @@ def blocks_of(page: str) -> Iterator[Block]:
             if below and not below.startswith(indent):
                 break
             body.append(below)
-        first = next(index for index, text in enumerate(body) if text)
-        yield Block(directive[2], number + 2 + first, textwrap.dedent("\n".join(body[first:])).rstrip() + "\n")
+        given = [*takewhile(bool, map(OPTION.match, body))]
+        options = {option[1]: option[2] for option in given if option}
+        first = next(index for index, text in enumerate(body) if text and index >= len(given))
+        yield Block(
+            directive[2],
+            number + 2 + first,
+            textwrap.dedent("\n".join(body[first:])).rstrip() + "\n",
+            caption=options.get("caption", ""),
+            before="\n".join(lines[end:number]),
+        )
+        end = number + 1 + len(body)
 
 
 class InProcess:
