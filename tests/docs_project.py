@@ -3,9 +3,9 @@
 A page of ``docs/tutorials`` is read from its top to its end. This is what its blocks mean:
 
 ``:caption: chat/consumers.py``
-    The block is the whole file. With ``chat/consumers.py (excerpt)`` it is a part of a Python file: a statement replaces
-    the one of the same name, a class gets the methods, and imports go to the top (see :func:`merged`). A ``diff``
-    changes the file.
+    The block is the whole file. With ``chat/consumers.py (excerpt)`` it is a part of a Python file: a statement
+    replaces the one of the same name, a class gets the methods, and imports go to the top (see :func:`merged`).
+    A ``diff`` changes the file.
 ``console``
     The lines behind ``$`` are run in a shell. The other lines are in the output; ``...`` stands for any text. Commands
     that make an environment and install packages are left out, since the tests have both. ``runserver`` starts the
@@ -16,12 +16,12 @@ A page of ``docs/tutorials`` is read from its top to its end. This is what its b
     Below ``javascript`` it is all that the console prints: lines, of which those that begin with ``>`` or ``<`` are
     frames, in which ``"..."`` stands for any value. Elsewhere the page shows each of its lines.
 
-A few sentences of the text do something, too: ``Open http://127.0.0.1:8000/...``, also ``in a second tab``,
-``Log in at http://127.0.0.1:8000/...``, ``Reload the page`` or ``Reload both tabs``, ``Type ``...`` and press Enter`` and
-``Press Enter in the empty field``. What follows the words ``second tab`` or ``first tab`` happens there.
+A few sentences of the text are followed, too: ``Open http://127.0.0.1:8000/...``, also ``in a second tab``; ``Log in at
+http://127.0.0.1:8000/...``; ``Reload the page`` and ``Reload both tabs``; ``Type ``...`` and press Enter``; ``Press Enter
+in the empty field``. What follows the words ``second tab`` or ``first tab`` happens there.
 
-Two things differ from what the reader does. The server has another port. It does not restart when a file is saved, since
-the time that this takes is not known, but when the page is opened or reloaded the next time; where the text does not
+Two things differ from what the reader does. The server has another port. It does not restart when a file is saved,
+since nothing says how long that takes, but when the page is opened or reloaded the next time. Where the text does not
 tell the reader to do that, the test fails.
 """
 
@@ -71,7 +71,7 @@ WATCH_SOCKETS: Final = """
     };
 """
 SHOWN: Final = """
-    () => [document.body.innerText, ...Array.from(document.querySelectorAll("textarea"), (area) => area.value)].join("\\n")
+    [document.body.innerText, ...Array.from(document.querySelectorAll("textarea"), (area) => area.value)].join("\\n")
 """
 
 
@@ -295,6 +295,7 @@ class Project:
 
     def _environment(self) -> dict[str, str]:
         environment = python_environment(self.folder)
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # each of some twenty processes would compile the package
         return {**environment, "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"}
 
     def _serve(self) -> None:
@@ -328,7 +329,7 @@ def assert_shown(output: str, expected: str) -> None:
 
 def patched(file: str, diff: str) -> str:
     """``file`` with the hunks of ``diff``, whose old lines have to be in the file once."""
-    for hunk in re.split(r"^@@.*\n", diff, flags=re.MULTILINE):
+    for hunk in filter(None, re.split(r"^@@.*\n", diff, flags=re.MULTILINE)):
         lines = [line if line.strip() else " \n" for line in hunk.splitlines(keepends=True)]
         old, new = ("".join(line[1:] for line in lines if line[0] in f" {mark}") for mark in "-+")
         assert file.count(old) == 1, f"This is in the file {file.count(old)} times:\n{old}\n{file}"
@@ -340,10 +341,11 @@ def merged(file: str, excerpt: str) -> str:
     """``file``, a Python module, with the statements of ``excerpt``.
 
     A function, a class or an assignment replaces the one of its name, except that a class keeps the members that the
-    excerpt does not have. What is new goes to the end. An import replaces that from the same module, or goes below the
-    other imports.
+    excerpt does not have. What is new goes in front of what follows it in the excerpt, or to the end. An import replaces
+    that from the same module, or goes below the other imports.
     """
-    for statement in ast.parse(excerpt).body:
+    statements = ast.parse(excerpt).body
+    for number, statement in enumerate(statements):
         text = source_of(excerpt, statement)
         body = ast.parse(file).body
         if isinstance(statement, ast.Import | ast.ImportFrom):
@@ -356,7 +358,8 @@ def merged(file: str, excerpt: str) -> str:
             continue
         there = named(body, name_of(statement))
         if there is None:
-            file = f"{file.rstrip()}\n\n\n{text}"
+            below = next(filter(None, (named(body, name_of(other)) for other in statements[number:])), None)
+            file = spliced(f"{file.rstrip()}\n", start_of(below) - 1, f"{text}\n\n") if below else f"{file}\n\n{text}"
         elif isinstance(statement, ast.ClassDef) and isinstance(there, ast.ClassDef):
             file = with_members(file, there, excerpt, statement)
         else:
@@ -416,4 +419,3 @@ def spliced(text: str, line: int | None, inserted: str, *, until: int | None = N
     lines = text.splitlines(keepends=True)
     lines[line : until if until is not None else line] = [inserted]
     return "".join(lines)
-
