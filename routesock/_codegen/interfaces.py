@@ -202,8 +202,13 @@ class _Channel:
             yield resolve(message["$ref"], self._document)
 
     def _parts(self, operation: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-        """Return the messages of ``operation`` but its errors, by what they are."""
-        parts = {message["x-routesock-part"]: message for message in self._messages(operation)}
+        """Return the messages of ``operation`` but its errors, by what they are.
+
+        Of two replies the first counts: the second one of SUBSCRIBE is the one without a snapshot.
+        """
+        parts: dict[str, Mapping[str, Any]] = {}
+        for message in self._messages(operation):
+            parts.setdefault(message["x-routesock-part"], message)
         parts.pop("error", None)
         return parts
 
