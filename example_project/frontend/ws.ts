@@ -38,6 +38,7 @@ export interface Chat {
     /** Somebody else in the room is typing. */
     typing: Typing;
   };
+  asks: {};
   topics: {
     /** Follow a room. A page that comes back gets what it has missed, or else the last 50 messages again. */
     "room:{room}": {
@@ -77,6 +78,7 @@ export interface Tour {
     /** Somebody has voted. */
     "poll.counts": Counts;
   };
+  asks: {};
   topics: {
     /** Follow a poll. */
     "poll.{poll}": {
