@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from .. import conf
-from .._routing.route import Route, checked_throttles
+from .._routing.arguments import checked_throttles
+from .._routing.route import Route
 from .._runtime.callables import takes, yields
 from .._runtime.clients import client_address, customer_at
 from .._store.opening import StoreError

@@ -16,7 +16,7 @@ from ..dialects import Dialect
 from ..exceptions import RouteSetupError
 from ..permissions.base import Tree, as_permissions
 from ..typing import UNSET, Unset
-from .route import checked_middleware, checked_text, checked_timeout
+from .arguments import checked_middleware, checked_text, checked_timeout
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,8 @@ from ..permissions.base import as_permissions
 from ..schemas import as_schema
 from ..throttling import Throttle
 from ..typing import UNSET, Unset
-from .push import Push, listed_pushes
-from .route import (
+from .arguments import (
     NO_ERRORS,
-    Handler,
-    Mark,
-    Route,
     checked_dehydrate,
     checked_errors,
     checked_flag,
@@ -29,10 +25,10 @@ from .route import (
     checked_text,
     checked_throttles,
     checked_timeout,
-    collected,
-    marking,
-    naming_options,
 )
+from .marks import Handler, Mark, collected, marking, naming_options
+from .push import Push, listed_pushes
+from .route import Route
 
 MAX_TOPIC_CHARS: Final = 128
 

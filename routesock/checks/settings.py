@@ -13,7 +13,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.utils.module_loading import import_string
 
 from .. import conf
-from .._routing.route import is_middleware
+from .._routing.arguments import is_middleware
 from .._runtime.callables import is_predicate
 
 TAG: Final = "routesock"
