@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .schemas.base import run_in_thread, run_on_loop
     from .throttling import Throttle
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "NO_REPLY",
