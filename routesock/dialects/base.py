@@ -306,9 +306,12 @@ class Dialect(ABC):
 
     # For subclasses
 
-    def loaded(self, payload: Any) -> Any:
-        """Return ``payload``, from the client, with its names in snake_case if ``camelize`` is set."""
-        return to_snake_case(payload) if self._camelize else payload
+    def loaded(self, payload: Any, route: Any = None) -> Any:
+        """Return ``payload``, from the client, with its names in snake_case if ``camelize`` is set.
+
+        That of the ``route`` RESUME has the names of topics, and stays as it is.
+        """
+        return to_snake_case(payload) if self._camelize and route != "RESUME" else payload
 
     def dumped(self, payload: Any) -> Any:
         """Return ``payload``, for the client, with its names in camelCase if ``camelize`` is set."""
