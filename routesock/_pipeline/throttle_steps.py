@@ -121,7 +121,7 @@ class Throttles:
     def _tag_for(self, throttles: Sequence[Throttle]) -> str:
         """Return the Redis Cluster hash tag for windows that one call takes from, since they have to share a slot.
 
-        If all throttles have the same scope, each caller gets a slot of its own (no tag). Else the class has one slot.
+        If all throttles have the same scope, each caller gets a separate slot (no tag). Else the class has one slot.
         """
         scopes = {throttle.scope if isinstance(throttle.scope, str) else id(throttle.scope) for throttle in throttles}
         return "" if len(scopes) < 2 else digest(f"{self._cls.__module__}.{self._cls.__qualname__}")

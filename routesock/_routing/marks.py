@@ -37,7 +37,7 @@ class Mark:
     """A declaration on the method ``attr``: the name that it handles, and options. Each decorator has a subclass."""
 
     noun: ClassVar[str]
-    """What the method handles, which is also the name of the decorator."""
+    """The kind of thing that the method handles, which is also the decorator's name."""
     argument: ClassVar[str]
     """The name of the method's parameter."""
 

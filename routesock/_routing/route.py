@@ -38,7 +38,7 @@ MAX_IDEMPOTENCY_TTL: Final = 30 * 86_400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Idempotent:
-    """How requests of a route with ``idempotent=`` are kept from running twice.
+    """Options of a route whose requests never run twice, for ``idempotent=``.
 
     Args:
         ttl: Seconds for which the reply is kept under the key of the request: from 1 second to 30 days.
@@ -90,7 +90,7 @@ class Route(Mark):
     tags: tuple[str, ...] = field(default=(), hash=False)
     deprecated: bool = False
     reply: SchemaAdapter | None = None
-    """What the handler returns, where ``dehydrate`` is no schema; for a stream, each item."""
+    """The schema of the handler's result if ``dehydrate`` is not a schema; for a stream, of each item."""
     errors: Mapping[int, SchemaAdapter | str] = field(default_factory=lambda: NO_ERRORS, hash=False)
     """By status, the schema of the payload or a text that says when it is sent."""
     examples: tuple[Any, ...] = field(default=(), hash=False)

@@ -143,7 +143,7 @@ class Topic(Mark):
     recover: bool | str
     """Whether clients resume it: ``False``, ``True`` or ``"last"``."""
     pushes: tuple[Push, ...] = field(default=(), hash=False)
-    """What subscribers are sent, for documents."""
+    """The pushes that subscribers receive, for documents."""
 
     @classmethod
     def checked(cls, name: Any) -> str:

@@ -344,7 +344,7 @@ class LoginWatcher:
 
 
 def _model_key(auth: Any) -> Any:
-    """What tells one token from another, where the token is looked up."""
+    """The part of the token that identifies it where tokens are looked up."""
     return (type(auth), auth.pk) if isinstance(auth, Model) else None
 
 
