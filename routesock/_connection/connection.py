@@ -634,7 +634,7 @@ class Connection:
         return self._tasks.start_task(coroutine)
 
     async def follow_login(self) -> None:
-        """Follow the user who is signed in now. Returns when other processes can end the socket, too."""
+        """Follow the user signed in now. Returns when other processes can end the socket, too."""
         if self._state.is_closing:
             return
         scope = self._consumer.scope

@@ -38,7 +38,7 @@ class Caller:
         self.store: MonitoredStore | None = None
 
     def user(self) -> str:
-        """Return the key of the user who is signed in now, else that of the address."""
+        """Return the key of the user signed in now, else that of the address."""
         user = self._scope.get("user")
         # "is True": on the class AnonymousUser this is a property, and so something true.
         if user is not None and getattr(user, "is_authenticated", None) is True:

@@ -60,7 +60,7 @@ class SocketReport(NamedTuple):
     consumer: str
     """The name of its consumer."""
     user: int | str | None
-    """The primary key of the user who is signed in."""
+    """The primary key of the signed-in user."""
     address: str | None
     """The address of its client."""
     age: float
