@@ -13,7 +13,7 @@ from django.test import override_settings
 
 import routesock
 from routesock import checks, conf, exceptions
-from routesock._routing.route import RESERVED
+from routesock._routing.arguments import RESERVED
 from routesock._runtime import counters, instrumentation
 from routesock.pytest_plugin import route_client  # noqa: F401  (a page uses it; a mere checkout registers no plugin)
 from tests.docs_pages import ROOT, Page, blocks_of

@@ -1,4 +1,4 @@
-"""The consumer of ``takeover.py``, with routesock's groups, pushes and events in place of its own.
+"""The consumer of ``takeover.py``, with routesock's groups, pushes and events instead of hand-written ones.
 
 diff -u chat/takeover.py chat/consumers.py
 """
@@ -91,7 +91,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         return message
 
     async def receive_json(self, content):
-        """The actions that nobody has taken over yet, and the answer to those that do not exist."""
+        """Handles the actions that have no route yet, and answers those that do not exist."""
         action = content.get("action")
 
         if action == "whoami":
@@ -113,7 +113,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
             await self.socket.broadcast(group_of(message.room), message_push, message)
         except Exception:
             # The message is saved: its author must not send it again, and the others see it when they load the page.
-            logger.exception("Message %s was saved, but nobody in its room was told.", message.pk)
+            logger.exception("Message %s was saved, but its room was not notified.", message.pk)
 
     def check_joined(self):
         if self.room is None:

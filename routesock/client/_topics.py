@@ -38,7 +38,7 @@ class Topic:
         self.tries = 0
         self.alarm = alarm
         self.since: Any = since
-        """The last position that the server has told, from which the next SUBSCRIBE goes on."""
+        """The last position received from the server. The next SUBSCRIBE resumes from it."""
 
 
 class Topics:
