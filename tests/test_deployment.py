@@ -28,7 +28,7 @@ from routesock.throttling.redis import open_store
 from tests.docs_pages import ROOT, blocks_of
 from tests.servers import RedisServer, run_redis_server
 
-PAGE = (ROOT / "docs" / "deployment.rst").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "howto" / "deployment.rst").read_text(encoding="utf-8")
 BLOCKS = [*blocks_of(PAGE)]
 
 # In a process of its own, since daphne installs an event loop where it is imported.

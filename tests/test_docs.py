@@ -13,12 +13,12 @@ from django.test import override_settings
 
 import routesock
 from routesock import checks, conf, exceptions
-from routesock._routing.route import RESERVED
+from routesock._routing.arguments import RESERVED
 from routesock._runtime import counters, instrumentation
 from routesock.pytest_plugin import route_client  # noqa: F401  (a page uses it; a mere checkout registers no plugin)
 from tests.docs_pages import ROOT, Page, blocks_of
 
-PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
+PAGES = [ROOT / "README.rst", ROOT / "docs" / "index.rst", *sorted((ROOT / "docs").glob("*/*.rst"))]
 
 
 def text_of(page: str) -> str:
@@ -73,21 +73,21 @@ def rows(page: str) -> list[list[str]]:
 
 
 def test_the_settings_page_has_every_key_with_its_default() -> None:
-    documented = {row[0]: row[1] for row in rows("settings.rst") if row[0].isupper()}
+    documented = {row[0]: row[1] for row in rows("reference/settings.rst") if row[0].isupper()}
     assert documented == {name: repr(setting.default) for name, setting in conf.SETTINGS.items()}
 
 
 def test_the_settings_page_has_every_key_of_docs_with_its_default() -> None:
-    documented = {row[0]: row[1] for row in rows("settings.rst") if row[0] in conf.DOCS}
+    documented = {row[0]: row[1] for row in rows("reference/settings.rst") if row[0] in conf.DOCS}
     assert documented == {name: repr(setting.default) for name, setting in conf.DOCS.items()}
 
 
 def test_the_settings_page_has_every_check() -> None:
-    assert [row[0] for row in rows("settings.rst") if row[0].startswith("routesock.")] == list(checks.Id)
+    assert [row[0] for row in rows("reference/settings.rst") if row[0].startswith("routesock.")] == list(checks.Id)
 
 
 def test_settings_that_pages_show_are_accepted(request: pytest.FixtureRequest) -> None:
-    shown = [block for block in blocks_of(text_of("settings.rst")) if block.text.startswith("ROUTESOCK = ")]
+    shown = [block for block in blocks_of(text_of("reference/settings.rst")) if block.text.startswith("ROUTESOCK = ")]
     namespace: dict[str, dict[str, object]] = {}
     exec(shown[0].text, namespace)
     for name, value in namespace["ROUTESOCK"].items():
@@ -101,28 +101,28 @@ def subclasses(cls: type) -> Iterator[type]:
 
 
 def test_the_errors_page_has_every_status_and_code() -> None:
-    documented = {(row[0], row[1]) for row in rows("errors.rst")}
+    documented = {(row[0], row[1]) for row in rows("reference/errors.rst")}
     own = {cls for cls in subclasses(exceptions.RoutesockError) if cls.__module__ == exceptions.__name__}
     assert {(str(cls.status), cls.code) for cls in own} <= documented
 
 
 def test_the_wire_page_has_every_reserved_name() -> None:
-    names = next(line for line in text_of("wire.rst").splitlines() if line.startswith("``PING``, "))
+    names = next(line for line in text_of("reference/wire.rst").splitlines() if line.startswith("``PING``, "))
     assert set(names.replace("``", "").rstrip(".").split(", ")) == RESERVED
 
 
 def test_the_observing_page_has_every_extra_of_the_log() -> None:
-    documented = [row[0] for row in rows("observing.rst") if row[0].startswith("routesock_")]
+    documented = [row[0] for row in rows("reference/signals-and-logs.rst") if row[0].startswith("routesock_")]
     assert documented == list(instrumentation.extras(None))
 
 
 def test_the_reference_has_every_public_name() -> None:
-    assert not [name for name in routesock.__all__ if f":: routesock.{name}\n" not in text_of("reference.rst")]
+    assert not [name for name in routesock.__all__ if f":: routesock.{name}\n" not in text_of("reference/api.rst")]
 
 
 def test_the_architecture_page_points_at_names_that_exist() -> None:
     """Each row of its tables names a file of the package, and something that the file defines."""
-    table = [row for row in rows("architecture.rst") if row[1].endswith(".py")]
+    table = [row for row in rows("explanation/architecture.rst") if row[1].endswith(".py")]
     assert len(table) > 30
     for _, file, name in table:
         source = (Path(routesock.__file__).parent / file).read_text(encoding="utf-8")
@@ -135,4 +135,4 @@ def test_the_architecture_page_and_its_picture_have_every_package() -> None:
     entries = {path.stem for path in inside if path.suffix == ".py" or (path / "__init__.py").is_file()} - {"__init__"}
     picture = (ROOT / "docs" / "_static" / "rooms.svg").read_text(encoding="utf-8")
     assert entries == set(re.findall(r">([a-z_]+)</text>", picture))
-    assert [entry for entry in sorted(entries) if f"``{entry}``" not in text_of("architecture.rst")] == []
+    assert [entry for entry in sorted(entries) if f"``{entry}``" not in text_of("explanation/architecture.rst")] == []

@@ -1,4 +1,4 @@
-"""The consumer of ``takeover.py``, with routesock's groups, pushes and events in place of its own.
+"""The consumer of ``takeover.py``, with routesock's groups, pushes and events instead of hand-written ones.
 
 diff -u chat/takeover.py chat/consumers.py
 """
@@ -30,7 +30,7 @@ NOT_JOINED = {409: "The socket has joined no room yet."}
 class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     """Rooms in which users talk."""
 
-    # The page of today spells its frames so, and stays as it is.
+    # Today's page sends frames of this shape, and stays as it is.
     route_dialect = Keys(route="action", id="request_id", payload=None)
     route_permissions = [IsAuthenticated]
     route_pushes = [message_push, announcement_push, typing_push]
@@ -87,7 +87,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         return message
 
     async def receive_json(self, content):
-        """The actions that nobody has taken over yet, and the answer to those that do not exist."""
+        """Handles the actions that have no route yet, and answers those that do not exist."""
         action = content.get("action")
 
         if action == "whoami":
@@ -109,7 +109,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
             await self.socket.broadcast(group_of(message.room), message_push, message)
         except Exception:
             # The message is saved: its author must not send it again, and the others see it when they load the page.
-            logger.exception("Message %s was saved, but nobody in its room was told.", message.pk)
+            logger.exception("Message %s was saved, but its room was not notified.", message.pk)
 
     def check_joined(self):
         if self.room is None:

@@ -95,7 +95,7 @@ class PipelinedClient:
         if self._mistake is not None:
             raise ImproperlyConfigured(str(self._mistake))
         if self._connecting is None:
-            # In a task of its own: several callers may wait for it, and the first of them may be cancelled.
+            # In a separate task: several callers may wait for it, and the first of them may be cancelled.
             self._connecting = _create_detached_task(self._new_connection())
             self._connecting.add_done_callback(self._connecting_done)
         return await asyncio.shield(self._connecting)

@@ -1,6 +1,6 @@
 """The closed lists of values that servers accept and documents do not mention, by library.
 
-``docs/documents.rst`` lists them in the same words.
+``docs/howto/documents.rst`` lists them in the same words.
 """
 
 from __future__ import annotations

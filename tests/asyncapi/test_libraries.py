@@ -113,5 +113,5 @@ def test_what_the_document_does_not_mention_is_a_coercion_that_is_documented(lib
     assert [pair for number, pair in enumerate(unmentioned) if number not in mentioned] == []
     if library not in OLD:
         assert [coercion.text for (_, coercion), pairs in covered.items() if not pairs] == []
-    page = " ".join((ROOT / "docs" / "documents.rst").read_text().split())
+    page = " ".join((ROOT / "docs" / "howto" / "documents.rst").read_text().split())
     assert [coercion.text for coercion in COERCIONS[library] if coercion.text not in page] == []

@@ -20,9 +20,11 @@ from typing import Final, NamedTuple
 
 HERE: Final = Path(__file__).resolve().parent
 
-BINARY: Final = "A binary frame for a JSON consumer is answered 400 and ends no socket (docs/takeover.rst)."
+BINARY: Final = "A binary frame for a JSON consumer is answered 400 and ends no socket (docs/howto/take-over.rst)."
 
-UNREAD: Final = "A socket's own channel exists from the first access to self.channel_name on (docs/lifecycle.rst)."
+UNREAD: Final = (
+    "A socket's own channel exists from the first access to self.channel_name on (docs/explanation/lifecycle.rst)."
+)
 
 WEBSOCKET: Final = "tests/test_generic_websocket.py::test_"
 

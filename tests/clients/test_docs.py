@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.node, pytest.mark.django_db]
 
 CLIENT = ROOT / "clients/typescript"
 STATIC = ROOT / "routesock/static/routesock"
-DOCS = ROOT / "docs"
+DOCS = ROOT / "docs" / "howto"
 
 OTHERS = """\
 declare module "vue" {

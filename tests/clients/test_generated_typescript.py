@@ -61,7 +61,7 @@ DOCUMENT = build(zoo.application)
 
 EXAMPLE = ROOT / "example_project/frontend/ws.ts"
 
-PAGE = ROOT / "docs/typed-clients.rst"
+PAGE = ROOT / "docs/howto/typed-clients.rst"
 
 PRELUDE = """\
 import type { Routesock } from "routesock";

@@ -452,7 +452,9 @@ def test_the_chat_of_the_example_project_is_as_the_docs_show(example: Path) -> N
     text = manage("routesock_takeover", "chat.legacy.ChatConsumer")
     shown = text.replace(str(example.parent), "/home/you/project")
     shown = "\n".join(line.rstrip() for line in shown.splitlines())  # reStructuredText has no trailing spaces
-    blocks = [block.text for block in blocks_of((ROOT / "docs" / "takeover.rst").read_text(encoding="utf-8"))]
+    blocks = [
+        block.text for block in blocks_of((ROOT / "docs" / "howto" / "take-over.rst").read_text(encoding="utf-8"))
+    ]
     assert f"$ python manage.py routesock_takeover chat.legacy.ChatConsumer\n{shown}\n" in blocks
 
     git(example, "apply", given=text[text.index("diff --git") :].encode())

@@ -52,7 +52,7 @@ def name_of(user: Any) -> str | None:
 
 
 def name_in(session: Any) -> str:
-    """The name of the user who is signed in with ``session``."""
+    """The name of the user signed in with ``session``."""
     model: Any = get_user_model()
     return f"{model._meta.concrete_model._meta.label_lower}:{session[SESSION_KEY]}"
 

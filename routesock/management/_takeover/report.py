@@ -21,7 +21,7 @@ _WIDTH: Final = 100
 
 _NO_DIALECT: Final = (
     "None can be suggested. Without one, all frames go to your code as before. "
-    '"Frames of other shapes" in docs/takeover shows how to write one.'
+    '"Frames of other shapes" in docs/howto/take-over shows how to write one.'
 )
 
 
@@ -64,7 +64,7 @@ def obstacles_of(source: Source) -> Iterator[str]:
     if cls.__module__ in CHANNELS:
         yield "It is a class of Channels. Pass the path of a consumer of your own that derives from it."
     elif issubclass(cls, RouteMixin):
-        yield "It has RouteMixin already. Move its first action to a route; see docs/takeover, step 2."
+        yield "It has RouteMixin already. Move its first action to a route; see docs/howto/take-over, step 2."
     elif not issubclass(cls, AsyncConsumer):
         yield (
             "It is not a Channels consumer, so it has no frames to route. Pass the path of the class that "
@@ -81,7 +81,7 @@ def obstacles_of(source: Source) -> Iterator[str]:
                 f"{base.__name__} overrides __call__, which RouteMixin in front of it would replace. If it passes "
                 "frames on to other consumers, as a demultiplexer does, run this command on those, and put the mixin "
                 "into them. If it wraps the whole socket and calls super().__call__(), put the mixin and the routes "
-                f"into a class `Routed`, and serve a `class Both({base.__name__}, Routed)`; see docs/takeover."
+                f"into a class `Routed`, and serve a `class Both({base.__name__}, Routed)`; see docs/howto/take-over."
             )
         yield from clashing_options(source)
 
