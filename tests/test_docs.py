@@ -56,9 +56,22 @@ def test_every_code_block_runs(path: Path, request: pytest.FixtureRequest) -> No
 
 def test_blocks_are_found_with_their_lines() -> None:
     page = "A::\n\n   no\n\n.. code-block:: python\n\n   a = 1\n\n   b = 2\n\nB\n\n.. code-block:: console\n\n   $ ls\n"
-    first, second = blocks_of(page)
+    page += "\n.. code-block:: python\n   :caption: shop/a.py\n\n   c = 3\n"
+    first, second, third = blocks_of(page)
     assert (first.language, first.line, first.text) == ("python", 7, "a = 1\n\nb = 2\n")
     assert (second.language, second.line, second.text) == ("console", 15, "$ ls\n")
+    assert (third.caption, third.line, third.text) == ("shop/a.py", 20, "c = 3\n")
+
+
+def test_blocks_with_captions_are_files(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    page = tmp_path / "page.rst"
+    files = {"kiosk/settings.py": "LANGUAGE_CODE = 'fr'", "kiosk/a.py": "x = 1", "kiosk/b.py": "from .a import x"}
+    blocks = [f".. code-block:: python\n   :caption: {name}\n\n   {code}\n" for name, code in files.items()]
+    page.write_text("\n".join([*blocks, ".. code-block:: python\n\n   from kiosk.b import x\n"]), encoding="utf-8")
+    run = Page(page, request)
+    run.run()
+    assert run.namespace["x"] == 1
+    assert settings.LANGUAGE_CODE == "fr"
 
 
 def rows(page: str) -> list[list[str]]:
