@@ -19,7 +19,12 @@ from routesock._runtime import counters, instrumentation
 from routesock.pytest_plugin import route_client  # noqa: F401  (a page uses it; a mere checkout registers no plugin)
 from tests.docs_pages import ROOT, Page, blocks_of
 
-PAGES = [ROOT / "README.rst", ROOT / "docs" / "index.rst", *sorted((ROOT / "docs").glob("*/*.rst"))]
+FOLDERS = ("explanation", "howto", "reference")  # tests/tutorials follows those in tutorials/
+PAGES = [
+    ROOT / "README.rst",
+    ROOT / "docs" / "index.rst",
+    *(page for folder in FOLDERS for page in sorted((ROOT / "docs" / folder).glob("*.rst"))),
+]
 
 
 def text_of(page: str) -> str:
@@ -72,6 +77,7 @@ def test_blocks_are_found_with_their_lines() -> None:
     assert (first.language, first.line, first.text) == ("python", 7, "a = 1\n\nb = 2\n")
     assert (second.language, second.line, second.text) == ("console", 15, "$ ls\n")
     assert (third.caption, third.line, third.text) == ("shop/a.py", 20, "c = 3\n")
+    assert (first.caption, second.before) == ("", "B\n")
 
 
 def test_blocks_with_captions_are_files(tmp_path: Path, request: pytest.FixtureRequest) -> None:
@@ -83,6 +89,18 @@ def test_blocks_with_captions_are_files(tmp_path: Path, request: pytest.FixtureR
     run.run()
     assert run.namespace["x"] == 1
     assert settings.LANGUAGE_CODE == "fr"
+
+
+def test_blocks_have_their_options() -> None:
+    page = "In it:\n\n.. code-block:: python\n   :caption: chat/consumers.py (excerpt)\n   :linenos:\n\n   a = 1\n"
+    (block,) = blocks_of(page)
+    assert (block.caption, block.before) == ("chat/consumers.py (excerpt)", "In it:\n")
+    assert (block.line, block.text) == (7, "a = 1\n")
+
+
+def test_every_page_is_run() -> None:
+    folders = {page.parent.name for page in (ROOT / "docs").glob("*/*.rst")}
+    assert folders == {*FOLDERS, "tutorials"}
 
 
 def rows(page: str) -> list[list[str]]:
