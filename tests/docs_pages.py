@@ -40,8 +40,6 @@ from routesock.testing import ClientTimeout, ConnectionClosed, RouteClient
 
 ROOT = Path(__file__).parent.parent
 DIRECTIVE = re.compile(r"( *)\.\. code-block:: (\w+)$")
-
-
 OPTION = re.compile(r" +:([\w-]+):(?: (.*))?$")
 
 
