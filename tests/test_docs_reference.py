@@ -10,7 +10,7 @@ from pathlib import Path
 
 import routesock
 from routesock._connection.state import Phase
-from routesock._routing.route import RESERVED
+from routesock._routing.arguments import RESERVED
 from tests.docs_pages import ROOT
 from tests.test_docs import rows
 
