@@ -9,14 +9,14 @@ REQUIREMENTS := setup.cfg pyproject.toml
 MAX_MODULES ?= 215
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs bench matrix build client clean
+.PHONY: help demo test lint types docs links bench matrix build client clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo    the example project on http://127.0.0.1:$(PORT) (PORT=... for another)'
 	@echo '             REDIS_URL=redis://... for several processes; see example_project/README.rst'
 	@echo 'make test    everything that a CI checks: lint, types, docs, build, client, tests'
-	@echo 'make lint | types | docs | build | client | bench | matrix | clean'
+	@echo 'make lint | types | docs | build | client | links | bench | matrix | clean'
 
 # One process and no reloader: it is up sooner, and Ctrl-C or a kill ends all of it.
 demo: .venv/$(DEMO).stamp
@@ -35,6 +35,7 @@ test: system-packages .venv/dev.stamp
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell . .ci .github
 	$(BIN)/lint-imports --no-logo
 	.ci/size routesock $(MAX_MODULES)
 
@@ -47,8 +48,13 @@ types: .venv/dev.stamp
 docs: .venv/dev.stamp
 	.ci/docs
 
+# Links to other sites. Not a part of `make test`: they need the network, and break without a change here.
+links: .venv/dev.stamp
+	$(BIN)/python -m sphinx -q -E -b linkcheck docs docs/_build/links
+
 build: .venv/dev.stamp
 	.ci/wheel
+	.ci/sdist
 
 # The TypeScript client. `npm run build` in clients/typescript writes what is in routesock/static/routesock/.
 client:
@@ -57,6 +63,7 @@ client:
 bench: .venv/dev.stamp
 	$(BIN)/python -m benchmarks
 
+# All environments of tox.ini, or those of TOXENV: `make matrix TOXENV=py311-lowest,py312-dj42`.
 # uv finds Python 3.11 to 3.13 on PATH or downloads them; it runs pyenv's shims, which reach the versions named here.
 # 8 GiB of addresses each: a runaway test fails instead of taking the machine with it. (CPython 3.13.0 puts no limit on
 # the recursion of a function that takes **kwargs.)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .schemas.base import run_in_thread, run_on_loop
     from .throttling import Throttle
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "NO_REPLY",
@@ -91,7 +91,7 @@ _MODULES: Final = {
     "send_event": "._groups.broadcasting",
     "topic": "._routing.topic",
 }
-"""Where each name is. A module is imported when its name is used: ``routesock.client`` runs without Django."""
+"""The module of each name. A module is imported when its name is used: ``routesock.client`` runs without Django."""
 
 _SUBMODULES: Final = frozenset(
     {"auth", "conf", "consumers", "dialects", "exceptions", "permissions", "schemas", "signals", "status", "throttling"}
