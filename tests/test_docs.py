@@ -124,8 +124,8 @@ def test_the_settings_page_has_every_key_of_docs_with_its_default() -> None:
     assert documented == {name: repr(setting.default) for name, setting in conf.DOCS.items()}
 
 
-def test_the_settings_page_has_every_check() -> None:
-    assert [row[0] for row in rows("reference/settings.rst") if row[0].startswith("routesock.")] == list(checks.Id)
+def test_the_checks_page_has_every_check() -> None:
+    assert [row[0] for row in rows("reference/checks.rst") if row[0].startswith("routesock.")] == list(checks.Id)
 
 
 def test_settings_that_pages_show_are_accepted(request: pytest.FixtureRequest) -> None:

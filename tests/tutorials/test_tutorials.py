@@ -26,7 +26,7 @@ async def test_first_route(tmp_path: Path, chromium: Browser) -> None:
 async def test_channels_chat(tmp_path: Path, chromium: Browser, redis_url: str) -> None:
     """It begins where the tutorial of Channels ends."""
     context = await chromium.new_context()
-    with closing(Project(tmp_path, context, {"redis://127.0.0.1:6379/0": redis_url})) as project:
+    with closing(Project(tmp_path, context, {"redis://127.0.0.1:6379": redis_url})) as project:
         await project.follow(Path(__file__).parent / "channels_part_3.rst")
         await project.follow(TUTORIALS / "channels-chat.rst")
     await context.close()
