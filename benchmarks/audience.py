@@ -18,7 +18,7 @@ HANDSHAKE = (
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 STAMP = re.compile(rb'"number": ?"(?P<number>\d+)", ?"sent": ?"(?P<sent>\d+)"')
-PATIENCE = 10.0
+TIMEOUT = 10.0
 BATCH = 0.005
 """Seconds between two looks at the sockets in a flood: one read then takes several frames."""
 
@@ -131,7 +131,7 @@ class Audience:
         while frame is None or received < heard.sent * frame.size:
             if not interval:
                 time.sleep(BATCH)
-            ready = self._selector.select(PATIENCE)
+            ready = self._selector.select(TIMEOUT)
             if not ready:
                 break
             for key, _ in ready:
@@ -153,7 +153,7 @@ class Audience:
         return begun, ended, frame
 
     def _connect(self, port: int, who: str) -> socket.socket:
-        connection = self._open.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
+        connection = self._open.enter_context(socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT))
         connection.sendall(HANDSHAKE.format(who=who).encode())
         answer = connection.recv(1 << 16)
         if not (answer.startswith(b"HTTP/1.1 101") and answer.endswith(b"\r\n\r\n")):

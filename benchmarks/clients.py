@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from .driving import PATIENCE, SCOPE, Application, Event, WrongReplyError
+from .driving import SCOPE, TIMEOUT, Application, Event, WrongReplyError
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ async def connected(application: Application, count: int) -> AsyncIterator[Seque
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The coroutine's result, in a loop of its own. ``TimeoutError`` if nothing comes of it."""
+    """Run the coroutine in a new loop and return its result. Raises ``TimeoutError`` if it does not end."""
     # Named, so that an installed uvloop changes nothing.
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        return runner.run(asyncio.wait_for(coroutine, PATIENCE))
+        return runner.run(asyncio.wait_for(coroutine, TIMEOUT))

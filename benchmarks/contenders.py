@@ -159,7 +159,7 @@ def echo_sync(self: Any, request: Any) -> Any:
 def routed(
     handler: Callable[..., Any] = echo, *, routes: int = 1, base: type = AsyncJsonWebsocketConsumer, **options: Any
 ) -> Application:
-    """A consumer with ``routes`` routes, each with a handler of its own."""
+    """A consumer with ``routes`` routes, each with its own handler."""
     if options.get("schema") is not None:
         options["schema"] = as_schema(options["schema"])  # once: a thousand adapters would take a second
     methods = {f"echo_{number}": route(f"echo.{number}", **options)(_copy(handler)) for number in range(routes)}

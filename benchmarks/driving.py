@@ -16,7 +16,7 @@ Clock = Callable[[], float]
 
 PAYLOAD = {"text": "hello world", "room": "general"}
 SCOPE = {"type": "websocket", "path": "/", "headers": [], "query_string": b"", "subprotocols": []}
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 class Arrival(Enum):
@@ -27,7 +27,7 @@ class Arrival(Enum):
 
 
 class Traffic:
-    """``count`` frames, each with an id of its own, that name ``routes`` in turn; and the replies to them."""
+    """``count`` frames, each with its own id, that name ``routes`` in turn; and the replies to them."""
 
     def __init__(self, count: int, routes: Sequence[str]) -> None:
         named = [(routes[number % len(routes)], f"c{number:07d}") for number in range(count)]
@@ -61,7 +61,7 @@ class Peer:
         """Seconds per message. :class:`WrongReplyError` unless each frame got its reply, in order and to the letter."""
         receive = self._queue.get if self._arrival is Arrival.QUEUE else self._ready
         self._queue.put_nowait({"type": "websocket.connect"})
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await application(dict(SCOPE), receive, self._send)
         if self._replies != self._traffic.replies:
             pairs = zip(self._replies, self._traffic.replies, strict=False)

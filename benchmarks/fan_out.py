@@ -124,7 +124,7 @@ def measure(arrangement: Arrangement, *, quick: bool = False, redis_url: str | N
 
 @contextmanager
 def served(way: str, layer: Mapping[str, Any]) -> Iterator[int]:
-    """The port of a server process of its own group, none of which is left behind."""
+    """The port of a server in its own process group, all of which is ended afterwards."""
     command: Sequence[str] = [sys.executable, "-m", "benchmarks.fan_out_server", way, json.dumps(layer)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True

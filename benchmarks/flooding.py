@@ -16,7 +16,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from routesock import RouteMixin
 from routesock.auth import HandshakeMiddleware, Identity
 
-from .audience import HANDSHAKE, PATIENCE, masked
+from .audience import HANDSHAKE, TIMEOUT, masked
 from .driving import Application, Receive, Send, WrongReplyError
 from .measured_server import served
 from .tables import Most, Table, percentile
@@ -122,7 +122,7 @@ def _connected(port: int, path: str = "", *, receive_buffer: int | None = None) 
     client = socket.socket()
     if receive_buffer is not None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    client.settimeout(PATIENCE)
+    client.settimeout(TIMEOUT)
     client.connect(("127.0.0.1", port))
     client.sendall(HANDSHAKE.format(who=path).encode())
     answer = _read(client, lambda data: b"\r\n\r\n" in data)

@@ -72,7 +72,7 @@ def beside_blocking_sockets(*, sockets: int, seconds: float) -> Table:
 
 
 def behind_a_handler(*, sockets: int, seconds: float) -> Table:
-    """PINGs on ``sockets`` sockets of each way, each while a handler of its own socket waits."""
+    """PINGs on ``sockets`` sockets of each way, each while a handler of the same socket waits."""
     return _table(run(_of_each_way(sockets, seconds, _ping_behind_a_request)))
 
 

@@ -11,7 +11,7 @@ from statistics import median
 
 from .audience import HANDSHAKE, masked
 from .contenders import ROUTE, MarshmallowEcho, bare, by_hand, loaded, loaded_and_dumped, routed
-from .driving import PATIENCE, Application, Traffic, WrongReplyError
+from .driving import TIMEOUT, Application, Traffic, WrongReplyError
 from .measured_server import served
 from .measuring import Ratio
 
@@ -56,7 +56,7 @@ def title(work: str) -> str:
 
 
 def measure(work: str, *, quick: bool = False, before: str | None = None) -> Outcome:
-    """All contenders in turn, round by round, each in a server of its own.
+    """All contenders in turn, round by round, each in its own server.
 
     Args:
         work: What marshmallow does, a key of :data:`WORKS`.
@@ -130,7 +130,7 @@ class Crowd:
             client.sendall(talk.request)
         left = len(self._clients)
         while left:
-            ready = self._selector.select(PATIENCE)
+            ready = self._selector.select(TIMEOUT)
             if not ready:
                 raise WrongReplyError(f"{left} clients have no reply.")
             for key, _ in ready:
@@ -151,7 +151,7 @@ class Crowd:
         return float(_read(self._asking, length))
 
     def _connect(self, path: str) -> socket.socket:
-        connection = self._open.enter_context(socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE))
+        connection = self._open.enter_context(socket.create_connection(("127.0.0.1", self._port), timeout=TIMEOUT))
         connection.sendall(HANDSHAKE.format(who=path.removeprefix("/")).encode())
         answer = b""
         while not answer.endswith(b"\r\n\r\n"):

@@ -16,7 +16,7 @@ from routesock.throttling.base import Window, parse_rate
 from routesock.throttling.redis import TAKE, open_store
 
 TARGET = 1.3
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 Ask = Callable[[str], Awaitable[Any]]
 
@@ -45,7 +45,7 @@ async def _measure(url: str, rounds: int, count: int) -> dict[str, list[Timed]]:
         await client.evalsha(TAKE.sha, 1, caller, window.limit, window.period, window.resolution, 1)
 
     async def take(caller: str) -> None:
-        await store.take([(window, caller, 1)], PATIENCE, quotas=False)
+        await store.take([(window, caller, 1)], TIMEOUT, quotas=False)
 
     ways: dict[str, Ask] = {"bare EVALSHA, redis-py": bare, "throttle": take}
     await take("first")  # which has the script loaded

@@ -91,7 +91,7 @@ _MODULES: Final = {
     "send_event": "._groups.broadcasting",
     "topic": "._routing.topic",
 }
-"""Where each name is. A module is imported when its name is used: ``routesock.client`` runs without Django."""
+"""The module of each name. A module is imported when its name is used: ``routesock.client`` runs without Django."""
 
 _SUBMODULES: Final = frozenset(
     {"auth", "conf", "consumers", "dialects", "exceptions", "permissions", "schemas", "signals", "status", "throttling"}

@@ -147,7 +147,7 @@ _SYNC_CALL: Final = AsyncToSync.main_wrap.__code__
 def is_sync_call() -> bool:
     """Whether the current task is a call that sync code in an asgiref thread makes with ``async_to_sync``.
 
-    That thread waits for the task. A thread that asgiref does not know makes such calls on a loop of its own.
+    That thread waits for the task. A thread that asgiref does not know makes such calls on a separate loop.
     """
     task = asyncio.current_task()
     coroutine: Any = None if task is None else task.get_coro()

@@ -148,8 +148,8 @@ class RouteMixin:
     ``DISCONNECT_GRACE``."""
 
     route_concurrency: ClassVar[int | Unset] = UNSET
-    """How many requests of ``parallel=True`` routes and streams one socket may run at the same time. The default is the
-    setting ``CONCURRENCY``."""
+    """The number of requests of ``parallel=True`` routes and streams that one socket may run at the same time. The
+    default is the setting ``CONCURRENCY``."""
 
     route_max_frame: ClassVar[int | Unset] = UNSET
     """The largest frame of a client in bytes of UTF-8. The default is the setting ``MAX_FRAME``."""
@@ -159,11 +159,11 @@ class RouteMixin:
     of the connection."""
 
     route_overflow: ClassVar[str | Unset] = UNSET
-    """What happens when too many frames wait for a slow client. ``"close"`` closes the socket, ``"drop"`` drops the
+    """The policy for a slow client with too many waiting frames. ``"close"`` closes the socket, ``"drop"`` drops the
     oldest push. The default is the setting ``OVERFLOW``."""
 
     route_foreign_errors: ClassVar[str] = "reply"
-    """What an exception of the consumer's own code does to the socket. ``"reply"`` logs it and answers 500.
+    """The effect of an exception in the consumer's own code on the socket. ``"reply"`` logs it and answers 500.
     ``"close"`` ends the socket with it, as Channels does."""
 
     route_dedicated_threads: ClassVar[bool] = False
@@ -194,11 +194,11 @@ class RouteMixin:
     """The time in seconds between two look-ups of the user and the session of a socket, ``None`` for no look-ups."""
 
     route_throttle: ClassVar[str | Throttle | Sequence[str | Throttle]] = ()
-    """How often all routes of the class together may be called, such as ``"100/min"``. It is a rate, a
+    """The rate at which all routes of the class together may be called, such as ``"100/min"``. It is a rate, a
     :class:`~routesock.Throttle`, or a list of them, and applies in addition to ``throttle=`` of each route."""
 
     route_connection_throttle: ClassVar[str | Throttle | Sequence[str | Throttle]] = ()
-    """How often a client may open a socket; the same values as ``route_throttle``."""
+    """The rate at which a client may open sockets; takes the same values as ``route_throttle``."""
 
     route_pushes: ClassVar[Sequence[Push]] = ()
     """The pushes that the consumer sends. ``self.socket.push`` and ``self.socket.broadcast`` look names up in it. A

@@ -46,7 +46,7 @@ def register(registry: CollectorRegistry = REGISTRY) -> None:
     """Export the metrics of this process from now on. Calling it again for the same registry has no effect.
 
     Call it when the process starts, such as in ``asgi.py``: requests and sockets are counted from then on. The numbers
-    are read when Prometheus scrapes. Each process counts for itself, so each needs a port of its own.
+    are read when Prometheus scrapes. Each process counts for itself, so each needs its own port.
 
     Args:
         registry: The registry of ``prometheus_client`` to register with.

@@ -167,6 +167,6 @@ def _has_yaml() -> bool:
 
 @functools.cache
 def _template() -> Template:
-    """Return the template, with an engine of its own: it does not depend on ``TEMPLATES``."""
+    """Return the template. It has a separate engine, so it does not depend on ``TEMPLATES``."""
     folder = Path(__file__).parent / "templates"
     return Engine(dirs=[str(folder)]).get_template("routesock/docs.html")

@@ -213,7 +213,7 @@ def heard(texts: Sequence[str], broadcasts: int, answers: Sequence[str] = ()) ->
 
 
 def test_what_does_not_come_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audience, "PATIENCE", 0.5)
+    monkeypatch.setattr(audience, "TIMEOUT", 0.5)
     result = heard([broadcast(number) for number in (0, 2, 3)], 4)
     assert (result.sent, result.delivered, result.lost) == (8, 6, 2)
     assert len(result.latencies) == 3

@@ -20,7 +20,7 @@ async def load_message(request):
 
 
 class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
-    # The page of today spells its frames so, and stays as it is.
+    # Today's page sends frames of this shape, and stays as it is.
     route_dialect = Keys(route="action", id="request_id", payload=None)
     route_permissions = [IsAuthenticated]
 
@@ -63,7 +63,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         return message
 
     async def receive_json(self, content):
-        """The actions that nobody has taken over yet, and the answer to those that do not exist."""
+        """Handles the actions that have no route yet, and answers those that do not exist."""
         action = content.get("action")
 
         if action == "whoami":

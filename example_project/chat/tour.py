@@ -1,4 +1,4 @@
-"""A stream, a topic and an error with a schema of its own, which the chat has no use for. Its page is ``tour.html``."""
+"""A stream, a topic and an error with its own schema, which the chat does not need. Its page is ``tour.html``."""
 
 import asyncio
 

@@ -35,7 +35,7 @@ _EXAMPLES: Final = {
 
 @dataclass(frozen=True)
 class Address:
-    """Where a channel is.
+    """The address of a channel.
 
     Attributes:
         template: The path with ``{name}`` for each parameter; ``None`` for a regular expression that has no such form.

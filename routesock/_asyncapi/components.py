@@ -69,7 +69,7 @@ class _Entry:
 
     @property
     def family(self) -> tuple[str, str, str, bool]:
-        """What the schemas of both modes have in common."""
+        """The parts that the schemas of both modes share."""
         return (self.definition.module, self.definition.name, self.definition.variant, self.camelize)
 
 

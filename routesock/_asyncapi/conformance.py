@@ -47,7 +47,7 @@ class Misfit(NamedTuple):
 
 
 class Conformance:
-    """What a server may send on one channel.
+    """The messages that a server may send on one channel.
 
     Args:
         endpoint: The consumer, and what is around it.
@@ -164,7 +164,7 @@ class Conformance:
 
 
 class _Checks:
-    """What a consumer class may send at each of its paths, built when a socket first connects there.
+    """The messages that a consumer class may send at each of its paths, built when a socket first connects there.
 
     A class that the project's application does not serve is documented alone. Where a document cannot be built, that is
     logged once, and nothing is checked.

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 LEGAL: Final = re.compile(r"[A-Za-z0-9._-]+")
-"""What the key of a component, a channel, a message or an operation consists of (AsyncAPI 3.0, Components Object)."""
+"""The characters in the key of a component, a channel, a message or an operation (AsyncAPI 3.0, Components Object)."""
 
 _ILLEGAL: Final = re.compile(r"[^A-Za-z0-9._-]+")
 

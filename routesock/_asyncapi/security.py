@@ -28,7 +28,7 @@ class Handshake(NamedTuple):
 
 @dataclass(frozen=True)
 class Security:
-    """What a client may authenticate with.
+    """The ways in which a client may authenticate.
 
     Attributes:
         request: The schemes of the HTTP request, by their keys.

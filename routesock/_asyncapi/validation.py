@@ -18,7 +18,7 @@ Schema = Mapping[str, Any]
 
 
 class Fault(NamedTuple):
-    """Where a value does not fit a schema, as a JSON pointer into the value, and why."""
+    """A mismatch between a value and a schema: a JSON pointer into the value, and the reason."""
 
     pointer: str
     reason: str

@@ -315,7 +315,7 @@ def _schemas(document: Document) -> Iterator[tuple[_Place, Mapping[str, Any]]]:
 
 
 class _Place(NamedTuple):
-    """Where a schema is. The text is needed for faults only, and there are many schemas."""
+    """The place of a schema. Its text is built for faults only, since there are many schemas."""
 
     above: _Place | None
     name: str | int

@@ -95,7 +95,7 @@ class Connection:
         self._state = state = SocketState(handshake_done=gate is not None)  # a gate has accepted the socket already
         self._says_hello = compiled.hello and gate is None
         self._tasks = tasks = Tasks(context, state, self.stop)
-        conf.get("LOG_EXCLUDE")  # read when a request has ended: too late to tell of a value that is not valid
+        conf.get("LOG_EXCLUDE")  # read when a request has ended: too late to report an invalid value
         overflow = conf.get("OVERFLOW") if compiled.overflow is UNSET else compiled.overflow
         self._send_queue = SendQueue(
             send, state,
@@ -317,7 +317,7 @@ class Connection:
         if not self._state.is_closing:
             self._close_soon(ending)
 
-    # What the consumer's code calls, in a thread as well, where ``async_to_sync`` makes a loop of its own
+    # Called by the consumer's code, also in threads, where ``async_to_sync`` makes a separate loop
 
     def _is_other_loop(self) -> bool:
         """Whether this is called on another loop than the socket's."""
@@ -634,7 +634,7 @@ class Connection:
         return self._tasks.start_task(coroutine)
 
     async def follow_login(self) -> None:
-        """Follow the user who is signed in now. Returns when other processes can end the socket, too."""
+        """Follow the user signed in now. Returns when other processes can end the socket, too."""
         if self._state.is_closing:
             return
         scope = self._consumer.scope

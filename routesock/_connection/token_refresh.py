@@ -45,7 +45,7 @@ INTERVAL: Final = 1.0
 """Seconds after a successful AUTH, or one that an authenticator failed at, before which the next one is refused."""
 
 WRONG: Final = "This token is not valid for the user of this socket. Connect again to sign in as somebody else."
-"""The ``detail`` for every refused token: one of another user must not be told from a wrong one."""
+"""The ``detail`` for every refused token: it does not show whether the token belongs to another user."""
 
 
 class TokenRefresh:

@@ -97,7 +97,7 @@ async def acensus(timeout: float = 2.0) -> list[dict[str, Any]]:
 
     Returns:
         A mapping for each socket, with ``process`` (machine and process id), ``consumer`` (its class), ``user`` (its
-        primary key, ``None`` if nobody is signed in), ``age`` in seconds, ``groups`` (how many), ``queued`` (requests
+        primary key, ``None`` for anonymous users), ``age`` in seconds, ``groups`` (how many), ``queued`` (requests
         that wait) and ``bytes`` (of frames that wait for the client).
 
     Raises:

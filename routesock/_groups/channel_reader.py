@@ -1,4 +1,4 @@
-"""Reads one channel of a layer in a task of its own, so that the end of a socket never cuts the layer's work short."""
+"""Reads one channel of a layer in a separate task, so that closing a socket never interrupts the layer."""
 
 from __future__ import annotations
 

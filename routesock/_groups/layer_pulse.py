@@ -19,7 +19,7 @@ logger: Final = safe_logger("routesock.socket")
 INTERVAL: Final = 4.0
 """Seconds between two messages that a process sends to itself."""
 
-PATIENCE: Final = 2.0
+CALL_TIMEOUT: Final = 2.0
 """Seconds for such a message to come back."""
 
 MIN_EXPIRY: Final = 60.0
@@ -62,7 +62,7 @@ class Pulse:
     async def _leave(self, reader: ChannelReader) -> None:
         try:
             if not is_known_outage(self._layer):
-                await call(self._layer, self._layer.group_discard, self._group, self._channel, limit=PATIENCE)
+                await call(self._layer, self._layer.group_discard, self._group, self._channel, limit=CALL_TIMEOUT)
         except Exception:
             logger.debug("The group of a pulse could not be left.", exc_info=True)
         await reader.end()
@@ -92,7 +92,7 @@ class Pulse:
             await self._join()
 
     async def _join(self) -> None:
-        await call(self._layer, self._layer.group_add, self._group, self._channel, limit=PATIENCE)
+        await call(self._layer, self._layer.group_add, self._group, self._channel, limit=CALL_TIMEOUT)
         self._joined_at = self._loop.time()
 
     async def _comes_back(self) -> bool:
@@ -100,10 +100,10 @@ class Pulse:
         assert self._reader is not None
         self._number += 1
         message = {"type": PULSE, "number": self._number}
-        await call(self._layer, self._layer.group_send, self._group, message, limit=PATIENCE)
+        await call(self._layer, self._layer.group_send, self._group, message, limit=CALL_TIMEOUT)
         receive = partial(self._layer.receive, self._channel)
         try:
-            async with FairTimeout(PATIENCE):
+            async with FairTimeout(CALL_TIMEOUT):
                 while True:
                     received, failure = await self._reader.next(receive)
                     if failure is not None:

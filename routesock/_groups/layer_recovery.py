@@ -269,7 +269,7 @@ async def each(keys: list[Key], do: Callable[[Key], Awaitable[None]]) -> tuple[i
         for key in left:
             try:
                 await do(key)
-            except BaseException as exc:  # a layer may raise SystemExit or a CancelledError of its own
+            except BaseException as exc:  # a layer may itself raise SystemExit or CancelledError
                 if is_from_outside(exc, task):
                     raise
                 failures.append(exc)

@@ -72,7 +72,7 @@ class Watch:
                 the hub was not in the group.
 
         Returns:
-            How many more messages are missing now; -1 if this one was missing; ``None`` if it has arrived before.
+            How many more messages are missing now; -1 if this one was missing; ``None`` if it arrived earlier.
         """
         key = (period, counter)
         seen = self._seen.pop(key, None)

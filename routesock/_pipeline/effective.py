@@ -7,7 +7,8 @@ from typing import Any
 
 from .. import conf
 from .._routing import class_options
-from .._routing.route import Route, checked_throttles, collect
+from .._routing.arguments import checked_throttles
+from .._routing.route import Route, collect
 from .._routing.topic import Topic, collect_topics
 from .._runtime import database
 from ..permissions.base import Tree, permits_everyone

@@ -290,4 +290,4 @@ _METHODS: Final = {
     "has_permission": (_general, ("request",)),
     "has_object_permission": (_on_object, ("request", "obj")),
 }
-"""How each method is called, and its parameters."""
+"""Each method's call, and its parameters."""

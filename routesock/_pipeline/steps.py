@@ -37,7 +37,7 @@ class DehydrateError(Exception):
 
 
 class Runs(Enum):
-    """Where the function of a step runs."""
+    """The place where the function of a step runs."""
 
     ON_LOOP = "on the loop"
     AWAITED = "awaited"

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from .. import conf
-from .._routing.route import Route, checked_throttles
+from .._routing.arguments import checked_throttles
+from .._routing.route import Route
 from .._runtime.callables import takes, yields
 from .._runtime.clients import client_address, customer_at
 from .._store.opening import StoreError
@@ -37,7 +38,7 @@ class Caller:
         self.store: MonitoredStore | None = None
 
     def user(self) -> str:
-        """Return the key of the user who is signed in now, else that of the address."""
+        """Return the key of the user signed in now, else that of the address."""
         user = self._scope.get("user")
         # "is True": on the class AnonymousUser this is a property, and so something true.
         if user is not None and getattr(user, "is_authenticated", None) is True:
@@ -120,7 +121,7 @@ class Throttles:
     def _tag_for(self, throttles: Sequence[Throttle]) -> str:
         """Return the Redis Cluster hash tag for windows that one call takes from, since they have to share a slot.
 
-        If all throttles have the same scope, each caller gets a slot of its own (no tag). Else the class has one slot.
+        If all throttles have the same scope, each caller gets a separate slot (no tag). Else the class has one slot.
         """
         scopes = {throttle.scope if isinstance(throttle.scope, str) else id(throttle.scope) for throttle in throttles}
         return "" if len(scopes) < 2 else digest(f"{self._cls.__module__}.{self._cls.__qualname__}")

@@ -14,6 +14,7 @@ from .._routing.topic import MAX_TOPIC_CHARS, RESUME, SUBSCRIBE, UNSUBSCRIBE, Pa
 from .._runtime import instrumentation
 from .._runtime.callables import is_from_outside, runs
 from .._wire import problems
+from .._wire.camel_case import Verbatim
 from .._wire.messages import Reply, Request
 from ..dialects.base import POSITION_HEADER, RECOVERED_HEADER
 from ..exceptions import UnknownTopic
@@ -180,7 +181,7 @@ class Resume:
         topics = _topics(request.payload)
         undos: list[Callable[[], Awaitable[None]]] = []
         follows: list[Callable[[], None]] = []
-        results: dict[str, Any] = {}
+        results = Verbatim()
 
         async def undo() -> None:
             for call in undos:

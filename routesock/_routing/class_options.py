@@ -16,7 +16,7 @@ from ..dialects import Dialect
 from ..exceptions import RouteSetupError
 from ..permissions.base import Tree, as_permissions
 from ..typing import UNSET, Unset
-from .route import checked_middleware, checked_text, checked_timeout
+from .arguments import checked_middleware, checked_text, checked_timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def check_late(cls: type, mixin: type, name: str, where: str) -> None:
 
 
 _MISSPELT: Final = 0.9
-"""How similar the name of an attribute of a consumer is to that of an option if it is meant for one."""
+"""The similarity above which an attribute's name is taken for a misspelt option."""
 
 
 def _nearest(name: str, options: list[str]) -> str:
@@ -200,7 +200,7 @@ def overflow_of(cls: type) -> str | Unset:
 
 
 FOREIGN_ERRORS: Final = ("reply", "close")
-"""What may happen after an exception of the consumer's own code."""
+"""The allowed values of ``route_foreign_errors``."""
 
 
 def closes_on_foreign_errors(cls: type) -> bool:

@@ -1,4 +1,4 @@
-"""What documents say about a class beyond its options: texts from docstrings, and the pushes of its app.
+"""Texts from docstrings and the pushes of an app, for the documents of a class.
 
 Only the code that builds documents imports this module, so a server that has none pays nothing for it.
 """

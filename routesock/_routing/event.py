@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 from .._runtime.callables import yields
 from ..exceptions import RouteSetupError
 from ..schemas import SchemaAdapter, as_schema
-from .route import Handler, Mark, collected, marking, naming_options
+from .marks import Handler, Mark, collected, marking, naming_options
 
 MAX_NAME_CHARS: Final = 128
 

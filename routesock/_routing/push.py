@@ -15,7 +15,7 @@ from ..dialects.base import MAX_ROUTE_CHARS
 from ..exceptions import Invalid, InvalidAnswer, InvalidPush, RouteSetupError
 from ..schemas import SchemaAdapter, as_schema
 from ..schemas.base import loader_of
-from .route import RESERVED, checked_flag, checked_name, checked_tags, checked_text
+from .arguments import RESERVED, checked_flag, checked_name, checked_tags, checked_text
 
 
 @dataclass(frozen=True, repr=False)

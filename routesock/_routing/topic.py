@@ -13,12 +13,8 @@ from ..permissions.base import as_permissions
 from ..schemas import as_schema
 from ..throttling import Throttle
 from ..typing import UNSET, Unset
-from .push import Push, listed_pushes
-from .route import (
+from .arguments import (
     NO_ERRORS,
-    Handler,
-    Mark,
-    Route,
     checked_dehydrate,
     checked_errors,
     checked_flag,
@@ -29,10 +25,10 @@ from .route import (
     checked_text,
     checked_throttles,
     checked_timeout,
-    collected,
-    marking,
-    naming_options,
 )
+from .marks import Handler, Mark, collected, marking, naming_options
+from .push import Push, listed_pushes
+from .route import Route
 
 MAX_TOPIC_CHARS: Final = 128
 
@@ -147,7 +143,7 @@ class Topic(Mark):
     recover: bool | str
     """Whether clients resume it: ``False``, ``True`` or ``"last"``."""
     pushes: tuple[Push, ...] = field(default=(), hash=False)
-    """What subscribers are sent, for documents."""
+    """The pushes that subscribers receive, for documents."""
 
     @classmethod
     def checked(cls, name: Any) -> str:

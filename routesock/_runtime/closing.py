@@ -48,7 +48,7 @@ def close_notice(ending: Ending) -> dict[str, Any]:
 def accept_message(scope: Scope) -> dict[str, Any]:
     """Return the ``websocket.accept`` for a socket that is accepted only to be closed.
 
-    It takes the first subprotocol that the client offers: browsers drop a connection with none of theirs.
+    It selects the first subprotocol that the client offers: browsers drop a connection that selects none.
     """
     return {"type": "websocket.accept", "subprotocol": first_subprotocol(scope.get("subprotocols") or ())}
 

@@ -37,7 +37,7 @@ def _schema_of(tenant: Any) -> Any:
 
 
 class ConnectionLeftovers:
-    """What the code inside :meth:`watch` has left on the connections of its thread; false for nothing.
+    """The changes that the code inside :meth:`watch` left on its thread's connections; false if there are none.
 
     Found are the statements ``SET`` (but not ``SET LOCAL``) and ``set_config`` that go through Django's cursors, and
     the tenant of django-tenants. A thread-local variable is not found. Costs no query.

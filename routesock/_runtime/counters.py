@@ -109,12 +109,12 @@ class Recorder:
             return self._refused.copy()
 
     def openings(self) -> Mapping[str, int]:
-        """How many sockets have opened so far, by the name of their consumer."""
+        """Return the number of sockets opened so far, by the name of their consumer."""
         with self._lock:
             return self._opened.copy()
 
     def closings(self) -> Mapping[int, int]:
-        """How many sockets have ended so far, by their close code."""
+        """Return the number of sockets ended so far, by close code."""
         with self._lock:
             return self._closed.copy()
 
@@ -160,17 +160,17 @@ def count_dropped_answer() -> None:
 
 
 def dropped_answers() -> int:
-    """How many answers of clients have been dropped so far."""
+    """Return the number of clients' answers dropped so far."""
     return _dropped_answers
 
 
 def store_errors() -> int:
-    """How many calls of the store have failed so far."""
+    """Return the number of failed store calls so far."""
     return _store_errors
 
 
 def recoveries() -> Mapping[str, int]:
-    """How many clients came back so far, by outcome."""
+    """Return the number of resumed subscriptions so far, by outcome."""
     with _lock:
         return _recoveries.copy()
 

@@ -29,7 +29,7 @@ Opened = dict[int, weakref.ref[BaseDatabaseWrapper]]
 class Ages:
     """The ages of the connections of one thread, at which they are closed; put off while :meth:`hold` is in effect.
 
-    Whoever closes old connections, be it Django, Channels or routesock, goes by ``close_at`` of a connection. It is
+    Django, Channels and routesock close old connections by ``close_at`` of a connection. It is
     ``None`` meanwhile, which means never.
     """
 

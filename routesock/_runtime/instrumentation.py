@@ -62,7 +62,7 @@ def client_extras(consumer: Any) -> dict[str, Any]:
 
 
 def _pk_in(scope: Scope) -> Any:
-    """The pk of the user who is signed in; ``None`` for anonymous users, and for a user who is not loaded yet."""
+    """The pk of the signed-in user; ``None`` for anonymous users, and for a user who is not loaded yet."""
     user = scope.get("user")
     if isinstance(user, LazyObject) and vars(user).get("_wrapped", empty) is empty:
         return None

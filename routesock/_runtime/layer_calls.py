@@ -127,7 +127,7 @@ async def call(
             return await asyncio.shield(task)
     except BaseException as exc:
         if task is not None and not task.done():
-            loop.call_later(GIVEN_UP, task.cancel)  # no FairTimeout: nobody waits for the result
+            loop.call_later(GIVEN_UP, task.cancel)  # no FairTimeout: nothing waits for the result
         if calls.answers == before and loop.time() - began >= SLOW and not isinstance(exc, _DEFECTS):
             _begin_outage(layer)
         raise
@@ -148,7 +148,7 @@ async def answers(layer: Any, limit: float) -> bool:
 class _Outage:
     """A layer that does not answer, and the thread that tries to reach it until it does.
 
-    A thread of its own, since the calls come from several loops and threads, which may end before the outage.
+    A separate thread, since the calls come from several loops and threads, which may end before the outage.
     """
 
     def __init__(self, layer: Any) -> None:

@@ -42,7 +42,7 @@ Handler = Callable[[int, FrameType | None], Any]
 
 
 class Load(NamedTuple):
-    """What one socket has to do at a moment."""
+    """The pending work of one socket."""
 
     consumer: str
     """The name of its consumer."""
@@ -55,18 +55,18 @@ class Load(NamedTuple):
 
 
 class SocketReport(NamedTuple):
-    """What operators see of one socket. No token, header, query or payload is in it."""
+    """One socket as operators see it, without tokens, headers, query or payloads."""
 
     consumer: str
     """The name of its consumer."""
     user: int | str | None
-    """The primary key of the user who is signed in."""
+    """The primary key of the signed-in user."""
     address: str | None
     """The address of its client."""
     age: float
     """Seconds since it opened."""
     groups: int
-    """How many groups it has joined and topics its client has subscribed to."""
+    """The number of groups joined and of topics that its client has subscribed to."""
     queued: int
     """Requests and messages that wait for their turn."""
     bytes: int
@@ -88,11 +88,11 @@ class Drainable(Protocol):
         """End the grace period."""
 
     def load(self) -> Load | None:
-        """What it has to do now; ``None`` if it has not opened or has ended. May be called in any thread."""
+        """Return its pending work; ``None`` if it has not opened or has ended. May be called in any thread."""
         ...
 
     def report(self) -> SocketReport | None:
-        """What operators see of it; ``None`` if it has not opened or has ended. May be called in any thread."""
+        """Return it as operators see it; ``None`` if it has not opened or has ended. May be called in any thread."""
         ...
 
     def close_soon(self, ending: Ending) -> None:

@@ -76,7 +76,7 @@ class Timer:
         return self._loop.time()
 
     def __len__(self) -> int:
-        """How many alarms it holds, cancelled ones included."""
+        """The number of alarms it holds, including cancelled ones."""
         return len(self._alarms)
 
     def _push(self, alarm: Alarm) -> None:

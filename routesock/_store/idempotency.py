@@ -37,7 +37,7 @@ class Outcome(StrEnum):
     RUNNING = "running"
     """The same request, which has not ended yet."""
     UNKNOWN = "unknown"
-    """The same request, of which nobody knows how it ended."""
+    """The same request, whose outcome is unknown."""
 
 
 class Found(NamedTuple):

@@ -88,7 +88,7 @@ class Openings(Generic[Opened]):
         if opening is None or not opening.is_usable(config):
             if opening is not None:
                 opening.close()
-            # Opened in a task of its own: several sockets may wait for it, and the first of them may leave.
+            # Opened in a separate task: several sockets may wait for it, and the first of them may leave.
             opening = _Opening(config, plain_task(self._open(alias, config), loop))
             by_alias[alias] = opening
         return await asyncio.shield(opening.task)

@@ -28,6 +28,10 @@ class FieldPath(str):
     """
 
 
+class Verbatim(dict[str, Any]):
+    """A mapping whose keys are no names of members, such as those of topics, and stay as they are."""
+
+
 def to_camel_case(value: Any) -> Any:
     """Return ``value`` with all keys of its dicts in camelCase, nested ones included. Values stay as they are.
 
@@ -57,7 +61,7 @@ def to_camel_case_errors(errors: Any) -> Any:
 def _renamed(value: Any, rename: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
         names = [rename(name) if isinstance(name, str) else name for name in value]
-        if len(set(names)) < len(names):
+        if len(set(names)) < len(names) or isinstance(value, Verbatim):
             names = list(value)
         return {name: _renamed(item, rename) for name, item in zip(names, value.values(), strict=True)}
     if isinstance(value, list | tuple):

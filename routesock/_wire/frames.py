@@ -51,7 +51,7 @@ class Answer(NamedTuple):
 
 
 class Auth(NamedTuple):
-    """A new token for the user who is signed in. The token is the payload, which the request's repr leaves out."""
+    """A new token for the signed-in user. The token is the payload, which the request's repr leaves out."""
 
     request: Request
 

@@ -143,7 +143,7 @@ class Request:
     _batch: ReplyBatch
     _began: float | None
     _claim: Any
-    """What its idempotency key stands for: a claim, or the reply to an earlier request."""
+    """The state of its idempotency key: a claim, or the reply to an earlier request."""
     _context: Context
     """The context inside of all middleware: errors and replies are encoded and records are written in it."""
     _frame: Any
@@ -212,7 +212,7 @@ class Request:
 
     @property
     def frame(self) -> Any:
-        """What the client sent, as the dialect read it. In the default dialect that is the whole JSON object.
+        """The client's message as the dialect read it. In the default dialect that is the whole JSON object.
 
         ``None`` for a request that was made by hand.
         """

@@ -188,7 +188,7 @@ class _Rest(str):
 
 
 class _Budget:
-    """How many messages may still be kept."""
+    """The number of messages that may still be kept."""
 
     def __init__(self, left: int) -> None:
         self.left = left

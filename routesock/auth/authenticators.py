@@ -34,7 +34,7 @@ AUTHENTICATORS: Final = "routesock.authenticators"
 
 
 class CredentialSource(StrEnum):
-    """Where the client sent the credentials."""
+    """The place where the client sent the credentials."""
 
     SUBPROTOCOL = "subprotocol"
     HEADER = "header"

@@ -127,7 +127,7 @@ def can_respond(scope: Scope) -> bool:
 
 
 _NO_ROUTE: Final = "No route found for path"
-"""How the ``ValueError`` of Channels' URLRouter begins."""
+"""The first words of the ``ValueError`` that Channels' URLRouter raises."""
 
 
 class Handshake:

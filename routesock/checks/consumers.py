@@ -15,7 +15,8 @@ from django.utils.module_loading import import_string
 
 from .. import conf
 from .._pipeline.permission_steps import object_permissions, permission_functions
-from .._routing.route import Route, declarations
+from .._routing.marks import declarations
+from .._routing.route import Route
 from .._runtime.asgi_tree import Endpoint, endpoints, wrapped_consumers
 from .._runtime.callables import is_async
 from ..auth import RequestMiddleware

@@ -13,7 +13,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.utils.module_loading import import_string
 
 from .. import conf
-from .._routing.route import is_middleware
+from .._routing.arguments import is_middleware
 from .._runtime.callables import is_predicate
 
 TAG: Final = "routesock"
@@ -126,7 +126,7 @@ def check_documents(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
         return [
             Warning(
                 "ROUTESOCK['DOCS_ACCESS'] is \"debug\" and DEBUG is off, so the documents are a 404 for everyone.",
-                hint='Use "staff", or silence this if nobody has to read them here.',
+                hint='Use "staff", or silence this check if no one needs to read them here.',
                 id=Id.NO_DOCS,
             )
         ]

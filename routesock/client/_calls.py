@@ -226,18 +226,16 @@ class Calls:
         if call.id not in self._live:
             return
         sent = call.id in self._sent
-        if error is None:
-            self._finish(call)
-        else:
-            self._fail(call, error)
-        if not sent:
-            return
-        if not self._host.dialect.ids:
+        self._finish(call)
+        if sent and not self._host.dialect.ids:
             # The reply still comes, and must not be taken for that of the next call.
             self._sent[call.id] = call
-        else:
+        elif sent:
             self._host.write(OutgoingFrame(route="CANCEL", id=call.id))
-        self.flush()
+        if error is not None:
+            call.reject(error)  # which may send other calls
+        if sent:
+            self.flush()
 
     def _call_of(self, frame: IncomingFrame) -> Call | None:
         if self._host.dialect.ids:

@@ -17,6 +17,7 @@ from ._host import Alarm, logger, safely
 from ._topics import Topics
 from ._transport import Events, Opener, Transport
 from ._types import (
+    Ask,
     Clock,
     IncomingFrame,
     OutgoingFrame,
@@ -46,7 +47,7 @@ FINAL: Final = frozenset({4400, 4401, 4403, 4404, 4413})
 UNAUTHENTICATED: Final = 4401
 
 PushListener = Callable[[Push], object]
-AnswerHandler = Callable[[Push], object]
+AnswerHandler = Callable[[Ask[Any]], object]
 """Returns the payload of an answer, or an awaitable of it."""
 StateListener = Callable[[State, Why | None], object]
 
@@ -353,7 +354,9 @@ class Connection:
         status = 200
         payload: Any
         try:
-            payload = handler(_push_of(frame))
+            assert frame.route is not None
+            ask: Ask[Any] = Ask(route=frame.route, payload=frame.payload, headers=frame.headers, topic=frame.topic)
+            payload = handler(ask)
             if inspect.isawaitable(payload):
                 payload = await payload
         except RouteError as error:

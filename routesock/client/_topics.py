@@ -38,7 +38,7 @@ class Topic:
         self.tries = 0
         self.alarm = alarm
         self.since: Any = since
-        """The last position that the server has told, from which the next SUBSCRIBE goes on."""
+        """The last position received from the server. The next SUBSCRIBE resumes from it."""
 
 
 class Topics:
@@ -75,8 +75,13 @@ class Topics:
 
     def opened(self) -> None:
         """Subscribes everything again, since the connection is new."""
-        for topic in [*self._topics.values()]:
-            self._request(topic)
+        topics = [*self._topics.values()]
+        known = [topic for topic in topics if topic.since is not None]
+        if len(known) > 1:
+            self._resume(known)
+        for topic in topics:
+            if not topic.pending:
+                self._request(topic)
 
     def lost(self) -> None:
         for topic in self._topics.values():
@@ -119,7 +124,40 @@ class Topics:
             lane=Lane.FRONT,
         )
 
+    def _resume(self, known: list[Topic]) -> None:
+        """Goes on with topics whose positions are known, in one request."""
+        positions = {topic.name: topic.since for topic in known}
+        for topic in known:
+            topic.pending = True
+
+        def resumed(reply: Reply) -> None:
+            for topic in known:
+                self._resumed(topic, positions[topic.name], members(members(reply.payload).get(topic.name)))
+
+        def failed(error: BaseException) -> None:
+            if isinstance(error, ConnectionLost):
+                return  # the next connection subscribes again
+            # The server may not know RESUME any longer, or be too busy for all of them at once.
+            for topic in known:
+                if self._topics.get(topic.name) is topic:
+                    self._request(topic)
+
+        self._calls.start("RESUME", {"topics": positions}, OPTIONS, resumed, failed, lane=Lane.FRONT)
+
+    def _resumed(self, topic: Topic, since: Any, result: Problem) -> None:
+        """Takes the part of the reply to RESUME that is about ``topic``."""
+        status, payload = result.get("status"), result.get("payload")
+        if not isinstance(status, int):
+            self._refused(topic, None)
+        elif status < 400:
+            names = {"position": "Position", "recovered": "Recovered"}
+            headers = {header: result[name] for name, header in names.items() if name in result}
+            self._subscribed(topic, since, Reply(status=status, payload=payload, headers=headers))
+        else:
+            self._refused(topic, RouteError("SUBSCRIBE", status, members(payload)))
+
     def _subscribed(self, topic: Topic, since: Any, reply: Reply) -> None:
+        """Takes the reply to SUBSCRIBE. ``since``: the position that the request went on from."""
         if self._topics.get(topic.name) is topic:
             topic.pending = False
             topic.tries = 0
@@ -136,7 +174,8 @@ class Topics:
                 else:
                     safely(subscriber.snapshot, reply)
 
-    def _refused(self, topic: Topic, error: BaseException) -> None:
+    def _refused(self, topic: Topic, error: BaseException | None) -> None:
+        """Takes what SUBSCRIBE has failed with; ``None`` if the server has not said it."""
         if self._topics.get(topic.name) is not topic or isinstance(error, ConnectionLost):
             return  # the next connection subscribes again
         status, wait = (error.status, error.retry_after) if isinstance(error, RouteError) else (504, None)

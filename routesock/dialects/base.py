@@ -39,7 +39,7 @@ TOPIC_HEADER: Final = "Topic"
 
 
 class Frame(NamedTuple):
-    """What a client sent, as a dialect reads it. No part is checked yet: a client may have sent anything.
+    """A client's message as a dialect reads it. No part is checked yet: a client may have sent anything.
 
     Args:
         route: The name of the route; ``PING``, ``CANCEL``, ``ANSWER``, ``AUTH`` and the like for the protocol's own
@@ -145,10 +145,10 @@ class Dialect(ABC):
     """Whether the id of a request may be an integer."""
 
     id_name: str = "id"
-    """What the id is called in messages to the client."""
+    """The name of the id in messages to the client."""
 
     headers_name: str = "headers"
-    """What the headers are called in messages to the client."""
+    """The name of the headers in messages to the client."""
 
     _camelize: bool = False
 
@@ -271,7 +271,7 @@ class Dialect(ABC):
     def encode(self, frame: Any) -> str | bytes:
         """Return ``frame`` as the text or the bytes of a message. By default JSON, as ``DjangoJSONEncoder`` writes it.
 
-        With an ``encode`` of its own a dialect takes the place of the consumer's ``encode_json`` and ``send_json``.
+        A dialect that defines ``encode`` replaces the consumer's ``encode_json`` and ``send_json``.
         """
         return codec.encode(frame)
 
@@ -306,9 +306,12 @@ class Dialect(ABC):
 
     # For subclasses
 
-    def loaded(self, payload: Any) -> Any:
-        """Return ``payload``, from the client, with its names in snake_case if ``camelize`` is set."""
-        return to_snake_case(payload) if self._camelize else payload
+    def loaded(self, payload: Any, route: Any = None) -> Any:
+        """Return ``payload``, from the client, with its names in snake_case if ``camelize`` is set.
+
+        The payload of the ``route`` RESUME has the names of topics, and stays as it is.
+        """
+        return to_snake_case(payload) if self._camelize and route != "RESUME" else payload
 
     def dumped(self, payload: Any) -> Any:
         """Return ``payload``, for the client, with its names in camelCase if ``camelize`` is set."""
@@ -326,7 +329,7 @@ class Dialect(ABC):
 
 
 _NO_FRAME: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError, struct.error, zlib.error)
-"""What code raises that unpacks something else than it expected."""
+"""Exceptions raised by code that unpacks a value of an unexpected type."""
 
 
 def read(dialect: Dialect, value: Any) -> Decoded:

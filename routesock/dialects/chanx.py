@@ -87,7 +87,7 @@ class Chanx(Dialect):
         if not isinstance(value, dict):
             raise InvalidEnvelope("A message is a JSON object.")
         action, topic, ref = value.get("action"), value.get("topic"), value.get("ref")
-        payload = self.loaded(value.get("payload"))
+        payload = self.loaded(value.get("payload"), action)
         if topic is not None and not _is_topic(topic):
             raise InvalidEnvelope(f"'topic' must be a string of at most {_MAX_TOPIC_CHARS} characters.")
         if isinstance(action, str):
@@ -128,7 +128,7 @@ class Chanx(Dialect):
             payload = [_entry("union_tag_invalid", [], problem.detail)]
         elif code == "invalid_envelope":
             payload = [_envelope_error(request.frame, problem.detail)]
-        elif name in ("SUBSCRIBE", "UNSUBSCRIBE"):
+        elif name in ("SUBSCRIBE", "UNSUBSCRIBE") or code == _NOT_SUBSCRIBED:
             payload = _topic_error(problem)
         return _answer(request, "error", payload)
 

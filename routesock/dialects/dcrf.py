@@ -48,7 +48,7 @@ class Dcrf(Dialect):
         if action == "ANSWER":
             return Frame(action, id, self.loaded(value.get("data")), None, value, value.get("response_status"))
         payload = {key: item for key, item in value.items() if key not in _ENVELOPE}
-        return Frame(action, id, self.loaded(payload), None, value)
+        return Frame(action, id, self.loaded(payload, action), None, value)
 
     def id_in_head(self, text: str) -> RequestId:
         return id_in_head(text, "request_id")

@@ -191,7 +191,7 @@ class JsonRpc(Dialect):
             return Frame(route, params.get("id") if isinstance(params, dict) else None, None, None, value)
         if route in ("SUBSCRIBE", "UNSUBSCRIBE") and isinstance(params, list):
             params = {"topic": params[0] if len(params) == 1 else params}
-        return Frame(route, value.get("id"), self.loaded(params), None, value)
+        return Frame(route, value.get("id"), self.loaded(params, route), None, value)
 
     def _read_answer(self, value: dict[str, Any]) -> Frame:
         """Read the response to a request of the server. A malformed one has a status that no answer can have."""

@@ -118,7 +118,7 @@ class Keys(Dialect):
         return Frame(
             value.get(self._route),
             None if self._id is None else value.get(self._id),
-            self.loaded(payload),
+            self.loaded(payload, value.get(self._route)),
             None if self._headers is None else value.get(self._headers),
             value,
             None if status_key is None else value.get(status_key),

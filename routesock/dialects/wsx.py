@@ -66,7 +66,7 @@ class Wsx(Dialect):
             action = _NAMES.get(action, action)
         if action == "ANSWER":
             return Frame(action, value.get("id"), self.loaded(data), None, value, value.get("status"))
-        return Frame(action, value.get("id"), {} if data is None else self.loaded(data), None, value)
+        return Frame(action, value.get("id"), {} if data is None else self.loaded(data, action), None, value)
 
     # To the client
 

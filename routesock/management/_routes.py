@@ -50,7 +50,7 @@ class Row:
 
 
 KINDS: Final = ("route", "topic", "push", "event", "consumer", "application")
-"""What rows are about, in their order. The last two are consumers without routes, and applications of other kinds."""
+"""The kinds of rows, in order. The last two are consumers without routes, and applications of other kinds."""
 
 
 def project_rows(application: Any, path: str | None = None) -> list[Row]:

@@ -1,4 +1,4 @@
-"""What the commands for operators share: asking all processes from the command line."""
+"""Asks all processes from the command line, for the commands of operators."""
 
 from __future__ import annotations
 

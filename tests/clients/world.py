@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from routesock.client import (
     ConnectionLost,
     Events,
     Keys,
+    Push,
     Reply,
     RouteError,
     Snapshot,
@@ -166,6 +168,17 @@ def numbered(value: Any, n: int) -> Any:
     return value.replace("$n", f"{n}") if isinstance(value, str) else value
 
 
+class Reports(logging.Handler):
+    """Keeps what is logged as an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append(record)
+
+
 class Player:
     """Plays one transcript; each method is a step."""
 
@@ -188,8 +201,18 @@ class Player:
         self.seen: dict[str, list[Any]] = {}
         self.leaving: dict[str, Callable[[], object]] = {}
         self.tasks: set[asyncio.Task[None]] = set()
+        self.later: dict[str, asyncio.Future[Any]] = {}
+        self.reports = Reports()
 
     async def play(self) -> None:
+        logger = logging.getLogger("routesock.client")
+        logger.addHandler(self.reports)
+        try:
+            await self._play()
+        finally:
+            logger.removeHandler(self.reports)
+
+    async def _play(self) -> None:
         for number, step in enumerate(self.steps, 1):
             try:
                 (verb, argument), *more = step.items()
@@ -341,6 +364,32 @@ class Player:
         self.leaving[listener["as"]] = self.world.client.on(
             listener["route"], lambda push: seen.append(["push", push.route, push.payload])
         )
+
+    async def do_answer(self, answer: dict[str, Any]) -> None:
+        name = answer["as"]
+        seen = self.seen.setdefault(name, [])
+
+        def handle(ask: Push) -> Any:
+            seen.append(["ask", ask.route, ask.payload, ask.headers.get("Timeout")])
+            if "refuse" in answer:
+                raise RouteError(ask.route, **answer["refuse"])
+            if "fail" in answer:
+                raise ValueError(answer["fail"])
+            if "later" in answer:
+                self.later[name] = asyncio.get_running_loop().create_future()
+                return self.later[name]
+            return answer["reply"]
+
+        self.leaving[name] = self.world.client.answer(answer["route"], handle)
+
+    async def do_finish(self, finish: dict[str, Any]) -> None:
+        if not self.later[finish["as"]].cancelled():  # with the connection of the ask
+            self.later[finish["as"]].set_result(finish["reply"])
+
+    async def do_reported(self, number: int) -> None:
+        """So many exceptions of the application were logged since the last such step."""
+        assert len(self.reports.found) == number
+        self.reports.found.clear()
 
     async def do_leave(self, name: str) -> None:
         self.leaving[name]()

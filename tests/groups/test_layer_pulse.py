@@ -63,7 +63,7 @@ class Losses:
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layer_pulse, "INTERVAL", 0.001)
-    monkeypatch.setattr(layer_pulse, "PATIENCE", 0.05)
+    monkeypatch.setattr(layer_pulse, "CALL_TIMEOUT", 0.05)
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ def _suggested(consumer: str) -> Any:
     [
         ("Rivals", 'Several keys are compared to as many names: "size", "colour".'),
         ("OneName", '"colour" is compared to one name only (management/consumers.py line'),
-        ("Nested", 'Frames are told apart by "message" > "action"'),
+        ("Nested", 'Frames are distinguished by "message" > "action"'),
         ("Silent", "No key that tells frames apart was found"),
         ("OpCodes", 'Some names under "msg_type" are numbers'),
         ("Binary", "The code reads binary frames"),

@@ -17,8 +17,9 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy, override
 
 from routesock import Push, Request, RouteMixin, RouteSetupError, route, run_in_thread, topic
+from routesock._routing.arguments import NO_ERRORS
 from routesock._routing.documentation import pushes_of, texts_of
-from routesock._routing.route import NO_ERRORS, Route
+from routesock._routing.route import Route
 from routesock._routing.topic import Topic
 from routesock.schemas import SchemaAdapter
 from routesock.testing import RouteClient

@@ -28,8 +28,8 @@ from rest_framework import serializers
 from rest_framework.validators import UniqueValidator
 
 from routesock import Push, Request, RouteMixin, route, run_in_thread
+from routesock._routing.arguments import RESERVED
 from routesock._routing.push import aprepare, collect_pushes, prepare
-from routesock._routing.route import RESERVED
 from routesock._wire.codec import encode
 from routesock.exceptions import InvalidPush, NotFound, RouteSetupError
 from routesock.schemas import SchemaAdapter, as_schema

@@ -30,7 +30,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import SimpleLazyObject
 
 from routesock import Keys, Request, RouteMixin, RouteSetupError, event, route, topic
-from routesock._routing.route import RESERVED, Route
+from routesock._routing.arguments import RESERVED
+from routesock._routing.route import Route
 from routesock.checks.consumers import consumers
 from routesock.dialects.base import MAX_ROUTE_CHARS
 from routesock.testing import RouteClient

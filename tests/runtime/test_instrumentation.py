@@ -18,7 +18,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from routesock import Keys, Reply, Request, RouteMixin, route
-from routesock._routing.route import RESERVED
+from routesock._routing.arguments import RESERVED
 from routesock._runtime import instrumentation
 from routesock.dialects import Frame
 from routesock.exceptions import Conflict, Unavailable

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from marshmallow import Schema, fields
 from pydantic import BaseModel
 
-from routesock import Keys, Request, RouteMixin, route
+from routesock import Keys, Request, RouteMixin, route, topic
 from routesock._wire import camel_case
 from routesock._wire.camel_case import to_camel_case, to_camel_case_errors, to_snake_case
 from routesock.exceptions import Invalid
@@ -229,3 +229,25 @@ async def test_hostile_names(name: str) -> None:
         assert (await client.call("echo", [{name: {name: [name]}}])).payload == [
             to_camel_case(to_snake_case({name: {name: [name]}}))
         ]
+
+
+class Orders(RouteMixin, AsyncJsonWebsocketConsumer):
+    @topic("all_orders", permissions=(), recover=True)
+    async def all_orders(self, request: Request) -> Any:
+        return {"last_order": 1}
+
+    @topic("openOrders", permissions=(), recover=True)
+    async def open_orders(self, request: Request) -> Any:
+        return {"last_order": 2}
+
+
+@pytest.mark.parametrize("dialect", [Keys(camelize=True), Keys(payload=None, headers="headers", camelize=True)])
+async def test_names_of_topics_stay_as_they_are(dialect: Keys, settings: Any) -> None:
+    """RESUME has them as the names of members."""
+    history = {"size": 10, "ttl": 60}
+    settings.ROUTESOCK = {"HISTORY": {"all_orders": history, "openOrders": history}}
+    consumer = type("CamelOrders", (Orders,), {"route_dialect": dialect})
+    async with RouteClient(consumer) as client:
+        reply = await client.call("RESUME", {"topics": {"all_orders": "x:1", "openOrders": "x:1"}})
+        results = {name: (result["status"], result["payload"]) for name, result in reply.payload.items()}
+        assert results == {"all_orders": (200, {"lastOrder": 1}), "openOrders": (200, {"lastOrder": 2})}

@@ -10,7 +10,7 @@ export type Lane = "queue" | "front" | "now";
 
 interface Options extends CallOptions {
   /** Called with the reply before the next frame is read. The promise may settle behind that. */
-  readonly _heard?: (reply: Reply) => void;
+  readonly _heard?: ((reply: Reply) => void) | undefined;
 }
 
 interface Call {

@@ -2,9 +2,11 @@ import { type Connection, createConnection, type Listener } from "./connection.j
 import { APART } from "./limits.js";
 import { ItemBuffer } from "./streams.js";
 import type {
+  AnswerOf,
   AnyApi,
   Api,
   Arguments,
+  AskedOf,
   CallOptions,
   ItemOf,
   Items,
@@ -158,7 +160,13 @@ export class Routesock<T extends Api = AnyApi> {
    *
    * @returns A function that ends it.
    */
-  answer(route: string, handler: (payload: never, push: Push<never>) => unknown): Off {
+  answer<N extends Names<T["asks"]>>(
+    route: N,
+    handler: (
+      payload: AskedOf<NonNullable<T["asks"]>[N]>,
+      push: Push<AskedOf<NonNullable<T["asks"]>[N]>, N>,
+    ) => AnswerOf<NonNullable<T["asks"]>[N]> | PromiseLike<AnswerOf<NonNullable<T["asks"]>[N]>>,
+  ): Off {
     return this.on((APART + route) as never, handler as never);
   }
 

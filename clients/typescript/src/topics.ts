@@ -1,5 +1,5 @@
 import type { Calls } from "./calls.js";
-import { ConnectionLost, type RouteError } from "./errors.js";
+import { ConnectionLost, RouteError } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Problem, Push, Reply, Subscription, TopicHandlers } from "./types.js";
 import { members, retryAfter, safely } from "./util.js";
@@ -16,6 +16,16 @@ interface Topic {
   _timer?: unknown;
   /** The last position that the server has told, from which the next SUBSCRIBE goes on. */
   _since?: unknown;
+  /** Where the request that waits for its reply goes on from. */
+  _asked?: unknown;
+}
+
+/** What the reply to RESUME says of one topic: the parts of a reply to SUBSCRIBE. */
+interface Result {
+  readonly status: number;
+  readonly payload: unknown;
+  readonly position?: unknown;
+  readonly recovered?: unknown;
 }
 
 /** The subscriptions of a socket, counted by the name of their topic. */
@@ -38,36 +48,77 @@ export function createTopics(host: Host, calls: Calls): Topics {
     for (const [handlers] of [...topic._subscribers]) safely(() => callback(handlers));
   }
 
-  /** Asks for a snapshot on a connection that is subscribed. */
+  /** Asks for a snapshot on a connection that is subscribed. The topic has no position then. */
   function renew(topic: Topic): void {
     unsubscribe(topic._name);
-    topic._since = undefined;
     request(topic);
   }
 
-  function request(topic: Topic): void {
-    topic._pending = true;
-    // Node.js may hand over several frames at once: a push behind the reply must not overtake the snapshot.
-    const _heard = ({ payload, headers }: Reply) => {
-      if (current(topic)) {
-        topic._pending = false;
-        topic._tries = 0;
-        if (headers["Recovered"] && since && !topic._since) return renew(topic); // a new subscriber has no state
-        topic._since = headers["Position"];
-        if (headers["Recovered"]) return each(topic, (handlers) => handlers.recovered?.());
-        topic._snapshot = [payload];
-        each(topic, (handlers) => handlers.snapshot?.(payload as never));
-      }
-    };
-    const { _name, _since: since } = topic;
-    calls._start("SUBSCRIBE", { topic: _name, ...(since ? { since } : {}) }, { _heard }, "front").catch((error: RouteError) => {
+  /** Takes the reply to SUBSCRIBE, or the part for `topic` of that to RESUME. */
+  function heard(topic: Topic, payload: unknown, position: unknown, recovered: unknown): void {
+    if (!current(topic)) return;
+    topic._pending = false;
+    topic._tries = 0;
+    if (recovered && topic._asked && !topic._since) return renew(topic); // a new subscriber has no state
+    topic._since = position;
+    if (recovered) return each(topic, (handlers) => handlers.recovered?.());
+    topic._snapshot = [payload];
+    each(topic, (handlers) => handlers.snapshot?.(payload as never));
+  }
+
+  function refused(topic: Topic, { status = 503, problem, retryAfter = 0 }: RouteError): void {
+    if (!current(topic)) return; // no status: there was no reply
+    if (status == 409) topic._pending = false;
+    else if (status < 500 && status != 429) ended(problem, topic._name);
+    else again(topic, Math.max(host._backoff(topic._tries++), 1000 * retryAfter));
+  }
+
+  /** Node.js may hand over several frames at once: a push behind the reply must not overtake what `_heard` does. */
+  function send(
+    route: string,
+    payload: unknown,
+    _heard?: (reply: Reply) => void,
+    failed?: (error: RouteError) => void,
+  ): void {
+    calls._start(route, payload, { _heard }, "front").catch((error: RouteError) => {
       // The next connection subscribes again.
-      if (!current(topic) || (error as Error) instanceof ConnectionLost) return;
-      const { status = 503, problem, retryAfter = 0 } = error; // no status: there was no reply
-      if (status == 409) topic._pending = false;
-      else if (status < 500 && status != 429) ended(problem, topic._name);
-      else again(topic, Math.max(host._backoff(topic._tries++), 1000 * retryAfter));
+      if (!((error as Error) instanceof ConnectionLost)) failed?.(error);
     });
+  }
+
+  /** Returns where the next request goes on from. */
+  function asked(topic: Topic): unknown {
+    topic._pending = true;
+    return (topic._asked = topic._since);
+  }
+
+  function request(topic: Topic): void {
+    const since = asked(topic);
+    send(
+      "SUBSCRIBE",
+      { topic: topic._name, ...(since ? { since } : {}) },
+      ({ payload, headers }) => heard(topic, payload, headers["Position"], headers["Recovered"]),
+      (error) => refused(topic, error),
+    );
+  }
+
+  /** Goes on with topics whose positions are known, in one request. */
+  function resume(known: Topic[]): void {
+    send(
+      "RESUME",
+      { topics: Object.fromEntries(known.map((topic) => [topic._name, asked(topic)])) },
+      ({ payload: results }) => {
+        for (const topic of known) {
+          const { status, payload, position, recovered } = members(members(results)[topic._name]) as Partial<Result>;
+          if (status! < 400) heard(topic, payload, position, recovered);
+          else refused(topic, new RouteError("SUBSCRIBE", status!, members(payload), {}));
+        }
+      },
+      // The server may not know RESUME any longer, or be too busy for all of them at once.
+      () => {
+        for (const topic of known) if (current(topic)) request(topic);
+      },
+    );
   }
 
   function again(topic: Topic, delay: number): void {
@@ -77,7 +128,7 @@ export function createTopics(host: Host, calls: Calls): Topics {
 
   function unsubscribe(topic: string): void {
     // It fails only if there is no such subscription, or no connection.
-    if (host._ready()) calls._start("UNSUBSCRIBE", { topic }, {}, "front").catch(() => {});
+    if (host._ready()) send("UNSUBSCRIBE", { topic });
   }
 
   /** Forgets a topic, and returns whether it was there. */
@@ -120,7 +171,9 @@ export function createTopics(host: Host, calls: Calls): Topics {
     },
 
     _opened() {
-      for (const topic of topics.values()) request(topic);
+      const known = [...topics.values()].filter((topic) => topic._since);
+      if (known.length > 1) resume(known);
+      for (const topic of topics.values()) if (!topic._pending) request(topic);
     },
 
     _lost() {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, test } from "node:test";
-import { ConnectionLost, type Keys, type Reply, RouteError, StreamOverflow } from "../src/index.js";
+import { ConnectionLost, type Keys, type Problem, type Push, type Reply, RouteError, StreamOverflow } from "../src/index.js";
 import { settle, World, type Frame } from "./harness.js";
 
 type Step = Record<string, unknown>;
@@ -20,6 +20,13 @@ interface Named {
   readonly payload?: unknown;
   readonly times?: number;
   readonly timeout?: number | null;
+}
+
+interface Answer extends Named {
+  readonly reply?: unknown;
+  readonly refuse?: { readonly status: number; readonly problem: Problem };
+  readonly fail?: string;
+  readonly later?: boolean;
 }
 
 interface Range {
@@ -70,6 +77,9 @@ async function play({ keys, tokens, steps }: Transcript): Promise<void> {
   const controls = new Map<string, AbortController>();
   const seen = new Map<string, unknown[]>();
   const leaving = new Map<string, () => unknown>();
+  const later = new Map<string, (reply: unknown) => void>();
+  const reported: unknown[] = [];
+  globalThis.reportError = (error: unknown) => reported.push(error);
   const listen = (name: string): unknown[] => seen.set(name, seen.get(name) ?? []).get(name)!;
   const options = ({ timeout, ...call }: Named) => ({
     ...call,
@@ -99,6 +109,13 @@ async function play({ keys, tokens, steps }: Transcript): Promise<void> {
       ended: ({ code }) => heard.push(["ended", code]),
     });
     leaving.set(name, () => room.unsubscribe());
+  }
+
+  function answer({ as, reply, refuse, fail, later: isLater }: Answer, { route, payload, headers }: Push): unknown {
+    listen(as).push(["ask", route, payload, headers["Timeout"]]);
+    if (refuse) throw new RouteError(route, refuse.status, refuse.problem, {});
+    if (fail) throw new Error(fail);
+    return isLater ? new Promise((resolve) => later.set(as, resolve)) : reply;
   }
 
   async function read(step: Named): Promise<void> {
@@ -185,6 +202,12 @@ async function play({ keys, tokens, steps }: Transcript): Promise<void> {
       const off = world.socket.on(route, (payload, push) => heard.push(["push", push.route, payload]));
       leaving.set(as, off);
     },
+    answer(step: Answer) {
+      listen(step.as);
+      leaving.set(step.as, world.socket.answer(step.route, (_, push) => answer(step, push)));
+    },
+    finish: ({ as, reply }: Answer) => later.get(as)!(reply),
+    reported: (number: number) => assert.equal(reported.splice(0).length, number),
     leave: (name: string) => leaving.get(name)!(),
     heard(heard: Record<string, unknown[]>) {
       for (const [name, expected] of Object.entries(heard)) assert.deepEqual(seen.get(name)!.splice(0), expected, name);

@@ -216,7 +216,7 @@ class Follower:
             self._task = None
 
     async def _wait_for_store(self) -> None:
-        """End the subscription when the store answers: nobody knows what was missed until then."""
+        """End the subscription when the store answers: what was missed is unknown until then."""
         while self._stage is Stage.UNKNOWN:
             await asyncio.sleep(RETRY * random.uniform(1, 2))
             try:

@@ -410,6 +410,6 @@ class EndedMember:
 
 
 def _group_of_user(consumer: Any) -> str | None:
-    """Return the group of the user who is signed in now: Channels' ``logout()`` sends no signal when it is done."""
+    """Return the group of the user signed in now: Channels' ``logout()`` sends no signal when it is done."""
     name = revocation.name_in_scope(consumer.scope)
     return None if name is None else revocation.group_of(name)

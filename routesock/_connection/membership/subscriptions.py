@@ -146,7 +146,7 @@ class PushRecheck:
         try:
             async with FairTimeout(self._seconds()):
                 await self._check.run(request, ())
-        except BaseException as exc:  # a permission may raise SystemExit or a CancelledError of its own
+        except BaseException as exc:  # a permission may itself raise SystemExit or CancelledError
             if is_from_outside(exc, task):
                 raise
             await self._refused(exc, request)
@@ -253,7 +253,7 @@ class Subscriptions:
     # Other ends of a subscription
 
     async def deny(self, subscription: Subscription, error: RoutesockError) -> None:
-        """End ``subscription`` and notify the client why. Raises nothing but a cancellation."""
+        """End ``subscription`` and send the client the reason. Raises only if it is cancelled."""
         subscription.ending = asyncio.current_task()
         try:
             try:

@@ -90,7 +90,7 @@ class JobQueue:
         context = self._context
         self._tasks.before_job = context.copy()
         steps = self._dispatcher.run(job)
-        future = context.run(next, steps.__await__(), _ENDED)  # unlike steps.send(None) it raises nothing at the end
+        future = context.run(next, steps.__await__(), _ENDED)  # unlike steps.send(None), it does not raise at the end
         if future is not _ENDED:
             self._reader = job.source
             return self._run(job, steps, future)

@@ -17,7 +17,7 @@ from .gatekeeper import Gatekeeper, Terms
 
 
 class Mode(StrEnum):
-    """What a client that is not signed in has to do."""
+    """The policy for clients that are not signed in."""
 
     REQUIRED = "required"
     OPTIONAL = "optional"

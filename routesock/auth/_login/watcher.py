@@ -122,7 +122,7 @@ class LoginWatcher:
 
     Args:
         sign_out: Closes the socket. Does not wait.
-        follow_login: Starts again with the user who is signed in now.
+        follow_login: Starts again with the user signed in now.
         start: Starts a task that ends with the socket.
     """
 
@@ -191,7 +191,7 @@ class LoginWatcher:
         self.follow()
 
     def follow(self) -> None:
-        """Follow the user who is signed in now."""
+        """Follow the user signed in now."""
         name = revocation.name_in_scope(self.scope)
         identity = revocation.identity_in(self.scope)
         session = revocation.session_in(self.scope)
@@ -344,7 +344,7 @@ class LoginWatcher:
 
 
 def _model_key(auth: Any) -> Any:
-    """What tells one token from another, where the token is looked up."""
+    """The part of the token that identifies it where tokens are looked up."""
     return (type(auth), auth.pk) if isinstance(auth, Model) else None
 
 

@@ -27,7 +27,7 @@ class Suggestion:
 
 @dataclass(slots=True)
 class Protocol:
-    """What is known about the frames of a consumer."""
+    """The facts known about the frames of a consumer."""
 
     key: str | None = None
     """The key that tells frames apart."""
@@ -35,7 +35,7 @@ class Protocol:
     suggestion: Suggestion | None = None
     sentences: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
-    """What cannot be known from the code, one sentence each."""
+    """Facts that the code does not show, one sentence each."""
 
 
 LIBRARIES: Final = {
@@ -79,7 +79,7 @@ def protocol_of(source: Source, facts: Facts) -> Protocol:
     else:
         protocol.actions.update(facts.names.get(path, {}))
         protocol.doubts.append(
-            f"Frames are told apart by {_shown(path)}, which is not a key of the frame itself. "
+            f"Frames are distinguished by {_shown(path)}, which is not a key of the frame itself. "
             "The diff has no dialect for that. Write a subclass of Keys with a read() that looks there."
         )
     if path is not None:
@@ -163,7 +163,7 @@ def _json_rpc(source: Source, facts: Facts, protocol: Protocol) -> None:
 
 
 def _key_path(facts: Facts, protocol: Protocol) -> KeyPath | None:
-    """Return where frames are told apart: at the part that is compared to most names."""
+    """Return the part of a frame that distinguishes actions: the one that is compared with most names."""
     paths = {*facts.names, *facts.built, *facts.prefixes}
     if not paths:
         return None
@@ -277,7 +277,7 @@ def _payload_key(facts: Facts, protocol: Protocol, taken: set[str | None]) -> st
     if not parts:
         protocol.doubts.append(
             "The code that was read takes nothing else from a frame, so payload=None may be wrong. "
-            "If the payload has a key of its own, name it as payload=."
+            "If the payload has its own key, name it as payload=."
         )
         return None
     listed = ", ".join(f'"{part}"' for part in sorted(map(str, parts)))

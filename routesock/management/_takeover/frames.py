@@ -21,11 +21,11 @@ from .source import Method, Source
 
 Key = str | int
 KeyPath = tuple[Key, ...]
-"""Where a value is in a frame: ``("data", "text")`` is ``frame["data"]["text"]``."""
+"""The place of a value in a frame: ``("data", "text")`` is ``frame["data"]["text"]``."""
 
 
 class Kind(Enum):
-    """What a followed value is."""
+    """The kind of a followed value."""
 
     MESSAGE = auto()
     """The ASGI event."""
@@ -44,7 +44,7 @@ class Value:
     kind: Kind
     path: KeyPath = ()
     prefix: str = ""
-    """What a :attr:`Kind.NAME` begins with."""
+    """The prefix of a :attr:`Kind.NAME`."""
     changed: bool = False
     """The code has changed the value, as ``lower()`` does."""
 
@@ -59,18 +59,18 @@ class Place:
 
 @dataclass(slots=True)
 class Facts:
-    """What the code of a consumer does with frames. Places are in the order in which they were found."""
+    """The ways in which a consumer's code reads frames. Places are in the order in which they were found."""
 
     names: dict[KeyPath, dict[Key, Place]] = field(default_factory=dict)
     """The constants to which a part of the frame is compared, and keys of tables in which it is looked up."""
     unknown: dict[KeyPath, list[Place]] = field(default_factory=dict)
-    """Where a part of the frame is compared to something that has no fixed value."""
+    """Places where a part of the frame is compared with a value that is not constant."""
     built: dict[KeyPath, dict[str, Place]] = field(default_factory=dict)
-    """Where a part of the frame becomes the name of a method, by the prefix of that name."""
+    """Places where a part of the frame becomes a method's name, by the prefix of that name."""
     prefixes: dict[KeyPath, dict[str, Place]] = field(default_factory=dict)
     """The arguments of ``startswith()``."""
     defaults: dict[KeyPath, Place] = field(default_factory=dict)
-    """Where a default takes the place of a part that is missing."""
+    """Places where a default replaces a missing part."""
     changed: dict[KeyPath, Place] = field(default_factory=dict)
     presence: dict[str, Place] = field(default_factory=dict)
     """The keys whose presence is tested, as in ``"message" in frame``."""
@@ -78,15 +78,15 @@ class Facts:
     echoes: dict[tuple[str, KeyPath], Place] = field(default_factory=dict)
     """The parts of a frame that become a member of another object, by the key they have there."""
     spreads: list[Place] = field(default_factory=list)
-    """Where a whole frame becomes a part of another object."""
+    """Places where a whole frame becomes a part of another object."""
     statuses: dict[str, Place] = field(default_factory=dict)
     """The keys under which replies have a number that may be a status."""
     json_rpc: list[Place] = field(default_factory=list)
     text: list[Place] = field(default_factory=list)
-    """Where text is compared, cut or split before it is decoded."""
+    """Places where text is compared, cut or split before it is decoded."""
     binary: list[Place] = field(default_factory=list)
     arrays: list[Place] = field(default_factory=list)
-    """Where a frame is read by position."""
+    """Places where a frame is read by position."""
     batches: list[Place] = field(default_factory=list)
     handed_on: dict[str, Place] = field(default_factory=dict)
     """The calls that take a frame and that are not followed."""

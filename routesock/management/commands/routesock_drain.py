@@ -15,7 +15,7 @@ class Command(BaseCommand):
 
     help = (
         "Have a process, or all of them, close their sockets as on SIGTERM: running requests may finish, and clients "
-        "are told to come back. The process takes no sockets until it is started again."
+        "are asked to come back. The process takes no sockets until it is started again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

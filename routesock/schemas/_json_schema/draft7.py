@@ -65,7 +65,7 @@ def walk(schema: Any, pointer: str = "") -> Iterator[tuple[str, Mapping[str, Any
 
 
 def misfits(described: Described) -> list[str]:
-    """What in ``described`` documents cannot use, as "pointer: problem"; an empty list if it is fine."""
+    """Return the parts of ``described`` that documents cannot use, as "pointer: problem"."""
     found = []
     parts = {"": described.schema} | {f"/$defs/{key}": part.schema for key, part in described.definitions.items()}
     for start, part in parts.items():

@@ -38,7 +38,7 @@ _SCHEMA_HOOKS: Final = {"load": ("pre_load", "validates_schema", "post_load"), "
 
 
 class Form(NamedTuple):
-    """What a field accepts, or dumps, before its validators.
+    """The values that a field accepts, or dumps, before its validators.
 
     Args:
         schema: The JSON Schema.
@@ -111,7 +111,7 @@ class Describer:
         return field.required and not skipped and not _is_never_missing(field)
 
     def field(self, field: Any, partial: Any = None, *, null: bool | None = None) -> JSONSchema:
-        """What ``field`` accepts or dumps. Without ``null``, the field decides whether that includes null."""
+        """Return the schema of what ``field`` accepts or dumps. ``null`` overrides whether that includes null."""
         if "json_schema" in field.metadata:
             found = dict(field.metadata["json_schema"])
         else:
@@ -152,7 +152,7 @@ class Describer:
         return Form({"type": list(NOT_NULL)}, "any")
 
     def _unless_broken(self, field: Any) -> Form | None:
-        """What is known of a ``Nested`` without a schema, such as one with a name that no class has."""
+        """The schema of a ``Nested`` whose own schema is unknown, such as one with a name that no class has."""
         try:
             getattr(field, "schema", None)
         except Exception as exc:  # load() raises it, too
@@ -203,14 +203,14 @@ class Describer:
         return Form(found, "object")
 
     def item(self, field: Any, partial: Any) -> JSONSchema:
-        """What a list or a dict contains. An item is never missing, so its default never applies."""
+        """The schema of the items of a list or dict. An item is never missing, so its default never applies."""
         found = self.field(field, partial)
         if "default" not in field.metadata.get("json_schema", ()):
             found.pop("default", None)
         return found
 
     def _key(self, field: Any) -> JSONSchema:
-        """What the keys of a dict may be. JSON has texts only."""
+        """The schema of the keys of a dict. JSON keys are strings."""
         found = self.field(field, null=False)
         found.pop("default", None)
         if not self._loads:
@@ -274,14 +274,14 @@ def _is_never_missing(field: Any) -> bool:
 
 
 def _inside(partial: Any, name: str) -> Any:
-    """What ``partial`` means inside the field ``name``."""
+    """The value of ``partial`` inside the field ``name``."""
     if not isinstance(partial, frozenset):
         return partial
     return frozenset(path.removeprefix(f"{name}.") for path in partial if path.startswith(f"{name}."))
 
 
 def _options(schema: Any) -> Any:
-    """What distinguishes ``schema`` from other instances of its class."""
+    """The attributes that distinguish ``schema`` from other instances of its class."""
     return tuple(
         (name, field.dump_only, field.load_only, *(_frozen(getattr(field, key, None)) for key in ("only", "exclude")))
         for name, field in _in_order(schema, schema.fields)
@@ -293,7 +293,7 @@ def _frozen(names: Any) -> Any:
 
 
 def _variant(schema: Any, unknown: str, partial: Any) -> str:
-    """What is different from an instance of the class without arguments, in words."""
+    """Describe how the schema differs from an instance of its class without arguments."""
     cls = type(schema)
     texts = []
     if set(schema.fields) != set(schema.declared_fields) - set(schema.opts.exclude):

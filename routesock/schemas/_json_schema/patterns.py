@@ -32,10 +32,10 @@ _WRITTEN_CLOCK: Final = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{6})?"
 _WRITTEN_OFFSET: Final = r"(?:[+-][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{6})?)?)?"
 
 WRITTEN_DATE_TIME: Final = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{_WRITTEN_CLOCK}{_WRITTEN_OFFSET}$"
-"""What ``datetime.isoformat()`` returns, with or without a zone."""
+"""Matches what ``datetime.isoformat()`` returns, with or without a zone."""
 
 WRITTEN_TIME: Final = rf"^{_WRITTEN_CLOCK}{_WRITTEN_OFFSET}$"
-"""What ``time.isoformat()`` returns."""
+"""Matches what ``time.isoformat()`` returns."""
 
 INTEGER: Final = "^-?[0-9]{1,4300}$"
 """An integer as text. Python converts no more digits."""
@@ -46,12 +46,12 @@ NUMBER: Final = r"^-?[0-9]{1,308}(?:\.[0-9]+)?$"
 """A finite number as text."""
 
 WRITTEN_NUMBER: Final = r"^(?:-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?|-?inf|nan)$"
-"""What ``str(float)`` returns."""
+"""Matches what ``str(float)`` returns."""
 
 DECIMAL: Final = r"^-?[0-9]+(?:\.[0-9]+)?$"
 
 WRITTEN_DECIMAL: Final = r"^-?[0-9]+(?:\.[0-9]+)?(?:E[+-]?[0-9]+)?$"
-"""What ``str(Decimal)`` returns for a finite number."""
+"""Matches what ``str(Decimal)`` returns for a finite number."""
 
 _BYTE: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4: Final = rf"{_BYTE}(?:\.{_BYTE}){{3}}"

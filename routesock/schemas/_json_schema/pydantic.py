@@ -80,7 +80,7 @@ class _Walk:
         return inexact({}, f"pydantic's {core['type']}") if described is None else described
 
     def _overridden(self, core: Core, override: str) -> Schema:
-        """What a project says itself, such as with ``WithJsonSchema``. Nothing shows whether that is true."""
+        """The schema that a project gives itself, such as with ``WithJsonSchema``. It cannot be verified."""
         with suppress(Exception):  # the code of the project
             inner: Any = {key: item for key, item in core.items() if key != "ref"}
             mode: Any = "validation" if self.loads else "serialization"
@@ -88,7 +88,7 @@ class _Walk:
         return inexact({}, override)
 
     def _serialised(self, core: Core) -> Schema | None:
-        """What a serializer returns; ``None`` for those of pydantic, since the type of the value tells it."""
+        """The schema of a serializer's result; ``None`` for pydantic's own, which follow from the value's type."""
         given = core["serialization"]
         if given["type"] in ("to-string", "format"):
             return {"type": "string"}

@@ -24,7 +24,7 @@ _FIRST_RELEASES: Final = str(VERSION) in ("2.0", "2.0.1", "2.0.2")
 """Whether this is a release in which the length of a text is that of its UTF-8, which JSON Schema cannot say."""
 
 _ONLY_RUST: Final = re.compile(r"\[\[|&&|--|~~|\\[zpPhHRuUx]|\(\?[a-zA-Z]*[-UxRu]|\\[<>]|\\b\{")
-"""What Rust's regular expressions read in another way than Python's."""
+"""Syntax that Rust's regular expressions read differently from Python's."""
 
 _DURATION: Final = (
     r"[+-]?P(?=[0-9T])([0-9]{1,4}Y)?([0-9]{1,4}M)?([0-9]{1,5}W)?([0-9]{1,8}D)?"
@@ -246,7 +246,7 @@ _ADDRESS: Final = re.compile(r"ip_v([46])_(address|network|interface)_validator|
 
 
 def of_function(name: str, function: Any, schema: Schema) -> Schema:
-    """What a function of pydantic accepts.
+    """The values that a pydantic validator function accepts.
 
     Args:
         name: Its name, with that of its class.

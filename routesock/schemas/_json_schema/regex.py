@@ -8,7 +8,7 @@ from re import _parser  # type: ignore[attr-defined]
 from typing import Any, Final, NamedTuple
 
 SPACES: Final = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-"""What ``\\s`` matches in Python, as the inside of a character class. In ECMA it matches others."""
+"""The characters that ``\\s`` matches in Python, as the inside of a character class. ECMA's set differs."""
 
 _ASCII_SPACES: Final = r"\t-\r\x20"
 _WORD_ASCII: Final = "0-9A-Z_a-z"

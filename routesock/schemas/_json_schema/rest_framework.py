@@ -40,7 +40,7 @@ def _accepts(check: Any, value: str) -> bool:
 _TOP_LEVEL: Final = r"(?!.*[.]-[^.]*$)(?!.*-$)(?!.*[.][^.]{64,}$)" + (
     "" if _accepts(checks.validate_email, "a@b.c1") else r"(?!.*[.](?!xn--)[A-Za-z-]*[0-9][A-Za-z0-9-]*$)"
 )
-"""What this Django accepts as the last label of a domain: newer ones refuse digits there."""
+"""The last label of a domain that this Django accepts. Newer ones refuse digits there."""
 
 _STANDARD_DURATION: Final = r"(-?[0-9]{1,8} )?-?(([0-9]{1,6}:)?[0-9]{1,6}:)?[0-9]{1,6}([.][0-9]{1,6})?"
 _ISO_DURATION: Final = (

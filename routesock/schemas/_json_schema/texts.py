@@ -96,7 +96,7 @@ def all_of(*given: str) -> Schema:
 NOT_A_NUMBER: Final = "[+-]?([Nn][Aa][Nn]|[Ii][Nn][Ff]([Ii][Nn][Ii][Tt][Yy])?)"
 
 DUMPED_NUMBER: Final = r"-?[0-9]+(\.[0-9]+)?(E[+-]?[0-9]+)?"
-"""What ``str()`` makes of a finite ``Decimal``."""
+"""Matches ``str()`` of a finite ``Decimal``."""
 
 
 def base64(alphabet: str = "+/", least: int | None = None, most: int | None = None) -> Schema:

@@ -8,7 +8,7 @@ from chat.models import Message
 
 LINES = [
     ("alice", "Good morning! Is the deploy done?"),
-    ("bob", "Since ten. The socket stayed open, nobody noticed."),
+    ("bob", "Since ten. The socket stayed open, no one noticed."),
     ("alice", "Then let us take over the next action."),
 ]
 
