@@ -1,8 +1,13 @@
 """Clients that come and go while a channel layer loses messages and processes are killed: what they miss.
 
 Run ``python -m benchmarks.resume --lose 0.1 --kill process,layer,store --clients 200 --seconds 60``. It starts two
-uvicorn processes, and two Redis servers: one for the channel layer, one for the histories. With ``--lie`` a client that
-comes back before a hub has checked may miss pushes; each gap is one such client.
+uvicorn processes, and two Redis servers: one for the channel layer, one for the histories. ``--kill`` may name
+``redis-failover`` as well: then both are on a primary that is killed while its replica lags behind, and a sentinel
+promotes the replica.
+
+``--lie`` sets histories back under the same epoch, and sends 200 hostile values of ``since``. A client that comes back
+before a hub has noticed may miss pushes; it has to be notified by the next check. ``--revoked`` takes permissions away
+while their users are away, or connected.
 """
 
 from __future__ import annotations
@@ -10,20 +15,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import sys
-import tempfile
 from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import redis
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from tests.servers import HOST, RedisServer, Server, free_port, run_redis_server
+from tests.servers import HOST
+
+from .resume_arrangement import Arrangement, kill, run_arrangement
+from .resume_hostile import lie, revoke
 
 ROOMS = 10
 HEALED_WITHIN = 18.0
@@ -42,7 +47,10 @@ class Room:
         self.write()
 
     def write(self) -> None:
-        """Replace the number that snapshots have. A reader finds the old one or the new one."""
+        """Replace the number that snapshots have. A reader finds the old one or the new one.
+
+        If the file was written in place, a reader would find it empty now and then, and count a gap from 0.
+        """
         new = self.file.with_suffix(".new")
         new.write_text(str(self.said))
         new.replace(self.file)
@@ -57,6 +65,9 @@ class Client:
         self.counts = counts
         self.position: str | None = None
         self.state = self.snapshot = 0
+        self.recovered: Any = None
+        self.has_missed = False
+        """It has a gap, and has not been given a snapshot since."""
         self.moves = True
 
     async def run(self) -> None:
@@ -86,11 +97,13 @@ class Client:
     async def got(self, socket: Any, frame: dict[str, Any]) -> None:
         headers = frame.get("headers", {})
         if frame["route"] == "SUBSCRIBE":
-            self.counts[f"reply {frame['status']}, recovered {headers.get('Recovered')}"] += 1
+            self.recovered = headers.get("Recovered")
+            self.counts[f"reply {frame['status']}, recovered {self.recovered}"] += 1
             if frame["status"] >= 400:  # as that of a channel layer that is down
                 raise TimeoutError
             if frame["status"] == 200:
                 self.state = self.snapshot = frame["payload"]
+                self.has_missed = False
             self.position = headers.get("Position")
         elif frame["route"] == "UNSUBSCRIBE":
             self.counts["history_lost"] += 1
@@ -107,7 +120,10 @@ class Client:
         if number == self.state + 1:
             self.state = number
         elif number > self.state + 1:
-            self.counts["gaps without a position" if self.position is None else "GAPS"] += 1
+            behind = "Recovered: true" if self.recovered else "a snapshot"
+            what = "gaps without a position" if self.position is None else f"GAPS behind {behind}"
+            self.counts[what] += 1
+            self.has_missed = True
             self.state = number
         elif number not in self.room.resent:
             self.counts["REPEATS OR DISORDER"] += 1
@@ -136,97 +152,70 @@ async def say(rooms: list[Room], counts: Counter[str], until: float) -> None:
     await asyncio.gather(*map(talk, rooms))
 
 
-async def kill(kinds: list[str], servers: list[Server], layer: RedisServer, store: RedisServer, until: float) -> None:
-    """Every few seconds, kill something and start it again."""
-    loop = asyncio.get_running_loop()
-    turn = 0
-    while kinds and loop.time() < until - 5:
-        await asyncio.sleep(random.uniform(2, 4))
-        kind = kinds[turn % len(kinds)]
-        turn += 1
-        victim: Any = {"process": servers[turn % len(servers)], "layer": layer, "store": store}.get(kind)
-        if kind == "lie":
-            await asyncio.to_thread(set_back, store)
-        else:
-            await asyncio.to_thread(victim.kill)
-            await asyncio.sleep(0.5)
-            await asyncio.to_thread(victim.start)
-
-
-def set_back(store: RedisServer) -> None:
-    """Take the last 20 pushes from each history, under the same epoch, as a failover does that loses writes."""
-    client: Any = redis.Redis(host=HOST, port=store.port)
-    for meta in client.keys("*:h:*:m"):
-        stream = meta[:-1] + b"s"
-        last = [id for id, _ in client.xrevrange(stream, count=20)]
-        if last:
-            with client.pipeline() as together:
-                together.xdel(stream, *last)
-                together.hincrby(meta, "o", -len(last))
-                together.delete(stream)  # or its last id would show it
-                together.execute()
-
-
-async def run(options: argparse.Namespace, servers: list[Server], layer: RedisServer, store: RedisServer) -> int:
-    counts: Counter[str] = Counter()
-    rooms = [Room(number, Path(os.environ["RESUME_TRUTH"])) for number in range(ROOMS)]
-    clients = [Client(rooms[n % ROOMS], [each.port for each in servers], counts) for n in range(options.clients)]
+async def crowd(options: argparse.Namespace, on: Arrangement, counts: Counter[str]) -> None:
+    """Have clients come and go, and count what they miss."""
+    rooms = [Room(number, on.truth) for number in range(ROOMS)]
+    clients = [Client(rooms[n % ROOMS], on.ports, counts) for n in range(options.clients)]
+    if options.lie:  # a hub that has seen what was there has to notice it: one stays for each room and server
+        for number, port in enumerate(on.ports):
+            for client in clients[number * ROOMS : (number + 1) * ROOMS]:
+                client.ports, client.moves = [port], False
     tasks = [asyncio.create_task(client.run()) for client in clients]
     until = asyncio.get_running_loop().time() + options.seconds
     kinds = [kind for kind in options.kill.split(",") if kind] + (["lie"] if options.lie else [])
-    await asyncio.gather(say(rooms, counts, until), kill(kinds, servers, layer, store, until))
+    await asyncio.gather(say(rooms, counts, until), kill(kinds, on, counts, until))
     for client in clients:
         client.moves = False
     behind = clients
     deadline = asyncio.get_running_loop().time() + HEALED_WITHIN
     while behind and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.5)
-        behind = [client for client in clients if client.state != client.room.said]
+        behind = [client for client in clients if client.state != client.room.said or client.has_missed]
+    for client in behind[:5]:
+        print(f"{client.room.name} has {client.room.said}, a client {client.state} at {client.position}")
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     counts["said"] = sum(room.said for room in rooms)
-    counts["CLIENTS BEHIND AT THE END"] = len(behind)
-    for what, number in sorted(counts.items()):
-        print(f"{number:>9,}  {what}")
-    return 1 if counts["GAPS"] or counts["REPEATS OR DISORDER"] or behind else 0
+    counts["CLIENTS BEHIND AT THE END"] = sum(client.state != client.room.said for client in clients)
+    counts["CLIENTS WITH A GAP AT THE END"] = sum(client.has_missed for client in clients)
+
+
+async def run(options: argparse.Namespace, on: Arrangement) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    if options.revoked:
+        await revoke(on.ports, on.truth, counts)
+        return counts
+    if options.lie:
+        Room(0, on.truth)
+        await lie(on.ports, counts)
+    await crowd(options, on, counts)
+    if options.lie:  # those that were notified in time
+        for what in [what for what in counts if what.startswith("GAPS")]:
+            counts["gaps before a check"] += counts.pop(what)
+    return counts
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layer", choices=["pubsub"], default="pubsub")
     parser.add_argument("--lose", type=float, default=0.1, help="the part of the layer's messages that is lost")
-    parser.add_argument("--kill", default="", help="what is killed in turn: process, layer, store")
-    parser.add_argument("--lie", action="store_true", help="set histories back under the same epoch")
+    parser.add_argument("--kill", default="", help="what is killed in turn: process, layer, store, redis-failover")
+    parser.add_argument("--lie", action="store_true", help="set histories back, and send hostile positions")
+    parser.add_argument("--revoked", action="store_true", help="take permissions away")
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60)
     options = parser.parse_args()
-    with ExitStack() as stack:
-        layer, store = (stack.enter_context(run_redis_server()) for _ in range(2))
-        truth = stack.enter_context(tempfile.TemporaryDirectory())
-        names = {"RESUME_LAYER": layer.url, "RESUME_STORE": store.url, "RESUME_TRUTH": truth}
-        os.environ.update(names, RESUME_LOSE=str(options.lose))
-        servers = []
-        for _ in range(2):
-            port = free_port()
-            application = "benchmarks.resume_server:application"
-            command = [sys.executable, "-m", "uvicorn", application, "--host", HOST, "--port", str(port)]
-            server = Server(
-                [*command, "--log-level", "warning", "--ws", "websockets-sansio"], port=port, env=os.environ
-            )
-            stack.callback(server.close)
-            server.start()
-            servers.append(server)
-        from . import resume_server  # configures Django for the sender, too
-
-        assert options.lose == resume_server.LOSE
-        status = asyncio.run(run(options, servers, layer, store))
-        for server in servers:
+    with run_arrangement(options.lose, fails_over="redis-failover" in options.kill) as on:
+        counts = asyncio.run(run(options, on))
+        for what, number in sorted(counts.items()):
+            print(f"{number:>9,}  {what}")
+        for server in on.servers:
             lines = [line for line in server.output().splitlines() if "Traceback" in line]
             print(f"{len(lines):>9,}  tracebacks in the log of {server!r}"[:60])
             if lines:
                 Path(f"/tmp/resume-{server.port}.log").write_text(server.output())
-        return status
+        return 1 if any(number for what, number in counts.items() if what.split()[0].isupper()) else 0
 
 
 if __name__ == "__main__":

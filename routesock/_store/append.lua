@@ -1,15 +1,13 @@
 -- Appends to the history of a group. MemoryHistories.append does the same.
 --
--- KEYS: the stream, and the hash with the epoch (e) and the offset (o). ARGV: a new epoch, the number of entries to keep,
--- their lifetime and that of the hash in milliseconds, the data, and the id of the excluded member, or ''. The reply: the
--- epoch and the offset of the entry.
+-- ARGV: a new epoch, the number of entries to keep, their lifetime and that of the hash in milliseconds, the data, the id of
+-- the excluded member, or '', and '1' for the first append of a sender since it has connected, which looks who has begun the
+-- epoch. The reply: the epoch and the offset of the entry.
 
-local stream, meta = KEYS[1], KEYS[2]
-local epoch = redis.call('HGET', meta, 'e')
-if not epoch then
-  epoch = ARGV[1]
-  redis.call('DEL', stream)
-  redis.call('HSET', meta, 'e', epoch, 'o', 0)
+local found = redis.call('HMGET', meta, 'e', 'r')
+local epoch = found[1]
+if not epoch or (ARGV[7] == '1' and was_begun_elsewhere(found[2])) then
+  epoch = begin(0)
 end
 
 local function add(offset)
@@ -24,9 +22,7 @@ local offset = redis.call('HINCRBY', meta, 'o', 1)
 local added = add(offset)
 if type(added) == 'table' and added.err then
   -- The stream has a later entry, or is none: the hash was set back alone.
-  epoch, offset = ARGV[1], 1
-  redis.call('DEL', stream)
-  redis.call('HSET', meta, 'e', epoch, 'o', offset)
+  epoch, offset = begin(1), 1
   add(offset)
 end
 redis.call('PEXPIRE', stream, ARGV[3])

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -205,14 +206,16 @@ class MemoryHistories:
 class RedisHistories:
     """Histories in Redis: a stream and a hash for each group, by the clock of the server.
 
+    Another server than the one that has begun an epoch, such as a replica that was promoted, may lack its last pushes.
+    So a read there, or the first append over a connection, begins a new epoch.
+
     Args:
         servers: A :class:`~.redis.RedisServers`.
-        timeout: Seconds for each call.
     """
 
-    def __init__(self, servers: Any, timeout: float) -> None:
+    def __init__(self, servers: Any) -> None:
         self._servers = servers
-        self._timeout = timeout
+        self._connections: dict[str, int] = {}  # of the last append, by group
 
     @property
     def reconnect_count(self) -> int:
@@ -220,10 +223,15 @@ class RedisHistories:
         return count
 
     async def append(self, group: str, data: str, excluded: str | None, size: int, ttl: float) -> Position:
+        connection = self._servers.connection_for(self._servers.key("h", group, "m"))
+        is_first = self._connections.get(group) != connection
+        arguments = size, round(ttl * 1000), META_TTL * 1000, data, excluded or "", int(is_first)
         # Without a second try, which could append it twice.
-        epoch, offset = await self._run(
-            "append.lua", group, size, round(ttl * 1000), META_TTL * 1000, data, excluded or "", retry=False
-        )
+        epoch, offset = await self._run("append.lua", group, *arguments, retry=False)
+        if is_first:
+            if len(self._connections) >= MAX_GROUPS:
+                self._connections.clear()
+            self._connections[group] = connection
         return Position(epoch.decode(), int(offset))
 
     async def read(self, group: str, since: Position, most: int) -> Read:
@@ -247,7 +255,7 @@ class RedisHistories:
     async def _run(self, script: str, group: str, *arguments: Any, retry: bool = True) -> Any:
         keys = [self._servers.key("h", group, part) for part in ("s", "m")]
         return await self._servers.run(
-            _script(script), keys, new_epoch(), *arguments, timeout=self._timeout, retry=retry
+            _script(script), keys, new_epoch(), *arguments, timeout=conf.get("STORE_TIMEOUT"), retry=retry
         )
 
 
@@ -268,14 +276,13 @@ def _script(name: str) -> Any:
     if name not in _scripts:
         from .redis import Script  # redis-py is optional
 
-        _scripts[name] = Script(Path(__file__).with_name(name))
+        _scripts[name] = Script(*map(Path(__file__).with_name, ("history.lua", name)))
     return _scripts[name]
 
 
 async def open_histories() -> Histories:
     """Return the histories in the store. Raises what opening the store raises."""
     store = await get_store()
-    if store.local is not None:
-        histories: Histories = store.local.part("history", MemoryHistories)
-        return histories
-    return RedisHistories(store, conf.get("STORE_TIMEOUT"))
+    make = MemoryHistories if store.local is not None else partial(RedisHistories, store)
+    histories: Histories = store.part("history", make)
+    return histories

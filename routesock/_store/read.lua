@@ -1,17 +1,13 @@
 -- Reads the history of a group. MemoryHistories.read and latest do the same.
 --
--- KEYS: the stream and the hash, as for append.lua. ARGV: a new epoch, the lifetime of the hash in milliseconds, the
--- epoch that the reader knows, the id of the entry that it wants first, the most bytes, and how many of the newest
--- entries to read instead, or 0. The reply: the epoch, the offset of the last entry ever, and the entries: none if the
--- first is not there, or they have more bytes.
+-- ARGV: a new epoch, the lifetime of the hash in milliseconds, the epoch that the reader knows, the id of the entry that
+-- it wants first, the most bytes, and how many of the newest entries to read instead, or 0. The reply: the epoch, the
+-- offset of the last entry ever, and the entries: none if the first is not there, or they have more bytes.
 
-local stream, meta = KEYS[1], KEYS[2]
-local found = redis.call('HMGET', meta, 'e', 'o')
+local found = redis.call('HMGET', meta, 'e', 'o', 'r')
 local epoch, top = found[1], found[2]
-if not epoch or not top then
-  epoch, top = ARGV[1], '0'
-  redis.call('DEL', stream)
-  redis.call('HSET', meta, 'e', epoch, 'o', top)
+if not epoch or not top or was_begun_elsewhere(found[3]) then
+  epoch, top = begin(0), '0'
 end
 redis.call('PEXPIRE', meta, ARGV[2])
 

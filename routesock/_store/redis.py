@@ -79,6 +79,12 @@ class PipelinedClient:
         self.reply_count += 1
         return reply
 
+    @property
+    def next_connection(self) -> int:
+        """The number of the connection that the next command is sent over."""
+        is_open = self._connection is not None and self._connection.is_open
+        return self.connection_count if is_open else self.connection_count + 1
+
     def disconnect(self) -> None:
         """Close the connection. Commands without a reply fail."""
         if self._connection is not None:
@@ -183,12 +189,12 @@ def _create_detached_task(coroutine: Any) -> asyncio.Task[Any]:
 
 
 class Script:
-    """A Lua script, sent by its hash where the server knows it."""
+    """A Lua script, sent by its hash where the server knows it. Several files are one after the other."""
 
     __slots__ = ("sha", "text")
 
-    def __init__(self, path: Path) -> None:
-        self.text: str = path.read_text(encoding="utf-8")
+    def __init__(self, *paths: Path) -> None:
+        self.text: str = "".join(path.read_text(encoding="utf-8") for path in paths)
         self.sha: str = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -207,6 +213,13 @@ class RedisServers:
         self.prefix = prefix
         self._clients = clients
         self._server_for = server_for
+        self._parts: dict[str, Any] = {}
+
+    def part(self, kind: str, make: Callable[[], Any]) -> Any:
+        """Return what is kept of one kind beside the servers. ``make`` is called for the first time."""
+        if kind not in self._parts:
+            self._parts[kind] = make()
+        return self._parts[kind]
 
     def close(self) -> None:
         """Close the connections. A later command opens new ones."""
@@ -217,6 +230,10 @@ class RedisServers:
     def reconnect_count(self) -> int:
         """How often a connection was replaced, on all servers together."""
         return sum(max(client.connection_count - 1, 0) for client in self._clients.values())
+
+    def connection_for(self, key: str) -> int:
+        """Return the number of the connection that the next command for ``key`` is sent over."""
+        return self._clients[self._server_for(key)].next_connection
 
     def key(self, kind: str, name: str, part: str) -> str:
         """Return a key. All keys of one ``kind`` and ``name`` are on one server, whatever their ``part``.

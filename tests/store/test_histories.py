@@ -18,8 +18,9 @@ from routesock._store.histories import (
     parse_position,
 )
 from routesock._store.opening import StoreError, forget_stores
+from tests.servers import HOST
 from tests.throttling.conftest import redis_server, session_redis  # noqa: F401
-from tests.throttling.redis_server import RedisServer, cache_at
+from tests.throttling.redis_server import RedisServer, cache_at, run_redis_server
 
 GROUP = "routesock.group.room.5"
 MOST = 10_000
@@ -175,6 +176,34 @@ class TestRedis:
         meta, stream = (redis_server.execute("PTTL", key) for key in keys)
         assert 0 < stream <= 100_000 < meta <= 7 * 86_400_000
 
+    @pytest.mark.parametrize("use", ["append", "read", "renew"])
+    async def test_epoch_outlives_its_last_use(
+        self,
+        redis: Histories,
+        redis_server: RedisServer,  # noqa: F811
+        use: str,
+    ) -> None:
+        """By a week. The entries do not."""
+        top = await append(redis, "a")
+        meta, stream = sorted(redis_server.key_names())
+        redis_server.execute("PEXPIRE", meta, "5000")
+        if use == "append":
+            await append(redis, "b")
+        elif use == "read":
+            await redis.read(GROUP, top, MOST)
+            assert redis_server.execute("PTTL", stream) <= 60_000
+        else:
+            await redis.renew(GROUP, top, certain=True)
+        assert 6 * 86_400_000 < redis_server.execute("PTTL", meta) <= 7 * 86_400_000
+
+    async def test_offset_that_is_gone(self, redis: Histories, redis_server: RedisServer) -> None:  # noqa: F811
+        """Its epoch is over."""
+        top = await append(redis, "a", "b")
+        redis_server.execute("HDEL", sorted(redis_server.key_names())[0], "o")
+        read = await redis.read(GROUP, Position(top.epoch, 0), MOST)
+        assert (read.top.epoch != top.epoch, read.top.offset, read.entries) == (True, 0, None)
+        assert await append(redis, "c") == Position(read.top.epoch, 1)
+
     @pytest.mark.parametrize("damage", ["both", "meta", "stream", "trimmed", "set back", "wrong type"])
     async def test_keys_that_are_damaged(
         self,
@@ -203,6 +232,90 @@ class TestRedis:
         read = await redis.read(GROUP, Position(top.epoch, 3), MOST)
         assert read.entries is None or later == Position(top.epoch, 5)
         assert (later.epoch == top.epoch) == (damage in ("stream", "trimmed", "wrong type"))
+
+    @pytest.mark.parametrize("first", ["append", "read"])
+    async def test_another_server_begins_a_new_epoch(
+        self,
+        redis: Histories,
+        redis_server: RedisServer,  # noqa: F811
+        first: str,
+    ) -> None:
+        """It may lack writes, and may give their offsets to others. A replica is promoted without the last two."""
+        redis_server.execute("CONFIG", "SET", "repl-diskless-sync-delay", "0")
+        with run_redis_server("--replicaof", f"{HOST} {redis_server.port}") as replica:
+            await append(redis, "a", "b")
+            redis_server.execute("WAIT", 1, 20_000)
+            replica.execute("REPLICAOF", "NO", "ONE")
+            top = await append(redis, "c", "d")
+            with override_settings(CACHES=cache_at(replica.url), ROUTESOCK={"STORE_TIMEOUT": 20}):
+                promoted = await open_histories()
+                if first == "append":
+                    later = await append(promoted, *"CDE")
+                    assert (later.epoch != top.epoch, later.offset) == (True, 3)
+                read = await promoted.read(GROUP, top, MOST)
+                assert (read.top.epoch != top.epoch, read.entries) == (True, None)
+                again = await promoted.read(GROUP, read.top, MOST)
+                assert again == (read.top, [])
+
+    async def test_first_append_over_each_connection_asks_for_the_server(
+        self,
+        redis: Any,
+        redis_server: RedisServer,  # noqa: F811
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Further ones do not, since that would double what they cost."""
+        asked: list[Any] = []
+        run = redis._servers.run
+
+        async def note(script: Any, keys: Any, *arguments: Any, **options: Any) -> Any:
+            asked.append(arguments[-1])
+            return await run(script, keys, *arguments, **options)
+
+        monkeypatch.setattr(redis._servers, "run", note)
+        await append(redis, *"abc")
+        await append(redis, "a", group="other")
+        assert asked == [1, 0, 0, 1]
+        [client] = redis._servers._clients.values()
+        client.disconnect()
+        await append(redis, "d", "e")
+        assert asked[4:] == [1, 0]
+        monkeypatch.setattr("routesock._store.histories.MAX_GROUPS", 2)
+        await append(redis, "a", group="third")
+        assert redis._connections == {"third": client.next_connection}
+
+    @pytest.mark.parametrize("begins", ["append", "read", "renew"])
+    async def test_server_is_known_from_the_beginning(
+        self,
+        redis: Histories,
+        redis_server: RedisServer,  # noqa: F811
+        begins: str,
+    ) -> None:
+        if begins == "append":
+            await append(redis, "a")
+        else:
+            top = (await redis.latest(GROUP, 0)).top
+        if begins == "renew":
+            await redis.renew(GROUP, top, certain=True)
+        [meta] = [key for key in redis_server.key_names() if key.endswith(":m")]
+        [server] = [line for line in redis_server.execute("INFO", "server").items() if line[0] == "run_id"]
+        assert redis_server.execute("HGET", meta, "r") == server[1]
+
+    async def test_user_who_may_not_ask_which_server_it_is(
+        self,
+        redis: Histories,
+        redis_server: RedisServer,  # noqa: F811
+    ) -> None:
+        """Their reads change nothing, and others may read as well."""
+        redis_server.execute("ACL", "SETUSER", "limited", "on", ">secret", "~*", "+@all", "-info")
+        url = redis_server.url.replace("redis://", "redis://limited:secret@")
+        with override_settings(CACHES=cache_at(url), ROUTESOCK={"STORE_TIMEOUT": 20}):
+            limited = await open_histories()
+            top = await append(limited, "a", "b")
+            start = Position(top.epoch, 0)
+            assert data_of(await limited.read(GROUP, start, MOST)) == ["a", "b"]
+        with override_settings(CACHES=cache_at(redis_server.url), ROUTESOCK={"STORE_TIMEOUT": 20}):
+            assert data_of(await (await open_histories()).read(GROUP, start, MOST)) == ["a", "b"]
+        assert data_of(await limited.read(GROUP, start, MOST)) == ["a", "b"]
 
     async def test_store_that_is_gone(self, redis: Any, redis_server: RedisServer) -> None:  # noqa: F811
         """A ``StoreError``, which the callers expect."""
