@@ -53,7 +53,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402
 from channels_redis.pubsub import RedisPubSubChannelLayer  # noqa: E402
 from django.contrib.auth.models import AnonymousUser, User  # noqa: E402
 
-from routesock import RouteMixin, topic  # noqa: E402
+from routesock import RouteMixin, route, topic  # noqa: E402
 from routesock.permissions import BasePermission  # noqa: E402
 
 
@@ -82,6 +82,17 @@ class Rooms(RouteMixin, AsyncJsonWebsocketConsumer):
 
     @topic("private.{id}", permissions=[MayRead], recover=True, recheck=True)
     async def private(self, request: Any) -> None: ...
+
+
+class Plain(RouteMixin, AsyncJsonWebsocketConsumer):
+    """Its sockets join a group without a history."""
+
+    async def connect(self) -> None:
+        await self.accept()
+        await self.socket.join("plain.5")
+
+    @route("nothing", permissions=())
+    async def nothing(self, request: Any) -> None: ...
 
 
 class AsUser:
