@@ -1,6 +1,6 @@
 """What a history costs: a broadcast with one and without, a SUBSCRIBE that resumes, and groups that have none.
 
-Run ``python -m benchmarks.resume_cost``. It starts a ``redis-server``, a uvicorn, and two processes with and without the
+Run ``python -m benchmarks.resume_cost``. It starts a ``redis-server``, a uvicorn, and two processes, one of them with the
 setting ``HISTORY``. All figures are processor time: that of Redis, of the uvicorn without its client, and of the two
 processes in turn.
 """
@@ -99,31 +99,30 @@ async def plain() -> None:
 
     from .resume_server import Plain
 
-    async def receive() -> Any:
-        return await frames.get()
+    arrived = asyncio.Event()
+    expected = sent = 0
 
     async def send(message: Any) -> None:
         nonlocal sent
         sent += "said" in message.get("text", "")
+        if sent == expected:
+            arrived.set()
 
-    sent = 0
     sockets = []
-    frames: asyncio.Queue[Any] = asyncio.Queue()
-    application: Any = Plain.as_asgi()
     for _ in range(PLAIN_SOCKETS):
+        frames: asyncio.Queue[Any] = asyncio.Queue()
         await frames.put({"type": "websocket.connect"})
         scope = {"type": "websocket", "path": "/", "headers": [], "subprotocols": []}
-        sockets.append(asyncio.create_task(application(scope, receive, send)))
-        while not frames.empty():
-            await asyncio.sleep(0.01)
-    await asyncio.sleep(0.5)
+        sockets.append(asyncio.create_task(Plain.as_asgi()(scope, frames.get, send)))  # type: ignore[arg-type]
+    await asyncio.sleep(1)
     while await asyncio.to_thread(sys.stdin.readline):
-        expected = sent + PLAIN_BROADCASTS * PLAIN_SOCKETS
+        expected += PLAIN_BROADCASTS * PLAIN_SOCKETS
+        arrived.clear()
         before = time.process_time()
         for _ in range(PLAIN_BROADCASTS):
             await abroadcast("plain.5", "said", PAYLOAD)
-        while sent < expected:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(60):
+            await arrived.wait()
         print((time.process_time() - before) / PLAIN_BROADCASTS * 1e6, flush=True)
     os._exit(0)  # the sockets do not matter
 
