@@ -1,8 +1,8 @@
 """What a history costs: a broadcast with one and without, a SUBSCRIBE that resumes, and groups that have none.
 
-Run ``python -m benchmarks.resume_cost``. It starts a ``redis-server``, a uvicorn, and two processes, one of them with the
-setting ``HISTORY``. All figures are processor time: that of Redis, of the uvicorn without its client, and of the two
-processes in turn.
+Run ``python -m benchmarks.resume_cost``. It starts a ``redis-server``, a uvicorn, and two processes, one of them with
+the setting ``HISTORY``. All figures are processor time: that of Redis, of the uvicorn without its client, and of the
+two processes in turn. ``--only-plain`` compares those two alone.
 """
 
 from __future__ import annotations
@@ -100,11 +100,11 @@ async def plain() -> None:
     from .resume_server import Plain
 
     arrived = asyncio.Event()
-    expected = sent = 0
+    expected, sent = PLAIN_SOCKETS, 0
 
     async def send(message: Any) -> None:
         nonlocal sent
-        sent += "said" in message.get("text", "")
+        sent += message["type"] == "websocket.accept" or "said" in message.get("text", "")
         if sent == expected:
             arrived.set()
 
@@ -114,7 +114,7 @@ async def plain() -> None:
         await frames.put({"type": "websocket.connect"})
         scope = {"type": "websocket", "path": "/", "headers": [], "subprotocols": []}
         sockets.append(asyncio.create_task(Plain.as_asgi()(scope, frames.get, send)))  # type: ignore[arg-type]
-    await asyncio.sleep(1)
+    await arrived.wait()
     while await asyncio.to_thread(sys.stdin.readline):
         expected += PLAIN_BROADCASTS * PLAIN_SOCKETS
         arrived.clear()
@@ -176,7 +176,8 @@ def main() -> None:
 
         assert resume_server.LOSE == 0
         with uvicorn() as application:
-            asyncio.run(measure(server.port, application))
+            if "--only-plain" not in sys.argv:
+                asyncio.run(measure(server.port, application))
         without, with_it, ratio = compare_plain()
         print(f"process, plain group without HISTORY:  {without:7.1f} us for {PLAIN_SOCKETS} sockets")
         print(f"process, plain group with HISTORY:     {with_it:7.1f} us, {ratio:.3f} times")

@@ -88,8 +88,8 @@ class Plain(RouteMixin, AsyncJsonWebsocketConsumer):
     """Its sockets join a group without a history."""
 
     async def connect(self) -> None:
-        await self.accept()
         await self.socket.join("plain.5")
+        await self.accept()
 
     @route("nothing", permissions=())
     async def nothing(self, request: Any) -> None: ...
