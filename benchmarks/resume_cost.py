@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,11 +77,15 @@ async def subscriptions(server: Server, missed: int) -> float:
     assert server._process is not None
     group = f"room.missed-{missed}"
     since = await aposition(group)
+    Path(os.environ["RESUME_TRUTH"], f"missed-{missed}").write_text("0")
     for number in range(missed):
         await abroadcast(group, "said", [number, PAYLOAD])
     subscribe = json.dumps({"route": "SUBSCRIBE", "uuid": 1, "payload": {"topic": group, "since": since}})
     unsubscribe = json.dumps({"route": "UNSUBSCRIBE", "uuid": 2, "payload": {"topic": group}})
-    async with connect(f"ws://{HOST}:{server.port}/", compression=None) as socket:
+    url = f"ws://{HOST}:{server.port}/"
+    async with connect(url, compression=None) as other, connect(url, compression=None) as socket:
+        await other.send(unsubscribe.replace("UNSUBSCRIBE", "SUBSCRIBE"))  # so that the server does not leave the group
+        assert json.loads(await other.recv())["status"] == 200
         for turn in range(SUBSCRIPTIONS + 20):
             if turn == 20:  # it is warm
                 before = process_seconds(server._process.pid)
@@ -97,7 +102,7 @@ async def plain() -> None:
     """In a process of its own: for each line on stdin, broadcast to a group without a history, and print the time."""
     from routesock import abroadcast
 
-    from .resume_server import Plain
+    from .resume_server import PLAIN, Plain
 
     arrived = asyncio.Event()
     expected, sent = PLAIN_SOCKETS, 0
@@ -120,7 +125,7 @@ async def plain() -> None:
         arrived.clear()
         before = time.process_time()
         for _ in range(PLAIN_BROADCASTS):
-            await abroadcast("plain.5", "said", PAYLOAD)
+            await abroadcast(PLAIN, "said", PAYLOAD)
         async with asyncio.timeout(60):
             await arrived.wait()
         print((time.process_time() - before) / PLAIN_BROADCASTS * 1e6, flush=True)
@@ -170,7 +175,8 @@ def main() -> None:
     if "--plain" in sys.argv:
         asyncio.run(plain())
         return
-    with run_redis_server() as server:
+    with run_redis_server() as server, tempfile.TemporaryDirectory() as truth:
+        os.environ.update(RESUME_TRUTH=truth)
         os.environ.update(RESUME_LAYER=server.url, RESUME_STORE=server.url, RESUME_LOSE="0", RESUME_TIMEOUT="10")
         from . import resume_server
 

@@ -15,6 +15,7 @@ STORE: Final = os.environ.get("RESUME_STORE", "")
 LAYER: Final = os.environ.get("RESUME_LAYER", "")
 SENTINEL: Final = os.environ.get("RESUME_SENTINEL", "")
 LOSE: Final = float(os.environ.get("RESUME_LOSE", "0"))
+PLAIN: Final = f"plain.{os.getpid()}"
 HAS_HISTORY: Final = os.environ.get("RESUME_HISTORY", "yes") == "yes"
 
 
@@ -88,7 +89,7 @@ class Plain(RouteMixin, AsyncJsonWebsocketConsumer):
     """Its sockets join a group without a history."""
 
     async def connect(self) -> None:
-        await self.socket.join("plain.5")
+        await self.socket.join(PLAIN)
         await self.accept()
 
     @route("nothing", permissions=())
