@@ -1,6 +1,8 @@
 """Pages of reStructuredText whose code blocks are run, in order and in one namespace per page.
 
-``python``   is executed; ``await`` may stand at its top level. Tests that it defines are run, with their fixtures.
+``python``   is executed; ``await`` may stand at its top level. Tests that it defines are run, with their fixtures. A
+             caption such as ``shop/tasks.py`` makes it a module, which later blocks import; blocks with one caption are
+             one module. The names in capitals of a file whose name ends with ``settings.py`` become settings.
 ``text``     is a conversation: ``>`` what the client sends, ``<`` what it reads. The consumer is the last one that the
              page has defined, the reading is complete, and ``"..."`` stands for any value.
 ``diff``     is part of what separates the two files that it names.
@@ -16,35 +18,54 @@ import asyncio
 import inspect
 import json
 import re
+import sys
 import textwrap
 import unittest
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.db.models.signals import post_delete, post_save
 
 from routesock.client import Events
 from routesock.testing import ClientTimeout, ConnectionClosed, RouteClient
 
 ROOT = Path(__file__).parent.parent
 DIRECTIVE = re.compile(r"( *)\.\. code-block:: (\w+)$")
+OPTION = re.compile(r" +:([\w-]+):(?: (.*))?$")
 
 
 @dataclass(frozen=True)
 class Block:
-    """One code block: ``line`` is that of its first line in the page."""
+    """One code block.
+
+    Args:
+        language: The language that its directive names.
+        line: The number of its first line in the page.
+        text: What the block shows.
+        caption: The directive's option ``:caption:``.
+        before: The lines between the block above, or the top of the page, and this one.
+    """
 
     language: str
     line: int
     text: str
+    caption: str = ""
+    before: str = ""
 
 
 def blocks_of(page: str) -> Iterator[Block]:
+    """Find the code blocks of a page of reStructuredText, with their options."""
     lines = page.splitlines()
+    end = 0
     for number, line in enumerate(lines):
         directive = DIRECTIVE.match(line)
         if directive is None:
@@ -55,8 +76,17 @@ def blocks_of(page: str) -> Iterator[Block]:
             if below and not below.startswith(indent):
                 break
             body.append(below)
-        first = next(index for index, text in enumerate(body) if text)
-        yield Block(directive[2], number + 2 + first, textwrap.dedent("\n".join(body[first:])).rstrip() + "\n")
+        given = [*takewhile(bool, map(OPTION.match, body))]
+        options = {option[1]: option[2] for option in given if option}
+        first = next(index for index, text in enumerate(body) if text and index >= len(given))
+        yield Block(
+            directive[2],
+            number + 2 + first,
+            textwrap.dedent("\n".join(body[first:])).rstrip() + "\n",
+            caption=options.get("caption", ""),
+            before="\n".join(lines[end:number]),
+        )
+        end = number + 1 + len(body)
 
 
 class InProcess:
@@ -100,9 +130,10 @@ class Page:
         self.path = path
         self.namespace: dict[str, Any] = {"__name__": f"docs.{path.stem}"}
         self._request = request
-        self._consumer: type[Any] | None = None
-        self._runners = {
-            "python": self._python,
+        self._monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+        self.consumer: Any = None  # the last one that the page has defined
+        self._modules: dict[str, ModuleType] = {}
+        self._runners: dict[str, Callable[[str], Any]] = {
             "text": self._conversation,
             "diff": self._diff,
             "console": len,
@@ -116,41 +147,79 @@ class Page:
         }
 
     def run(self) -> None:
-        monkeypatch = self._request.getfixturevalue("monkeypatch")
-        monkeypatch.setattr("routesock.client._client.opener", lambda *options: self._open)
-        for block in blocks_of(self.path.read_text(encoding="utf-8")):
-            try:
-                self._runners[block.language](block.text if block.language != "python" else self._placed(block))
-            except Exception as error:
-                error.add_note(f"In the block at {self.path.name}:{block.line}.")
-                raise
+        self._monkeypatch.setattr("routesock.client._client.opener", lambda *options: self._open)
+        with receivers_restored():
+            for block in blocks_of(self.path.read_text(encoding="utf-8")):
+                try:
+                    self._run(block)
+                except Exception as error:
+                    error.add_note(f"In the block at {self.path.name}:{block.line}.")
+                    raise
+
+    def _run(self, block: Block) -> None:
+        if block.language != "python":
+            self._runners[block.language](block.text)
+        elif block.caption.endswith(".py"):
+            self._file(block)
+        else:
+            self._python(block, self.namespace)
+
+    def _file(self, block: Block) -> None:
+        """Executes a block in the module that its caption names, which hides a module of that name until the end."""
+        *folders, file = block.caption.removesuffix(".py").split("/")
+        for depth in range(1, len(folders) + 1):
+            self._module(".".join(folders[:depth]), is_package=True)
+        module = self._module(".".join([*folders, file]))
+        self._python(block, vars(module))
+        if file.endswith("settings"):
+            settings = self._request.getfixturevalue("settings")
+            for name in filter(str.isupper, vars(module)):
+                setattr(settings, name, getattr(module, name))
+
+    def _module(self, name: str, *, is_package: bool = False) -> ModuleType:
+        """A module of the page. A package that exists, such as an app of the example project, is that one."""
+        if name in self._modules:
+            return self._modules[name]
+        package, _, child = name.rpartition(".")
+        if is_package and name in sys.modules:
+            module = sys.modules[name]
+        else:
+            module = ModuleType(name)
+            module.__package__ = name if is_package else package
+            if is_package:
+                module.__path__ = []
+            self._monkeypatch.setitem(sys.modules, name, module)
+            if package:
+                self._monkeypatch.setattr(sys.modules[package], child, module, raising=False)
+        self._modules[name] = module
+        return module
 
     def _open(self, url: str, subprotocols: Sequence[str], events: Events) -> InProcess:
         """Connects a ``routesock.client.Client`` of the page to its consumer, whatever the URL is."""
-        assert self._consumer is not None
-        return InProcess(self._consumer.as_asgi(), url, subprotocols, events)
+        assert self.consumer is not None
+        return InProcess(self.consumer.as_asgi(), url, subprotocols, events)
 
     @staticmethod
     def _placed(block: Block) -> str:
         """Its text under as many empty lines as put it at its place in the page, for tracebacks."""
         return "\n" * (block.line - 1) + block.text
 
-    def _python(self, source: str) -> None:
-        before = dict(self.namespace)
-        code = compile(source, self.path, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-        outcome = eval(code, self.namespace)
+    def _python(self, block: Block, namespace: dict[str, Any]) -> None:
+        before = dict(namespace)
+        code = compile(self._placed(block), self.path, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        outcome = eval(code, namespace)
         if inspect.iscoroutine(outcome):
             self._await(outcome)
-        for name, value in list(self.namespace.items()):
+        for name, value in list(namespace.items()):
             if before.get(name) is not value:
-                self._defined(name, value)
+                self._defined(name, value, namespace["__name__"])
 
-    def _defined(self, name: str, value: Any) -> None:
-        if inspect.isclass(value) and value.__module__ == self.namespace["__name__"]:
+    def _defined(self, name: str, value: Any, module: str) -> None:
+        if inspect.isclass(value) and value.__module__ == module:
             if issubclass(value, unittest.TestCase):
                 self._test_case(value)
             elif hasattr(value, "as_asgi"):
-                self._consumer = value
+                self.consumer = value
         if inspect.isfunction(value) and name.startswith("test_"):
             given = {name: self._request.getfixturevalue(name) for name in inspect.signature(value).parameters}
             outcome = value(**given)
@@ -174,8 +243,8 @@ class Page:
 
     def _conversation(self, text: str) -> None:
         assert text.startswith("> "), "a conversation begins with what the client sends"
-        assert self._consumer is not None
-        self._await(self._converse(self._consumer, re.findall(r"^([<>]) (.*(?:\n[^<>\n].*)*)", text, re.MULTILINE)))
+        assert self.consumer is not None
+        self._await(self._converse(self.consumer, re.findall(r"^([<>]) (.*(?:\n[^<>\n].*)*)", text, re.MULTILINE)))
 
     @staticmethod
     async def _converse(consumer: type[Any], frames: list[tuple[str, str]]) -> None:
@@ -199,6 +268,19 @@ class Page:
             for hunk in hunks:
                 side = "".join(line[1:] or "\n" for line in hunk.splitlines(keepends=True) if line[0] in f" {mark}\n")
                 assert side in content, f"{file} does not have:\n{side}"
+
+
+@contextmanager
+def receivers_restored() -> Iterator[None]:
+    """Disconnects what a page, or an app that it installs, has connected, so that other tests do not call it."""
+    signals = [post_save, post_delete, user_logged_in, user_logged_out]
+    before = [list(signal.receivers) for signal in signals]
+    try:
+        yield
+    finally:
+        for signal, receivers in zip(signals, before, strict=True):
+            signal.receivers = receivers
+            signal.sender_receivers_cache.clear()
 
 
 def fits(received: Any, expected: Any) -> bool:

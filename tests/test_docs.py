@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.db.models.signals import post_delete, post_init, post_save
 from django.test import override_settings
 
 import routesock
@@ -18,7 +19,12 @@ from routesock._runtime import counters, instrumentation
 from routesock.pytest_plugin import route_client  # noqa: F401  (a page uses it; a mere checkout registers no plugin)
 from tests.docs_pages import ROOT, Page, blocks_of
 
-PAGES = [ROOT / "README.rst", ROOT / "docs" / "index.rst", *sorted((ROOT / "docs").glob("*/*.rst"))]
+FOLDERS = ("explanation", "howto", "reference")  # tests/tutorials follows those in tutorials/
+PAGES = [
+    ROOT / "README.rst",
+    ROOT / "docs" / "index.rst",
+    *(page for folder in FOLDERS for page in sorted((ROOT / "docs" / folder).glob("*.rst"))),
+]
 
 
 def text_of(page: str) -> str:
@@ -47,8 +53,18 @@ def recording_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counters, "recorder", None)
 
 
+@pytest.fixture
+def receivers_end() -> Iterator[None]:
+    """A page connects receivers to the signals of a model, which would run in other tests."""
+    kept = [(signal, [*signal.receivers]) for signal in (post_init, post_save, post_delete)]
+    yield
+    for signal, receivers in kept:
+        signal.receivers[:] = receivers
+        signal.sender_receivers_cache.clear()
+
+
 @pytest.mark.django_db
-@pytest.mark.usefixtures("chat", "recording_ends")
+@pytest.mark.usefixtures("chat", "recording_ends", "receivers_end")
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_code_block_runs(path: Path, request: pytest.FixtureRequest) -> None:
     Page(path, request).run()
@@ -56,9 +72,35 @@ def test_every_code_block_runs(path: Path, request: pytest.FixtureRequest) -> No
 
 def test_blocks_are_found_with_their_lines() -> None:
     page = "A::\n\n   no\n\n.. code-block:: python\n\n   a = 1\n\n   b = 2\n\nB\n\n.. code-block:: console\n\n   $ ls\n"
-    first, second = blocks_of(page)
+    page += "\n.. code-block:: python\n   :caption: shop/a.py\n\n   c = 3\n"
+    first, second, third = blocks_of(page)
     assert (first.language, first.line, first.text) == ("python", 7, "a = 1\n\nb = 2\n")
     assert (second.language, second.line, second.text) == ("console", 15, "$ ls\n")
+    assert (third.caption, third.line, third.text) == ("shop/a.py", 20, "c = 3\n")
+    assert (first.caption, second.before) == ("", "B\n")
+
+
+def test_blocks_with_captions_are_files(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    page = tmp_path / "page.rst"
+    files = {"kiosk/settings.py": "LANGUAGE_CODE = 'fr'", "kiosk/a.py": "x = 1", "kiosk/b.py": "from .a import x"}
+    blocks = [f".. code-block:: python\n   :caption: {name}\n\n   {code}\n" for name, code in files.items()]
+    page.write_text("\n".join([*blocks, ".. code-block:: python\n\n   from kiosk.b import x\n"]), encoding="utf-8")
+    run = Page(page, request)
+    run.run()
+    assert run.namespace["x"] == 1
+    assert settings.LANGUAGE_CODE == "fr"
+
+
+def test_blocks_have_their_options() -> None:
+    page = "In it:\n\n.. code-block:: python\n   :caption: chat/consumers.py (excerpt)\n   :linenos:\n\n   a = 1\n"
+    (block,) = blocks_of(page)
+    assert (block.caption, block.before) == ("chat/consumers.py (excerpt)", "In it:\n")
+    assert (block.line, block.text) == (7, "a = 1\n")
+
+
+def test_every_page_is_run() -> None:
+    folders = {page.parent.name for page in (ROOT / "docs").glob("*/*.rst")}
+    assert folders == {*FOLDERS, "tutorials"}
 
 
 def rows(page: str) -> list[list[str]]:
@@ -82,8 +124,8 @@ def test_the_settings_page_has_every_key_of_docs_with_its_default() -> None:
     assert documented == {name: repr(setting.default) for name, setting in conf.DOCS.items()}
 
 
-def test_the_settings_page_has_every_check() -> None:
-    assert [row[0] for row in rows("reference/settings.rst") if row[0].startswith("routesock.")] == list(checks.Id)
+def test_the_checks_page_has_every_check() -> None:
+    assert [row[0] for row in rows("reference/checks.rst") if row[0].startswith("routesock.")] == list(checks.Id)
 
 
 def test_settings_that_pages_show_are_accepted(request: pytest.FixtureRequest) -> None:

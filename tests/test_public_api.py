@@ -47,6 +47,7 @@ PUBLIC: Final[dict[str, list[str]]] = {
         "topic",
     ],
     "routesock.client": [
+        "Ask",
         "Client",
         "ClientError",
         "Clock",

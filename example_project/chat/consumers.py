@@ -7,7 +7,7 @@ import logging
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
-from routesock import Keys, RouteMixin, asend_event, event, route
+from routesock import Keys, RouteMixin, asend_event, event, route, topic
 from routesock.exceptions import Conflict
 from routesock.permissions import IsAuthenticated
 
@@ -30,8 +30,8 @@ NOT_JOINED = {409: "The socket has joined no room yet."}
 class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     """Rooms in which users talk."""
 
-    # Today's page sends frames of this shape, and stays as it is.
-    route_dialect = Keys(route="action", id="request_id", payload=None)
+    # The frames that the page has always sent, with headers for the positions of its room.
+    route_dialect = Keys(route="action", id="request_id", payload=None, headers="headers")
     route_permissions = [IsAuthenticated]
     route_pushes = [message_push, announcement_push, typing_push]
 
@@ -43,6 +43,11 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
             await self.accept()
         else:
             await self.close()
+
+    @topic("room:{room}", schema=JoinSchema, dehydrate=MessageListSchema(), recover=True, examples=["room:lobby"])
+    async def follow(self, request):
+        """Follow a room. A page that comes back gets what it has missed, or else the last 50 messages again."""
+        return {"messages": await self.recent_messages(request.payload["room"])}
 
     @route("room.join", schema=JoinSchema, reply=JoinSchema, examples=[{"room": "lobby"}])
     async def join(self, request):
@@ -58,8 +63,7 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     async def list_messages(self, request):
         """List the last 50 messages of the room, the oldest first."""
         self.check_joined()
-        messages = [message async for message in self.recent_messages()]
-        return {"messages": messages[::-1]}
+        return {"messages": await self.recent_messages(self.room)}
 
     @route(
         "message.send",
@@ -115,8 +119,9 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         if self.room is None:
             raise Conflict("Join a room first.")
 
-    def recent_messages(self):
-        return Message.objects.filter(room=self.room).select_related("author").order_by("-pk")[:50]
+    async def recent_messages(self, room):
+        messages = Message.objects.filter(room=room).select_related("author").order_by("-pk")[:50]
+        return [message async for message in messages][::-1]
 
     @event("chat.typing", schema=TypingSchema)
     async def chat_typing(self, event):

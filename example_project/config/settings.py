@@ -90,4 +90,6 @@ CHAT_CONSUMER = os.environ.get("CHAT_CONSUMER", "chat.consumers.ChatConsumer")
 
 ROUTESOCK = {
     "TIMEOUT": 10.0,
+    # The pushes to a room that a page gets that was away. They are in the cache: with Redis they outlive the processes.
+    "HISTORY": {"room:{room}": {"size": 100, "ttl": 600}},
 }

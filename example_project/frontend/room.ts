@@ -22,6 +22,8 @@ const log = find("log");
 const text = find<HTMLTextAreaElement>("text");
 
 let username = "";
+/** Whether the server has the messages of a room as a topic. The consumers before the second step do not. */
+let hasTopic = true;
 /** The id of the message that the form edits. */
 let editing: number | undefined;
 
@@ -30,7 +32,13 @@ let editing: number | undefined;
 showConnection(socket);
 socket.onState((state) => {
   find<HTMLButtonElement>("submit").disabled = state !== "open";
+  log.ariaBusy = "true";
   if (state === "open") void enter();
+});
+// After a reconnect the server sends what the page has missed. If it cannot, `snapshot` is called again.
+socket.subscribe(`room:${room}`, {
+  snapshot: ({ messages }) => messages.forEach(show),
+  ended: () => (hasTopic = false),
 });
 socket.on("message", (message) => {
   find("typing").textContent = "";
@@ -40,13 +48,13 @@ socket.on("announcement", announce);
 socket.on("typing", ({ username }) => showTyping(username));
 socket.connect();
 
-/** The server has forgotten the room of the last connection, and may have sent messages since. */
+/** The server has forgotten the room of the last connection. Without a topic, messages may have been missed since. */
 async function enter(): Promise<void> {
   ({ username = "" } = (await settled(socket.request("whoami"), shown("whoami"))) ?? {});
   find("whoami").textContent = username;
   if (!(await settled(socket.request("room.join", { room }), shown("room.join")))) return;
-  const list = await settled(socket.request("message.list"), shown("message.list"));
-  list?.messages.forEach(show);
+  if (!hasTopic) (await settled(socket.request("message.list"), shown("message.list")))?.messages.forEach(show);
+  log.ariaBusy = "false";
 }
 
 // --- What is shown

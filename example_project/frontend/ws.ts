@@ -38,13 +38,22 @@ export interface Chat {
     /** Somebody else in the room is typing. */
     typing: Typing;
   };
-  topics: {};
+  asks: {};
+  topics: {
+    /** Follow a room. A page that comes back gets what it has missed, or else the last 50 messages again. */
+    "room:{room}": {
+      name: `room:${string}`;
+      except: `room:${string}.${string}`;
+      snapshot: MessageList;
+      errors: { 401: Problem; 403: Problem; 422: Problem };
+    };
+  };
 }
 
 /** Where ChatConsumer is, and the keys of its frames. */
 export const chat = {
   path: "/ws/chat/",
-  keys: { route: "action", id: "request_id", payload: null },
+  keys: { route: "action", id: "request_id", payload: null, headers: "headers" },
 } as const;
 
 /**
@@ -69,6 +78,7 @@ export interface Tour {
     /** Somebody has voted. */
     "poll.counts": Counts;
   };
+  asks: {};
   topics: {
     /** Follow a poll. */
     "poll.{poll}": {

@@ -93,11 +93,16 @@ class Topic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """A push."""
+    """A push, or what the server asks.
+
+    Attributes:
+        answer: The payload of the client's answer; ``None`` for a push.
+    """
 
     name: str
     texts: Texts
     payload: Schema
+    answer: Schema | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +123,7 @@ class Interface:
     routes: tuple[Route, ...]
     topics: tuple[Topic, ...]
     pushes: tuple[Push, ...]
+    asks: tuple[Push, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,14 +182,17 @@ class _Channel:
                 by_kind[operation["x-routesock-kind"]].append(operation)
         self._routes = tuple(sorted(map(self._route, by_kind["route"]), key=_name_of))
         self._topics = tuple(sorted(map(self._topic, by_kind["subscribe"]), key=_name_of))
-        self._pushes = tuple(sorted(map(self._push, by_kind["push"]), key=_name_of))
+        pushes = sorted(map(self._push, by_kind["push"]), key=_name_of)
+        self._pushes = tuple(push for push in pushes if push.answer is None)
+        self._asks = tuple(push for push in pushes if push.answer is not None)
 
     @property
     def content(self) -> str:
         """What is the same for one class at several paths."""
         texts = self._channel.get("summary"), self._channel.get("description")
         topics = [(topic.name, topic.texts, topic.snapshot, topic.pushes, topic.errors) for topic in self._topics]
-        return json.dumps([*texts, self._keys, self._routes, topics, self._pushes], sort_keys=True, default=repr)
+        parts = [*texts, self._keys, self._routes, topics, self._pushes, self._asks]
+        return json.dumps(parts, sort_keys=True, default=repr)
 
     def interface(self, name: str, paths: Iterable[Path]) -> Interface:
         return Interface(
@@ -195,6 +204,7 @@ class _Channel:
             routes=self._routes,
             topics=self._topics,
             pushes=self._pushes,
+            asks=self._asks,
         )
 
     def _messages(self, operation: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -202,8 +212,13 @@ class _Channel:
             yield resolve(message["$ref"], self._document)
 
     def _parts(self, operation: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-        """Return the messages of ``operation`` but its errors, by what they are."""
-        parts = {message["x-routesock-part"]: message for message in self._messages(operation)}
+        """Return the messages of ``operation`` but its errors, by what they are.
+
+        Of two replies the first counts: the second one of SUBSCRIBE is the one without a snapshot.
+        """
+        parts: dict[str, Mapping[str, Any]] = {}
+        for message in self._messages(operation):
+            parts.setdefault(message["x-routesock-part"], message)
         parts.pop("error", None)
         return parts
 
@@ -282,11 +297,13 @@ class _Channel:
                 yield operation["x-routesock-topic"]
 
     def _push(self, operation: Mapping[str, Any]) -> Push:
-        message = self._parts(operation)["push"]
+        parts = self._parts(operation)
+        answer = parts.get("answer")
         return Push(
             name=operation["x-routesock-name"],
             texts=_texts_of(operation),
-            payload=message.get("x-routesock-payload", {}),
+            payload=parts["push"].get("x-routesock-payload", {}),
+            answer=None if answer is None else answer.get("x-routesock-payload", {}),
         )
 
 
@@ -336,8 +353,10 @@ def schemas_in(consumer: Interface) -> Iterator[Schema]:
     for topic in consumer.topics:
         yield topic.snapshot
         yield from topic.errors.values()
-    for push in consumer.pushes:
+    for push in (*consumer.pushes, *consumer.asks):
         yield push.payload
+        if push.answer is not None:
+            yield push.answer
 
 
 def listed_names(schema: Schema) -> dict[str, Any]:

@@ -39,16 +39,16 @@ _HEADER: Final = '''\
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Literal, Never, NotRequired, TypeAlias, TypedDict, overload
 from urllib.parse import quote
 
-from routesock.client import Client, Items, Keys, Reply, Subscription
+from routesock.client import Ask, Client, Items, Keys, Reply, Subscription
 '''
 
 _IMPORTED: Final = frozenset(
-    """Mapping Any ClassVar Literal Never NotRequired TypeAlias TypedDict overload quote Client Items Keys Reply
-    Subscription""".split()
+    """Awaitable Callable Mapping Any ClassVar Literal Never NotRequired TypeAlias TypedDict overload quote Ask Client
+    Items Keys Reply Subscription""".split()
 )
 
 _CALL: Final = (
@@ -59,6 +59,15 @@ _CALL: Final = (
 )
 
 _STREAM: Final = ("timeout: float | None = ...", "queue: bool = ...", "headers: Mapping[str, Any] = ...")
+
+_SINCE: Final = ("*", "since: str | None = None")
+
+_SIMPLE: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
+    "subscribe": (_SINCE, "topic, since=since"),
+    "pushes": ((), "route"),
+    "answer": (("handler: Any",), "route, handler"),
+}
+"""The methods that take no payload: their further parameters, and how they are passed on."""
 
 _NOTIFY: Final = ("headers: Mapping[str, Any] = ...",)
 
@@ -142,6 +151,7 @@ class _Module:
         lines += _method("def", "stream", routes(streams, lambda route: f"Items[{results[route.name]}]", _STREAM))
         lines += _method("def", "subscribe", [*self._topics(consumer)])
         lines += _method("def", "pushes", [*self._pushes(consumer)])
+        lines += _method("def", "answer", [*self._asks(consumer)])
         return "\n".join(lines)
 
     def _payload(self, consumer: Interface, route: Route) -> str:
@@ -160,11 +170,11 @@ class _Module:
             else:
                 parameter = f"topic: Literal[{quoted(topic.name)}]"
                 result = f"Subscription[{snapshots[topic.name]}]"
-                yield _Method((parameter,), result, topic.texts, self._errors(topic.errors))
+                yield _Method((parameter, *_SINCE), result, topic.texts, self._errors(topic.errors))
         if patterns:  # a name that is only known to be a text may be that of any topic
             result = f"Subscription[{union(snapshots.values())}]"
             named = "\n".join(f"{topic.name} {self._errors(topic.errors)}".rstrip() for topic in consumer.topics)
-            yield _Method(("topic: str",), result, Texts(summary=named))
+            yield _Method(("topic: str", *_SINCE), result, Texts(summary=named))
 
     def _errors(self, errors: Mapping[int, Schema]) -> str:
         """Return the statuses of errors with the types of their payloads."""
@@ -175,6 +185,13 @@ class _Module:
         for push in consumer.pushes:
             payload = self._types.of(push.payload, f"{consumer.name}{pascal_case(push.name)}Push")
             yield _Method((_literal_route(push.name),), f"Items[{payload}]", push.texts)
+
+    def _asks(self, consumer: Interface) -> Iterator[_Method]:
+        for ask in consumer.asks:
+            name = f"{consumer.name}{pascal_case(ask.name)}"
+            payload, answer = self._types.of(ask.payload, f"{name}Ask"), self._types.of(ask.answer, f"{name}Answer")
+            handler = f"handler: Callable[[Ask[{payload}]], {union((answer, f'Awaitable[{answer}]'))}]"
+            yield _Method((_literal_route(ask.name), handler), "Callable[[], None]", ask.texts)
 
 
 def _literal_route(name: str) -> str:
@@ -196,10 +213,11 @@ def _indented(lines: Iterable[str]) -> list[str]:
 def _method(kind: str, name: str, overloads: Sequence[_Method]) -> list[str]:
     """Return a method with its overloads. Without any it cannot be called."""
     first = {"subscribe": "topic"}.get(name, "route")
-    simple = name in ("subscribe", "pushes")
+    simple = _SIMPLE.get(name)
+    further = () if simple is None else simple[0]
     lines: list[str] = []
     if not overloads:
-        overloads = [_Method((f"{first}: Never",), "Any")]
+        overloads = [_Method((f"{first}: Never", *further), "Any")]
     if len(overloads) > 1:
         for item in overloads:
             lines += [
@@ -207,12 +225,12 @@ def _method(kind: str, name: str, overloads: Sequence[_Method]) -> list[str]:
                 "@overload",
                 *_signature(kind, name, item.parameters, item.result, docstring(item.texts, item.errors)),
             ]
-        item = _Method((f"{first}: Any",), "Any")
+        item = _Method((f"{first}: Any", *further), "Any")
     else:
         item = overloads[0]
     wait = "await " if kind.startswith("async") else ""
-    if simple:
-        parameters, arguments = item.parameters, first
+    if simple is not None:
+        parameters, arguments = item.parameters, simple[1]
     elif len(overloads) > 1 or len(item.parameters) == 1:
         parameters, arguments = (
             (*item.parameters, "payload: Any = None", "**options: Any"),

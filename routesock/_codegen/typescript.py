@@ -15,6 +15,7 @@ from .interfaces import (
     Interface,
     Interfaces,
     Path,
+    Push,
     Route,
     Schema,
     Texts,
@@ -99,6 +100,7 @@ class _Module:
         yield from self._section(
             "pushes", consumer.pushes, lambda push: f"{member(push.name)}: {self._types.of(push.payload, '    ')};"
         )
+        yield from self._section("asks", consumer.asks, self._ask)
         yield from self._section("topics", consumer.topics, self._topic)
         yield "}"
 
@@ -118,6 +120,10 @@ class _Module:
         payload = f"payload{'' if route.needs_payload else '?'}: {of(route.payload, '      ')}"
         result = f"{'item' if route.is_stream else 'reply'}: {_or_never(route.reply, of)}"
         return _entry(route.name, [payload, result, *self._errors(route.errors)])
+
+    def _ask(self, ask: Push) -> str:
+        of = self._types.of
+        return _entry(ask.name, [f"payload: {of(ask.payload, '      ')}", f"answer: {_or_never(ask.answer, of)}"])
 
     def _topic(self, topic: Topic) -> str:
         members = [f"snapshot: {self._types.of(topic.snapshot, '      ')}"]

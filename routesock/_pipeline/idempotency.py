@@ -7,6 +7,8 @@ import json
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from contextvars import ContextVar
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -56,9 +58,15 @@ def key_in(headers: Mapping[str, Any]) -> str | None:
     """Return the idempotency key in the headers of a request; ``None`` without one, or where it is ``null``.
 
     Raises:
-        BadRequest: It is not a string of 1 to 255 printable ASCII characters.
+        BadRequest: It is not a string of 1 to 255 printable ASCII characters, or there are several.
     """
-    key = next((value for name, value in headers.items() if name.lower() == KEY_HEADER), None)
+    # "isascii": lower() turns the Kelvin sign into a "k".
+    keys = [value for name, value in headers.items() if name.isascii() and name.lower() == KEY_HEADER]
+    if not keys:
+        return None
+    if len(keys) > 1:  # the request would run again if this were the one that is null
+        raise BadRequest("There are several headers Idempotency-Key.", code="idempotency_key_invalid")
+    (key,) = keys
     if key is None:
         return None
     if isinstance(key, str) and 0 < len(key) <= MAX_KEY_CHARS and key.isascii() and key.isprintable():
@@ -95,13 +103,15 @@ def fingerprint_of(request: Request) -> str:
     """Return a digest of the route and the payload of a request, in which the order of names does not matter."""
     value = [request.route, request.payload]
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=repr)
+        return _digest(value)
     except TypeError:  # names of several types, from a decoder of the project's own
-        text = repr(value)
-    return _digest(text)
+        return _digest(repr(value))
 
 
-def _digest(text: str) -> str:
+def _digest(value: Any) -> str:
+    """Return a digest of a JSON value, in which the order of names does not matter."""
+    # Not as ASCII: a character beyond U+FFFF would be written like the two halves of its surrogate pair.
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=repr, ensure_ascii=False)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -217,6 +227,22 @@ class Claim:
             return is_first
 
 
+class Attempt:
+    """A request that passes middleware, as the client has sent it. Middleware may change it, or pass another one on."""
+
+    __slots__ = ("ended", "fingerprint", "request")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.fingerprint = fingerprint_of(request)
+        self.ended = False
+        """Whether it was answered. A middleware may leave the rest of its work behind in a task."""
+
+
+_attempt: Final[ContextVar[Attempt | None]] = ContextVar("routesock_attempt", default=None)
+"""Inside of the middleware of an idempotent route."""
+
+
 def _start(writing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """Start a write to the store, which goes on if the socket ends."""
     task = plain_task(_written(writing), asyncio.get_running_loop())
@@ -250,13 +276,23 @@ def claiming(cls: type, route: Route, timeout: float | Unset | None) -> Step:
     lease = _lease_of(cls, timeout, options)
 
     async def run(request: Request, value: Any) -> Reply | None:
-        claim = getattr(request, "_claim", None)
+        attempt = _attempt.get()
+        if attempt is not None and attempt.request.consumer is not request.consumer:
+            attempt = None  # of a socket whose handler has opened this one, as a test client does
+        if attempt is not None and attempt.ended:
+            raise asyncio.CancelledError
+        sent = request if attempt is None else attempt.request
+        claim = getattr(sent, "_claim", None)
         if claim is None:  # else a middleware has called the next one twice
             key = key_in(request.headers)
             if key is None and options.required:
                 raise BadRequest("The header Idempotency-Key is missing.", code="idempotency_key_missing")
-            if key is not None:
-                claim = await _claim(cls, request, key, options, lease())
+            if key is None:
+                return None
+            fingerprint = fingerprint_of(request) if attempt is None else attempt.fingerprint
+            claim = await _claim(cls, sent, key, fingerprint, options, lease())
+        if sent is not request:
+            request._claim = claim
         return claim.reply() if isinstance(claim, Replay) else None
 
     return Step(Runs.AWAITED, run)
@@ -276,15 +312,19 @@ def _lease_of(cls: type, timeout: float | Unset | None, options: Idempotent) -> 
     return lease
 
 
-async def _claim(cls: type, request: Request, key: str, options: Idempotent, lease: float) -> Replay | None:
-    """Claim the key of ``request``, or return the reply to an earlier one. ``request._claim`` has it as well.
+async def _claim(
+    cls: type, request: Request, key: str, fingerprint: str, options: Idempotent, lease: float
+) -> Claim | Replay | None:
+    """Return the claim of ``request``, or the reply to an earlier one. ``request._claim`` has it as well.
+
+    Returns ``None`` if requests run without their keys while the store fails.
 
     Raises:
         RoutesockError: The request does not run.
     """
     owner = owner_of(request)
-    name = _digest(json.dumps([cls.__module__, cls.__qualname__, *owner, key]))
-    claimed = Claimed(name, secrets.token_hex(16), fingerprint_of(request), options.ttl)
+    name = _digest([cls.__module__, cls.__qualname__, *owner, key])
+    claimed = Claimed(name, secrets.token_hex(16), fingerprint, options.ttl)
     keys = await get_keys()
     request._claim = claim = Claim(keys, claimed)  # so that it is given up if the request is cancelled meanwhile
     try:
@@ -298,7 +338,7 @@ async def _claim(cls: type, request: Request, key: str, options: Idempotent, lea
     if _outage.is_on and _outage.answered():
         logger.warning("Idempotency keys can be checked again.")  # the level of the alarm
     if found.outcome is Outcome.CLAIMED:
-        return None
+        return claim
     if found.outcome is Outcome.FINISHED:
         request._claim = replay = Replay(decode_answer(found.reply, getattr(request, "_rate_limits", None) or {}))
         return replay
@@ -343,9 +383,22 @@ class IdempotentPlan(Plan):
         self.calls = None
 
     async def run(self, request: Request, outer: tuple[Middleware, ...]) -> Reply:
+        if not outer and not self._middleware:
+            return await self._settled(request, super().run(request, outer))
+        attempt = Attempt(request)
+        token = _attempt.set(attempt)
+        try:
+            return await self._settled(request, super().run(request, outer))
+        finally:
+            attempt.ended = True
+            with suppress(ValueError):  # in another context, where the coroutine is thrown away with its loop
+                _attempt.reset(token)
+
+    async def _settled(self, request: Request, running: Awaitable[Reply]) -> Reply:
+        """Return what ``running`` returns, once it is kept. Raises what it raises."""
         task = asyncio.current_task()
         try:
-            reply = await super().run(request, outer)
+            reply = await running
         except BaseException as exc:
             claim = getattr(request, "_claim", None)
             if is_from_outside(exc, task):

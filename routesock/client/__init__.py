@@ -9,6 +9,7 @@ from ._client import Client, Items, Subscription
 from ._codec import Dialect, Keys
 from ._transport import Events, Transport
 from ._types import (
+    Ask,
     ClientError,
     Clock,
     ConnectionLost,
@@ -25,6 +26,7 @@ from ._types import (
 )
 
 __all__ = [
+    "Ask",
     "Client",
     "ClientError",
     "Clock",

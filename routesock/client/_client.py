@@ -432,7 +432,7 @@ class Client:
 
         Args:
             route: The name of what the server asks.
-            handler: Is called with a :class:`Push`. Its header ``Timeout`` has the seconds for which the server waits.
+            handler: Is called with an :class:`Ask`. Its ``timeout`` is the seconds for which the server waits.
 
         Returns:
             A function that ends it.

@@ -17,6 +17,7 @@ from ._host import Alarm, logger, safely
 from ._topics import Topics
 from ._transport import Events, Opener, Transport
 from ._types import (
+    Ask,
     Clock,
     IncomingFrame,
     OutgoingFrame,
@@ -46,7 +47,7 @@ FINAL: Final = frozenset({4400, 4401, 4403, 4404, 4413})
 UNAUTHENTICATED: Final = 4401
 
 PushListener = Callable[[Push], object]
-AnswerHandler = Callable[[Push], object]
+AnswerHandler = Callable[[Ask[Any]], object]
 """Returns the payload of an answer, or an awaitable of it."""
 StateListener = Callable[[State, Why | None], object]
 
@@ -350,19 +351,23 @@ class Connection:
 
     async def _answer(self, frame: IncomingFrame, handler: AnswerHandler) -> None:
         attempt = self._attempt
-        status = 200
-        payload: Any
         try:
-            payload = handler(_push_of(frame))
+            assert frame.route is not None
+            ask: Ask[Any] = Ask(route=frame.route, payload=frame.payload, headers=frame.headers, topic=frame.topic)
+            payload: Any = handler(ask)
             if inspect.isawaitable(payload):
                 payload = await payload
+            data = self._answer_data(frame, 200, payload)
         except RouteError as error:
-            status, payload = error.status, error.problem
+            data = self._answer_data(frame, error.status, error.problem)
         except Exception:
             logger.exception("The answer to %r failed: %r", frame.route, handler)
-            status, payload = 500, None
-        if attempt == self._attempt:
-            safely(self.write, OutgoingFrame(route="ANSWER", id=frame.id, status=status, payload=payload))
+            data = self._answer_data(frame, 500, None)
+        if attempt == self._attempt and self._is_open:
+            self.transmit(data)
+
+    def _answer_data(self, ask: IncomingFrame, status: int, payload: Any) -> str | bytes:
+        return self.dialect.encode(OutgoingFrame(route="ANSWER", id=ask.id, status=status, payload=payload))
 
     def _push(self, push: Push) -> None:
         self.topics.push(push)

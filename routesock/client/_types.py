@@ -18,6 +18,7 @@ DEFAULT_TIMEOUT: Final = 35.0
 """Seconds for a call. A little longer than the server's own deadline, which is 30 s by default."""
 
 Snapshot_ = TypeVar("Snapshot_", covariant=True)
+Asked = TypeVar("Asked", covariant=True)
 
 
 class State(StrEnum):
@@ -86,6 +87,22 @@ class Push:
     payload: Any = None
     headers: Headers = field(default_factory=dict)
     topic: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask(Push, Generic[Asked]):
+    """What the server asks, for the handlers of :meth:`Client.answer`.
+
+    Attributes:
+        payload: Its payload.
+    """
+
+    payload: Asked
+
+    @property
+    def timeout(self) -> float | None:
+        """The seconds for which the server waits, if it says so."""
+        return seconds(self.headers.get("Timeout"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -309,7 +309,7 @@ class Dialect(ABC):
     def loaded(self, payload: Any, route: Any = None) -> Any:
         """Return ``payload``, from the client, with its names in snake_case if ``camelize`` is set.
 
-        That of the ``route`` RESUME has the names of topics, and stays as it is.
+        The payload of the ``route`` RESUME has the names of topics, and stays as it is.
         """
         return to_snake_case(payload) if self._camelize and route != "RESUME" else payload
 

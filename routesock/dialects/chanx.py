@@ -128,7 +128,7 @@ class Chanx(Dialect):
             payload = [_entry("union_tag_invalid", [], problem.detail)]
         elif code == "invalid_envelope":
             payload = [_envelope_error(request.frame, problem.detail)]
-        elif name in ("SUBSCRIBE", "UNSUBSCRIBE"):
+        elif name in ("SUBSCRIBE", "UNSUBSCRIBE") or code == _NOT_SUBSCRIBED:
             payload = _topic_error(problem)
         return _answer(request, "error", payload)
 

@@ -283,6 +283,30 @@ class AsyncClient:
             timeout=timeout,
         )
 
+    async def subscribe(self, topic: str, *, since: str | None = None, timeout: float | None = None) -> ClientReply:
+        """Subscribe to a topic and return the reply, whatever its status. Its pushes come to :meth:`expect_push`.
+
+        Args:
+            topic: The name of the topic.
+            since: The position to go on from, if the topic has a history: ``position`` of the last reply or push. Then
+                ``recovered`` of the reply says whether the pushes that were missed follow.
+            timeout: Seconds to wait for the reply.
+
+        Raises:
+            NoReply: If there is no reply in time. What :meth:`call` raises is raised as well.
+        """
+        payload = {"topic": topic} if since is None else {"topic": topic, "since": since}
+        return await self.call("SUBSCRIBE", payload, timeout=timeout)
+
+    async def unsubscribe(self, topic: str, *, timeout: float | None = None) -> ClientReply:
+        """End a subscription and return the reply, whatever its status. Raises what :meth:`call` raises.
+
+        Args:
+            topic: The name of the topic.
+            timeout: Seconds to wait for the reply.
+        """
+        return await self.call("UNSUBSCRIBE", {"topic": topic}, timeout=timeout)
+
     async def send(
         self, route: str, payload: Any = None, *, headers: Mapping[str, Any] | None = None, id: RequestId = None
     ) -> None:

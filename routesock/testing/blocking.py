@@ -275,6 +275,14 @@ class BlockingRouteClient:
         """As :meth:`RouteClient.stream`: ``for reply in client.stream(...)``. A timeout cancels the request."""
         return self._iterate(self._client.stream(route, payload, headers=headers, id=id, timeout=timeout))
 
+    def subscribe(self, topic: str, *, since: str | None = None, timeout: float | None = None) -> ClientReply:
+        """As :meth:`RouteClient.subscribe`."""
+        return self._run(self._client.subscribe(topic, since=since, timeout=timeout))
+
+    def unsubscribe(self, topic: str, *, timeout: float | None = None) -> ClientReply:
+        """As :meth:`RouteClient.unsubscribe`."""
+        return self._run(self._client.unsubscribe(topic, timeout=timeout))
+
     def send(
         self, route: str, payload: Any = None, *, headers: Mapping[str, Any] | None = None, id: RequestId = None
     ) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from .._wire.messages import NO_HEADERS, Request, RequestId
 from ..dialects import Dialect, Incoming
-from ..dialects.base import ASK_PREFIX, has_own_decode
+from ..dialects.base import ASK_PREFIX, POSITION_HEADER, RECOVERED_HEADER, has_own_decode
 from ..exceptions import RoutesockError
 
 
@@ -89,6 +89,19 @@ class ClientReply:
         """Whether the status is 2xx. ``False`` if there is no status."""
         return self.status is not None and 200 <= self.status <= 299
 
+    @property
+    def position(self) -> str | None:
+        """The header ``Position`` of a reply to SUBSCRIBE: the ``since`` to go on from if no push comes."""
+        return self.headers.get(POSITION_HEADER)
+
+    @property
+    def recovered(self) -> bool | None:
+        """The header ``Recovered`` of a reply to SUBSCRIBE.
+
+        True if the pushes that were missed follow, false if the payload is a new snapshot, ``None`` without ``since``.
+        """
+        return self.headers.get(RECOVERED_HEADER)
+
 
 @dataclass(frozen=True, slots=True)
 class Push:
@@ -97,6 +110,11 @@ class Push:
     route: str
     payload: Any
     headers: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def position(self) -> str | None:
+        """The header ``Position`` of a push of a topic with a history: the ``since`` to go on from."""
+        return self.headers.get(POSITION_HEADER)
 
 
 @dataclass(frozen=True, slots=True)

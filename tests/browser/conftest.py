@@ -119,5 +119,5 @@ def frames(page: Page) -> Locator:
 
 async def joined(page: Page) -> Page:
     """The page, once it is in its room."""
-    await expect(page.get_by_text("Last reply: message.list → 200")).to_be_visible()
+    await expect(page.get_by_role("log")).to_have_attribute("aria-busy", "false")
     return page

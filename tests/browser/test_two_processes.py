@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 from redis import Redis
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -103,6 +105,48 @@ async def test_the_command_is_shown_in_the_windows_of_both_processes(
         await expect(announcements(page)).to_contain_text(["We restart at noon."])
 
 
+@pytest.mark.parametrize("processes", ["pubsub"], indirect=True)  # the layer that keeps nothing for who is away
+async def test_a_page_misses_nothing_while_its_server_is_killed_and_started_again(
+    one: Server, other: Server, open_page: OpenPage
+) -> None:
+    received: list[dict[str, Any]] = []
+    posted: list[str] = []
+
+    async def watch(page: Page) -> None:
+        page.on("websocket", lambda socket: socket.on("framereceived", lambda data: received.append(json.loads(data))))
+
+    async def say(count: int) -> None:
+        for _ in range(count):
+            posted.append(f"Message {len(posted) + 1}")
+            assert await statuses_of(speaker, 1, posted[-1]) == [201]
+
+    alice = await joined(await open_page(one, "alice", "restart", before=watch))
+    bob = Visitor(other)
+    cookie = await asyncio.to_thread(bob.log_in, "bob", PASSWORD)
+    async with connect(other, "/ws/chat/", cookie=cookie) as speaker:
+        await send(speaker, {"action": "room.join", "request_id": 0, "room": "restart"})
+        await say(3)
+        await expect(alice.get_by_role("log").get_by_text("Message 3")).to_be_visible()
+        await asyncio.gather(say(10), asyncio.to_thread(one.kill))
+        await expect(alice.get_by_text("Connection lost. Reconnecting…")).to_be_visible()
+        await say(51)  # more than the room's topic has in its snapshot
+        posted.append("We are on fire")  # an announcement, which only those hear who are there
+        await asyncio.to_thread(bob.visit, "/announcements/", {"room": "restart", "text": posted[-1]})
+        await asyncio.gather(say(10), asyncio.to_thread(one.start))
+        await alice.evaluate("dispatchEvent(new Event('online'))")  # wait no longer
+        await say(3)
+        await joined(alice)
+        await say(1)
+
+    lines = alice.get_by_role("log").get_by_role("listitem")
+    await expect(lines).to_have_count(len(posted))
+    assert await lines.locator("span").all_inner_texts() == posted
+    await expect(announcements(alice)).to_contain_text(["We are on fire"])
+    assert [frame["text"] for frame in received if frame["action"] == "message"] == posted
+    subscribed = [frame for frame in received if frame["action"] == "SUBSCRIBE"]
+    assert [(frame["status"], frame["headers"].get("Recovered")) for frame in subscribed] == [(200, None), (204, True)]
+
+
 async def test_logging_out_in_one_window_closes_the_socket_of_the_other(
     one: Server, other: Server, chromium: Browser
 ) -> None:
@@ -157,10 +201,10 @@ async def test_a_user_has_one_limit_in_both_processes(one: Server, other: Server
     assert all(201 in each for each in statuses)
 
 
-async def statuses_of(socket: ClientConnection, count: int) -> list[int]:
+async def statuses_of(socket: ClientConnection, count: int, text: str = "") -> list[int]:
     found = []
     for number in range(1, count + 1):
-        await send(socket, {"action": "message.send", "request_id": number, "text": f"{number}"})
+        await send(socket, {"action": "message.send", "request_id": number, "text": text or f"{number}"})
         reply = await receive(socket, lambda frame, number=number: frame.get("request_id") == number)
         found.append(reply["status"])
     return found

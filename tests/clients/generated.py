@@ -50,4 +50,40 @@ class HostileConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         return 1
 
 
-application = URLRouter([paths("hostile/`$/*/<str:default>/*/", HostileConsumer.as_asgi())])
+class Confirm(pydantic.BaseModel):
+    text: str
+
+
+class Decision(pydantic.BaseModel):
+    delete: bool
+    reason: str = ""
+
+
+class AskingConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
+    """Asks, and has topics that can be resumed."""
+
+    route_pushes = [
+        Push("confirm", schema=Confirm, answer=Decision, summary="Show a dialog."),
+        Push("ready", answer=pydantic.TypeAdapter(bool)),
+        Push("said", schema=Confirm),
+    ]
+
+    @route("files.delete")
+    async def delete(self, request: Request) -> Any:
+        return await self.socket.ask("confirm", {"text": "Delete?"}, timeout=5)
+
+    @topic("room.{id}", recover=True, dehydrate=Confirm)
+    async def room(self, request: Request) -> Any:
+        return {"text": ""}
+
+    @topic("news", recover=True, dehydrate=Confirm)
+    async def news(self, request: Request) -> Any:
+        return {"text": ""}
+
+
+application = URLRouter(
+    [
+        paths("hostile/`$/*/<str:default>/*/", HostileConsumer.as_asgi()),
+        paths("asking/", AskingConsumer.as_asgi()),
+    ]
+)

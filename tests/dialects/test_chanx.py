@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.test import override_settings
 from marshmallow import Schema, fields
 from pydantic import BaseModel
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 from routesock import Request, RouteMixin, abroadcast, asend_event, route
 from routesock.auth import HandshakeMiddleware, Identity
 from routesock.dialects import Chanx, Incoming, Problem
-from routesock.exceptions import Invalid, NotAuthenticated, PermissionDenied, RoutesockError, Throttled
+from routesock.exceptions import Invalid, NotAuthenticated, NotFound, PermissionDenied, RoutesockError, Throttled
 from routesock.testing import RouteClient
 from tests.auth.tokens import Account
 
@@ -294,3 +295,15 @@ async def test_errors_in_debug_mode_keep_their_shape() -> None:
         frames = await conversation(Chat, {"action": "fail", "ref": "f"}, {"action": "zzz"})
     assert [frame["action"] for frame in frames] == ["error", "error"]
     assert frames[0]["payload"].keys() == {"detail"}
+
+
+async def test_a_route_can_refuse_a_message_to_a_topic_as_chanx_does() -> None:
+    class Rooms(RouteMixin, AsyncJsonWebsocketConsumer):
+        route_dialect = Chanx()
+
+        @route("say")
+        async def say(self, request: Request) -> None:
+            raise NotFound("Not subscribed to 'room:6'", code="not_subscribed")
+
+    [frame] = await conversation(Rooms, {"action": "say", "topic": "room:6", "ref": "1"})
+    assert frame["payload"] == {"reason": "not_subscribed", "detail": "Not subscribed to 'room:6'"}

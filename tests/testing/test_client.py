@@ -17,6 +17,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.urls import path
 from django.utils.functional import SimpleLazyObject
 
+from routesock import RouteMixin, abroadcast, topic
 from routesock.dialects import Keys
 from routesock.testing import (
     ClientReply,
@@ -699,3 +700,62 @@ def test_a_lazy_user_is_unwrapped() -> None:
     lazy = SimpleLazyObject(lambda: user)
     assert scope_of(as_user=lazy)["user"] is user
     assert scope_of(as_user=lazy)["user"] is user
+
+
+class Rooms(RouteMixin, AsyncJsonWebsocketConsumer):
+    @topic("room.{id}", permissions=(), recover=True)
+    async def room(self, request: Any) -> str:
+        return f"room {request.payload['id']}"
+
+    @topic("plain", permissions=())
+    async def plain(self, request: Any) -> None: ...
+
+
+@pytest.fixture
+def history(settings: Any) -> None:
+    settings.ROUTESOCK = {"HISTORY": {"room.{id}": {"size": 2, "ttl": 60}}}
+
+
+@pytest.mark.usefixtures("history")
+class TestTopics:
+    async def test_a_client_that_comes_back_gets_what_it_has_missed(self) -> None:
+        async with RouteClient(Rooms) as client:
+            reply = await client.subscribe("room.back")
+            assert (reply.status, reply.payload, reply.recovered) == (200, "room back", None)
+            assert reply.position is not None
+            await abroadcast("room.back", "said", 1)
+            push = await client.expect_push("said")
+            assert push.position not in (None, reply.position)
+        await abroadcast("room.back", "said", 2)
+        async with RouteClient(Rooms) as client:
+            reply = await client.subscribe("room.back", since=push.position)
+            assert (reply.status, reply.payload, reply.recovered) == (204, None, True)
+            assert reply.position == push.position
+            assert (await client.expect_push("said")).payload == 2
+            assert (await client.subscribe("room.back")).status == 409
+
+    async def test_too_much_was_missed(self) -> None:
+        async with RouteClient(Rooms) as client:
+            since = (await client.subscribe("room.long")).position
+        for number in range(3):
+            await abroadcast("room.long", "said", number)
+        async with RouteClient(Rooms) as client:
+            reply = await client.subscribe("room.long", since=since)
+            assert (reply.status, reply.payload, reply.recovered) == (200, "room long", False)
+            await client.refute_push("said")
+
+    async def test_a_topic_without_a_history(self) -> None:
+        async with RouteClient(Rooms) as client:
+            reply = await client.subscribe("plain")
+            assert (reply.status, reply.position, reply.recovered) == (204, None, None)
+            await abroadcast("plain", "said", 1)
+            assert (await client.expect_push("said")).position is None
+            assert (await client.unsubscribe("plain")).status == 204
+            await abroadcast("plain", "said", 2)
+            await client.refute_push("said")
+            assert (await client.unsubscribe("plain")).status == 404
+
+    async def test_errors_are_replies(self) -> None:
+        async with RouteClient(Rooms) as client:
+            assert (await client.subscribe("nowhere")).status == 404
+            assert (await client.subscribe("room.5", since="no position")).payload["errors"].keys() == {"since"}

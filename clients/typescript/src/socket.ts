@@ -2,9 +2,11 @@ import { type Connection, createConnection, type Listener } from "./connection.j
 import { APART } from "./limits.js";
 import { ItemBuffer } from "./streams.js";
 import type {
+  AnswerOf,
   AnyApi,
   Api,
   Arguments,
+  AskedOf,
   CallOptions,
   ItemOf,
   Items,
@@ -158,7 +160,13 @@ export class Routesock<T extends Api = AnyApi> {
    *
    * @returns A function that ends it.
    */
-  answer(route: string, handler: (payload: never, push: Push<never>) => unknown): Off {
+  answer<N extends Names<T["asks"]>>(
+    route: N,
+    handler: (
+      payload: AskedOf<NonNullable<T["asks"]>[N]>,
+      push: Push<AskedOf<NonNullable<T["asks"]>[N]>, N>,
+    ) => AnswerOf<NonNullable<T["asks"]>[N]> | PromiseLike<AnswerOf<NonNullable<T["asks"]>[N]>>,
+  ): Off {
     return this.on((APART + route) as never, handler as never);
   }
 
@@ -188,8 +196,9 @@ export class Routesock<T extends Api = AnyApi> {
   }
 
   /**
-   * Subscribes to a topic, now and after each reconnect. Pushes between two connections are lost: the new snapshot
-   * stands for them. Pushes may come before the snapshot.
+   * Subscribes to a topic, now and after each reconnect. If the topic has a history that still has all pushes between
+   * two connections, they come after a reconnect. Else the new snapshot stands for them. Pushes may come before the
+   * snapshot.
    */
   subscribe<N extends TopicNames<T>>(
     topic: TopicName<T, N>,

@@ -8,6 +8,8 @@ export interface Api {
   streams?: object;
   /** Name of a push to its payload. */
   pushes?: object;
+  /** Name of what the server asks to `{ payload, answer }`. */
+  asks?: object;
   /**
    * Topic to `{ name, except, snapshot, push, errors }`. `name` is the type of its names, such as
    * `` `room.${string}` ``, and by default that of the key; `except` the type of those that it does not have. `push` is
@@ -21,6 +23,7 @@ export interface AnyApi {
   routes: Record<string, { payload?: unknown; reply: unknown }>;
   streams: Record<string, { payload?: unknown; item: unknown }>;
   pushes: Record<string, unknown>;
+  asks: Record<string, { payload: never; answer: unknown }>;
   topics: Record<string, { snapshot: unknown }>;
 }
 
@@ -36,6 +39,12 @@ export type Arguments<Entry, Options> = Entry extends { payload: infer Payload }
 
 /** The payload of a reply to `Entry`. */
 export type ReplyOf<Entry> = Entry extends { reply: infer Payload } ? Payload : unknown;
+
+/** The payload of what the server asks, for the ask `Entry`. */
+export type AskedOf<Entry> = Entry extends { payload: infer Payload } ? Payload : never;
+
+/** The payload of the answer to the ask `Entry`. */
+export type AnswerOf<Entry> = Entry extends { answer: infer Payload } ? Payload : unknown;
 
 /** The payload of an item of the stream `Entry`. */
 export type ItemOf<Entry> = Entry extends { item: infer Payload } ? Payload : unknown;

@@ -30,6 +30,7 @@ interface Chat {
   };
   streams: { history: { payload: { room: number }; item: Message } };
   pushes: { message: Message; typing: { user: string } };
+  asks: { confirm: { payload: { text: string }; answer: { delete: boolean } }; ready: { payload: null; answer: boolean } };
   topics: {
     "room.{room}": {
       name: `room.${string}`;
@@ -64,6 +65,12 @@ export async function accepted(): Promise<void> {
     snapshot: (news) => news.join(),
     push: (push) => (push.route === "typing" ? push.payload.user : push.payload.text),
   });
+  const silent: () => void = socket.answer("confirm", ({ text }, { route }) => ({ delete: route === text }));
+  socket.answer("ready", async () => true);
+  socket.answer("ready", () => {
+    throw new RouteError("ready", 409, { code: "no", title: "No", detail: "" }, {});
+  });
+  silent();
   room.unsubscribe();
   off();
   if (sent) await socket[Symbol.asyncDispose]();
@@ -71,6 +78,7 @@ export async function accepted(): Promise<void> {
   const anything: unknown = await untyped.call("anything", [reply.status]);
   untyped.subscribe("anything", { snapshot: (snapshot: unknown) => snapshot ?? anything });
   for await (const item of untyped.stream("anything")) item ?? anything;
+  untyped.answer("anything", ({ text }: { text: string }) => text);
 }
 
 export const logged = new Routesock("/ws/", {
@@ -116,6 +124,18 @@ export async function refused(socket: Routesock<Chat>): Promise<void> {
   socket.on("messages", () => {});
   // @ts-expect-error the payload is an object
   socket.on("typing", (user: string) => user);
+  // @ts-expect-error it asks no such thing
+  socket.answer("confirmed", () => ({ delete: true }));
+  // @ts-expect-error the payload is an object
+  socket.answer("confirm", (text: string) => ({ delete: !text }));
+  // @ts-expect-error a member of the answer is missing
+  socket.answer("confirm", () => ({}));
+  // @ts-expect-error the answer is a boolean, also where it comes later
+  socket.answer("ready", async () => "yes");
+  // @ts-expect-error a push is no ask
+  socket.answer("message", () => true);
+  // @ts-expect-error an ask is no push
+  socket.on("confirm", () => {});
   // @ts-expect-error there is no such topic
   socket.subscribe("rooms.5");
   // @ts-expect-error a parameter has no dot

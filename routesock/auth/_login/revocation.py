@@ -64,7 +64,7 @@ def name_in_scope(scope: Scope) -> str | None:
 
 def digest(text: str) -> str:
     """A digest of a secret: someone who reads the channel layer must not be able to sign in with what is there."""
-    return blake2b(text.encode(), digest_size=16).hexdigest()
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def seal(key: str) -> str | None:

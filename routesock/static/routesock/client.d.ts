@@ -7,6 +7,8 @@ export interface Api {
     streams?: object;
     /** Name of a push to its payload. */
     pushes?: object;
+    /** Name of what the server asks to `{ payload, answer }`. */
+    asks?: object;
     /**
      * Topic to `{ name, except, snapshot, push, errors }`. `name` is the type of its names, such as
      * `` `room.${string}` ``, and by default that of the key; `except` the type of those that it does not have. `push` is
@@ -25,6 +27,10 @@ export interface AnyApi {
         item: unknown;
     }>;
     pushes: Record<string, unknown>;
+    asks: Record<string, {
+        payload: never;
+        answer: unknown;
+    }>;
     topics: Record<string, {
         snapshot: unknown;
     }>;
@@ -40,6 +46,14 @@ export type Arguments<Entry, Options> = Entry extends {
 /** The payload of a reply to `Entry`. */
 export type ReplyOf<Entry> = Entry extends {
     reply: infer Payload;
+} ? Payload : unknown;
+/** The payload of what the server asks, for the ask `Entry`. */
+export type AskedOf<Entry> = Entry extends {
+    payload: infer Payload;
+} ? Payload : never;
+/** The payload of the answer to the ask `Entry`. */
+export type AnswerOf<Entry> = Entry extends {
+    answer: infer Payload;
 } ? Payload : unknown;
 /** The payload of an item of the stream `Entry`. */
 export type ItemOf<Entry> = Entry extends {
@@ -362,7 +376,7 @@ export declare class Routesock<T extends Api = AnyApi> {
      *
      * @returns A function that ends it.
      */
-    answer(route: string, handler: (payload: never, push: Push<never>) => unknown): Off;
+    answer<N extends Names<T["asks"]>>(route: N, handler: (payload: AskedOf<NonNullable<T["asks"]>[N]>, push: Push<AskedOf<NonNullable<T["asks"]>[N]>, N>) => AnswerOf<NonNullable<T["asks"]>[N]> | PromiseLike<AnswerOf<NonNullable<T["asks"]>[N]>>): Off;
     /**
      * The pushes of a name, from now on. Leaving the loop ends it.
      *
@@ -372,8 +386,9 @@ export declare class Routesock<T extends Api = AnyApi> {
         readonly signal?: AbortSignal;
     }): Items<NonNullable<T["pushes"]>[N]>;
     /**
-     * Subscribes to a topic, now and after each reconnect. Pushes between two connections are lost: the new snapshot
-     * stands for them. Pushes may come before the snapshot.
+     * Subscribes to a topic, now and after each reconnect. If the topic has a history that still has all pushes between
+     * two connections, they come after a reconnect. Else the new snapshot stands for them. Pushes may come before the
+     * snapshot.
      */
     subscribe<N extends TopicNames<T>>(topic: TopicName<T, N>, handlers?: TopicHandlers<SnapshotOf<TopicOf<T, N>>, PushOf<T, TopicOf<T, N>>>): Subscription;
     /**

@@ -15,7 +15,7 @@ import {
   type Zoo,
   zoo,
 } from "./zoo.generated";
-import { type Hostile, hostile } from "./hostile.generated";
+import { type Asking, asking, type Confirm, type Hostile, hostile } from "./hostile.generated";
 
 const NAME = "<script>alert('zoo')</script>";
 
@@ -108,4 +108,23 @@ export async function withHostileNames(socket: Routesock<Hostile>): Promise<void
   type Leaked = (typeof import("./hostile.generated"))["leaked"];
   // @ts-expect-error there is no such member
   await socket.call("\"'`${1}\\\n\u2028</script>", { "*": "a" });
+}
+
+export function asked(): void {
+  const socket = new Routesock<Asking>(asking.path, { ...asking });
+  socket.answer("confirm", ({ text }) => ({ delete: text === "" }));
+  socket.answer("confirm", async ({ text }, push) => ({ delete: push.payload.text === text, reason: "No." }));
+  socket.answer("ready", () => true);
+  socket.on("said", ({ text }) => text.trim());
+  socket.subscribe("news", { snapshot: (news: Confirm) => news.text });
+  // @ts-expect-error it asks no such thing
+  socket.answer("confirmed", () => true);
+  // @ts-expect-error the answer is an object
+  socket.answer("confirm", () => true);
+  // @ts-expect-error a member of the answer is missing
+  socket.answer("confirm", async () => ({ reason: "No." }));
+  // @ts-expect-error a push is no ask
+  socket.answer("said", () => true);
+  // @ts-expect-error an ask is no push
+  socket.on("confirm", () => {});
 }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hostile_generated import HostileClient
+from hostile_generated import AskingClient, Confirm, Decision, HostileClient
 from zoo_generated import FlatClient, ItemOutput, NestedClient, Tree, ZooClient
 
-from routesock.client import Items, Reply, Subscription
+from routesock.client import Ask, Items, Push, Reply, Subscription
 
 NAME = "<script>alert('zoo')</script>"
 
@@ -51,3 +51,30 @@ async def refused(client: ZooClient, flat: FlatClient, hostile: HostileClient) -
     NestedClient.path(pk="1", name="a")  # error: a parameter of the path is a number
     await hostile.call("leaked")  # error: nothing in a text becomes a route
     assert item, trees
+
+
+async def confirm(ask: Ask[Confirm]) -> Decision:
+    return {"delete": ask.payload["text"] == "" and ask.timeout is not None}
+
+
+def anything(ask: Push) -> bool:
+    return bool(ask.payload)
+
+
+def other(ask: Ask[str]) -> Decision:
+    return {"delete": True, "reason": ask.payload}
+
+
+async def asked(client: AskingClient) -> None:
+    off = client.answer("confirm", confirm)
+    off()
+    client.answer("confirm", lambda ask: {"delete": ask.payload["text"] == ""})
+    client.answer("ready", anything)
+    said: Items[Confirm] = client.pushes("said")
+    news: Subscription[Confirm] = client.subscribe("news", since="Zk3fQ1a9:17")
+    client.answer("confirmed", confirm)  # error: it asks no such thing
+    client.answer("ready", confirm)  # error: the answer is a boolean
+    client.answer("confirm", other)  # error: the payload is an object
+    client.answer("said", anything)  # error: a push is no ask
+    client.pushes("confirm")  # error: an ask is no push
+    assert said, news

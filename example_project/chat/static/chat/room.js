@@ -115,7 +115,7 @@ function readable(data) {
 // ../../example_project/frontend/ws.ts
 var chat = {
   path: "/ws/chat/",
-  keys: { route: "action", id: "request_id", payload: null }
+  keys: { route: "action", id: "request_id", payload: null, headers: "headers" }
 };
 
 // ../../example_project/frontend/room.ts
@@ -124,11 +124,17 @@ var room = find("chat").dataset["room"] ?? "";
 var log = find("log");
 var text = find("text");
 var username = "";
+var hasTopic = true;
 var editing;
 showConnection(socket);
 socket.onState((state) => {
   find("submit").disabled = state !== "open";
+  log.ariaBusy = "true";
   if (state === "open") void enter();
+});
+socket.subscribe(`room:${room}`, {
+  snapshot: ({ messages }) => messages.forEach(show2),
+  ended: () => hasTopic = false
 });
 socket.on("message", (message) => {
   find("typing").textContent = "";
@@ -141,8 +147,8 @@ async function enter() {
   ({ username = "" } = await settled(socket.request("whoami"), shown("whoami")) ?? {});
   find("whoami").textContent = username;
   if (!await settled(socket.request("room.join", { room }), shown("room.join"))) return;
-  const list = await settled(socket.request("message.list"), shown("message.list"));
-  list?.messages.forEach(show2);
+  if (!hasTopic) (await settled(socket.request("message.list"), shown("message.list")))?.messages.forEach(show2);
+  log.ariaBusy = "false";
 }
 function show2(message) {
   const time = new Date(message.created_at).toLocaleTimeString([], { timeStyle: "short" });
