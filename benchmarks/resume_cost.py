@@ -77,7 +77,7 @@ async def subscriptions(server: Server, missed: int) -> float:
     assert server._process is not None
     group = f"room.missed-{missed}"
     since = await aposition(group)
-    Path(os.environ["RESUME_TRUTH"], f"missed-{missed}").write_text("0")
+    Path(os.environ["RESUME_TRUTH"], f"missed-{missed}").write_text("0")  # noqa: ASYNC240
     for number in range(missed):
         await abroadcast(group, "said", [number, PAYLOAD])
     subscribe = json.dumps({"route": "SUBSCRIBE", "uuid": 1, "payload": {"topic": group, "since": since}})
