@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -12,10 +13,14 @@ from typing import Any
 
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.routing import URLRouter
 from django.test import override_settings
+from django.urls import path
 from marshmallow import Schema, fields
 
-from routesock import Push, Reply, RouteMixin, route
+from routesock import Keys, Push, Reply, RouteMixin, route
+from routesock._asyncapi.conformance import Conformance, conformance_at
+from routesock._runtime.asgi_tree import Endpoint
 from routesock.exceptions import Conflict
 from routesock.testing import RouteClient, UndocumentedFrame
 
@@ -165,6 +170,7 @@ settings.configure(ROUTESOCK={"PERMISSIONS": ()})
 import django
 django.setup()
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.routing import URLRouter
 from routesock import RouteMixin, route
 from routesock.testing import RouteClient
 
@@ -194,3 +200,61 @@ def test_the_suite_of_the_example_fits_its_document() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
+
+
+class TestWhatADocumentSaysNothingAbout:
+    """Frames for which there is no rule are never a misfit."""
+
+    @staticmethod
+    def checks(cls: Any) -> Conformance:
+        return Conformance(Endpoint("", cls), alone=True)
+
+    def test_frames_that_are_none_of_the_dialect(self) -> None:
+        checks = self.checks(Liar)
+        for data in ("no json", "[1]", '"text"', "{}", '{"payload": 1}', b"\xff", '{"type": "chat.message"}'):
+            assert checks.misfit(data) is None
+
+    def test_dialect_with_methods_of_the_project(self) -> None:
+        class Shouting(Keys):
+            def reply(self, request: Any, reply: Any) -> Any:
+                return {"LOUD": reply.payload}
+
+        cls = type("Loud", (Liar,), {"route_dialect": Shouting()})
+        assert self.checks(cls).misfit('{"route": "answer", "uuid": "1", "status": 200, "payload": 5}') is None
+
+    def test_other_routes_of_a_consumer_with_code_of_its_own(self) -> None:
+        class Mixed(Liar):
+            async def receive_json(self, content: Any, **kwargs: Any) -> None: ...
+
+        assert self.checks(Mixed).misfit('{"route": "chat.message", "text": "hi"}') is None
+        assert self.checks(Liar).misfit('{"route": "chat.message", "text": "hi"}') is not None
+
+
+NOTHING_DECLARED = "no route of this name is declared"
+
+
+@pytest.mark.parametrize(
+    ("frame", "pointer", "reason"),
+    [
+        ({"route": "rumour", "payload": 1}, "/route", "no push of this name is declared"),
+        ({"route": "rumour", "uuid": "1", "status": 200, "payload": 1}, "/status", NOTHING_DECLARED),
+        ({"route": "answer", "payload": GOOD}, "/route", "no push of this name is declared"),
+        ({"route": "news", "uuid": "1", "status": 200, "payload": GOOD}, "/status", "it is a push"),
+        ({"route": "answer", "uuid": "1", "status": 207, "payload": GOOD}, "/status", "the status 207 is not declared"),
+        ({"route": "error", "uuid": "1", "status": 400, "payload": "why"}, "/payload", NOTHING_DECLARED),
+    ],
+)
+def test_the_place_of_a_fault(frame: Any, pointer: str, reason: str) -> None:
+    found = Conformance(Endpoint("", Liar), alone=True).misfit(json.dumps(frame))
+    assert found is not None
+    assert (found.route, found.pointer) == (frame["route"], pointer)
+    assert reason in found.reason
+
+
+def test_an_application_without_consumers_at_a_path_has_no_checks() -> None:
+    application = URLRouter([path("plain/", AsyncJsonWebsocketConsumer.as_asgi()), path("liar/", Liar.as_asgi())])
+    assert conformance_at(application, "/plain/") is None
+    assert conformance_at(application, "/elsewhere/") is None
+    checks = conformance_at(application, "/liar/")
+    assert checks is not None
+    assert checks.misfit('{"route": "rumour"}') is not None

@@ -1,56 +1,23 @@
-"""A key runs once over several processes, also if they are killed. ``KEYS=200 TRIES=50 PROCESSES=8`` for more of it."""
+"""A key runs once over several processes, also if they are killed. ``benchmarks/idem.py`` does more of it."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.servers import ROOT, python_environment
+from benchmarks import idem
 from tests.throttling.redis_server import RedisServer, cache_at
+
+from .driving import Payer, runs, wait_for_beginning
 
 pytestmark = pytest.mark.servers
 
-KEYS = int(os.environ.get("KEYS", "10"))
-TRIES = int(os.environ.get("TRIES", "3"))
-PROCESSES = int(os.environ.get("PROCESSES", "3"))
-
-
-class Payer:
-    """One process."""
-
-    def __init__(self, caches: Any, file: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.idempotency.payer", json.dumps(caches), str(file)],
-            cwd=ROOT,
-            env=python_environment(ROOT),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def begin(self, keys: list[str], seconds: float = 0) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps([keys, seconds]) + "\n")
-        self.process.stdin.flush()
-
-    def outcome(self) -> Any:
-        assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
+KEYS = 10
+TRIES = 3
+PROCESSES = 3
 
 Start = Callable[[], Payer]
 
@@ -68,14 +35,10 @@ def start(redis_server: RedisServer, file: Path) -> Iterator[Start]:
         def start() -> Payer:
             payer = Payer(cache_at(redis_server.url), file)
             stack.callback(payer.kill)
-            assert payer.outcome() == "ready"
+            payer.ready()
             return payer
 
         yield start
-
-
-def runs(file: Path) -> Counter[str]:
-    return Counter(file.read_text(encoding="utf-8").split()) if file.exists() else Counter()
 
 
 def test_each_key_runs_once_however_many_processes_get_it(start: Start, file: Path) -> None:
@@ -83,11 +46,11 @@ def test_each_key_runs_once_however_many_processes_get_it(start: Start, file: Pa
     keys = [f"k-{number}" for number in range(KEYS)]
     for _ in range(TRIES):
         for payer in payers:
-            payer.begin([*keys, *keys])
+            payer.begin((key, 0) for key in [*keys, *keys])
         for payer in payers:
             for key, outcome in zip([*keys, *keys], payer.outcome(), strict=True):
                 assert outcome in (f"paid {key}", "idempotency_in_progress")
-    payers[0].begin(keys)
+    payers[0].begin((key, 0) for key in keys)
     assert payers[0].outcome() == [f"paid {key}" for key in keys]
     assert runs(file) == dict.fromkeys(keys, 1)
 
@@ -97,12 +60,20 @@ def test_no_key_runs_again_after_its_process_was_killed(start: Start, file: Path
     for number in range(TRIES):
         payer = start()
         keys = [f"k-{number}-{each}" for each in range(KEYS)]
-        payer.begin(keys, 600)
-        patience = time.monotonic() + 60
-        while not all(key in runs(file) for key in keys):
-            assert time.monotonic() < patience, runs(file)
-            time.sleep(0.01)
+        payer.begin((key, 600) for key in keys)
+        assert set(wait_for_beginning(file, keys).values()) == {payer.process.pid}
         payer.kill()
-        other.begin(keys, 600)
+        other.begin((key, 600) for key in keys)
         assert other.outcome() == ["idempotency_in_progress"] * KEYS  # until its claim ends; then it is unknown
     assert set(runs(file).values()) == {1}
+
+
+def test_benchmark(redis_server: RedisServer, file: Path) -> None:
+    """It does both at once, and counts."""
+    figures = idem.measure(cache_at(redis_server.url), file, keys=2, tries=1, processes=2)
+    assert figures.once == 2
+    assert (figures.never, figures.again, figures.again_after_kill, figures.wrong) == (0, 0, 0, 0)
+    assert figures.kills == 1
+    assert figures.requests == 2 * 1 * 2
+    assert "2 of 2 keys ran exactly once" in idem.report(figures)
+    assert figures.is_good
