@@ -1,24 +1,37 @@
-"""What a history costs: the processor time of Redis for a broadcast with one and without, and of a resuming SUBSCRIBE.
+"""What a history costs: a broadcast with one and without, a SUBSCRIBE that resumes, and groups that have none.
 
-Run ``python -m benchmarks.resume_cost``. It starts a ``redis-server``.
+Run ``python -m benchmarks.resume_cost``. It starts a ``redis-server``, a uvicorn, and two processes, one of them with
+the setting ``HISTORY``. All figures are processor time: that of Redis, of the uvicorn without its client, and of the
+two processes in turn. ``--only-plain`` compares those two alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import redis
+from websockets.asyncio.client import connect
 
-from tests.servers import HOST, run_redis_server
+from tests.servers import HOST, ROOT, Server, free_port, run_redis_server
 
 BROADCASTS = 2_000
 ROUNDS = 5
 MISSED = 100
 SUBSCRIPTIONS = 200
+PLAIN_ROUNDS = 20
+PLAIN_BROADCASTS = 100
+PLAIN_SOCKETS = 10
 PAYLOAD = "x" * 150
 
 
@@ -37,48 +50,143 @@ async def broadcasts(group: str, client: Any) -> float:
     return (seconds_of(client) - before) / BROADCASTS * 1e6
 
 
-async def subscriptions() -> float:
-    """Return the microseconds of this process for a SUBSCRIBE with ``MISSED`` pushes behind it, client included."""
+def process_seconds(pid: int) -> float:
+    """Return the processor time of a process, of all its threads (Linux)."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+
+
+@contextmanager
+def uvicorn() -> Iterator[Server]:
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "benchmarks.resume_server:application", "--host", HOST]
+    command += ["--port", str(port), "--log-level", "warning", "--ws", "websockets-sansio"]
+    server = Server(command, port=port, env=os.environ)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+async def subscriptions(server: Server, missed: int) -> float:
+    """Return the microseconds of ``server`` for a SUBSCRIBE with ``missed`` pushes behind it, and an UNSUBSCRIBE."""
     from routesock import abroadcast
     from routesock.history import aposition
-    from routesock.testing import RouteClient
 
-    from .resume_server import Rooms
+    assert server._process is not None
+    group = f"room.missed-{missed}"
+    since = await aposition(group)
+    Path(os.environ["RESUME_TRUTH"], f"missed-{missed}").write_text("0")  # noqa: ASYNC240
+    for number in range(missed):
+        await abroadcast(group, "said", [number, PAYLOAD])
+    subscribe = json.dumps({"route": "SUBSCRIBE", "uuid": 1, "payload": {"topic": group, "since": since}})
+    unsubscribe = json.dumps({"route": "UNSUBSCRIBE", "uuid": 2, "payload": {"topic": group}})
+    url = f"ws://{HOST}:{server.port}/"
+    async with connect(url, compression=None) as other, connect(url, compression=None) as socket:
+        await other.send(unsubscribe.replace("UNSUBSCRIBE", "SUBSCRIBE"))  # so that the server does not leave the group
+        assert json.loads(await other.recv())["status"] == 200
+        for turn in range(SUBSCRIPTIONS + 20):
+            if turn == 20:  # it is warm
+                before = process_seconds(server._process.pid)
+            await socket.send(subscribe)
+            assert json.loads(await socket.recv())["headers"]["Recovered"] is True
+            for _ in range(missed):
+                await socket.recv()
+            await socket.send(unsubscribe)
+            assert json.loads(await socket.recv())["status"] == 204
+    return (process_seconds(server._process.pid) - before) / SUBSCRIPTIONS * 1e6
 
-    since = await aposition("room.missed")
-    for number in range(MISSED):
-        await abroadcast("room.missed", "said", number)
-    spent = 0.0
-    async with RouteClient(Rooms, timeout=20) as client:
-        for _ in range(SUBSCRIPTIONS):
-            before = time.process_time()
-            reply = await client.call("SUBSCRIBE", {"topic": "room.missed", "since": since})
-            assert reply.headers["Recovered"] is True
-            for _ in range(MISSED):
-                await client.receive()
-            spent += time.process_time() - before
-            await client.call("UNSUBSCRIBE", {"topic": "room.missed"})
-    return spent / SUBSCRIPTIONS * 1e6
+
+async def plain() -> None:
+    """In a process of its own: for each line on stdin, broadcast to a group without a history, and print the time."""
+    from routesock import abroadcast
+
+    from .resume_server import PLAIN, Plain
+
+    arrived = asyncio.Event()
+    expected, sent = PLAIN_SOCKETS, 0
+
+    async def send(message: Any) -> None:
+        nonlocal sent
+        sent += message["type"] == "websocket.accept" or "said" in message.get("text", "")
+        if sent == expected:
+            arrived.set()
+
+    sockets = []
+    for _ in range(PLAIN_SOCKETS):
+        frames: asyncio.Queue[Any] = asyncio.Queue()
+        await frames.put({"type": "websocket.connect"})
+        scope = {"type": "websocket", "path": "/", "headers": [], "subprotocols": []}
+        sockets.append(asyncio.create_task(Plain.as_asgi()(scope, frames.get, send)))  # type: ignore[arg-type]
+    await arrived.wait()
+    while await asyncio.to_thread(sys.stdin.readline):
+        expected += PLAIN_BROADCASTS * PLAIN_SOCKETS
+        arrived.clear()
+        before = time.process_time()
+        for _ in range(PLAIN_BROADCASTS):
+            await abroadcast(PLAIN, "said", PAYLOAD)
+        async with asyncio.timeout(60):
+            await arrived.wait()
+        print((time.process_time() - before) / PLAIN_BROADCASTS * 1e6, flush=True)
+    os._exit(0)  # the sockets do not matter
 
 
-async def measure(port: int) -> None:
+def compare_plain() -> tuple[float, float, float]:
+    """Return the microseconds of a broadcast without the setting and with it, and the median ratio of the rounds."""
+    command = [sys.executable, "-m", "benchmarks.resume_cost", "--plain"]
+    processes = [
+        subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, "RESUME_HISTORY": has_history}, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        for has_history in ("no", "yes")
+    ]  # fmt: skip
+    times: list[list[float]] = [[], []]
+    for turn in range(PLAIN_ROUNDS + 2):
+        for which in (0, 1) if turn % 2 else (1, 0):
+            process = processes[which]
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+            times[which].append(float(process.stdout.readline()))
+    for process in processes:
+        process.communicate()
+    without, with_it = (each[2:] for each in times)
+    ratio = median(after / before for before, after in zip(without, with_it, strict=True))
+    return median(without), median(with_it), ratio
+
+
+async def measure(port: int, server: Server) -> None:
     client: Any = redis.Redis(host=HOST, port=port)
     plain, kept = [], []
     for _ in range(ROUNDS):
         plain.append(await broadcasts("plain.1", client))
         kept.append(await broadcasts("room.1", client))
-    print(f"Redis, broadcast to a plain group:    {median(plain):7.1f} us")
-    print(f"Redis, broadcast with a history:      {median(kept):7.1f} us, {median(kept) / median(plain):.2f} times")
-    print(f"process, SUBSCRIBE with {MISSED} missed:   {await subscriptions():7.0f} us, with the test client")
+    print(f"Redis, broadcast to a plain group:     {median(plain):7.1f} us")
+    print(f"Redis, broadcast with a history:       {median(kept):7.1f} us, {median(kept) / median(plain):.2f} times")
+    for missed in (0, MISSED):
+        time = await subscriptions(server, missed)
+        print(f"server, SUBSCRIBE with {missed:>3} missed:      {time:7.0f} us, and an UNSUBSCRIBE")
 
 
 def main() -> None:
-    with run_redis_server() as server:
+    if "--plain" in sys.argv:
+        asyncio.run(plain())
+        return
+    with run_redis_server() as server, tempfile.TemporaryDirectory() as truth:
+        os.environ.update(RESUME_TRUTH=truth)
         os.environ.update(RESUME_LAYER=server.url, RESUME_STORE=server.url, RESUME_LOSE="0", RESUME_TIMEOUT="10")
         from . import resume_server
 
         assert resume_server.LOSE == 0
-        asyncio.run(measure(server.port))
+        with uvicorn() as application:
+            if "--only-plain" not in sys.argv:
+                asyncio.run(measure(server.port, application))
+        without, with_it, ratio = compare_plain()
+        print(f"process, plain group without HISTORY:  {without:7.1f} us for {PLAIN_SOCKETS} sockets")
+        print(f"process, plain group with HISTORY:     {with_it:7.1f} us, {ratio:.3f} times")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ STORE: Final = os.environ.get("RESUME_STORE", "")
 LAYER: Final = os.environ.get("RESUME_LAYER", "")
 SENTINEL: Final = os.environ.get("RESUME_SENTINEL", "")
 LOSE: Final = float(os.environ.get("RESUME_LOSE", "0"))
+PLAIN: Final = f"plain.{os.getpid()}"
 HAS_HISTORY: Final = os.environ.get("RESUME_HISTORY", "yes") == "yes"
 
 
@@ -53,7 +54,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402
 from channels_redis.pubsub import RedisPubSubChannelLayer  # noqa: E402
 from django.contrib.auth.models import AnonymousUser, User  # noqa: E402
 
-from routesock import RouteMixin, topic  # noqa: E402
+from routesock import RouteMixin, route, topic  # noqa: E402
 from routesock.permissions import BasePermission  # noqa: E402
 
 
@@ -82,6 +83,17 @@ class Rooms(RouteMixin, AsyncJsonWebsocketConsumer):
 
     @topic("private.{id}", permissions=[MayRead], recover=True, recheck=True)
     async def private(self, request: Any) -> None: ...
+
+
+class Plain(RouteMixin, AsyncJsonWebsocketConsumer):
+    """Its sockets join a group without a history."""
+
+    async def connect(self) -> None:
+        await self.socket.join(PLAIN)
+        await self.accept()
+
+    @route("nothing", permissions=())
+    async def nothing(self, request: Any) -> None: ...
 
 
 class AsUser:

@@ -42,9 +42,24 @@ nitpick_ignore_regex = [
     # Names in signatures that are no part of the reference.
     (r"py:class", r"routesock\.(typing\.Unset|_routing\.marks\.Handler|schemas\.base\.Function)|RequestId"),
     (r"py:class", r"routesock\.socket\.(SocketAttribute|_Untyped)"),
-    (r"py:class", r"routesock\.client\._(client|types)\.\w+_"),  # type variables
+    (r"py:class", r"routesock\.client\._(client|types)\.(\w+_|Asked)"),  # type variables
 ]
 
 html_theme = "furo"
 html_title = f"routesock {release}"
-exclude_patterns = ["_build"]
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+pygments_dark_style = "github-dark"
+html_logo = html_favicon = "_static/logo.svg"
+html_copy_source = False
+html_theme_options = {
+    "source_repository": "https://github.com/routesock/routesock/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+    "top_of_page_buttons": ["view", "edit"],
+    # The brand colours of the theme, with the contrast that WCAG AA asks for in both modes.
+    "light_css_variables": {"color-brand-primary": "#1a5fb4", "color-brand-content": "#1a5fb4"},
+    "dark_css_variables": {"color-brand-primary": "#82b4f0", "color-brand-content": "#82b4f0"},
+}
+# The scripts that make the pictures are no part of the site.
+exclude_patterns = ["_build", "_static/*.py", "**/__pycache__"]

@@ -19,6 +19,7 @@ settings.load_profile("quick")
 
 LONGEST = (
     "tests/browser/",
+    "tests/tutorials/",
     "tests/layers/test_crowds.py",
     "tests/clients/",
     "tests/layers/test_delivery.py",

@@ -32,7 +32,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db.models.signals import post_delete, post_save
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.db.models.signals import post_delete, post_init, post_save
 
 from routesock.client import Events
 from routesock.testing import ClientTimeout, ConnectionClosed, RouteClient
@@ -130,7 +131,7 @@ class Page:
         self.namespace: dict[str, Any] = {"__name__": f"docs.{path.stem}"}
         self._request = request
         self._monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
-        self._consumer: type[Any] | None = None
+        self.consumer: Any = None  # the last one that the page has defined
         self._modules: dict[str, ModuleType] = {}
         self._runners: dict[str, Callable[[str], Any]] = {
             "text": self._conversation,
@@ -195,8 +196,8 @@ class Page:
 
     def _open(self, url: str, subprotocols: Sequence[str], events: Events) -> InProcess:
         """Connects a ``routesock.client.Client`` of the page to its consumer, whatever the URL is."""
-        assert self._consumer is not None
-        return InProcess(self._consumer.as_asgi(), url, subprotocols, events)
+        assert self.consumer is not None
+        return InProcess(self.consumer.as_asgi(), url, subprotocols, events)
 
     @staticmethod
     def _placed(block: Block) -> str:
@@ -218,7 +219,7 @@ class Page:
             if issubclass(value, unittest.TestCase):
                 self._test_case(value)
             elif hasattr(value, "as_asgi"):
-                self._consumer = value
+                self.consumer = value
         if inspect.isfunction(value) and name.startswith("test_"):
             given = {name: self._request.getfixturevalue(name) for name in inspect.signature(value).parameters}
             outcome = value(**given)
@@ -242,8 +243,8 @@ class Page:
 
     def _conversation(self, text: str) -> None:
         assert text.startswith("> "), "a conversation begins with what the client sends"
-        assert self._consumer is not None
-        self._await(self._converse(self._consumer, re.findall(r"^([<>]) (.*(?:\n[^<>\n].*)*)", text, re.MULTILINE)))
+        assert self.consumer is not None
+        self._await(self._converse(self.consumer, re.findall(r"^([<>]) (.*(?:\n[^<>\n].*)*)", text, re.MULTILINE)))
 
     @staticmethod
     async def _converse(consumer: type[Any], frames: list[tuple[str, str]]) -> None:
@@ -271,8 +272,8 @@ class Page:
 
 @contextmanager
 def receivers_restored() -> Iterator[None]:
-    """Takes away the receivers that a page connects to the signals of models, so that other tests do not call them."""
-    signals = [post_save, post_delete]
+    """Disconnects what a page, or an app that it installs, has connected, so that other tests do not call it."""
+    signals = [post_init, post_save, post_delete, user_logged_in, user_logged_out]
     before = [list(signal.receivers) for signal in signals]
     try:
         yield

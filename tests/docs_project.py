@@ -3,9 +3,10 @@
 A page of ``docs/tutorials`` is read from its top to its end. This is what its blocks mean:
 
 ``:caption: chat/consumers.py``
-    The block is the whole file. With ``chat/consumers.py (excerpt)`` it is a part of a Python file: a statement replaces
-    the one of the same name, a class gets the methods, and imports go to the top (see :func:`merged`). A ``diff``
-    changes the file.
+    The block is the whole file. With ``chat/consumers.py (excerpt)`` it is a part of a Python file: a statement
+    replaces the one of the same name, a class gets the methods, and imports go to the top (see
+    :func:`~tests.docs_excerpts.merged`).
+    A ``diff`` changes the file.
 ``console``
     The lines behind ``$`` are run in a shell. The other lines are in the output; ``...`` stands for any text. Commands
     that make an environment and install packages are left out, since the tests have both. ``runserver`` starts the
@@ -16,18 +17,17 @@ A page of ``docs/tutorials`` is read from its top to its end. This is what its b
     Below ``javascript`` it is all that the console prints: lines, of which those that begin with ``>`` or ``<`` are
     frames, in which ``"..."`` stands for any value. Elsewhere the page shows each of its lines.
 
-A few sentences of the text do something, too: ``Open http://127.0.0.1:8000/...``, also ``in a second tab``,
-``Log in at http://127.0.0.1:8000/...``, ``Reload the page`` or ``Reload both tabs``, ``Type ``...`` and press Enter`` and
+A few sentences of the text are followed, too: ``Open http://127.0.0.1:8000/...``, also ``in a second tab``;
+``Log in at http://127.0.0.1:8000/...``; ``Reload the page`` and ``Reload both tabs``; ``Type ``...`` and press Enter``;
 ``Press Enter in the empty field``. What follows the words ``second tab`` or ``first tab`` happens there.
 
-Two things differ from what the reader does. The server has another port. It does not restart when a file is saved, since
-the time that this takes is not known, but when the page is opened or reloaded the next time; where the text does not
+Two things differ from what the reader does. The server has another port. It does not restart when a file is saved,
+since nothing says how long that takes, but when the page is opened or reloaded the next time. Where the text does not
 tell the reader to do that, the test fails.
 """
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import json
 import re
@@ -35,10 +35,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from playwright.async_api import BrowserContext, ConsoleMessage, Page, expect
 
+from tests.docs_excerpts import merged, patched
 from tests.docs_pages import Block, blocks_of, fits
 from tests.servers import HOST, Server, free_port, python_environment
 
@@ -71,7 +72,7 @@ WATCH_SOCKETS: Final = """
     };
 """
 SHOWN: Final = """
-    () => [document.body.innerText, ...Array.from(document.querySelectorAll("textarea"), (area) => area.value)].join("\\n")
+    [document.body.innerText, ...Array.from(document.querySelectorAll("textarea"), (area) => area.value)].join("\\n")
 """
 
 
@@ -117,10 +118,10 @@ class Tab:
                 break
         printed = self.printed[:]
         self.printed.clear()
-        # Between replies and pushes there is no order.
-        for of_frame in (is_push, lambda line: not is_push(line)):
-            pairs = [*filter(of_frame, printed)], [*filter(of_frame, expected)]
-            assert len(pairs[0]) == len(pairs[1]) and all(map(same_line, *pairs)), "\n".join(printed)
+        # Between replies and pushes there is no order, so the pushes are sorted to the end.
+        lines, expected = sorted(printed, key=is_push), sorted(expected, key=is_push)
+        assert len(lines) == len(expected), "\n".join(printed)
+        assert all(map(same_line, lines, expected)), "\n".join(printed)
 
     async def shows(self, text: str) -> None:
         """Wait until each line of ``text`` is on the page, be it in a text field."""
@@ -177,7 +178,7 @@ class Project:
     async def follow(self, page: Path) -> None:
         """Do what the page says. Raises with the line of the block that fails."""
         self._context.set_default_timeout(30_000)
-        for block in blocks_of(page.read_text(encoding="utf-8")):
+        for block in blocks_in(page):
             try:
                 for sentence in SENTENCES.finditer(" ".join(block.before.split())):
                     await self._do(sentence)
@@ -241,7 +242,8 @@ class Project:
     async def _visit(self, path: str) -> None:
         tab = self._tabs[self._tab]
         answer = await tab.page.goto(f"http://{HOST}:{self._port}{path}")
-        assert answer is not None and answer.ok, f"{path}: {answer and answer.status}"
+        assert answer is not None
+        assert answer.ok, f"{path} is answered with {answer.status}."
         await tab.settle()
 
     @staticmethod
@@ -295,6 +297,7 @@ class Project:
 
     def _environment(self) -> dict[str, str]:
         environment = python_environment(self.folder)
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # each of some twenty processes would compile the package
         return {**environment, "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"}
 
     def _serve(self) -> None:
@@ -308,6 +311,11 @@ class Project:
             self._server.kill()  # as the reloader of runserver does
             self._server.start()
             self._is_stale = False
+
+
+def blocks_in(page: Path) -> Iterator[Block]:
+    """The blocks of a page."""
+    return blocks_of(page.read_text(encoding="utf-8"))
 
 
 def commands_of(text: str) -> Iterator[tuple[str, str]]:
@@ -324,95 +332,3 @@ def assert_shown(output: str, expected: str) -> None:
         found = re.search(re.escape(line.strip()).replace(r"\.\.\.", ".*"), rest)
         assert found, f"{line!r} is not in the output:\n{output}"
         rest = rest[found.end() :]
-
-
-def patched(file: str, diff: str) -> str:
-    """``file`` with the hunks of ``diff``, whose old lines have to be in the file once."""
-    for hunk in re.split(r"^@@.*\n", diff, flags=re.MULTILINE):
-        lines = [line if line.strip() else " \n" for line in hunk.splitlines(keepends=True)]
-        old, new = ("".join(line[1:] for line in lines if line[0] in f" {mark}") for mark in "-+")
-        assert file.count(old) == 1, f"This is in the file {file.count(old)} times:\n{old}\n{file}"
-        file = file.replace(old, new)
-    return file
-
-
-def merged(file: str, excerpt: str) -> str:
-    """``file``, a Python module, with the statements of ``excerpt``.
-
-    A function, a class or an assignment replaces the one of its name, except that a class keeps the members that the
-    excerpt does not have. What is new goes to the end. An import replaces that from the same module, or goes below the
-    other imports.
-    """
-    for statement in ast.parse(excerpt).body:
-        text = source_of(excerpt, statement)
-        body = ast.parse(file).body
-        if isinstance(statement, ast.Import | ast.ImportFrom):
-            imports = [line for line in body if isinstance(line, ast.Import | ast.ImportFrom)]
-            same = [line for line in imports if module_of(line) == module_of(statement)]
-            if same:
-                file = spliced(file, same[0].lineno - 1, text, until=same[0].end_lineno)
-            else:
-                file = spliced(file, imports[-1].end_lineno if imports else 0, text)
-            continue
-        there = named(body, name_of(statement))
-        if there is None:
-            file = f"{file.rstrip()}\n\n\n{text}"
-        elif isinstance(statement, ast.ClassDef) and isinstance(there, ast.ClassDef):
-            file = with_members(file, there, excerpt, statement)
-        else:
-            file = spliced(file, start_of(there) - 1, text, until=there.end_lineno)
-    return file
-
-
-def with_members(file: str, there: ast.ClassDef, excerpt: str, given: ast.ClassDef) -> str:
-    """``file`` with the header and the members of a class of the excerpt."""
-    header = excerpt.splitlines(keepends=True)[given.lineno - 1]
-    name = given.name
-    file = spliced(file, there.lineno - 1, header, until=there.lineno)
-    for member in given.body:
-        cls: Any = named(ast.parse(file).body, name)
-        old, text = named(cls.body, name_of(member)), source_of(excerpt, member)
-        if old is not None:
-            file = spliced(file, start_of(old) - 1, text, until=old.end_lineno)
-        elif isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef):
-            file = spliced(file, cls.end_lineno, f"\n{text}")
-        else:
-            file = spliced(file, cls.lineno, text)
-    return file
-
-
-def module_of(statement: ast.Import | ast.ImportFrom) -> tuple[str | None, ...]:
-    """What an import imports, or imports from."""
-    if isinstance(statement, ast.ImportFrom):
-        return (statement.module, str(statement.level))
-    return tuple(name.name for name in statement.names)
-
-
-def name_of(statement: ast.stmt) -> str | None:
-    """The name that a statement defines."""
-    if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-        return statement.targets[0].id
-    return getattr(statement, "name", None)
-
-
-def named(body: list[ast.stmt], name: str | None) -> ast.stmt | None:
-    """The statement that defines ``name``."""
-    return next((statement for statement in body if name and name_of(statement) == name), None)
-
-
-def start_of(statement: ast.stmt) -> int:
-    """The number of the first line of a statement, which may be that of a decorator."""
-    return min([statement.lineno, *(line.lineno for line in getattr(statement, "decorator_list", []))])
-
-
-def source_of(module: str, statement: ast.stmt) -> str:
-    """The lines of a statement."""
-    return "".join(module.splitlines(keepends=True)[start_of(statement) - 1 : statement.end_lineno])
-
-
-def spliced(text: str, line: int | None, inserted: str, *, until: int | None = None) -> str:
-    """``text`` with ``inserted`` below the line of that number, in place of those up to ``until``."""
-    assert line is not None
-    lines = text.splitlines(keepends=True)
-    lines[line : until if until is not None else line] = [inserted]
-    return "".join(lines)

@@ -322,7 +322,7 @@ class TestKubernetes:
     def test_the_autoscaler_reads_a_metric_of_routesock(self, kinds: dict[str, dict[str, Any]]) -> None:
         [metric] = kinds["HorizontalPodAutoscaler"]["spec"]["metrics"]
         name = metric["pods"]["metric"]["name"]
-        assert f"* - ``{name}``" in (ROOT / "docs" / "howto" / "monitoring.rst").read_text(encoding="utf-8")
+        assert f"* - ``{name}``" in (ROOT / "docs" / "reference" / "monitoring.rst").read_text(encoding="utf-8")
         [rule] = yaml.safe_load(file("prometheus-adapter.yaml"))["rules"]["custom"]
         assert rule["seriesQuery"].startswith(f"{name}{{")
         spec = kinds["HorizontalPodAutoscaler"]["spec"]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import sys
+import textwrap
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ from typing import Any, Final
 import pytest
 import yaml
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.http import Http404
 from django.test import override_settings
+from django.urls import path
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -26,6 +29,7 @@ from routesock._groups import losses
 from routesock._runtime import counters, loop_lag
 from routesock.dialects import JsonRpc
 from routesock.exceptions import Conflict
+from routesock.health import health_view
 from routesock.metrics import register
 from routesock.testing import RouteClient, forget_throttles
 from routesock.throttling import stores
@@ -423,3 +427,21 @@ class TestFiles:
         shown = set(re.findall(r"routesock_\w+", text))
         left_out = {name for name in names if name not in shown and not name.startswith("routesock_recoveries")}
         assert left_out == set()
+
+    async def test_the_views_that_the_page_appends(self, registry: CollectorRegistry, async_rf: Any) -> None:
+        page = (FILES.parent / "monitoring.rst").read_text(encoding="utf-8")
+        found = re.search(r"cat >> example_project/config/urls.py <<'END'\n(.*?)   END\n", page, re.DOTALL)
+        assert found
+        appended: dict[str, Any] = {"path": path, "urlpatterns": []}
+        exec(textwrap.dedent(found[1]), appended)
+        views = {str(pattern.pattern): pattern.callback for pattern in appended["urlpatterns"]}
+        assert views["health/"] is health_view
+        response = await views["metrics/"](async_rf.get("/metrics/"))
+        assert response.headers["Content-Type"].startswith("text/plain")
+        with pytest.raises(Http404):
+            await views["metrics/"](async_rf.get("/metrics/", headers={"X-Forwarded-For": "203.0.113.9"}))
+
+    def test_prometheus_scrapes_that_view(self) -> None:
+        settings = yaml.safe_load((FILES / "prometheus.yml").read_text(encoding="utf-8"))
+        assert settings["scrape_configs"][0]["metrics_path"] == "/metrics/"
+        assert all((FILES / name).is_file() for name in settings["rule_files"])

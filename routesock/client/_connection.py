@@ -351,21 +351,23 @@ class Connection:
 
     async def _answer(self, frame: IncomingFrame, handler: AnswerHandler) -> None:
         attempt = self._attempt
-        status = 200
-        payload: Any
         try:
             assert frame.route is not None
             ask: Ask[Any] = Ask(route=frame.route, payload=frame.payload, headers=frame.headers, topic=frame.topic)
-            payload = handler(ask)
+            payload: Any = handler(ask)
             if inspect.isawaitable(payload):
                 payload = await payload
+            data = self._answer_data(frame, 200, payload)
         except RouteError as error:
-            status, payload = error.status, error.problem
+            data = self._answer_data(frame, error.status, error.problem)
         except Exception:
             logger.exception("The answer to %r failed: %r", frame.route, handler)
-            status, payload = 500, None
-        if attempt == self._attempt:
-            safely(self.write, OutgoingFrame(route="ANSWER", id=frame.id, status=status, payload=payload))
+            data = self._answer_data(frame, 500, None)
+        if attempt == self._attempt and self._is_open:
+            self.transmit(data)
+
+    def _answer_data(self, ask: IncomingFrame, status: int, payload: Any) -> str | bytes:
+        return self.dialect.encode(OutgoingFrame(route="ANSWER", id=ask.id, status=status, payload=payload))
 
     def _push(self, push: Push) -> None:
         self.topics.push(push)

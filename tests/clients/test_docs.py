@@ -65,7 +65,7 @@ def compiled(folder: Path) -> str:
 def test_the_typescript_of_the_pages_compiles(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     page = Page(DOCS / "browser.rst", request)
     page.run()
-    application: Any = URLRouter([path("ws/chat/", page.namespace["ChatConsumer"].as_asgi())])
+    application: Any = URLRouter([path("ws/chat/", page.consumer.as_asgi())])
     (tmp_path / "ws.ts").write_text(typescript(build(application)), encoding="utf-8")
     (tmp_path / "others.d.ts").write_text(OTHERS, encoding="utf-8")
     (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": OPTIONS}), encoding="utf-8")

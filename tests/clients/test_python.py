@@ -338,12 +338,12 @@ async def test_a_restart_is_announced_and_survived(connect: Open, server: Server
         assert await anext(room) == Snapshot(payload={"room": topic})
 
 
-async def test_a_topic_with_a_history_misses_nothing_over_a_reconnect(connect: Open) -> None:
+async def test_topics_with_a_history_miss_nothing_over_a_reconnect(connect: Open) -> None:
     client = connect(clock=FasterClock(0.001))  # connect() ends the wait, and no timer does
     other = connect()
-    topic = f"log.{next(UNIQUE)}"
-    async with asyncio.timeout(WITHIN), client.subscribe(topic) as log:
-        assert log.snapshot == {"log": topic}
+    topic, second = f"log.{next(UNIQUE)}", f"log.{next(UNIQUE)}"
+    async with asyncio.timeout(WITHIN), client.subscribe(topic) as log, client.subscribe(second) as others:
+        assert (log.snapshot, others.snapshot) == ({"log": topic}, {"log": second})
         await client.call("say", {"room": topic, "text": "1"})
         items = [await anext(log)]
         lost = asyncio.create_task(reached(client, "waiting"))
@@ -352,10 +352,13 @@ async def test_a_topic_with_a_history_misses_nothing_over_a_reconnect(connect: O
         await lost
         for text in ("2", "3", "4"):
             await other.call("say", {"room": topic, "text": text})
+            await other.call("say", {"room": second, "text": text})
         client.connect()
         await client.call("say", {"room": topic, "text": "5"})
         items += [await anext(log) for _ in range(4)]
-    assert [(type(item), item.payload) for item in items] == [(Push, text) for text in "12345"]
+        assert [(type(item), item.payload) for item in items] == [(Push, text) for text in "12345"]
+        items = [await anext(others) for _ in range(3)]
+        assert [(type(item), item.payload) for item in items] == [(Push, text) for text in "234"]
 
 
 async def test_calls_in_flight_at_a_crash_settle_once_and_run_once(

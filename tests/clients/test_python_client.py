@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from routesock.client import (
+    Ask,
     Client,
     ConnectionLost,
     IncomingFrame,
@@ -209,6 +210,38 @@ class TestPayloads:
         assert world.ws.sent == [b'["x", 1, 1]']
         await world.ws.receive(b'["noise", null, null, null]', b'["x", 1, 200, "answer"]')
         assert await call == "answer"
+
+
+class TestAnswers:
+    async def test_a_handler_sees_for_how_long_the_server_waits(self) -> None:
+        world = World()
+        await world.open()
+        seen: list[Ask[str]] = []
+        world.client.answer("confirm", seen.append)
+        await world.ws.receive({"route": "confirm", "uuid": "@1", "payload": "?", "headers": {"Timeout": 10}})
+        await world.ws.receive({"route": "confirm", "uuid": "@2", "payload": "?"})
+        assert seen[0] == Ask(route="confirm", payload="?", headers={"Timeout": 10})
+        assert [ask.timeout for ask in seen] == [10, None]
+
+    async def test_an_answer_that_cannot_be_encoded_is_a_500(self, caplog: pytest.LogCaptureFixture) -> None:
+        world = World()
+        await world.open()
+        world.client.answer("confirm", lambda ask: object())
+        await world.ws.receive({"route": "confirm", "uuid": "@1", "payload": None})
+        assert world.ws.take() == [{"route": "ANSWER", "uuid": "@1", "status": 500}]
+        assert "The answer to 'confirm' failed" in caplog.text
+
+    async def test_one_handler_per_name(self) -> None:
+        world = World()
+        off = world.client.answer("confirm", lambda ask: 1)
+        with pytest.raises(ValueError, match="confirm"):
+            world.client.answer("confirm", lambda ask: 2)
+        off()
+        world.client.answer("confirm", lambda ask: 3)
+        off()  # does nothing to the second one
+        await world.open()
+        await world.ws.receive({"route": "confirm", "uuid": "@1", "payload": None})
+        assert world.ws.take() == [{"route": "ANSWER", "uuid": "@1", "status": 200, "payload": 3}]
 
 
 class TestPushes:

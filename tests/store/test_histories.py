@@ -176,6 +176,34 @@ class TestRedis:
         meta, stream = (redis_server.execute("PTTL", key) for key in keys)
         assert 0 < stream <= 100_000 < meta <= 7 * 86_400_000
 
+    @pytest.mark.parametrize("use", ["append", "read", "renew"])
+    async def test_epoch_outlives_its_last_use(
+        self,
+        redis: Histories,
+        redis_server: RedisServer,  # noqa: F811
+        use: str,
+    ) -> None:
+        """By a week. The entries do not."""
+        top = await append(redis, "a")
+        meta, stream = sorted(redis_server.key_names())
+        redis_server.execute("PEXPIRE", meta, "5000")
+        if use == "append":
+            await append(redis, "b")
+        elif use == "read":
+            await redis.read(GROUP, top, MOST)
+            assert redis_server.execute("PTTL", stream) <= 60_000
+        else:
+            await redis.renew(GROUP, top, certain=True)
+        assert 6 * 86_400_000 < redis_server.execute("PTTL", meta) <= 7 * 86_400_000
+
+    async def test_offset_that_is_gone(self, redis: Histories, redis_server: RedisServer) -> None:  # noqa: F811
+        """Its epoch is over."""
+        top = await append(redis, "a", "b")
+        redis_server.execute("HDEL", sorted(redis_server.key_names())[0], "o")
+        read = await redis.read(GROUP, Position(top.epoch, 0), MOST)
+        assert (read.top.epoch != top.epoch, read.top.offset, read.entries) == (True, 0, None)
+        assert await append(redis, "c") == Position(read.top.epoch, 1)
+
     @pytest.mark.parametrize("damage", ["both", "meta", "stream", "trimmed", "set back", "wrong type"])
     async def test_keys_that_are_damaged(
         self,

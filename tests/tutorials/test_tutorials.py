@@ -11,11 +11,12 @@ from playwright.async_api import Browser
 from tests.docs_pages import ROOT
 from tests.docs_project import Project
 
-pytestmark = [pytest.mark.browser, pytest.mark.servers, pytest.mark.asyncio(loop_scope="package")]
+pytestmark = [pytest.mark.browser, pytest.mark.servers]
 
 TUTORIALS = ROOT / "docs" / "tutorials"
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_first_route(tmp_path: Path, chromium: Browser) -> None:
     context = await chromium.new_context()
     with closing(Project(tmp_path, context)) as project:
@@ -23,10 +24,11 @@ async def test_first_route(tmp_path: Path, chromium: Browser) -> None:
     await context.close()
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_channels_chat(tmp_path: Path, chromium: Browser, redis_url: str) -> None:
     """It begins where the tutorial of Channels ends."""
     context = await chromium.new_context()
-    with closing(Project(tmp_path, context, {"redis://127.0.0.1:6379/0": redis_url})) as project:
+    with closing(Project(tmp_path, context, {"redis://127.0.0.1:6379": redis_url})) as project:
         await project.follow(Path(__file__).parent / "channels_part_3.rst")
         await project.follow(TUTORIALS / "channels-chat.rst")
     await context.close()

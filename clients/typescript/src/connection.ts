@@ -224,15 +224,16 @@ export function createConnection(url: string, options: SocketOptions): Connectio
   /** Answers what the server has asked, if this is still the connection that it has asked over. */
   async function respond(id: number | string, handler: () => unknown): Promise<void> {
     const own = attempt;
-    let status = 200;
-    let payload;
+    const answer = (status: number, payload: unknown) => {
+      if (own == attempt) host._write({ route: "ANSWER", id, status, payload });
+    };
     try {
-      payload = await handler();
+      answer(200, await handler()); // which may return what cannot be encoded
     } catch (error) {
-      ({ status = 500, problem: payload } = Object(error) as Partial<RouteError>);
-      if (!payload) report(error);
+      const { status = 500, problem } = Object(error) as Partial<RouteError>;
+      if (!problem) report(error);
+      answer(status, problem);
     }
-    if (own == attempt) host._write({ route: "ANSWER", id, status, payload });
   }
 
   function receive(data: Data): void {

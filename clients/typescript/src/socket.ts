@@ -196,8 +196,9 @@ export class Routesock<T extends Api = AnyApi> {
   }
 
   /**
-   * Subscribes to a topic, now and after each reconnect. Pushes between two connections are lost: the new snapshot
-   * stands for them. Pushes may come before the snapshot.
+   * Subscribes to a topic, now and after each reconnect. If the topic has a history that still has all pushes between
+   * two connections, they come after a reconnect. Else the new snapshot stands for them. Pushes may come before the
+   * snapshot.
    */
   subscribe<N extends TopicNames<T>>(
     topic: TopicName<T, N>,

@@ -64,6 +64,16 @@ describe("answer()", () => {
     });
   }
 
+  test("answers 500 and reports when what the handler returns cannot be encoded", async () => {
+    const errors = reported();
+    const world = new World();
+    const ws = await world.open();
+    world.socket.answer("confirm", () => 1n);
+    await ws.receive(ask("@1"));
+    assert.deepEqual(ws.take(), [{ route: "ANSWER", uuid: "@1", status: 500 }]);
+    assert.equal(errors.length, 1);
+  });
+
   test("leaves pushes of the name to on(), and asks of other names too", async () => {
     const world = new World();
     const ws = await world.open();

@@ -21,7 +21,7 @@ _WIDTH: Final = 100
 
 _NO_DIALECT: Final = (
     "None can be suggested. Without one, all frames go to your code as before. "
-    '"Frames of other shapes" in docs/howto/take-over shows how to write one.'
+    "docs/howto/take-over-shapes shows how to write one."
 )
 
 

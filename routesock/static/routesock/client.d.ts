@@ -386,8 +386,9 @@ export declare class Routesock<T extends Api = AnyApi> {
         readonly signal?: AbortSignal;
     }): Items<NonNullable<T["pushes"]>[N]>;
     /**
-     * Subscribes to a topic, now and after each reconnect. Pushes between two connections are lost: the new snapshot
-     * stands for them. Pushes may come before the snapshot.
+     * Subscribes to a topic, now and after each reconnect. If the topic has a history that still has all pushes between
+     * two connections, they come after a reconnect. Else the new snapshot stands for them. Pushes may come before the
+     * snapshot.
      */
     subscribe<N extends TopicNames<T>>(topic: TopicName<T, N>, handlers?: TopicHandlers<SnapshotOf<TopicOf<T, N>>, PushOf<T, TopicOf<T, N>>>): Subscription;
     /**

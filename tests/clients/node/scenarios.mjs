@@ -354,26 +354,34 @@ const scenarios = {
     assert.deepEqual(await snapshots, [{ room: topic }, { room: topic }]);
   },
 
-  async "a topic with a history misses nothing over a reconnect"() {
+  async "topics with a history miss nothing over a reconnect"() {
     const socket = open("ws/", { clock: faster(0.001) }); // connect() ends the wait, and no timer does
     const other = open();
     const topic = `log.${unique}`;
-    const got = [];
-    socket.subscribe(topic, {
-      snapshot: (snapshot) => got.push(snapshot),
-      recovered: () => got.push("recovered"),
-      push: ({ payload }) => got.push(payload),
-    });
+    const second = `log.second-${unique}`;
+    const [got, others] = [[], []];
+    for (const [name, list] of [[topic, got], [second, others]]) {
+      socket.subscribe(name, {
+        snapshot: (snapshot) => list.push(snapshot),
+        recovered: () => list.push("recovered"),
+        push: ({ payload }) => list.push(payload),
+      });
+    }
     await socket.call("say", { room: topic, text: "1" });
-    await eventually(() => got.includes("1"));
+    await eventually(() => got.includes("1") && others.length);
     const lost = reached(socket, "waiting");
     await socket.call("drop", { with: 1000 }).catch((error) => assert.ok(error instanceof ConnectionLost));
     await lost;
-    for (const text of ["2", "3", "4"]) await other.call("say", { room: topic, text });
+    for (const text of ["2", "3", "4"]) {
+      await other.call("say", { room: topic, text });
+      await other.call("say", { room: second, text });
+    }
     socket.connect();
     await socket.call("say", { room: topic, text: "5" });
     await eventually(() => got.includes("5"));
     assert.deepEqual(got, [{ log: topic }, "1", "recovered", "2", "3", "4", "5"]);
+    await eventually(() => others.includes("4"));
+    assert.deepEqual(others, [{ log: second }, "recovered", "2", "3", "4"]);
   },
 
   async "calls in flight at a crash settle once and run once"() {
