@@ -203,3 +203,31 @@ def test_a_tag_is_compared_with_the_version(tmp_path: Path, tag: str, section: s
     (tmp_path / "CHANGELOG.rst").write_text(f"Changelog\n=========\n\n{section}\n-----\n")
     done = subprocess.run([tmp_path / ".ci" / "version", tag], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout + done.stderr) == (status, message)
+
+
+def test_the_compatibility_page_has_the_lower_bounds() -> None:
+    cells = re.findall(r"^ {3}(?:\* -|  -) ?(.*)$", text_of("docs/reference/compatibility.rst"), re.MULTILINE)
+    documented = dict(zip(cells, cells[2:], strict=False))
+    options = configuration("setup.cfg")
+    extras = (
+        "marshmallow",
+        "pydantic",
+        "msgspec",
+        "drf",
+        "redis",
+        "documents",
+        "prometheus",
+        "opentelemetry",
+        "client",
+    )
+    wanted = lines(options["options"]["install_requires"])
+    for extra in extras:
+        wanted += lines(options["options.extras_require"][extra])
+    bounds = dict(reversed([re.split(r">=|[,;]", line)[:2] for line in wanted]))  # the first one of each library
+    assert bounds == {name: documented.get(name) for name in bounds}
+    assert f">={documented['Python']}" == options["options"]["python_requires"]
+
+
+def test_the_compatibility_page_has_every_environment() -> None:
+    named = set(re.findall(r"``(py3[\w-]+)``", text_of("docs/reference/compatibility.rst")))
+    assert named == set(environments())
