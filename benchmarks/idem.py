@@ -61,12 +61,12 @@ class Order(NamedTuple):
     key: str
     seconds: float
 
-    @property
-    def outcomes(self) -> dict[str, str]:
-        """The replies that it may have, by what they mean."""
-        if self.seconds == LONG:
-            return {"idempotency_in_progress": "in progress", "idempotency_unknown": "unknown"}
-        return {f"paid {self.key}": "paid", "idempotency_in_progress": "in progress"}
+    def outcomes(self, *, is_killed: bool) -> dict[str, str]:
+        """The replies that it may have, by what they mean. ``is_killed``: whether its handler's process was killed."""
+        found = {"idempotency_in_progress": "in progress"}
+        if self.seconds != LONG:
+            found[f"paid {self.key}"] = "paid"  # the handler may have ended before the kill
+        return {**found, "idempotency_unknown": "unknown"} if is_killed else found
 
 
 def measure(
@@ -79,6 +79,7 @@ def measure(
     orders = [Order(f"k-{index}", rng.uniform(0, MAX_SHORT) if index % share else LONG) for index in range(keys)]
     sent: Counter[Order] = Counter()
     outcomes: Counter[str] = Counter()
+    killed: set[str] = set()  # keys whose process was killed when their handlers had begun
     kills = requests = wrong = 0
     with ExitStack() as stack:
 
@@ -102,6 +103,7 @@ def measure(
             requests += len(chosen) * processes
             first = wait_for_beginning(file, [order.key for order in new])
             victims = {first[order.key] for order in new if order.seconds == LONG}
+            killed |= {key for key, pid in first.items() if pid in victims}
             time.sleep(rng.uniform(0, MAX_DELAY))
             for index, payer in enumerate(payers):
                 if payer.process.pid in victims:
@@ -110,7 +112,7 @@ def measure(
                     payers[index] = start()
                     continue
                 for order, outcome in zip(shuffled[index], payer.outcome(), strict=True):
-                    meaning = order.outcomes.get(outcome)
+                    meaning = order.outcomes(is_killed=order.key in killed).get(outcome)
                     outcomes[outcome if meaning is None else meaning] += 1
                     wrong += meaning is None
     counted = runs(file)
@@ -119,9 +121,9 @@ def measure(
         once=sum(counted[order.key] == 1 for order in orders),
         never=sum(counted[order.key] == 0 for order in orders),
         again=sum(max(0, counted[order.key] - 1) for order in orders),
-        again_after_kill=sum(max(0, counted[order.key] - 1) for order in orders if order.seconds == LONG),
+        again_after_kill=sum(max(0, counted[order.key] - 1) for order in orders if order.key in killed),
         wrong=wrong,
-        killed_handlers=sum(order.seconds == LONG for order in orders),
+        killed_handlers=len(killed),
         kills=kills,
         requests=requests,
         outcomes=outcomes,

@@ -1,8 +1,8 @@
 """What a history costs: a broadcast with one and without, a SUBSCRIBE that resumes, and groups that have none.
 
-Run ``python -m benchmarks.resume_cost``. It starts a ``redis-server``, a uvicorn, and two processes with and without the
-setting ``HISTORY``. All figures are processor time: that of Redis, of the uvicorn without its client, and of the two
-processes in turn.
+Run ``python -m benchmarks.resume_cost``. It starts a ``redis-server``, a uvicorn, and two processes, one of them with
+the setting ``HISTORY``. All figures are processor time: that of Redis, of the uvicorn without its client, and of the
+two processes in turn. ``--only-plain`` compares those two alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,11 +77,15 @@ async def subscriptions(server: Server, missed: int) -> float:
     assert server._process is not None
     group = f"room.missed-{missed}"
     since = await aposition(group)
+    Path(os.environ["RESUME_TRUTH"], f"missed-{missed}").write_text("0")  # noqa: ASYNC240
     for number in range(missed):
         await abroadcast(group, "said", [number, PAYLOAD])
     subscribe = json.dumps({"route": "SUBSCRIBE", "uuid": 1, "payload": {"topic": group, "since": since}})
     unsubscribe = json.dumps({"route": "UNSUBSCRIBE", "uuid": 2, "payload": {"topic": group}})
-    async with connect(f"ws://{HOST}:{server.port}/", compression=None) as socket:
+    url = f"ws://{HOST}:{server.port}/"
+    async with connect(url, compression=None) as other, connect(url, compression=None) as socket:
+        await other.send(unsubscribe.replace("UNSUBSCRIBE", "SUBSCRIBE"))  # so that the server does not leave the group
+        assert json.loads(await other.recv())["status"] == 200
         for turn in range(SUBSCRIPTIONS + 20):
             if turn == 20:  # it is warm
                 before = process_seconds(server._process.pid)
@@ -97,33 +102,32 @@ async def plain() -> None:
     """In a process of its own: for each line on stdin, broadcast to a group without a history, and print the time."""
     from routesock import abroadcast
 
-    from .resume_server import Plain
+    from .resume_server import PLAIN, Plain
 
-    async def receive() -> Any:
-        return await frames.get()
+    arrived = asyncio.Event()
+    expected, sent = PLAIN_SOCKETS, 0
 
     async def send(message: Any) -> None:
         nonlocal sent
-        sent += "said" in message.get("text", "")
+        sent += message["type"] == "websocket.accept" or "said" in message.get("text", "")
+        if sent == expected:
+            arrived.set()
 
-    sent = 0
     sockets = []
-    frames: asyncio.Queue[Any] = asyncio.Queue()
-    application: Any = Plain.as_asgi()
     for _ in range(PLAIN_SOCKETS):
+        frames: asyncio.Queue[Any] = asyncio.Queue()
         await frames.put({"type": "websocket.connect"})
         scope = {"type": "websocket", "path": "/", "headers": [], "subprotocols": []}
-        sockets.append(asyncio.create_task(application(scope, receive, send)))
-        while not frames.empty():
-            await asyncio.sleep(0.01)
-    await asyncio.sleep(0.5)
+        sockets.append(asyncio.create_task(Plain.as_asgi()(scope, frames.get, send)))  # type: ignore[arg-type]
+    await arrived.wait()
     while await asyncio.to_thread(sys.stdin.readline):
-        expected = sent + PLAIN_BROADCASTS * PLAIN_SOCKETS
+        expected += PLAIN_BROADCASTS * PLAIN_SOCKETS
+        arrived.clear()
         before = time.process_time()
         for _ in range(PLAIN_BROADCASTS):
-            await abroadcast("plain.5", "said", PAYLOAD)
-        while sent < expected:
-            await asyncio.sleep(0)
+            await abroadcast(PLAIN, "said", PAYLOAD)
+        async with asyncio.timeout(60):
+            await arrived.wait()
         print((time.process_time() - before) / PLAIN_BROADCASTS * 1e6, flush=True)
     os._exit(0)  # the sockets do not matter
 
@@ -171,13 +175,15 @@ def main() -> None:
     if "--plain" in sys.argv:
         asyncio.run(plain())
         return
-    with run_redis_server() as server:
+    with run_redis_server() as server, tempfile.TemporaryDirectory() as truth:
+        os.environ.update(RESUME_TRUTH=truth)
         os.environ.update(RESUME_LAYER=server.url, RESUME_STORE=server.url, RESUME_LOSE="0", RESUME_TIMEOUT="10")
         from . import resume_server
 
         assert resume_server.LOSE == 0
         with uvicorn() as application:
-            asyncio.run(measure(server.port, application))
+            if "--only-plain" not in sys.argv:
+                asyncio.run(measure(server.port, application))
         without, with_it, ratio = compare_plain()
         print(f"process, plain group without HISTORY:  {without:7.1f} us for {PLAIN_SOCKETS} sockets")
         print(f"process, plain group with HISTORY:     {with_it:7.1f} us, {ratio:.3f} times")

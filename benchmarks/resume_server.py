@@ -15,6 +15,7 @@ STORE: Final = os.environ.get("RESUME_STORE", "")
 LAYER: Final = os.environ.get("RESUME_LAYER", "")
 SENTINEL: Final = os.environ.get("RESUME_SENTINEL", "")
 LOSE: Final = float(os.environ.get("RESUME_LOSE", "0"))
+PLAIN: Final = f"plain.{os.getpid()}"
 HAS_HISTORY: Final = os.environ.get("RESUME_HISTORY", "yes") == "yes"
 
 
@@ -88,8 +89,8 @@ class Plain(RouteMixin, AsyncJsonWebsocketConsumer):
     """Its sockets join a group without a history."""
 
     async def connect(self) -> None:
+        await self.socket.join(PLAIN)
         await self.accept()
-        await self.socket.join("plain.5")
 
     @route("nothing", permissions=())
     async def nothing(self, request: Any) -> None: ...

@@ -48,6 +48,8 @@ nitpick_ignore_regex = [
 html_theme = "furo"
 html_title = f"routesock {release}"
 html_static_path = ["_static"]
+html_css_files = ["site.css"]
+pygments_dark_style = "github-dark"
 html_logo = html_favicon = "_static/logo.svg"
 html_copy_source = False
 html_theme_options = {

@@ -33,7 +33,7 @@ from urllib.parse import urlsplit
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.db.models.signals import post_delete, post_save
+from django.db.models.signals import post_delete, post_init, post_save
 
 from routesock.client import Events
 from routesock.testing import ClientTimeout, ConnectionClosed, RouteClient
@@ -273,7 +273,7 @@ class Page:
 @contextmanager
 def receivers_restored() -> Iterator[None]:
     """Disconnects what a page, or an app that it installs, has connected, so that other tests do not call it."""
-    signals = [post_save, post_delete, user_logged_in, user_logged_out]
+    signals = [post_init, post_save, post_delete, user_logged_in, user_logged_out]
     before = [list(signal.receivers) for signal in signals]
     try:
         yield

@@ -362,6 +362,10 @@ class TestCommands:
         await sync_to_async(call_command)(command, *words, "--timeout", str(TIMEOUT), stdout=out, stderr=err)
         return out.getvalue(), err.getvalue()
 
+    @pytest.mark.parametrize("module", [routesock_close, routesock_drain, routesock_sockets], ids=lambda m: m.__name__)
+    def test_they_work_while_a_system_check_fails(self, module: Any) -> None:
+        assert module.Command.requires_system_checks == []
+
     async def test_sockets_are_listed(self, from_outside: None) -> None:
         async with RouteClient(Chat, as_user=ALICE):
             await present()

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.db import connection
-from django.db.models.signals import post_delete, post_init, post_save
 from django.test import override_settings
 
 import routesock
@@ -53,18 +52,8 @@ def recording_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counters, "recorder", None)
 
 
-@pytest.fixture
-def receivers_end() -> Iterator[None]:
-    """A page connects receivers to the signals of a model, which would run in other tests."""
-    kept = [(signal, [*signal.receivers]) for signal in (post_init, post_save, post_delete)]
-    yield
-    for signal, receivers in kept:
-        signal.receivers[:] = receivers
-        signal.sender_receivers_cache.clear()
-
-
 @pytest.mark.django_db
-@pytest.mark.usefixtures("chat", "recording_ends", "receivers_end")
+@pytest.mark.usefixtures("chat", "recording_ends")
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_code_block_runs(path: Path, request: pytest.FixtureRequest) -> None:
     Page(path, request).run()

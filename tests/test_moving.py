@@ -11,8 +11,8 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.test import override_settings
 
-from tests.docs_pages import ROOT, Block, Page, blocks_of
-from tests.test_docs import chat, receivers_end  # noqa: F401  (fixtures)
+from tests.docs_pages import ROOT, Block, Page, blocks_of, receivers_restored
+from tests.test_docs import chat  # noqa: F401  (a fixture)
 
 HOWTO = ROOT / "docs" / "howto"
 
@@ -61,7 +61,7 @@ def blocks_up_to_the_same_frames(page: str) -> Iterator[Block]:
 
 @pytest.mark.servers  # with those tests, since the other environments of the matrix have none of these libraries
 @pytest.mark.django_db
-@pytest.mark.usefixtures("chat", "receivers_end")
+@pytest.mark.usefixtures("chat")
 @pytest.mark.parametrize(
     ("page", "file", "name", "as_sent"),
     [
@@ -78,11 +78,12 @@ def test_the_consumer_before_answers_the_same_frames(
     path = HOWTO / f"{page}.rst"
     shown = Page(path, request)
     *code, conversation = blocks_up_to_the_same_frames(path.read_text(encoding="utf-8"))
-    for block in code:
-        shown._python(block.text)  # among others, the rows of the conversation
     lines = [
         line if line[0] == ">" else f"< {json.dumps(as_sent(json.loads(line[2:])))}"
         for line in conversation.text.replace("\n   ", " ").splitlines()
     ]
-    shown._consumer = with_a_user(consumer_of(file, name))
-    shown._conversation("\n".join(lines) + "\n")
+    with receivers_restored():
+        for block in code:
+            shown._run(block)  # among others, the rows of the conversation
+        shown.consumer = with_a_user(consumer_of(file, name))
+        shown._conversation("\n".join(lines) + "\n")

@@ -58,14 +58,14 @@ class Broadcast:
 
     __slots__ = ("_data", "_encoded", "_headers", "_payload", "_route", "excluded", "group", "position")
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Message, position: Position | None = None) -> None:
         self.group = _group_in(message)
         self.excluded: str | None = message.get("except")
         """The ``id`` of the member that sent it and is excluded, if any."""
         self._data: str = message["data"]
         self._route, self._payload, self._headers = json.loads(self._data)
         self._encoded: dict[tuple[int, bool, bool], tuple[Dialect, str | bytes | None]] = {}
-        self.position: Position | None = None
+        self.position: Position | None = position
         """Its position in the history of its group; ``None`` if it is in none."""
         if "at" in message:
             from .._store.histories import parse_position  # most projects need it not
@@ -73,6 +73,10 @@ class Broadcast:
             self.position = parse_position(message["at"])
             if self.position is None:
                 raise ValueError("The position of a broadcast cannot be read.")
+
+    def is_of(self, data: str) -> bool:
+        """Whether it carries ``data``."""
+        return self._data == data
 
     @property
     def offset(self) -> int:

@@ -65,17 +65,54 @@ def policy_of(name: str) -> Policy | None:
     return next((policy for pattern, policy in known if pattern.match(parts) is not None), None)
 
 
-def broadcasts_of(group: str, read: Read) -> list[Broadcast]:
-    """Return the pushes of a history as they come through a channel layer. ``group`` is the layer's name of it."""
-    found: list[Broadcast] = []
-    for entry in read.entries or ():
-        message: Message = {
-            "type": PUSH, "group": group, "data": entry.data, "at": str(Position(read.top.epoch, entry.offset)),
-        }  # fmt: skip
-        if entry.excluded is not None:
-            message["except"] = entry.excluded
-        found.append(Broadcast(message))
-    return found
+MAX_RECENT: Final = 4096
+
+MAX_RECENT_BYTES: Final = 4 * 1024 * 1024
+"""Pushes that were read lately, and the bytes of their data. When there are more, all of them are forgotten."""
+
+
+class _Recent:
+    """Pushes that were read lately: many clients come back at once, and each push is encoded for all of them once."""
+
+    def __init__(self) -> None:
+        self._pushes: dict[tuple[str, Position], Broadcast] = {}
+        self._bytes = 0
+
+    def get(self, group: str, position: Position, data: str, excluded: str | None) -> Broadcast:
+        """Return a push of a history. Raises what :class:`Broadcast` raises."""
+        known = self._pushes.get((group, position))
+        if known is not None and known.is_of(data) and known.excluded == excluded:
+            return known
+        message: Message = {"type": PUSH, "group": group, "data": data, "except": excluded}
+        broadcast = Broadcast(message, position)
+        if len(self._pushes) >= MAX_RECENT or self._bytes + len(data) > MAX_RECENT_BYTES:
+            self._pushes.clear()
+            self._bytes = 0
+        self._pushes[group, position] = broadcast
+        self._bytes += len(data)
+        return broadcast
+
+
+_recent: Final = _Recent()
+
+
+def broadcasts_of(group: str, read: Read) -> list[Broadcast] | None:
+    """Return the pushes of a history as they come through a channel layer; ``None`` if they are not all there.
+
+    One that cannot be read, as it may be of another version of routesock, counts as missing.
+
+    Args:
+        group: The layer's name of the group.
+        read: What was read of its history.
+    """
+    if read.entries is None:
+        return None
+    epoch = read.top.epoch
+    try:
+        return [_recent.get(group, Position(epoch, entry.offset), entry.data, entry.excluded) for entry in read.entries]
+    except (TypeError, ValueError, RecursionError):
+        logger.warning("A push in the history of a group cannot be read.", exc_info=True)
+        return None
 
 
 _outage: Final = Outage()

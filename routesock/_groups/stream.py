@@ -116,10 +116,11 @@ class Stream:
             read = await histories.latest(self._group, 0)
             self._lose(read.top)
             return
-        if read.entries is None:
+        missed = broadcasts_of(self._group, read)
+        if missed is None:
             self._lose(read.top)
             return
-        for broadcast in broadcasts_of(self._group, read):
+        for broadcast in missed:
             position = self.position
             if position is not None and broadcast.offset == position.offset + 1:  # else it has come meanwhile
                 self._advance(broadcast)

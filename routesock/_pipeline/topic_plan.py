@@ -160,7 +160,10 @@ class Subscribe:
 
 
 class Resume:
-    """The plan for RESUME: subscribes to several topics, each as SUBSCRIBE does, and answers once."""
+    """The plan for RESUME: subscribes to several topics, each as SUBSCRIBE does, and answers once.
+
+    One topic comes after the other, since permissions and handlers of a socket never run at the same time.
+    """
 
     __slots__ = ("_subscribe", "_timeout", "declared", "route", "streams")
 

@@ -6,10 +6,9 @@ What the parts of routesock count on their own is here, except for deliveries, w
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
-from collections import Counter, deque
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from time import perf_counter
 from typing import Final, NamedTuple
 
@@ -19,8 +18,8 @@ from .supervision import reset_after_fork
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds in seconds of the buckets in which durations of requests are counted."""
 
-MAX_PENDING: Final = 512
-"""Requests that have ended and are not sorted into the buckets yet."""
+MAX_PENDING: Final = 128
+"""Requests of one route and status that have ended and are not counted in the buckets yet."""
 
 UNKNOWN: Final = ""
 """The route of frames that name none of the consumer's. What clients write is never a label."""
@@ -45,7 +44,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pending: deque[tuple[str, int | None, float]] = deque()
+        self._pending: dict[str, dict[int | None, list[float]]] = {}
+        """Durations by route and status. They are appended without the lock, and counted many at a time."""
         self._cells: dict[Key, list[float]] = {}  # the counts of the buckets, and the sum
         self._refused: Counter[Key] = Counter({(UNKNOWN, 404): 0})
         self._opened: Counter[str] = Counter()
@@ -56,28 +56,43 @@ class Recorder:
         began = request._began
         if began is not None:
             request._began = None
-            pending = self._pending
-            pending.append((request.route, status, perf_counter() - began))
+            try:  # this is add(), without a call
+                pending = self._pending[request.route][status]
+            except KeyError:
+                pending = self._new(request.route, status)
+            pending.append(perf_counter() - began)
             if len(pending) >= MAX_PENDING:
-                self._sort()
+                self._count(request.route, status, pending)
 
     def add(self, route: str, status: int | None, seconds: float) -> None:
         """Count a request of a declared ``route``."""
-        self._pending.append((route, status, seconds))
-        if len(self._pending) >= MAX_PENDING:
-            self._sort()
+        pending = self._new(route, status)
+        pending.append(seconds)
+        if len(pending) >= MAX_PENDING:
+            self._count(route, status, pending)
 
-    def _sort(self) -> None:
-        """Sort what is pending into the buckets. Many at a time take half as long as one at a time."""
-        cells, pending = self._cells, self._pending
-        with self._lock, suppress(IndexError):  # it is empty
-            while True:
-                route, status, seconds = pending.popleft()
-                cell = cells.get((route, status))
-                if cell is None:
-                    cell = cells[route, status] = [0] * (len(BUCKETS) + 1) + [0.0]
-                cell[bisect_left(BUCKETS, seconds)] += 1
-                cell[-1] += seconds
+    def _new(self, route: str, status: int | None) -> list[float]:
+        with self._lock:
+            return self._pending.setdefault(route, {}).setdefault(status, [])
+
+    def _count(self, route: str, status: int | None, pending: list[float]) -> None:
+        """Count the durations that are pending in the buckets. That is several times as fast as one at a time."""
+        with self._lock:
+            durations = pending[:]
+            del pending[: len(durations)]  # other threads may have appended more
+            if not durations:
+                return
+            cell = self._cells.setdefault((route, status), [0] * (len(BUCKETS) + 1) + [0.0])
+            cell[-1] += sum(durations)
+            durations.sort()
+            counted = 0
+            for index, bound in enumerate(BUCKETS):
+                up_to = bisect_right(durations, bound)
+                cell[index] += up_to - counted
+                counted = up_to
+                if counted == len(durations):
+                    break
+            cell[len(BUCKETS)] += len(durations) - counted
 
     def refused(self, route: str, status: int) -> None:
         """Count a frame that never became a request; ``route`` is a declared one or :data:`UNKNOWN`."""
@@ -96,7 +111,10 @@ class Recorder:
 
     def durations(self) -> dict[Key, Durations]:
         """The requests so far."""
-        self._sort()
+        with self._lock:
+            known = [(route, *item) for route, pending in self._pending.items() for item in pending.items()]
+        for route, status, pending in known:
+            self._count(route, status, pending)
         with self._lock:
             return {
                 key: Durations(tuple(int(count) for count in buckets), seconds)

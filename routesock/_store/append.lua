@@ -4,9 +4,8 @@
 -- the excluded member, or '', and '1' for the first append of a sender since it has connected, which looks who has begun the
 -- epoch. The reply: the epoch and the offset of the entry.
 
-local found = redis.call('HMGET', meta, 'e', 'r')
-local epoch = found[1]
-if not epoch or (ARGV[7] == '1' and was_begun_elsewhere(found[2])) then
+local epoch = redis.call('HGET', meta, 'e')
+if not epoch or (ARGV[7] == '1' and was_begun_elsewhere(redis.call('HGET', meta, 'r'))) then
   epoch = begin(0)
 end
 

@@ -12,6 +12,8 @@ Headers: TypeAlias = Mapping[str, Any]
 Problem: TypeAlias = Mapping[str, Any]
 """The payload of an error: ``code``, ``title``, ``detail``, ``errors``, and further members that the server adds."""
 
+NO_PAYLOAD: Final[Any] = None
+
 NO_HEADERS: Final[Headers] = MappingProxyType({})
 
 DEFAULT_TIMEOUT: Final = 35.0
@@ -97,7 +99,7 @@ class Ask(Push, Generic[Asked]):
         payload: Its payload.
     """
 
-    payload: Asked
+    payload: Asked = NO_PAYLOAD  # it overrides a field with a default
 
     @property
     def timeout(self) -> float | None:

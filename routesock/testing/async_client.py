@@ -425,7 +425,8 @@ class AsyncClient:
         """Wait for the next frame of any kind that no other call waits for.
 
         Returns:
-            A dict for a JSON object, a str for other text, or bytes.
+            A dict for a JSON object, a str for other text, or bytes. A frame of a dialect with its own ``decode()`` is
+            returned as it was received.
 
         Raises:
             ClientTimeout: If there is no frame in time.

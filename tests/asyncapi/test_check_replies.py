@@ -7,7 +7,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from django.test import override_settings
 from django.urls import path
 from marshmallow import Schema, fields
 
-from routesock import Keys, Push, Reply, RouteMixin, route
+from routesock import Keys, Push, Reply, Request, RouteMixin, route
 from routesock._asyncapi.conformance import Conformance, conformance_at
 from routesock._runtime.asgi_tree import Endpoint
 from routesock.exceptions import Conflict
@@ -216,8 +216,8 @@ class TestWhatADocumentSaysNothingAbout:
 
     def test_dialect_with_methods_of_the_project(self) -> None:
         class Shouting(Keys):
-            def reply(self, request: Any, reply: Any) -> Any:
-                return {"LOUD": reply.payload}
+            def reply(self, request: Request, status: int, payload: Any, headers: Mapping[str, Any]) -> Any:
+                return {"LOUD": payload}
 
         cls = type("Loud", (Liar,), {"route_dialect": Shouting()})
         assert self.checks(cls).misfit('{"route": "answer", "uuid": "1", "status": 200, "payload": 5}') is None
@@ -252,7 +252,10 @@ def test_the_place_of_a_fault(frame: Any, pointer: str, reason: str) -> None:
 
 
 def test_an_application_without_consumers_at_a_path_has_no_checks() -> None:
-    application = URLRouter([path("plain/", AsyncJsonWebsocketConsumer.as_asgi()), path("liar/", Liar.as_asgi())])
+    plain: Any = AsyncJsonWebsocketConsumer.as_asgi()
+    liar: Any = Liar.as_asgi()
+    patterns: list[Any] = [path("plain/", plain), path("liar/", liar)]
+    application = URLRouter(patterns)
     assert conformance_at(application, "/plain/") is None
     assert conformance_at(application, "/elsewhere/") is None
     checks = conformance_at(application, "/liar/")

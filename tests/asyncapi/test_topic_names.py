@@ -21,10 +21,10 @@ AN_UUID = "0b0a7e5c-0a57-4c5e-9c1b-1d5c9c1f0e5d"
 def topics_of(*patterns: str) -> dict[str, Topic]:
     """Topics of one class, by their patterns."""
 
-    async def handler(self: Any, request: Request) -> None: ...
-
     def named(pattern: str) -> Any:
-        return topic(pattern)(type(handler)(handler.__code__, {}, pattern))
+        async def handler(self: Any, request: Request) -> None: ...
+
+        return topic(pattern)(handler)
 
     attributes = {f"topic_{number}": named(pattern) for number, pattern in enumerate(patterns)}
     return {each.name: each for each in collect_topics(type("Rooms", (), attributes))}

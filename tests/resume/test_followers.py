@@ -215,6 +215,26 @@ class TestBehindTheReply:
         await socket.settle()
         assert socket.sent == ["a", "b"]
 
+    async def test_pushes_that_are_no_longer_kept(self, store: Store, hub: Hub) -> None:
+        """Recovered is false, and nothing is replayed in part."""
+        await store.say(*"abc", size=2)
+        top = (await store.latest(GROUP, 0)).top
+        socket = Socket(hub)
+        assert await socket.subscribe_at(Position(top.epoch, 0)) == {"Position": str(top), "Recovered": False}
+        await socket.settle()
+        assert socket.sent == []
+
+    async def test_entry_that_cannot_be_read(self, store: Store, hub: Hub) -> None:
+        """The client is given a snapshot."""
+        top = (await store.latest(GROUP, 0)).top
+        await store.append(GROUP, "[1]", None, 10, 60)
+        socket = Socket(hub)
+        headers = await socket.subscribe_at(top)
+        assert headers == {"Position": f"{top.epoch}:1", "Recovered": False}
+        hub.take(*await store.say("a"))
+        await socket.settle()
+        assert socket.sent == ["a"]
+
     async def test_position_of_another_epoch(self, store: Store, hub: Hub) -> None:
         top = (await store.latest(GROUP, 0)).top
         socket = Socket(hub)

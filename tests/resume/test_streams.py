@@ -12,7 +12,7 @@ from routesock._groups import losses
 from routesock._groups.envelopes import Broadcast, layer_group, message_of
 from routesock._groups.stream import CHECKSUMS, Stream
 from routesock._store.histories import MemoryHistories, Position, Read
-from routesock._store.opening import StoreError
+from routesock._store.opening import Outage, StoreError
 
 GROUP = layer_group("room.5")
 SIZE = 100
@@ -239,6 +239,7 @@ class TestCheck:
     async def test_store_that_is_down(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
         """Nothing is lost: the next check reads. It is logged, and so is the end of it."""
         monkeypatch.setattr("routesock._store.opening.RECOVERY_TIME", 0)
+        monkeypatch.setattr("routesock._groups.history._outage", Outage())
         group = Group()
         await group.begin()
         await group.store.say("a")
@@ -266,6 +267,18 @@ class TestLosses:
         await group.stream.check()
         group.hint(*await group.store.say("d", size=2))
         assert (len(group.losses), group.got) == (1, ["d"])
+
+    async def test_entry_that_cannot_be_read(self, caplog: pytest.LogCaptureFixture) -> None:
+        """As of another version of routesock: it is missing, and the group goes on behind it."""
+        group = Group()
+        await group.begin()
+        await group.store.append(GROUP, "{", None, SIZE, 60)
+        with caplog.at_level(logging.WARNING, "routesock.store"):
+            await group.stream.check()
+        assert [record.message for record in caplog.records] == ["A push in the history of a group cannot be read."]
+        assert [top.offset for top in group.losses] == [1]
+        group.hint(*await group.store.say("a"))
+        assert group.got == ["a"]
 
     async def test_hint_of_another_epoch(self) -> None:
         """Its number says nothing about what it is behind."""

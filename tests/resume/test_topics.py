@@ -306,6 +306,23 @@ class TestResumeFrame:
             await say("b", to="room.6")
             assert await pushes(client, 1) == [("1", "b")]
 
+    async def test_one_topic_after_the_other(self) -> None:
+        """In the order of the frame: no two handlers of a socket run at the same time, here as elsewhere."""
+        log: list[str] = []
+
+        class Ordered(RouteMixin, AsyncJsonWebsocketConsumer):
+            @topic("room.{id}", permissions=(), recover=True)
+            async def room(self, request: Any) -> None:
+                log.append(f"begins {request.topic}")
+                await asyncio.sleep(0)
+                log.append(f"ends {request.topic}")
+
+        names = ["room.3", "room.1", "room.2"]
+        async with RouteClient(Ordered, timeout=20) as client:
+            reply = await client.call("RESUME", {"topics": dict.fromkeys(names, "x:1")})
+        assert [*reply.payload] == names
+        assert log == [f"{what} {name}" for name in names for what in ("begins", "ends")]
+
     @pytest.mark.parametrize("payload", [None, [], {}, {"topics": []}, {"topics": {"room.5": 5}}, {"topics": None}])
     async def test_no_mapping(self, payload: Any) -> None:
         async with RouteClient(Rooms, timeout=20) as client:

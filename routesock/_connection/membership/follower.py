@@ -99,14 +99,15 @@ class Follower:
         self._position = read.top
         if self._early is not None and self._early.epoch == read.top.epoch:
             self._newest = self._early.offset
+        missed = broadcasts_of(self._group, read)
         if since is not None:
-            self._recovered = read.entries is not None and since.epoch == read.top.epoch
+            self._recovered = missed is not None and since.epoch == read.top.epoch
             counters.count_recovery("recovered" if self._recovered else "not_recovered")
             if self._recovered:
                 self._position = since
         if self._subscription.plan.recover == "last" and not self._recovered:
-            read = await self._last(read)
-        self._known = broadcasts_of(self._group, read)
+            missed = broadcasts_of(self._group, await self._last(read))
+        self._known = missed or []
         self._offset = self._position.offset
         if not self._recovered:
             return None
@@ -255,11 +256,12 @@ class Follower:
             await asyncio.sleep(RETRY)
             return []
         store_answered()
-        if read.entries is None or read.top.offset < self._newest:  # the history was set back
+        missed = broadcasts_of(self._group, read)
+        if missed is None or read.top.offset < self._newest:  # the history was set back
             self._lose()
             return []
         self._newest = max(self._newest, read.top.offset)
-        return broadcasts_of(self._group, read)
+        return missed
 
     async def _first_read(self, since: Position | None) -> Read:
         if since is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -15,6 +15,7 @@ class Command(BaseCommand):
     """Closes sockets in all processes: ``manage.py routesock_close --user 7``, or ``--address 203.0.113.9``."""
 
     help = "Close the sockets of a user or of an address, in all processes."
+    requires_system_checks: list[str] | tuple[str, ...] | Literal["__all__"] = []  # it has to work in an outage
 
     def add_arguments(self, parser: CommandParser) -> None:
         whose = parser.add_mutually_exclusive_group(required=True)

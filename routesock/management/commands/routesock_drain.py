@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -17,6 +17,7 @@ class Command(BaseCommand):
         "Have a process, or all of them, close their sockets as on SIGTERM: running requests may finish, and clients "
         "are asked to come back. The process takes no sockets until it is started again."
     )
+    requires_system_checks: list[str] | tuple[str, ...] | Literal["__all__"] = []  # it has to work in an outage
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--process", help="the name of the process, as routesock_sockets lists it (default: all)")
