@@ -68,6 +68,7 @@ bench: .venv/dev.stamp
 # 8 GiB of addresses each: a runaway test fails instead of taking the machine with it. (CPython 3.13.0 puts no limit on
 # the recursion of a function that takes **kwargs.)
 matrix: .venv/dev.stamp
+	@.ci/system-packages postgresql
 	PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | paste -s -d : -)"; export PYENV_VERSION; ulimit -v 8388608; \
 	exec $(BIN)/tox run-parallel --parallel auto --parallel-no-spinner
 

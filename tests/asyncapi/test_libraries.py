@@ -40,6 +40,20 @@ EXACT = [(library, kind) for library, kind in KINDS if kind not in LIBRARIES[lib
 LOADABLE = [pair for pair in EXACT if pair not in (("msgspec", "other class"), ("DRF", "FileField"))]
 
 
+PYDANTIC_VERSION = tuple(map(int, pydantic.VERSION.split(".")[:2]))
+
+
+def is_refused_by_earlier_releases(library: str, kind: str, value: object) -> bool:
+    """Before 2.12, pydantic refuses integers of more than 64 bits where JSON has to be a float."""
+    return (
+        library == "pydantic"
+        and PYDANTIC_VERSION < (2, 12)
+        and kind.startswith("float")
+        and type(value) is int
+        and not -(2**63) < value < 2**63
+    )
+
+
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_the_inexact_kinds_say_why(name: str) -> None:
     library = LIBRARIES[name]
@@ -55,6 +69,7 @@ def test_no_probe_that_the_document_accepts_is_refused(library: str) -> None:
         if name == library
         for value in ALL_PROBES
         if document_accepts(library, kind, value) and not server_accepts(library, kind, value)
+        if not is_refused_by_earlier_releases(library, kind, value)
     ] == []
 
 
@@ -67,7 +82,9 @@ def test_no_generated_value_is_refused(library: str, kind: str) -> None:
     )
     @given(st.data())
     def every_value_loads(data: st.DataObject) -> None:
-        adapter(library, kind).load(as_sent(data.draw(strategy)))
+        value = data.draw(strategy)
+        if not is_refused_by_earlier_releases(library, kind, value):
+            adapter(library, kind).load(as_sent(value))
 
     strategy = accepted(described(library, kind))
     every_value_loads()
@@ -88,8 +105,8 @@ def test_what_is_dumped_fits_the_document(library: str, kind: str) -> None:
 
 OLD = {
     name
-    for name, version in (("pydantic", pydantic.VERSION), ("msgspec", msgspec.__version__))
-    if version.startswith(("2.0", "0.18"))
+    for name, is_old in (("pydantic", PYDANTIC_VERSION < (2, 12)), ("msgspec", msgspec.__version__.startswith("0.18")))
+    if is_old
 }
 """The libraries whose installed releases convert less than the newest ones."""
 
