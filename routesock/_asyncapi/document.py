@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -21,6 +22,8 @@ from .components import Components
 from .names import Keys, slug, without_empty
 from .security import security_of
 from .validity import check, drop_unfit_values
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 SPECS: Final = ("3.0.0", "3.1.0")
 
@@ -201,8 +204,9 @@ def _server(url: str) -> dict[str, Any]:
 
 
 def as_json(document: Mapping[str, Any]) -> str:
-    """Return ``document`` as JSON with a newline at its end."""
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    """Return ``document`` as JSON with a newline at its end. Half a surrogate pair is escaped: UTF-8 has none."""
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def as_yaml(document: Mapping[str, Any]) -> str:

@@ -53,6 +53,17 @@ def test_a_file_that_was_written_passes_the_check(tmp_path: Path) -> None:
     assert "&id" not in (tmp_path / "zoo.yaml").read_text()
 
 
+@pytest.mark.parametrize("name", ["zoo.json", "zoo.yaml"])
+def test_half_a_surrogate_pair_in_a_text_is_escaped(tmp_path: Path, name: str) -> None:
+    """No file can have it otherwise. JSON and YAML can."""
+    file = tmp_path / name
+    settings = {"ROUTESOCK": {"DOCS": {"title": "Half of \U0001f511: \ud83d"}}}
+    assert run("-o", str(file), **settings) == (0, "", "")
+    assert run("--check", str(file), **settings) == (0, "", "")
+    read = yaml.safe_load if name.endswith("yaml") else json.loads
+    assert read(file.read_text(encoding="utf-8"))["info"]["title"] == "Half of \U0001f511: \ud83d"
+
+
 def test_a_file_in_another_order_passes_the_check(tmp_path: Path) -> None:
     file = tmp_path / "zoo.json"
     file.write_text(json.dumps(json.loads(run().out), sort_keys=True))
