@@ -234,7 +234,7 @@ REST_FRAMEWORK = (
         "seconds as a number for a ``DurationField``, and other notations that Django's ``parse_duration()`` reads",
         ("DurationField",),
         lambda value: (
-            _is_number(value) or _is_number_as_text(value) or value in ("", "\n", "P", "PT", "P1.5D", "1 day")
+            _is_number(value) or _is_number_as_text(value) or value in ("", "\n", "P", "PT", "P1.5D", "P1W", "1 day")
         ),
     ),
     Coercion(
