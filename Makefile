@@ -22,6 +22,8 @@ help:
 demo: .venv/$(DEMO).stamp
 	cd example_project && ../$(BIN)/python manage.py migrate --verbosity 0
 	cd example_project && ../$(BIN)/python manage.py seed_demo
+	@echo 'Pages: http://127.0.0.1:$(PORT)/, /tour/ and /ws-docs/ (as alice: all routes, to read and to call)'
+	@echo 'Types: cd example_project && ../$(BIN)/python manage.py routesock_client typescript -o frontend/ws.ts'
 	cd example_project && exec ../$(BIN)/python manage.py runserver --noreload 127.0.0.1:$(PORT)
 
 # Two checks at a time, and pytest last, since its closing line is what a CI reads.
@@ -88,6 +90,7 @@ system-packages:
 
 # A stamp is older than setup.cfg or pyproject.toml when one of them has changed: then pip runs again.
 .venv/demo.stamp .venv/demo-redis.stamp: $(REQUIREMENTS) | .venv/bin/python
+	@echo 'Installing into .venv; the first time takes some minutes'
 	$(PIP) --editable '.[$(basename $(@F))]'
 	@touch $@
 

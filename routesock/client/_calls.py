@@ -68,6 +68,8 @@ class Call:
     resolve: Callable[[Reply], object]
     reject: Callable[[BaseException], object]
     tries: int = 0
+    sent: bool = False
+    """Whether the server may have run it. It may wait again after that, if it is idempotent."""
     size: int | None = None
 
 
@@ -196,6 +198,7 @@ class Calls:
         elif status == 429 and problem.get("code") == "too_many_in_flight" and call.tries < RETRIES:
             delay = self._host.backoff(call.tries)
             call.tries += 1
+            call.sent = False  # the server has not run it
             self._host.clock.call_later(delay, lambda: self._again(call))
         else:
             self._fail(call, RouteError(call.route, status, problem, frame.headers))
@@ -211,7 +214,7 @@ class Calls:
             if sent and call.options.idempotent and over is None:
                 again[call.id] = call
             elif sent or over is not None or call.lane is not Lane.QUEUE:
-                self._fail(call, ConnectionLost(sent, why))
+                self._fail(call, ConnectionLost(call.sent, why))
         self._sent.clear()
         self._queue = {**again, **self._queue}
         self._trim()
@@ -249,6 +252,7 @@ class Calls:
         return call.items is None or not self._host.dialect.ids
 
     def _send(self, call: Call) -> None:
+        call.sent = True
         self._sent[call.id] = call
         self._host.transmit(call.data)
 
@@ -267,7 +271,7 @@ class Calls:
             if call.options.queue:
                 frames += 1
             if not call.options.queue or frames > MAX_QUEUED or size > MAX_QUEUED_BYTES:
-                self._fail(call, ConnectionLost(False, self._host.why))
+                self._fail(call, ConnectionLost(call.sent, self._host.why))
 
     def _restart(self, call: Call) -> None:
         """Starts the deadline anew."""
@@ -275,8 +279,12 @@ class Calls:
             call.alarm.set(call.options.timeout, lambda: self._expire(call))
 
     def _expire(self, call: Call) -> None:
-        why = "" if self._host.ready else f" {describe(self._host.why)}".rstrip()
-        self.cancel(call, TimeoutError(f"{call.route}: no reply in {call.options.timeout} s.{why}"))
+        host = self._host
+        error = TimeoutError(f"{call.route}: {'no reply' if call.sent else 'not sent'} in {call.options.timeout} s")
+        if not host.ready:
+            error = TimeoutError(f"{error}: no connection. {describe(host.why)}".rstrip())
+            error.__cause__ = ConnectionLost(call.sent, host.why)
+        self.cancel(call, error)
 
     def _fail(self, call: Call, error: BaseException) -> None:
         self._finish(call)

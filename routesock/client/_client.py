@@ -315,7 +315,8 @@ class Client:
         Raises:
             RouteError: The server has answered with a status from 400 on.
             ConnectionLost: There is no connection, or it was lost before the reply.
-            TimeoutError: There was no reply in time.
+            TimeoutError: There was no reply in time. The message says whether the call was sent. If there is no
+                connection, ``__cause__`` is a :class:`ConnectionLost` that says why.
         """
         reply = await self.request(route, payload, timeout=timeout, idempotent=idempotent, queue=queue, headers=headers)
         return reply.payload

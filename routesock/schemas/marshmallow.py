@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -303,6 +304,10 @@ def _nested_schema(field: Any) -> Schema | None:
     if not isinstance(field, fields.Nested):
         return None
     try:
-        return field.schema
+        # Since 3.24 marshmallow 3 warns of the context that it hands to a nested schema itself. It keeps the schema, so
+        # that a message causes no warning.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return field.schema
     except Exception:  # a lambda or a name that refers to something that is not defined yet
         return None

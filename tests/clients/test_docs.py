@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,23 @@ declare module "svelte/store" {
 }
 """
 """The functions of other frameworks that the pages use."""
+
+WS = """\
+declare module "ws" {
+  export default class {
+    constructor(url: string, protocols?: string[], options?: { headers?: Record<string, string>; origin?: string });
+    readonly readyState: number;
+    binaryType: "nodebuffer" | "arraybuffer" | "fragments";
+    onopen: ((event: object) => void) | null;
+    onmessage: ((event: object) => void) | null;
+    onclose: ((event: object) => void) | null;
+    onerror: ((event: object) => void) | null;
+    send(data: string | ArrayBuffer): void;
+    close(code?: number, reason?: string): void;
+  }
+}
+"""
+"""What the page for Node.js uses of the package ``ws``."""
 
 OPTIONS: dict[str, Any] = {
     "target": "es2022",
@@ -71,7 +89,9 @@ def test_the_typescript_of_the_pages_compiles(tmp_path: Path, request: pytest.Fi
     (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": OPTIONS}), encoding="utf-8")
     for name, language, suffix in [("browser", "typescript", "ts"), ("react", "tsx", "tsx")]:
         text = (DOCS / f"{name}.rst").read_text(encoding="utf-8")
-        blocks = [block.text for block in blocks_of(text) if block.language == language]
+        blocks = [
+            block.text for block in blocks_of(text) if block.language == language and "node/" not in block.caption
+        ]
         assert len(blocks) > 3
         (tmp_path / f"{name}.{suffix}").write_text("\n".join(blocks), encoding="utf-8")
     assert compiled(tmp_path) == ""
@@ -79,3 +99,21 @@ def test_the_typescript_of_the_pages_compiles(tmp_path: Path, request: pytest.Fi
     wrong = (tmp_path / "browser.ts").read_text(encoding="utf-8").replace('{ text: "Hello" }', "{ txt: 1 }")
     (tmp_path / "browser.ts").write_text(wrong, encoding="utf-8")
     assert "'txt' does not exist" in compiled(tmp_path)
+
+
+def test_the_file_for_node_compiles_against_the_example(tmp_path: Path) -> None:
+    blocks = list(blocks_of((DOCS / "browser.rst").read_text(encoding="utf-8")))
+    for block in blocks:
+        if block.caption.startswith("node/"):
+            (tmp_path / Path(block.caption).name).write_text(block.text, encoding="utf-8")
+    (tmp_path / "others.d.ts").write_text(WS, encoding="utf-8")
+    (tmp_path / "node_modules").symlink_to(CLIENT / "node_modules")
+    shutil.copy(ROOT / "example_project/frontend/ws.ts", tmp_path)
+    shutil.copy(STATIC / "client.d.ts", tmp_path)
+    shutil.copy(STATIC / "client.js", tmp_path)
+    assert compiled(tmp_path) == ""
+    assert (tmp_path / "talk.js").is_file()
+    # It sees the types of the example.
+    wrong = (tmp_path / "talk.ts").read_text(encoding="utf-8").replace('{ room: "lobby" }', "{ rom: 1 }")
+    (tmp_path / "talk.ts").write_text(wrong, encoding="utf-8")
+    assert "'rom' does not exist" in compiled(tmp_path)

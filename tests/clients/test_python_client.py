@@ -111,8 +111,47 @@ class TestClient:
         await world.ws.drop(1013, "Busy.")
         call = asyncio.create_task(world.client.call("x", timeout=0.1))
         await world.clock.advance(0.1)
-        with pytest.raises(TimeoutError, match=r"x: no reply in 0\.1 s\. \[1013 Busy\.\]"):
+        with pytest.raises(TimeoutError, match=r"x: not sent in 0\.1 s: no connection\. \[1013 Busy\.\]") as raised:
             await call
+        assert isinstance(raised.value.__cause__, ConnectionLost)
+        assert (raised.value.__cause__.sent, raised.value.__cause__.why) == (False, world.client.why)
+
+    async def test_a_timeout_says_whether_the_call_was_sent(self) -> None:
+        world = World()
+        await world.open()
+        sent = [asyncio.create_task(world.client.call("x", timeout=0.2)) for _ in range(32)]
+        behind = asyncio.create_task(world.client.call("behind", timeout=0.1))
+        await world.clock.advance(0.1)
+        with pytest.raises(TimeoutError, match=r"^behind: not sent in 0\.1 s$"):
+            await behind
+        await world.clock.advance(0.1)
+        errors = await asyncio.gather(*sent, return_exceptions=True)
+        assert {str(error) for error in errors} == {"x: no reply in 0.2 s"}
+
+    async def test_a_call_that_waits_to_be_sent_again_may_have_run(self) -> None:
+        world = World()
+        await world.open()
+        calls = [asyncio.create_task(world.client.call("x", timeout=timeout, idempotent=True)) for timeout in (0.1, 5)]
+        await world.clock.advance(0)
+        await world.ws.drop(1013, "Busy.")
+        await world.clock.advance(0.1)
+        with pytest.raises(TimeoutError, match=r"^x: no reply in 0\.1 s: no connection\. \[1013 Busy\.\]$"):
+            await calls[0]
+        world.client.close()
+        with pytest.raises(ConnectionLost) as raised:
+            await calls[1]
+        assert raised.value.sent
+
+    async def test_a_call_that_the_server_was_too_busy_to_run_counts_as_not_sent(self) -> None:
+        world = World()
+        ws = await world.open()
+        call = asyncio.create_task(world.client.call("x"))
+        await world.clock.advance(0)
+        await ws.receive({"uuid": 1, "route": "x", "status": 429, "payload": {"code": "too_many_in_flight"}})
+        world.client.close()
+        with pytest.raises(ConnectionLost) as raised:
+            await call
+        assert not raised.value.sent
 
     async def test_a_listener_of_states_may_connect_and_close(self) -> None:
         world = World()

@@ -299,6 +299,7 @@ def test_async_helpers_are_allowed() -> None:
     assert as_schema(type("Helped", (Child,), {"refresh": later})).load({"name": "a"}) == {"name": "a"}
 
 
+@pytest.mark.filterwarnings("ignore:The `context` parameter:DeprecationWarning")  # marshmallow 3.24 to 3.26
 def test_nested_schema_may_be_defined_later() -> None:
     """A schema named by a string is resolved by marshmallow when it is used."""
     adapter = as_schema(Schema.from_dict({"x": fields.Nested("DefinedLaterSchema")}))

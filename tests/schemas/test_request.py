@@ -378,6 +378,7 @@ async def test_sockets_do_not_see_the_requests_of_others() -> None:
     assert [reply.payload for reply in replies] == ["one", "one", "two", "two"] * 3
 
 
+@pytest.mark.filterwarnings("ignore:The `context` parameter:DeprecationWarning")  # marshmallow 3.24 to 3.26
 def test_a_context_of_the_project_is_kept() -> None:
     """Beside the request: with marshmallow 3 that of the schema, with marshmallow 4 the one around the request."""
     request = made_by_hand("here")

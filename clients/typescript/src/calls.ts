@@ -26,6 +26,8 @@ interface Call {
   /** Starts the deadline anew. */
   readonly _restart: () => void;
   readonly _cleanUp: () => void;
+  /** Whether the server may have run it. It may wait again after that, if it is idempotent. */
+  _sent: boolean;
   _bytes?: number;
   _tries: number;
 }
@@ -68,12 +70,15 @@ export function createCalls(host: Host): Calls {
     return new Promise((resolve, reject) => {
       const { signal, timeout, headers } = options;
       signal?.throwIfAborted();
-      const over = host._over();
-      if (over) throw new ConnectionLost(false, over);
+      if (host._over()) throw new ConnectionLost(false, host._why());
       const limit = timeout === undefined ? (items ? null : TIMEOUT) : timeout;
       let timer: unknown;
       const abort = () => cancel(call, signal!.reason);
-      const expire = () => cancel(call, new DOMException(`${route}: no reply in ${limit} ms`, "TimeoutError"));
+      const expire = () => {
+        const offline = !host._ready() && { cause: host._why() };
+        const text = `${route}: no${call._sent ? " reply" : "t sent"} in ${limit} ms${offline ? ": no connection" : ""}`;
+        cancel(call, Object.assign(new DOMException(text, "TimeoutError"), offline));
+      };
       const key = typeof options.idempotent == "string" && { "Idempotency-Key": options.idempotent };
       const seconds = timeout != null && { "Request-Timeout": timeout / 1000 };
       const call: Call = {
@@ -100,6 +105,7 @@ export function createCalls(host: Host): Calls {
           signal?.removeEventListener("abort", abort);
         },
         _tries: 0,
+        _sent: false,
       };
       call._restart();
       signal?.addEventListener("abort", abort);
@@ -114,6 +120,7 @@ export function createCalls(host: Host): Calls {
   }
 
   function send(call: Call): void {
+    call._sent = true;
     sent.set(call._id, call);
     host._transmit(call._data);
   }
@@ -141,7 +148,7 @@ export function createCalls(host: Host): Calls {
     for (const call of queue) {
       bytes += call._bytes ??= new Blob([call._data]).size;
       if (call._options.queue === false || ++frames > MAX_QUEUED || bytes > MAX_QUEUED_BYTES) {
-        fail(call, new ConnectionLost(false));
+        fail(call, new ConnectionLost(call._sent, host._why()));
       }
     }
   }
@@ -164,6 +171,7 @@ export function createCalls(host: Host): Calls {
       call._options._heard?.(reply);
       call._resolve(reply);
     } else if (status == 429 && problem.code == "too_many_in_flight" && call._tries < RETRIES) {
+      call._sent = false; // the server has not run it
       const again = () => {
         if (!live.has(call)) return;
         queue = new Set([call, ...queue]);
@@ -181,7 +189,7 @@ export function createCalls(host: Host): Calls {
     for (const call of live) {
       const wasSent = sent.has(call._id);
       if (wasSent && call._options.idempotent && !over) again.push(call);
-      else if (wasSent || over || call._lane != "queue") fail(call, new ConnectionLost(wasSent, why));
+      else if (wasSent || over || call._lane != "queue") fail(call, new ConnectionLost(call._sent, why));
     }
     sent.clear();
     queue = new Set([...again, ...queue]);

@@ -81,7 +81,8 @@ export function createConnection(url: string, options: SocketOptions): Connectio
     _dialect: dialect,
     _clock: clock,
     _ready: () => state == "open" && !notice && ws!.readyState == OPEN,
-    _over: () => (state == "closed" ? why : undefined),
+    _why: () => why,
+    _over: () => state == "closed",
     _backoff(n) {
       const most = Math.min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** n);
       return most / 2 + random() * most;
@@ -115,6 +116,9 @@ export function createConnection(url: string, options: SocketOptions): Connectio
     timer = host._later(callback, delay);
   }
 
+  /** The constructor, looked up late. Without one it throws a ReferenceError: "WebSocket is not defined". */
+  const implementation = () => options.WebSocket ?? (WebSocket as unknown as WebSocketConstructor);
+
   async function connect(): Promise<void> {
     const own = ++attempt;
     const current = () => own == attempt;
@@ -131,13 +135,14 @@ export function createConnection(url: string, options: SocketOptions): Connectio
         if (!current()) return;
         if (bearer !== null) offered = [...(protocols.length ? protocols : ["routesock"]), `bearer.${bearer}`];
       }
-      const { WebSocket = globalThis.WebSocket as unknown as WebSocketConstructor } = options;
-      ws = new WebSocket(url, [...offered]);
+      let cause: unknown;
+      ws = new (implementation())(url, [...offered]);
       ws.binaryType = "arraybuffer";
       ws.onopen = () => current() && authenticate(current);
       ws.onmessage = ({ data }: { data: Data }) => current() && receive(data);
-      ws.onclose = ({ code, reason }: Why) => current() && lost(notice ?? { code, reason });
-      ws.onerror = () => {}; // the close event follows
+      ws.onclose = ({ code, reason }: Why) => current() && lost(notice ?? { code, reason, ...(cause as object && { cause }) });
+      // The close event follows. Outside of browsers the error says what has failed.
+      ws.onerror = ({ error }: { error?: unknown }) => (cause = error);
     } catch (cause) {
       if (current()) lost({ code: 1006, reason: "Connecting failed.", cause });
     }
@@ -281,6 +286,7 @@ export function createConnection(url: string, options: SocketOptions): Connectio
     _state: () => state,
     _why: () => why,
     _connect() {
+      implementation(); // throws here, and not at each try, where there is none
       if (state == "idle" || state == "closed") {
         tries = 0;
         auth._refused = false;

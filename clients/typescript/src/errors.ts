@@ -26,9 +26,10 @@ export class ConnectionLost extends Error {
   constructor(
     /** Whether the call was sent: if so, it may have run. */
     readonly sent: boolean,
+    /** Why the last connection has ended; also the error's `cause`. */
     readonly why?: Why,
   ) {
-    super(sent ? "The connection was lost before the reply." : "Not sent: there is no connection.");
+    super(sent ? "The connection was lost before the reply." : "Not sent: there is no connection.", { cause: why });
   }
 }
 

@@ -6,8 +6,10 @@ export interface Host {
   readonly _clock: Clock;
   /** Whether calls can be sent: authenticated, and no close has begun. */
   _ready(): boolean;
-  /** Why there will be no connection until `connect()` is called, or `undefined`. */
-  _over(): Why | undefined;
+  /** Whether there will be no connection until `connect()` is called. */
+  _over(): boolean;
+  /** Why the last connection has ended; `undefined` before that. */
+  _why(): Why | undefined;
   /** The milliseconds before retry `n`, counted from 0: longer each time, and spread. */
   _backoff(n: number): number;
   /** Calls `callback` in `delay` milliseconds. */

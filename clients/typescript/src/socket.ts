@@ -63,7 +63,11 @@ export class Routesock<T extends Api = AnyApi> {
     return this._connection._why();
   }
 
-  /** Opens the connection, and keeps it open until `close()`. While it waits to try again, it tries at once. */
+  /**
+   * Opens the connection, and keeps it open until `close()`. While it waits to try again, it tries at once.
+   *
+   * @throws ReferenceError if the platform has no WebSocket: pass the option `WebSocket`.
+   */
   connect(): this {
     this._connection._connect();
     return this;
@@ -84,7 +88,8 @@ export class Routesock<T extends Api = AnyApi> {
    *
    * @throws RouteError if the server answers with a status from 400 on.
    * @throws ConnectionLost if there is no connection, or it is lost before the reply.
-   * @throws DOMException named `TimeoutError` after `timeout` milliseconds; the signal's reason if that aborts.
+   * @throws DOMException named `TimeoutError` after `timeout` milliseconds. Its message says whether the call was sent. If
+   *   there is no connection, its `cause` is why the last one has ended. If the signal aborts, its reason.
    */
   async call<N extends Names<T["routes"]>>(
     route: N,

@@ -144,7 +144,7 @@ export interface Why {
   readonly reconnect?: boolean | undefined;
   /** In how many seconds the server's notice asks it to. */
   readonly retryAfter?: number | undefined;
-  /** What `token()` or the WebSocket's constructor has thrown. */
+  /** What `token()` or the WebSocket's constructor has thrown, or the error of its error event (not in browsers). */
   readonly cause?: unknown;
 }
 

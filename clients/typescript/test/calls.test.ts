@@ -56,6 +56,39 @@ describe("deadlines", () => {
     assert.deepEqual(ws.take(), []);
   });
 
+  test("say that a call was not sent, and why there is no connection", async () => {
+    const world = new World();
+    world.socket.connect();
+    await world.ws.drop(4503, "Busy.");
+    const call = rejected(world.socket.call("early", null, { timeout: 100 }));
+    await world.clock.advance(100);
+    const { name, message, cause } = await call;
+    assert.deepEqual([name, message], ["TimeoutError", "early: not sent in 100 ms: no connection"]);
+    assert.deepEqual(cause, { code: 4503, reason: "Busy." });
+  });
+
+  test("say that a call waited behind others", async () => {
+    const world = new World();
+    await world.open();
+    const calls = Array.from({ length: 32 }, () => rejected(world.socket.call("slow", null, { timeout: 200 })));
+    const behind = rejected(world.socket.call("behind", null, { timeout: 100 }));
+    await world.clock.advance(200);
+    assert.equal((await behind).message, "behind: not sent in 100 ms");
+    assert.equal((await behind).cause, undefined);
+    for (const { message } of await Promise.all(calls)) assert.equal(message, "slow: no reply in 200 ms");
+  });
+
+  test("say that a call that waits to be sent again was sent", async () => {
+    const world = new World();
+    const ws = await world.open();
+    const call = rejected(world.socket.call("twice", null, { timeout: 100, idempotent: true }));
+    await ws.drop();
+    await world.clock.advance(100);
+    const { message, cause } = await call;
+    assert.equal(message, "twice: no reply in 100 ms: no connection");
+    assert.deepEqual(cause, { code: 1006, reason: "" });
+  });
+
   test("null is none", async () => {
     const world = new World();
     const ws = await world.open();
@@ -370,9 +403,14 @@ describe("the queue", () => {
   test("is not for queue: false", async () => {
     const world = new World();
     assert.equal((await rejected<ConnectionLost>(world.socket.call("x", null, { queue: false }))).sent, false);
+    world.socket.connect();
+    await world.ws.drop(4503, "Busy.");
+    const { message, cause } = await rejected<ConnectionLost>(world.socket.call("x", null, { queue: false }));
+    assert.equal(message, "Not sent: there is no connection.");
+    assert.deepEqual(cause, { code: 4503, reason: "Busy." });
     const ws = await world.open();
     const call = world.socket.call("x", null, { queue: false });
-    await ws.reply(2, "sent");
+    await ws.reply(3, "sent");
     assert.equal(await call, "sent");
   });
 
@@ -391,7 +429,26 @@ describe("the queue", () => {
     const call = rejected<ConnectionLost>(world.socket.call("x"));
     world.socket.close();
     assert.deepEqual([(await call).sent, (await call).why?.code], [false, 1000]);
+    assert.equal((await call).cause, (await call).why);
     assert.equal((await rejected<ConnectionLost>(world.socket.call("x"))).sent, false);
+  });
+
+  test("rejects a call that was sent and waits to be sent again as one that may have run", async () => {
+    const world = new World();
+    const ws = await world.open();
+    const call = rejected<ConnectionLost>(world.socket.call("x", null, { idempotent: true }));
+    await ws.drop();
+    world.socket.close();
+    assert.equal((await call).sent, true);
+  });
+
+  test("rejects a call that the server was too busy to run as not sent", async () => {
+    const world = new World();
+    const ws = await world.open();
+    const call = rejected<ConnectionLost>(world.socket.call("x"));
+    await ws.reply(1, { code: "too_many_in_flight" }, 429);
+    world.socket.close();
+    assert.equal((await call).sent, false);
   });
 
   test("a payload that cannot be encoded rejects its call alone", async () => {

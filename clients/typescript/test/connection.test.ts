@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
-import { ConnectionLost, type State, type Why } from "../src/index.js";
+import { ConnectionLost, Routesock, type State, type Why } from "../src/index.js";
 import { rejected, settle, World, type Frame } from "./harness.js";
 import { FakePage } from "./page.js";
 
@@ -50,6 +50,27 @@ describe("connecting", () => {
     assert.deepEqual([world.socket.state, world.socket.why?.cause], ["waiting", failure]);
     await world.clock.advance(500);
     assert.equal(constructed, 2);
+  });
+
+  test("reports the error of an error event as the cause", async () => {
+    const world = new World();
+    world.socket.connect();
+    const error = new Error("Unexpected server response: 403");
+    (world.ws.onerror as ((event: unknown) => void) | null)?.({ error });
+    world.ws.onclose?.({ code: 1006, reason: "" });
+    assert.deepEqual(world.socket.why, { code: 1006, reason: "", cause: error });
+  });
+
+  test("throws at once where there is no WebSocket", () => {
+    const there = Object.getOwnPropertyDescriptor(globalThis, "WebSocket");
+    Reflect.deleteProperty(globalThis, "WebSocket");
+    try {
+      const socket = new Routesock("ws://test/ws/");
+      assert.throws(() => socket.connect(), { name: "ReferenceError", message: "WebSocket is not defined" });
+      assert.equal(socket.state, "idle");
+    } finally {
+      if (there) Object.defineProperty(globalThis, "WebSocket", there);
+    }
   });
 
   test("a URL that cannot be parsed is an error of the constructor", () => {

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 
-const budgets = { "client.js": 5400, "react.js": 900, "docs.js docs.css": 36000 };
+const budgets = { "client.js": 5500, "react.js": 900, "docs.js docs.css": 36000 };
 
 for (const [names, budget] of Object.entries(budgets)) {
   let size = 0;

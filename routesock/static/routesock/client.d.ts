@@ -146,7 +146,7 @@ export interface Why {
     readonly reconnect?: boolean | undefined;
     /** In how many seconds the server's notice asks it to. */
     readonly retryAfter?: number | undefined;
-    /** What `token()` or the WebSocket's constructor has thrown. */
+    /** What `token()` or the WebSocket's constructor has thrown, or the error of its error event (not in browsers). */
     readonly cause?: unknown;
 }
 /** The keys of the envelope, as `Keys(...)` on the server has them. */
@@ -303,11 +303,14 @@ export declare class RouteError extends Error {
 export declare class ConnectionLost extends Error {
     /** Whether the call was sent: if so, it may have run. */
     readonly sent: boolean;
+    /** Why the last connection has ended; also the error's `cause`. */
     readonly why?: Why | undefined;
     readonly name = "ConnectionLost";
     constructor(
     /** Whether the call was sent: if so, it may have run. */
-    sent: boolean, why?: Why | undefined);
+    sent: boolean, 
+    /** Why the last connection has ended; also the error's `cause`. */
+    why?: Why | undefined);
 }
 /** More than 1,000 items wait to be read. The stream was cancelled. */
 export declare class StreamOverflow extends Error {
@@ -332,7 +335,11 @@ export declare class Routesock<T extends Api = AnyApi> {
     get state(): State;
     /** Why the last connection has ended; `undefined` before that. */
     get why(): Why | undefined;
-    /** Opens the connection, and keeps it open until `close()`. While it waits to try again, it tries at once. */
+    /**
+     * Opens the connection, and keeps it open until `close()`. While it waits to try again, it tries at once.
+     *
+     * @throws ReferenceError if the platform has no WebSocket: pass the option `WebSocket`.
+     */
     connect(): this;
     /** Closes the connection. Calls that wait or are in flight reject with `ConnectionLost`; subscriptions are kept. */
     close(): void;
@@ -343,7 +350,8 @@ export declare class Routesock<T extends Api = AnyApi> {
      *
      * @throws RouteError if the server answers with a status from 400 on.
      * @throws ConnectionLost if there is no connection, or it is lost before the reply.
-     * @throws DOMException named `TimeoutError` after `timeout` milliseconds; the signal's reason if that aborts.
+     * @throws DOMException named `TimeoutError` after `timeout` milliseconds. Its message says whether the call was sent. If
+     *   there is no connection, its `cause` is why the last one has ended. If the signal aborts, its reason.
      */
     call<N extends Names<T["routes"]>>(route: N, ...[payload, options]: Arguments<NonNullable<T["routes"]>[N], CallOptions>): Promise<ReplyOf<NonNullable<T["routes"]>[N]>>;
     /** Like `call()`, and returns status and headers too. */
