@@ -403,14 +403,32 @@ class TestFiles:
         return {name for name, _ in samples(registry)}
 
     def test_alert_rules_name_metrics_that_exist(self, names: set[str]) -> None:
-        [group] = yaml.safe_load((FILES / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
-        assert len(group["rules"]) > 5
-        for rule in group["rules"]:
+        assert len(self.rules()) > 5
+        for rule in self.rules():
             found = set(re.findall(r"routesock_\w+", rule["expr"]))
-            assert found, rule["alert"]
+            assert found or rule["expr"] == "up == 0", rule["alert"]
             assert found <= names, rule["alert"]
             assert rule["annotations"]["summary"]
+            assert rule["annotations"]["runbook"]
             assert rule["labels"]["severity"] in ("warning", "critical")
+
+    def test_an_alert_fires_for_a_process_that_is_down(self) -> None:
+        assert "up == 0" in [rule["expr"] for rule in self.rules()]
+
+    def test_alert_rules_count_a_process_without_sockets_as_zero(self, registry: CollectorRegistry) -> None:
+        assert "routesock_sockets" not in {name for name, _ in samples(registry)}  # before its first socket
+        rules = [rule["expr"] for rule in self.rules() if "routesock_sockets" in rule["expr"]]
+        assert rules
+        for expr in rules:
+            now = expr.replace("routesock_sockets offset 10m", "")
+            assert now.count("routesock_sockets") == 1
+            assert "(sum by (job) (routesock_sockets) or 0 * sum by (job) (up))" in now
+
+    @staticmethod
+    def rules() -> list[dict[str, Any]]:
+        [group] = yaml.safe_load((FILES / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
+        rules: list[dict[str, Any]] = group["rules"]
+        return rules
 
     def test_the_dashboard_names_metrics_that_exist(self, names: set[str]) -> None:
         dashboard = json.loads((FILES / "dashboard.json").read_text(encoding="utf-8"))
