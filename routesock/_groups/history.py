@@ -215,7 +215,8 @@ async def ahistory(group: str, since: str | None = None, limit: int = 100) -> Hi
         The pushes. If some behind ``since`` are no longer kept, there are none, and ``complete`` is false.
 
     Raises:
-        ValueError: No pattern of ``HISTORY`` matches ``group``, ``since`` is no position, or ``limit`` is out of range.
+        ValueError: No pattern of ``HISTORY`` matches ``group``, ``since`` is no position, ``limit`` is out of range, or
+            a kept push cannot be read.
         Unavailable: The store does not answer.
     """
     if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:

@@ -20,7 +20,7 @@ INTERVAL: Final = 4.0
 """Seconds between two messages that a process sends to itself."""
 
 CALL_TIMEOUT: Final = 2.0
-"""Seconds for such a message to come back."""
+"""Seconds for each call of the layer, and for such a message to come back."""
 
 MIN_EXPIRY: Final = 60.0
 """Seconds. Where groups expire sooner, they are joined again often enough."""

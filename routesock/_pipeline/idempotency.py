@@ -290,6 +290,8 @@ def claiming(cls: type, route: Route, timeout: float | Unset | None) -> Step:
             if key is None:
                 return None
             fingerprint = fingerprint_of(request) if attempt is None else attempt.fingerprint
+            if sent is not request and hasattr(request, "_rate_limits"):
+                sent._rate_limits = request._rate_limits  # the reply to either has the headers of the throttles
             claim = await _claim(cls, sent, key, fingerprint, options, lease())
         if sent is not request:
             request._claim = claim

@@ -28,7 +28,9 @@ if epoch == ARGV[3] then
         return {epoch, top, {}}
       end
       entries[#entries + 1] = entry
-      start = '(' .. entry[1]
+    end
+    if #batch > 0 then -- without '(': exclusive ranges came with Redis 6.2
+      start = '0-' .. string.format('%.0f', tonumber(string.match(batch[#batch][1], '%d+$')) + 1)
     end
   until #batch < 100
 end

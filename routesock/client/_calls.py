@@ -198,7 +198,7 @@ class Calls:
         elif status == 429 and problem.get("code") == "too_many_in_flight" and call.tries < RETRIES:
             delay = self._host.backoff(call.tries)
             call.tries += 1
-            call.sent = False  # the server has not run it
+            call.sent = False  # this time the server has not run it
             self._host.clock.call_later(delay, lambda: self._again(call))
         else:
             self._fail(call, RouteError(call.route, status, problem, frame.headers))

@@ -359,12 +359,19 @@ class Connection:
                 payload = await payload
             data = self._answer_data(frame, 200, payload)
         except RouteError as error:
-            data = self._answer_data(frame, error.status, error.problem)
+            data = self._refusal_data(frame, error, handler)
         except Exception:
             logger.exception("The answer to %r failed: %r", frame.route, handler)
             data = self._answer_data(frame, 500, None)
         if attempt == self._attempt and self._is_open:
-            self.transmit(data)
+            safely(self.transmit, data)
+
+    def _refusal_data(self, ask: IncomingFrame, error: RouteError, handler: AnswerHandler) -> str | bytes:
+        try:
+            return self._answer_data(ask, error.status, error.problem)
+        except Exception:
+            logger.exception("The problem of the answer to %r cannot be encoded: %r", ask.route, handler)
+            return self._answer_data(ask, 500, None)
 
     def _answer_data(self, ask: IncomingFrame, status: int, payload: Any) -> str | bytes:
         return self.dialect.encode(OutgoingFrame(route="ANSWER", id=ask.id, status=status, payload=payload))

@@ -270,6 +270,17 @@ class TestAnswers:
         assert world.ws.take() == [{"route": "ANSWER", "uuid": "@1", "status": 500}]
         assert "The answer to 'confirm' failed" in caplog.text
 
+    async def test_a_refusal_that_cannot_be_encoded_is_a_500(self, caplog: pytest.LogCaptureFixture) -> None:
+        def refuse(ask: Ask[Any]) -> None:
+            raise RouteError(None, 409, {"detail": object()})
+
+        world = World()
+        await world.open()
+        world.client.answer("confirm", refuse)
+        await world.ws.receive({"route": "confirm", "uuid": "@1", "payload": None})
+        assert world.ws.take() == [{"route": "ANSWER", "uuid": "@1", "status": 500}]
+        assert "The problem of the answer to 'confirm' cannot be encoded" in caplog.text
+
     async def test_one_handler_per_name(self) -> None:
         world = World()
         off = world.client.answer("confirm", lambda ask: 1)

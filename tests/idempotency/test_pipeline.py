@@ -19,7 +19,7 @@ from django.test import override_settings
 
 from routesock import NO_REPLY, Reply, Request, RouteMixin, RouteSetupError, RoutesockError, route
 from routesock.exceptions import Conflict, Invalid, NotFound, Unavailable
-from routesock.testing import ClientReply, RouteClient
+from routesock.testing import ClientReply, RouteClient, forget_throttles
 
 REPLAYED = {"Idempotent-Replayed": True}
 
@@ -209,6 +209,18 @@ class TestMiddleware:
             assert as_sent(await call(client, payload={"a": 1})) == (409, first.payload, REPLAYED)
             assert (await call(client, payload={"a": 2})).payload["code"] == "idempotency_mismatch"
         assert cls.ran == ["copied"]
+
+    async def test_a_replay_has_the_headers_of_throttles(self, shop: Callable[..., Any]) -> None:
+        async def copying(request: Request, call_next: Any) -> Any:
+            return await call_next(copy.copy(request))
+
+        cls = shop(copying)
+        cls.route_throttle = "9/min"
+        with override_settings(ROUTESOCK={"THROTTLE_HEADERS": True}):
+            async with client_of(cls) as client:
+                first, replay = await call(client), await call(client)
+        forget_throttles()
+        assert [reply.headers["RateLimit"].split(";")[1] for reply in (first, replay)] == ["r=8", "r=7"]
 
     async def test_another_request_is_cancelled(self, shop: Callable[..., Any]) -> None:
         entered = asyncio.Event()

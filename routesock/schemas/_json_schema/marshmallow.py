@@ -152,7 +152,7 @@ class Describer:
         return Form({"type": list(NOT_NULL)}, "any")
 
     def _unless_broken(self, field: Any) -> Form | None:
-        """The schema of a ``Nested`` whose own schema is unknown, such as one with a name that no class has."""
+        """The schema of a ``Nested`` whose own one cannot be made, as for an unknown name; ``None`` if it can."""
         try:
             getattr(field, "schema", None)
         except Exception as exc:  # load() raises it, too

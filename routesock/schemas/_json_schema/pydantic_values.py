@@ -246,7 +246,7 @@ _ADDRESS: Final = re.compile(r"ip_v([46])_(address|network|interface)_validator|
 
 
 def of_function(name: str, function: Any, schema: Schema) -> Schema:
-    """The values that a pydantic validator function accepts.
+    """Return the schema of the values that a pydantic validator function accepts.
 
     Args:
         name: Its name, with that of its class.
