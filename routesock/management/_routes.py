@@ -127,7 +127,9 @@ def _row_of(path: str, cls: type, item: EffectiveRoute) -> Row:
         deprecated=route.deprecated,
         no_reply=not route.replies,
         cancel_on_disconnect=route.cancel_on_disconnect and not route.streams,
+        idempotent=route.idempotent is not None,
         recheck=isinstance(declared, Topic) and declared.recheck,
+        recover=isinstance(declared, Topic) and bool(declared.recover),
     )
     has_permissions = item.is_explicit or item.permissions
     return Row(

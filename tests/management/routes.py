@@ -58,7 +58,12 @@ class Shop(RouteMixin, AsyncJsonWebsocketConsumer):
     route_timeout = 5
     route_pushes = [Push("paid", schema=Payload), Push("old", schema=NoteSchema(many=True), deprecated=True)]
 
-    @route("buy", schema=NoteSchema, throttle=[Throttle("5/s", scope="ip", burst=2), Throttle("9/h", scope=room_of)])
+    @route(
+        "buy",
+        schema=NoteSchema,
+        throttle=[Throttle("5/s", scope="ip", burst=2), Throttle("9/h", scope=room_of)],
+        idempotent=True,
+    )
     async def buy(self, request: Request) -> None: ...
 
     @route("list", schema=list[NoteStruct], throttle=(), timeout=None, deprecated=True, parallel=True)

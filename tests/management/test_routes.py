@@ -70,6 +70,7 @@ PATH       HANDLER                     KIND   NAME          SCHEMA              
 /ws/chat/  ChatConsumer.list_messages  route  message.list  -                   IsAuthenticated  -         10 s     -
 /ws/chat/  ChatConsumer.send_message   route  message.send  SendSchema          IsAuthenticated  120/min   10 s     -
 /ws/chat/  ChatConsumer.join           route  room.join     JoinSchema          IsAuthenticated  -         10 s     -
+/ws/chat/  ChatConsumer.follow         topic  room:{room}   JoinSchema          IsAuthenticated  -         10 s     recover
 /ws/chat/  ChatConsumer                push   announcement  AnnouncementSchema  -                -         -        -
 /ws/chat/  ChatConsumer                push   message       MessageSchema       -                -         -        -
 /ws/chat/  ChatConsumer                push   typing        TypingSchema        -                -         -        -
@@ -103,7 +104,7 @@ def test_a_wrong_call_ends_with_2(words: list[str], capsys: pytest.CaptureFixtur
 EVERYTHING = r"""
 /ws/echo/              echo           application  -           -                     -   -  -  -
 /ws/plain/             Plain          consumer     -           -                     -   -  -  -
-/ws/shop/<int:pk>/     Shop.buy       route   shop.buy   NoteSchema                  (IsAuthenticated & ~(IsStaff | InRoom(...)))  100/min; 5/s per ip, burst 2; 9/h per room_of  5 s  -
+/ws/shop/<int:pk>/     Shop.buy       route   shop.buy   NoteSchema                  (IsAuthenticated & ~(IsStaff | InRoom(...)))  100/min; 5/s per ip, burst 2; 9/h per room_of  5 s  idempotent
 /ws/shop/<int:pk>/     Shop.help      route   shop.help  Payload                     ()  100/min  5 s  public no_reply
 /ws/shop/<int:pk>/     Shop.listed    route   shop.list  list[NoteStruct]            (IsAuthenticated & ~(IsStaff | InRoom(...)))  -  none  stream deprecated
 /ws/shop/<int:pk>/     Shop.load      route   shop.load  load                        Owns  100/min  0.5 s  parallel cancel_on_disconnect
@@ -145,7 +146,7 @@ class TestList:
             "permissions": ["(IsAuthenticated & ~(IsStaff | InRoom(...)))"],
             "throttle": ["100/min", "5/s per ip, burst 2", "9/h per room_of"],
             "timeout": 5.0,
-            "flags": [],
+            "flags": ["idempotent"],
             "open": False,
             "on_purpose": False,
         }
