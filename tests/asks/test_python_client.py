@@ -85,7 +85,7 @@ async def test_no_answer_goes_over_another_connection() -> None:
     ws = await world.open()
     waiting: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-    async def handler(push: Push) -> bool:
+    async def handler(asked: Ask[Any]) -> bool:
         try:
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:
