@@ -20,6 +20,7 @@ from .._runtime.fair_timeout import FairTimeout, wait_fairly
 from .._runtime.instrumentation import printable
 from .._runtime.layer_calls import call, is_known_outage
 from .._runtime.supervision import Guard, Supervisor, plain_task, reset_after_fork, safe_logger
+from .._store.opening import Outage
 from ..auth._login.revocation import TYPE as REVOCATION
 from ..auth._login.revocation import received
 from . import losses
@@ -370,11 +371,14 @@ def _hubs_of(layer: Any) -> Iterator[Hub]:
     yield from hubs
 
 
+_late: Final = Outage()
+
+
 async def publish(layer: Any, name: str, message: Message) -> None:
     """Send ``message`` to the group ``name``, behind what its history has if there is one.
 
     Raises what :func:`send` raises; for a group with a history ``Unavailable`` instead, if the store does not answer.
-    What the layer then fails to deliver, hubs read from the history.
+    What the layer then fails to deliver, hubs read from the history. That is logged once, and then once a minute.
     """
     if not conf.get("HISTORY"):
         await send(layer, message)
@@ -389,7 +393,10 @@ async def publish(layer: Any, name: str, message: Message) -> None:
     try:
         await send(layer, kept)
     except Exception:  # it is counted
-        logger.warning("A broadcast is late, since the channel layer has not taken it.", exc_info=True)
+        if _late.failed():
+            logger.warning("Broadcasts are late, since the channel layer does not take them.", exc_info=True)
+    else:
+        _late.answered()
 
 
 async def send(layer: Any, message: Message) -> None:

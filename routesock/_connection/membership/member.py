@@ -15,8 +15,11 @@ from ..._groups.hub import Hub, hub_of, publish
 from ..._pipeline.compiler import ConsumerPlan
 from ..._runtime import instrumentation
 from ..._runtime.callables import is_from_outside
+from ..._runtime.layer_calls import DEFECTS
 from ..._runtime.supervision import safe_logger
+from ..._store.opening import Outage
 from ...auth._login import revocation
+from ...exceptions import Unavailable
 from ..queue.job_queue import JobQueue
 from ..queue.jobs import MAX_QUEUED_EVENTS
 from ..readers import EventReader
@@ -32,6 +35,9 @@ _DROPPED: Final = {
     "client": "%s dropped, since the client reads too slowly.",
     "busy": "%s dropped because the consumer's own sending code was busy.",
 }
+
+_outage: Final = Outage()
+"""Whether topics can be subscribed to, for the log."""
 
 _FIRST_RETRY: Final = 0.1
 
@@ -298,8 +304,10 @@ class Member:
         """Join the group ``name`` for a subscription, whether the socket has joined it otherwise or not.
 
         ``taker`` gets its broadcasts in place of :meth:`write`. From the first step on :meth:`leave` does not
-        take the socket out of the group; :meth:`unsubscribe` does, and has to be called also if this raises what the
-        layer raises.
+        take the socket out of the group; :meth:`unsubscribe` does, and has to be called also if this raises something.
+
+        Raises:
+            Unavailable: The channel layer does not answer. That is logged once, and then once a minute.
         """
         if not self._state.may_join:
             return
@@ -312,7 +320,15 @@ class Member:
             if self._takers is None:
                 self._takers = {}
             self._takers[group] = taker
-        await hub_of(self._layer).join(group, self)
+        try:
+            await hub_of(self._layer).join(group, self)
+        except DEFECTS:
+            raise
+        except Exception as exc:
+            if _outage.failed():
+                logger.warning("Topics cannot be subscribed to, since the channel layer fails.", exc_info=True)
+            raise Unavailable("The topic cannot be subscribed to at the moment.", wait=1) from exc
+        _outage.answered()
         if not self._state.may_join or not (name in self._topics or name in self._groups):  # or it was left meanwhile
             await hub_of(self._layer).leave(group, self)
 
