@@ -8,15 +8,16 @@
 -- first has three numbers for each entry: its offset, and the bytes of its data and of the id of the excluded member, 0
 -- without one. The second has these data and ids, joined.
 
-local function packed(entries)
-  local numbers, texts = {}, {}
-  for _, entry in ipairs(entries) do
-    local data, excluded = entry[2][2], entry[2][4] or ''
-    numbers[#numbers + 1] = string.match(entry[1], '%d+$') .. ' ' .. #data .. ' ' .. #excluded
-    texts[#texts + 1] = data
-    texts[#texts + 1] = excluded
-  end
-  return table.concat(numbers, ' '), table.concat(texts)
+local numbers, texts = {}, {}
+
+local function add(entry)
+  local fields, count = entry[2], #numbers
+  local data, excluded = fields[2], fields[4]
+  numbers[count + 1] = string.sub(entry[1], 3) -- behind '0-'
+  numbers[count + 2] = #data
+  numbers[count + 3] = excluded and #excluded or 0
+  texts[#texts + 1] = data
+  texts[#texts + 1] = excluded
 end
 
 local found = redis.call('HMGET', meta, 'e', 'o', 'r')
@@ -27,10 +28,10 @@ end
 redis.call('PEXPIRE', meta, ARGV[2])
 
 if ARGV[6] ~= '0' then
-  return {epoch, top, packed(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', ARGV[6]))}
-end
-local entries = {}
-if epoch == ARGV[3] then
+  for _, entry in ipairs(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', ARGV[6])) do
+    add(entry)
+  end
+elseif epoch == ARGV[3] then
   local start, size, most = ARGV[4], 0, tonumber(ARGV[5])
   if #redis.call('XRANGE', stream, start, start) == 0 then
     return {epoch, top, '', ''}
@@ -42,11 +43,11 @@ if epoch == ARGV[3] then
       if size > most then
         return {epoch, top, '', ''}
       end
-      entries[#entries + 1] = entry
+      add(entry)
     end
     if #batch > 0 then -- without '(': exclusive ranges came with Redis 6.2
       start = '0-' .. string.format('%.0f', tonumber(string.match(batch[#batch][1], '%d+$')) + 1)
     end
   until #batch < 100
 end
-return {epoch, top, packed(entries)}
+return {epoch, top, table.concat(numbers, ' '), table.concat(texts)}
