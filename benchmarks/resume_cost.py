@@ -21,14 +21,15 @@ from statistics import median
 from typing import Any
 
 import redis
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 
 from tests.servers import HOST, ROOT, Server, free_port, run_redis_server
 
 BROADCASTS = 2_000
 ROUNDS = 5
 MISSED = 100
-SUBSCRIPTIONS = 200
+SUBSCRIPTIONS = 40
+SUBSCRIPTION_ROUNDS = 15
 PLAIN_ROUNDS = 20
 PLAIN_BROADCASTS = 100
 PLAIN_SOCKETS = 10
@@ -69,33 +70,73 @@ def uvicorn() -> Iterator[Server]:
         server.close()
 
 
-async def subscriptions(server: Server, missed: int) -> float:
-    """Return the microseconds of ``server`` for a SUBSCRIBE with ``missed`` pushes behind it, and an UNSUBSCRIBE."""
+class Subscriber:
+    """Sends a request to ``server`` over and over, and reads what follows."""
+
+    def __init__(self, server: Server, socket: ClientConnection) -> None:
+        assert server._process is not None
+        self._pid = server._process.pid
+        self._socket = socket
+
+    async def turns(self, number: int, request: str, frames: int, *others: str) -> float:
+        """Return the microseconds of the server for ``request``, answered with ``frames``, and for ``others``."""
+        before = process_seconds(self._pid)
+        for _ in range(number):
+            await self._socket.send(request)
+            for _ in range(frames):
+                await self._socket.recv()
+            for other in others:
+                await self._socket.send(other)
+                await self._socket.recv()
+        return (process_seconds(self._pid) - before) / number * 1e6
+
+
+async def subscriptions(server: Server) -> list[list[float]]:
+    """Return the microseconds of ``server``, each by round.
+
+    For a SUBSCRIBE with nothing missed, for one with :data:`MISSED` pushes, for a single frame that the server sends
+    without routesock, and for :data:`MISSED` more of them.
+    """
     from routesock import abroadcast
     from routesock.history import aposition
 
-    assert server._process is not None
-    group = f"room.missed-{missed}"
-    since = await aposition(group)
-    Path(os.environ["RESUME_TRUTH"], f"missed-{missed}").write_text("0")  # noqa: ASYNC240
-    for number in range(missed):
-        await abroadcast(group, "said", [number, PAYLOAD])
-    subscribe = json.dumps({"route": "SUBSCRIBE", "uuid": 1, "payload": {"topic": group, "since": since}})
-    unsubscribe = json.dumps({"route": "UNSUBSCRIBE", "uuid": 2, "payload": {"topic": group}})
     url = f"ws://{HOST}:{server.port}/"
-    async with connect(url, compression=None) as other, connect(url, compression=None) as socket:
-        await other.send(unsubscribe.replace("UNSUBSCRIBE", "SUBSCRIBE"))  # so that the server does not leave the group
-        assert json.loads(await other.recv())["status"] == 200
-        for turn in range(SUBSCRIPTIONS + 20):
-            if turn == 20:  # it is warm
-                before = process_seconds(server._process.pid)
+    async with (
+        connect(url, compression=None) as other,
+        connect(url, compression=None) as socket,
+        connect(f"{url}bare", compression=None) as bare,
+    ):
+        requests = {}
+        for missed in (0, MISSED):
+            group = f"room.missed-{missed}"
+            since = await aposition(group)
+            Path(os.environ["RESUME_TRUTH"], f"missed-{missed}").write_text("0")  # noqa: ASYNC240
+            for number in range(missed):
+                await abroadcast(group, "said", [number, PAYLOAD])
+            subscribe = json.dumps({"route": "SUBSCRIBE", "uuid": 1, "payload": {"topic": group, "since": since}})
+            unsubscribe = json.dumps({"route": "UNSUBSCRIBE", "uuid": 2, "payload": {"topic": group}})
+            await other.send(subscribe)  # so that the server does not leave the group
+            for _ in range(1 + missed):
+                await other.recv()
             await socket.send(subscribe)
-            assert json.loads(await socket.recv())["headers"]["Recovered"] is True
-            for _ in range(missed):
-                await socket.recv()
+            reply = await socket.recv()
+            assert json.loads(reply)["headers"]["Recovered"] is True
+            frames = [await socket.recv() for _ in range(missed)]
+            assert [json.loads(frame)["payload"][0] for frame in frames] == [*range(missed)]
             await socket.send(unsubscribe)
             assert json.loads(await socket.recv())["status"] == 204
-    return (process_seconds(server._process.pid) - before) / SUBSCRIPTIONS * 1e6
+            requests[missed] = subscribe, 1 + missed, unsubscribe
+        ours, floor = Subscriber(server, socket), Subscriber(server, bare)
+        prepared = [json.dumps([reply, frames[-1], missed]) for missed in (0, MISSED)]
+        rounds = []
+        for _ in range(SUBSCRIPTION_ROUNDS + 1):  # the first is to warm up
+            round = [await ours.turns(SUBSCRIPTIONS, *requests[missed]) for missed in (0, MISSED)]
+            round += [
+                await floor.turns(SUBSCRIPTIONS, request, 1 + missed)
+                for request, missed in zip(prepared, (0, MISSED), strict=True)
+            ]
+            rounds.append(round)
+    return [*zip(*rounds[1:], strict=True)]
 
 
 async def plain() -> None:
@@ -166,9 +207,12 @@ async def measure(port: int, server: Server) -> None:
         kept.append(await broadcasts("room.1", client))
     print(f"Redis, broadcast to a plain group:     {median(plain):7.1f} us")
     print(f"Redis, broadcast with a history:       {median(kept):7.1f} us, {median(kept) / median(plain):.2f} times")
-    for missed in (0, MISSED):
-        time = await subscriptions(server, missed)
-        print(f"server, SUBSCRIBE with {missed:>3} missed:      {time:7.0f} us, and an UNSUBSCRIBE")
+    nothing, all_missed, *floor = await subscriptions(server)
+    more = median(b - a for a, b in zip(nothing, all_missed, strict=True))
+    alone = median(b - a for a, b in zip(*floor, strict=True))
+    print(f"server, SUBSCRIBE with nothing missed: {median(nothing):7.0f} us, and an UNSUBSCRIBE")
+    print(f"server, {MISSED} missed pushes more:       {more:7.0f} us")
+    print(f"server, the same frames by uvicorn:    {alone:7.0f} us, without routesock")
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from .. import conf
 from .._routing.topic import Pattern
 from .._runtime import counters
 from .._runtime.supervision import safe_logger
-from .._store.histories import Position, Read, open_histories, parse_position
+from .._store.histories import Entry, Position, Read, open_histories, parse_position
 from .._store.opening import Outage, StoreError
 from ..exceptions import RouteSetupError, Unavailable
 from .envelopes import PUSH, Broadcast, Message, layer_group
@@ -75,20 +75,21 @@ class _Recent:
     """Pushes that were read lately: many clients come back at once, and each push is encoded for all of them once."""
 
     def __init__(self) -> None:
-        self._pushes: dict[tuple[str, Position], Broadcast] = {}
+        self._pushes: dict[tuple[str, str, int], Broadcast] = {}  # by group, epoch and offset
         self._bytes = 0
 
-    def get(self, group: str, position: Position, data: str, excluded: str | None) -> Broadcast:
+    def get(self, group: str, epoch: str, entry: Entry) -> Broadcast:
         """Return a push of a history. Raises what :class:`Broadcast` raises."""
-        known = self._pushes.get((group, position))
+        offset, data, excluded = entry
+        known = self._pushes.get((group, epoch, offset))
         if known is not None and known.is_of(data) and known.excluded == excluded:
             return known
         message: Message = {"type": PUSH, "group": group, "data": data, "except": excluded}
-        broadcast = Broadcast(message, position)
+        broadcast = Broadcast(message, Position(epoch, offset))
         if len(self._pushes) >= MAX_RECENT or self._bytes + len(data) > MAX_RECENT_BYTES:
             self._pushes.clear()
             self._bytes = 0
-        self._pushes[group, position] = broadcast
+        self._pushes[group, epoch, offset] = broadcast
         self._bytes += len(data)
         return broadcast
 
@@ -109,7 +110,7 @@ def broadcasts_of(group: str, read: Read) -> list[Broadcast] | None:
         return None
     epoch = read.top.epoch
     try:
-        return [_recent.get(group, Position(epoch, entry.offset), entry.data, entry.excluded) for entry in read.entries]
+        return [_recent.get(group, epoch, entry) for entry in read.entries]
     except (TypeError, ValueError, RecursionError):
         logger.warning("A push in the history of a group cannot be read.", exc_info=True)
         return None

@@ -253,8 +253,11 @@ class RedisHistories:
         await self._run("renew.lua", group, META_TTL * 1000, seen.epoch, seen.offset, int(certain))
 
     async def _read(self, group: str, epoch: str, start: str, most: int, limit: int) -> Read:
-        found, top, entries = await self._run("read.lua", group, META_TTL * 1000, epoch, start, most, limit)
-        return Read(Position(found.decode(), int(top)), [*map(_entry, reversed(entries) if limit else entries)])
+        found, top, *packed = await self._run("read.lua", group, META_TTL * 1000, epoch, start, most, limit)
+        entries = _unpacked(*packed)
+        if limit:
+            entries.reverse()
+        return Read(Position(found.decode(), int(top)), entries)
 
     async def _run(self, script: str, group: str, *arguments: Any, retry: bool = True) -> Any:
         keys = [self._servers.key("h", group, part) for part in ("s", "m")]
@@ -280,9 +283,16 @@ def _behind(since: Position, top: Position, number: int) -> range:
     return range(since.offset + 1, top.offset + 1) if top.offset - since.offset == number else range(number + 1)
 
 
-def _entry(found: Any) -> Entry:
-    id, (_, data, *excluded) = found
-    return Entry(int(id.rpartition(b"-")[2]), data.decode(), excluded[1].decode() if excluded else None)
+def _unpacked(numbers: bytes, texts: bytes) -> list[Entry]:
+    """Return the entries in a reply of ``read.lua``."""
+    entries = []
+    start = 0
+    found = map(int, numbers.split())
+    for offset, size, excluded_size in zip(found, found, found, strict=True):
+        end = start + size
+        data, start = texts[start:end].decode(), end + excluded_size
+        entries.append(Entry(offset, data, texts[end:start].decode() if excluded_size else None))
+    return entries
 
 
 _scripts: Final[dict[str, Any]] = {}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Coroutine, Iterator, Mapping
+from typing import Any, Final, Protocol, TypeGuard
 from uuid import uuid4
 
 from ... import conf
@@ -43,6 +43,10 @@ _FIRST_RETRY: Final = 0.1
 
 _LAST_RETRY: Final = 5.0
 """Seconds between two tries to join the group of a user. Each wait is twice the last."""
+
+
+def _is_frame(data: str | bytes | None) -> TypeGuard[str | bytes]:
+    return data is not None
 
 
 class PushBacklog:
@@ -218,10 +222,33 @@ class Member:
 
     def write_kept(self, broadcast: Broadcast) -> None:
         """Send ``broadcast``, which the client may resume behind. Only where the consumer sends plainly."""
-        self._tasks.start_now(self.write_in_turn(broadcast))
+        self._tasks.start_now(self._write_kept(broadcast))
 
-    def write_in_turn(self, broadcast: Broadcast) -> Coroutine[Any, Any, None]:
-        """As :meth:`write_kept`, but return when the server has taken it."""
+    async def write_in_turn(self, broadcasts: Iterator[Broadcast]) -> None:
+        """As :meth:`write_kept` for each of ``broadcasts``. Takes the next one when the server has taken the last."""
+        if not self._writer.is_plain or self._writer.completes:
+            for broadcast in broadcasts:
+                await self._write_kept(broadcast)
+            return
+        # A generator would end with the first push that cannot be encoded.
+        frames = filter(_is_frame, map(self._kept_data, broadcasts))
+        is_done = False
+        while not is_done:
+            try:
+                await self._writer.write_each(frames, KEPT_PUSH)
+                is_done = True
+            except Exception as exc:  # the next ones follow
+                instrumentation.internal_error(exc, "A push", self._consumer)
+            except asyncio.CancelledError as exc:
+                if is_from_outside(exc, asyncio.current_task()):
+                    raise
+                instrumentation.internal_error(exc, "A push", self._consumer)
+
+    def _kept_data(self, broadcast: Broadcast) -> str | bytes | None:
+        topic = None if self._topic_of is None else self._topic_of.get(broadcast.group)
+        return broadcast.data(self._compiled.dialect, topic, positioned=broadcast.position is not None)
+
+    def _write_kept(self, broadcast: Broadcast) -> Coroutine[Any, Any, None]:
         return self._write(broadcast, KEPT_PUSH, positioned=broadcast.position is not None)
 
     async def _write(self, broadcast: Broadcast, kind: FrameKind = PUSH, *, positioned: bool = False) -> None:

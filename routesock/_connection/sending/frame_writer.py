@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from logging import INFO
 from typing import Any, Final, TypeVar
@@ -127,6 +127,10 @@ class FrameWriter:
     def write_data(self, data: str | bytes, kind: FrameKind) -> Coroutine[Any, Any, None]:
         """Send a frame that is encoded already, past the consumer's own methods. Never raises."""
         return self._queue.write(send_message(data), kind, self._log_not_sent)
+
+    def write_each(self, data: Iterator[str | bytes], kind: FrameKind) -> Coroutine[Any, Any, None]:
+        """As :meth:`write_data` for each of ``data``, in turn. Raises only what ``data`` raises."""
+        return self._queue.write_all(map(send_message, data), kind, self._log_not_sent)
 
     def _answer(self, request: Request, frame: Any, kind: FrameKind) -> Coroutine[Any, Any, None]:
         """Send the final reply to ``request``, or keep it until all requests of its message are answered."""
