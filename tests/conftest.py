@@ -6,15 +6,18 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from channels.testing import WebsocketCommunicator
+from hypothesis import HealthCheck, settings
 
 from routesock.testing import RouteClient
 from routesock.testing.application import keep_test_connections
 
-# A deadline would measure how busy the machine is. `make matrix` runs one environment with the profile "thorough".
-settings.register_profile("quick", max_examples=30, deadline=None)
-settings.register_profile("thorough", max_examples=200, deadline=None)
-settings.register_profile("deep", max_examples=250, deadline=None)
+# A deadline would measure how busy the machine is, and so does the check that data is generated quickly. `make matrix`
+# runs one environment with the profile "thorough".
+for profile, examples in {"quick": 30, "thorough": 200, "deep": 250}.items():
+    settings.register_profile(
+        profile, max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
 settings.load_profile("quick")
 
 LONGEST = (
@@ -76,6 +79,9 @@ def clients_are_patient() -> Iterator[None]:
     """A test client waits for one second by default, and a busy machine may take longer to run a thread."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setitem(RouteClient.__init__.__kwdefaults__, "timeout", 30.0)
+        for method in ("connect", "receive_from", "receive_json_from", "receive_output", "wait"):
+            monkeypatch.setattr(getattr(WebsocketCommunicator, method), "__defaults__", (30,))
+        monkeypatch.setattr(WebsocketCommunicator.disconnect, "__defaults__", (1000, 30))
         yield
 
 

@@ -37,8 +37,8 @@ EXAMPLE: Final = ROOT / "example_project"
 EXAMPLE_APPLICATION: Final = "config.asgi:application"
 
 HOST: Final = "127.0.0.1"
-START_WITHIN: Final = 30.0
-STOP_WITHIN: Final = 5.0
+START_WITHIN: Final = 120.0
+STOP_WITHIN: Final = 15.0
 ANSWER_WITHIN: Final = 30.0
 
 ASGI_SERVERS: Final = ("daphne", "uvicorn")

@@ -46,13 +46,31 @@ def gate(**options: Any) -> HandshakeMiddleware:
     return HandshakeMiddleware(router, **{"authenticators": ALL, "lock": 0, **options})
 
 
+class Clock:
+    """The clock of the stack ``locking``, which ``later`` puts forward."""
+
+    shift = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.shift
+
+
+async def an_hour_later(scope: Any, receive: Any, send: Any) -> None:
+    clock.shift += 3600
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.close"})
+
+
+clock = Clock()
 stacks: dict[str, Any] = {
     "bare": router,
     "required": gate(),
     "optional": gate(mode="optional"),
     "disabled": gate(mode="disabled"),
     "hurried": gate(timeout=0.5),
-    "locking": gate(address_attempts=2, lock=1.0),
+    "locking": gate(address_attempts=2, lock=60),
+    "later": an_hour_later,
     "session": AuthMiddlewareStack(gate()),
     "once": gate(authenticators=[Once("frame")]),
     "token": TokenMiddleware(OriginValidator(router, ["*"]), ALL, query="token", lock=0),
@@ -63,6 +81,7 @@ stacks: dict[str, Any] = {
     "requests": RequestMiddleware(router, DJANGO),
     "requests-http": RequestMiddleware(router, DJANGO, refuse="http"),
 }
+stacks["locking"]._terms.failures._clock = clock
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:

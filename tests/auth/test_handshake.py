@@ -773,17 +773,19 @@ async def test_a_public_request_can_be_cancelled() -> None:
 
 
 @pytest.mark.parametrize("public", [False, True])
+@shifted
 async def test_a_login_at_the_gate_ends_with_its_token(public: bool) -> None:
     """Also where the consumer was there before, as nobody."""
 
     async def soon(credentials: Credentials) -> Identity:
-        return Identity(Account(), time.time() + 0.2)
+        return Identity(Account(), time.time() + 10)
 
     async with connected(gate(authenticators=[soon]), "/routed/") as socket:
         if public:
             await socket.call("version", 1)
         auth(socket, "carol")
         assert (await socket.call("me", 2))["payload"] == "carol"
+        await advance(10)
         assert (await ended(socket))[1] == 4401
 
 

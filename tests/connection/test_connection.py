@@ -135,7 +135,8 @@ class Sockets:
     async def put(self, *messages: dict[str, Any]) -> None:
         for message in messages:
             self.inbox.put_nowait(message)
-        await asyncio.sleep(0.02)
+        await until(lambda: self.inbox.empty() or self.task.done())
+        await turns()
 
 
 async def test_a_server_without_patience_cuts_the_grace_short_but_not_the_disconnect() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ def layer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counting]:
     monkeypatch.setattr("routesock._groups.layer_recovery.CALL_LIMIT", 0.05)
     monkeypatch.setattr("routesock._groups.layer_recovery.QUIET", 0.01)
     monkeypatch.setattr("routesock._groups.hub.CALL_LIMIT", 0.05)
+    # A machine that is busy for a second would turn each call that fails into a known outage.
+    monkeypatch.setattr("routesock._runtime.layer_calls.SLOW", math.inf)
     with as_default(Counting()) as layer:
         yield layer
     assert hub._hubs == {}

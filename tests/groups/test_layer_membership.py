@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,6 +29,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a layer that hangs."""
     monkeypatch.setattr("routesock._groups.layer_membership.CALL_LIMIT", 0.05)
     monkeypatch.setattr("routesock._groups.layer_recovery.CALL_LIMIT", 0.05)
+    # A machine that is busy for a second would turn each call that fails into a known outage.
+    monkeypatch.setattr("routesock._runtime.layer_calls.SLOW", math.inf)
     monkeypatch.setattr("routesock._groups.channel_reader.LOST_AFTER", 0.01)
 
 

@@ -105,14 +105,13 @@ async def send(*numbers: int) -> None:
     await asyncio.gather(*(abroadcast("news", "news", number) for number in numbers))
 
 
-async def heard(client: RouteClient) -> list[int]:
-    """What has come to ``client``."""
-    numbers: list[int] = []
-    try:
-        while True:
-            numbers.append((await client.receive(timeout=0.05))["payload"])
-    except ClientTimeout:
-        return numbers
+async def heard(client: RouteClient, number: int) -> list[int]:
+    """What comes to ``client``: so many pushes, and no more."""
+    numbers = [(await client.receive())["payload"] for _ in range(number)]
+    await client.settle()
+    with pytest.raises(ClientTimeout):
+        await client.receive(timeout=0)
+    return numbers
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -300,9 +299,9 @@ async def test_what_a_layer_drops_is_counted_logged_once_and_signalled(
         await send(1)
         await advance(SETTLES)
         await send(*range(2, 12))
-        assert await heard(client) == await heard(other) == [1, 2, 3, 4]
+        assert await heard(client, 4) == await heard(other, 4) == [1, 2, 3, 4]
         await send(12)
-        assert await heard(client) == await heard(other) == [12]
+        assert await heard(client, 1) == await heard(other, 1) == [12]
         assert counted() == {"sent": 12, "received": 5}
         await advance(BURST)
         assert counted() == {"sent": 12, "received": 5, "lost": 7}
@@ -321,9 +320,9 @@ async def test_a_burst_is_told_when_the_last_socket_leaves(layer: Any, counted: 
         await send(1)
         await advance(SETTLES)
         await send(*range(2, 7))
-        await heard(client)
+        await heard(client, 4)
         await send(7)
-        await heard(client)
+        await heard(client, 1)
         assert told == []
     assert [each["count"] for each in told] == [2]
     assert counted()["lost"] == 2
@@ -335,12 +334,12 @@ async def test_what_comes_twice_is_delivered_once(layer: Any, counted: Since) ->
         layer.held = []
         await send(1, 2, 3)
         await layer.let_go(0, 0, 1)
-        assert await heard(client) == [1, 2]
+        assert await heard(client, 2) == [1, 2]
         layer.held = []
         await send(4)
         layer.held = [*layer.held, *layer.held]
         await layer.let_go(0, 1)
-        assert await heard(client) == [4]
+        assert await heard(client, 1) == [4]
         await advance(BURST)
     assert counted() == {"sent": 4, "received": 3, "repeated": 2}
 
@@ -352,11 +351,11 @@ async def test_what_is_overtaken_is_delivered_and_not_lost(layer: Any, counted: 
         layer.held = []
         await send(1, 2, 3)
         await layer.let_go(1, 2, 0)
-        assert await heard(client) == [2, 3, 1]
+        assert await heard(client, 3) == [2, 3, 1]
         layer.held = []
         await send(4, 5, 6)
         await layer.let_go(2, 0, 1)
-        assert await heard(client) == [6, 4, 5]
+        assert await heard(client, 3) == [6, 4, 5]
         await advance(BURST)
     assert counted() == {"sent": 6, "received": 6}
     assert told == []
@@ -371,11 +370,11 @@ async def test_what_comes_after_it_was_told_as_lost_is_delivered(layer: Any, cou
         await send(2, 3)
         held = layer.held
         await layer.let_go(1)
-        assert await heard(client) == [1, 3]
+        assert await heard(client, 2) == [1, 3]
         await advance(BURST)
         layer.held = held
         await layer.let_go(0)
-        assert await heard(client) == [2]
+        assert await heard(client, 1) == [2]
         await advance(BURST)
     assert counted() == {"sent": 3, "received": 3, "lost": 1}
 
@@ -391,7 +390,7 @@ async def test_what_is_sent_while_the_layer_fails_raises_and_is_lost(layer: Any,
                 await send(number)
         layer.down = False
         await send(4)
-        assert await heard(client) == [1, 4]
+        assert await heard(client, 2) == [1, 4]
     assert counted() == {"sent": 2, "failed": 2, "received": 2, "lost": 2}
 
 
@@ -408,7 +407,7 @@ async def test_what_is_sent_to_a_group_without_members_here_is_not_lost(layer: A
             async with RouteClient(News) as client:
                 await advance(SETTLES)
                 await send(first)
-                assert await heard(client) == [first]
+                assert await heard(client, 1) == [first]
             await send(*range(first + 1, first + 10))
         await advance(BURST)
     assert counted() == {"sent": 30, "received": 3}
@@ -422,12 +421,12 @@ async def test_what_comes_soon_after_joining_may_lack_something(layer: Any, coun
         await send(1, 2, 3)
         held = layer.held
         await layer.let_go(0, 2)
-        assert await heard(client) == [1, 3]
+        assert await heard(client, 2) == [1, 3]
         await advance(SETTLES)
         await send(4)
         layer.held = held
         await layer.let_go(1)
-        assert await heard(client) == [4, 2]
+        assert await heard(client, 2) == [4, 2]
         await advance(BURST)
     assert counted() == {"sent": 4, "received": 4}
 
@@ -438,7 +437,7 @@ async def test_a_message_without_numbers_is_delivered(layer: Any, counted: Since
         message = {"type": "routesock.push", "group": "routesock.group.news", "data": '["news", 1, {}]', **numbers}
         for _ in range(2):
             await layer.group_send("routesock.group.news", message)
-        assert await heard(client) == [1, 1]
+        assert await heard(client, 2) == [1, 1]
     assert counted() == {"received": 2}
 
 
@@ -448,7 +447,7 @@ async def test_in_memory_nothing_is_numbered_and_nothing_lost(counted: Since) ->
     many = 5 * layer.capacity
     async with RouteClient(News) as client:
         await send(*range(many))
-        assert await heard(client) == [*range(many)]
+        assert await heard(client, many) == [*range(many)]
     assert counted() == {"sent": many}
 
 
@@ -465,7 +464,7 @@ async def test_threads_that_broadcast_faster_than_the_loop_writes_lose_the_newes
         thread = threading.Thread(target=flood)
         thread.start()
         thread.join()  # and the loop meanwhile has no turn
-        assert await heard(client) == await heard(other) == [*range(10)]
+        assert await heard(client, 10) == await heard(other, 10) == [*range(10)]
     assert counted() == {"sent": 15, "dropped": 10}
     assert warnings(caplog) == [
         (
@@ -492,7 +491,7 @@ async def test_what_comes_before_connect_has_returned_is_bounded(
             await asyncio.sleep(0.01)
 
     async with RouteClient(Slow) as client:
-        assert await heard(client) == [0, 1]
+        assert await heard(client, 2) == [0, 1]
     assert counted() == {"sent": 5, "dropped": 3}
     assert told == [{"sender": Slow, "count": 3, "groups": (), "reason": "connect"}]
     assert warnings(caplog) == ["3 pushes were dropped that came before a socket was ready for them."]

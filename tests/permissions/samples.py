@@ -44,7 +44,7 @@ async def asked(
 ) -> ClientReply:
     """The one reply to one request, having seen that the handler ran if, and only if, it is a success."""
     handled.clear()
-    async with RouteClient(consumer, as_user=user, raise_exceptions=raise_exceptions, timeout=10, **options) as client:
+    async with RouteClient(consumer, as_user=user, raise_exceptions=raise_exceptions, timeout=30, **options) as client:
         reply = await client.call("ask", payload)
     assert len(handled) == (1 if reply.status < 400 else 0)
     return reply

@@ -19,6 +19,7 @@ from django.utils.translation import gettext, gettext_lazy
 from routesock import Reply, Request, RouteMixin, route, topic
 from routesock.exceptions import Invalid, NotFound
 from routesock.testing import RouteClient
+from tests.clock import simulated
 
 log: list[str] = []
 
@@ -331,6 +332,7 @@ class ScopedByDispatch(RouteMixin, AsyncJsonWebsocketConsumer):
 @pytest.mark.parametrize(
     ("name", "status"), [("fine", 200), ("denied", 401), ("broken", 500), ("unencodable", 500), ("slow", 504)]
 )
+@simulated
 async def test_records_of_a_request_belong_to_the_context_that_a_middleware_has_set(
     name: str, status: int, records: list[Any]
 ) -> None:
@@ -348,6 +350,7 @@ async def test_so_does_the_record_of_a_request_that_gets_no_reply(records: list[
 
 
 @pytest.mark.parametrize(("name", "status"), [("fine", 200), ("broken", 500), ("slow", 504)])
+@simulated
 async def test_so_do_those_inside_of_an_own_dispatch(name: str, status: int, records: list[Any]) -> None:
     async with RouteClient(ScopedByDispatch, raise_exceptions=False) as client:
         assert (await client.call(name)).status == status

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from marshmallow import Schema, fields
 
 from routesock import Reply, Request, RouteMixin, route, run_on_loop
+from tests.clock import simulated
 from tests.takeover.driver import Socket, strict, turns, until
 
 
@@ -78,22 +79,6 @@ class Streams(RouteMixin, AsyncJsonWebsocketConsumer):
         except asyncio.CancelledError:
             self.log.append("cancelled")
         yield "second"
-
-    @route("slow", timeout=0.05)
-    async def slow(self, request: Request) -> AsyncIterator[Any]:
-        """Each item in time, all of them together not; and at last one that is not."""
-        try:
-            for number in range(4):
-                await asyncio.sleep(0.02)
-                yield number
-            await asyncio.sleep(60)
-        finally:
-            self.log.append("closed")
-
-    @route("late.start", timeout=0.02)
-    async def late_start(self, request: Request) -> AsyncIterator[Any]:
-        await asyncio.sleep(60)
-        yield 1
 
     @route("fails")
     async def fails(self, request: Request) -> AsyncIterator[Any]:
@@ -195,6 +180,30 @@ class Streams(RouteMixin, AsyncJsonWebsocketConsumer):
 class Guarded(Streams):
     async def dispatch(self, message: dict[str, Any]) -> None:
         await super().dispatch(message)
+
+
+class Timed(RouteMixin, AsyncJsonWebsocketConsumer):
+    """For a simulated loop: without anything that runs in a thread."""
+
+    async def connect(self) -> None:
+        self.log: list[Any] = self.scope["log"]
+        await self.accept()
+
+    @route("slow", timeout=0.05)
+    async def slow(self, request: Request) -> AsyncIterator[Any]:
+        """Each item in time, all of them together not; and at last one that is not."""
+        try:
+            for number in range(4):
+                await asyncio.sleep(0.02)
+                yield number
+            await asyncio.sleep(60)
+        finally:
+            self.log.append("closed")
+
+    @route("late.start", timeout=0.02)
+    async def late_start(self, request: Request) -> AsyncIterator[Any]:
+        await asyncio.sleep(60)
+        yield 1
 
 
 class SyncStreams(RouteMixin, JsonWebsocketConsumer):
@@ -322,8 +331,9 @@ async def test_a_client_that_does_not_read_stops_the_generator() -> None:
         await until(lambda: client.statuses()[-1] == (1, 499))
 
 
+@simulated
 async def test_while_the_client_does_not_read_the_deadline_stands_still() -> None:
-    async with socket() as client:
+    async with socket(Timed) as client:
         client.writable.clear()
         client.request("slow", 1)
         await asyncio.sleep(0.15)  # three times the timeout
@@ -332,8 +342,9 @@ async def test_while_the_client_does_not_read_the_deadline_stands_still() -> Non
         assert client.statuses() == [*[(1, 206)] * 4, (1, 504)]
 
 
+@simulated
 async def test_the_deadline_is_the_time_between_two_items() -> None:
-    async with socket() as client:
+    async with socket(Timed) as client:
         assert [status for status, _ in await streamed(client, "slow")] == [206, 206, 206, 206, 504]
         assert client.log == ["closed"]
         assert [status for status, _ in await streamed(client, "late.start")] == [504]

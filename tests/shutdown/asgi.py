@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from pathlib import Path
 from typing import Any, ClassVar
 
 import django
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Told(RouteMixin, AsyncJsonWebsocketConsumer):
-    route_disconnect_grace: ClassVar[float] = 1.0
+    route_disconnect_grace: ClassVar[float] = 3.0
 
     async def connect(self) -> None:
         logger.warning("connected %s", self.name)
@@ -32,6 +33,13 @@ class Told(RouteMixin, AsyncJsonWebsocketConsumer):
     async def sleep(self, request: Request) -> str:
         await asyncio.sleep(request.payload)
         return "slept"
+
+    @route("held")
+    async def held(self, request: Request) -> str:
+        """Waits for a file with this path."""
+        while not await asyncio.to_thread(Path(request.payload).exists):  # noqa: ASYNC110  (another process writes it)
+            await asyncio.sleep(0.02)
+        return "released"
 
     async def disconnect(self, code: int) -> None:
         await asyncio.sleep(0.05)

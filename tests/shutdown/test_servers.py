@@ -8,13 +8,14 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from tests.servers import HOST, ROOT, Server, connect, free_port, python_environment, send
+from tests.servers import ANSWER_WITHIN, HOST, ROOT, Server, connect, free_port, python_environment, send
 
 pytestmark = pytest.mark.servers
 
@@ -54,7 +55,7 @@ class Heard(NamedTuple):
 async def hear(connection: ClientConnection) -> Heard:
     frames = []
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(ANSWER_WITHIN):
             while True:
                 frames.append(json.loads(await connection.recv()))
     except ConnectionClosed:
@@ -71,7 +72,7 @@ class Story(NamedTuple):
     output: str
 
 
-async def drained(server: Server, kind: Kind) -> Story:
+async def drained(server: Server, kind: Kind, release: Path) -> Story:
     order: list[str] = []
 
     async def listen(name: str) -> tuple[str, Heard]:
@@ -81,7 +82,7 @@ async def drained(server: Server, kind: Kind) -> Story:
 
     sockets = {name: await connect(server, f"/told/{name}/") for name in ("idle", "busy", "stuck")}
     sockets["sync"] = await connect(server, "/sync/")
-    await send(sockets["busy"], {"route": "sleep", "uuid": 1, "payload": 0.5})
+    await send(sockets["busy"], {"route": "held", "uuid": 1, "payload": str(release)})
     await send(sockets["busy"], {"route": "sleep", "uuid": 2, "payload": 0.0})
     await send(sockets["stuck"], {"route": "sleep", "uuid": 1, "payload": 60})
     for name in ("busy", "stuck"):  # which says that what came before is running, or in the queue
@@ -94,15 +95,16 @@ async def drained(server: Server, kind: Kind) -> Story:
         sockets["late"] = await connect(server, "/told/late/", subprotocols=["chat"])
         await send(sockets["stuck"], {"route": "sleep", "uuid": 3, "payload": 0.0})
         tasks.append(listening.create_task(listen("late")))
+        await asyncio.to_thread(release.touch)
     status = await asyncio.to_thread(server.ended)
     return Story(dict(task.result() for task in tasks), order, status, kind, server.output())
 
 
 @pytest.fixture(scope="module", params=SERVERS)
-def story(request: pytest.FixtureRequest) -> Iterator[Story]:
+def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     kind = SERVERS[request.param]
     with run(kind) as server:
-        yield asyncio.run(drained(server, kind))
+        yield asyncio.run(drained(server, kind, tmp_path_factory.mktemp("story") / "release"))
 
 
 SOCKETS: Final = ("idle", "sync", "busy", "stuck", "late")

@@ -28,6 +28,7 @@ from routesock.testing import (
     NoReply,
     RouteClient,
 )
+from tests.clock import simulated
 
 
 class Broken(Exception):
@@ -226,6 +227,7 @@ async def test_cancel_names_the_request() -> None:
         assert (await call).status == 499
 
 
+@simulated
 async def test_no_reply_says_what_came_instead() -> None:
     """A missing reply is a failed assertion and a timeout, and lists the unread frames."""
     async with RouteClient(Plain) as client:
@@ -238,6 +240,7 @@ async def test_no_reply_says_what_came_instead() -> None:
         assert isinstance(raised.value, TimeoutError)
 
 
+@simulated
 async def test_a_timeout_leaves_the_application_alone() -> None:
     """After a time-out the same socket answers, and the late reply is an ordinary frame."""
     async with RouteClient(Plain) as client:
@@ -267,6 +270,7 @@ async def test_a_long_list_of_arrivals_is_cut() -> None:
     assert len(str(raised.value)) < 12_000
 
 
+@simulated
 async def test_a_push_is_expected_by_members_of_its_payload() -> None:
     """Members given to ``expect_push`` have to be in the payload, with these values."""
     async with RouteClient(Plain) as client:
@@ -398,6 +402,7 @@ async def test_a_failed_handler_without_a_call_is_raised_next() -> None:
         await client.disconnect()
 
 
+@simulated
 async def test_a_failure_without_a_reply_beats_the_timeout() -> None:
     """Where the 500 itself is lost, the call still raises the exception and not that nothing came."""
     client = RouteClient(accepting, timeout=0.1)
@@ -497,6 +502,7 @@ async def test_an_exception_in_connect_is_raised_by_connect() -> None:
         await RouteClient(URLRouter([]), "/nowhere/").connect()
 
 
+@simulated
 async def test_a_connect_that_takes_too_long_is_ended() -> None:
     """Neither a time-out nor a cancelled test leaves the application behind."""
 
@@ -536,6 +542,7 @@ async def test_leaving_disconnects_and_awaits_the_application() -> None:
     assert asyncio.all_tasks() == tasks
 
 
+@simulated
 async def test_an_application_that_does_not_end_is_cancelled() -> None:
     """A handler that still runs a ``timeout`` after the disconnect is cancelled, and the test hears of it."""
     tasks = asyncio.all_tasks()

@@ -15,6 +15,7 @@ from django.test import TestCase
 
 from routesock import Keys, Reply, Request, RouteMixin, route
 from routesock.testing import ClientTimeout, RouteClient
+from tests.clock import simulated
 
 
 class Broken(Exception):
@@ -218,6 +219,7 @@ async def test_replies_of_500_are_returned_on_request() -> None:
         assert (await client.receive())["uuid"] is None
 
 
+@simulated
 async def test_a_handler_that_outlives_its_client_is_reported() -> None:
     """A handler that uses up the client's time-out after the disconnect fails the test."""
     with pytest.raises(ClientTimeout, match="did not end"):  # noqa: PT012

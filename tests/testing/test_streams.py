@@ -13,6 +13,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from routesock import Keys, Request
 from routesock.dialects import Incoming
 from routesock.testing import ClientReply, ConnectionClosed, NoReply, RouteClient
+from tests.clock import simulated
 
 
 class Broken(Exception):
@@ -184,6 +185,7 @@ async def test_a_call_returns_the_end_of_a_stream() -> None:
         await nothing_is_left(client)
 
 
+@simulated
 async def test_a_stream_without_an_end_is_no_reply() -> None:
     """The items are in the message, and still there to be read."""
     async with RouteClient(Streaming) as client:
@@ -201,6 +203,7 @@ async def test_replies_to_one_id_are_all_seen() -> None:
         assert (await client.expect_reply("twice")).ok
 
 
+@simulated
 async def test_each_wait_of_a_stream_has_its_time() -> None:
     """A time-out says what was waited for, and the stream can be read on."""
     async with RouteClient(Streaming) as client:
@@ -307,6 +310,7 @@ async def test_a_stream_that_has_ended_is_not_cancelled() -> None:
     assert [name for name, *_ in seen] == [*["count"] * 3, "echo"]
 
 
+@simulated
 async def test_closing_a_stream_that_does_not_end_says_so() -> None:
     """What comes after that is dropped nevertheless."""
     async with RouteClient(Streaming) as client:

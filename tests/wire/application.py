@@ -29,6 +29,9 @@ class TextSchema(Schema):
     room = fields.Str(required=True)
 
 
+HELD: dict[str, asyncio.Event] = {}
+
+
 class WireConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     """A class without frames of its own: whatever is no request is refused."""
 
@@ -80,6 +83,17 @@ class WireConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     async def slow(self, request: Request) -> str:
         await asyncio.sleep(request.payload)
         return "slept"
+
+    @route("held", timeout=30)
+    async def held(self, request: Request) -> str:
+        """Waits for a ``release`` with the same payload, which another socket sends."""
+        HELD[request.payload] = released = asyncio.Event()
+        await released.wait()
+        return "released"
+
+    @route("release")
+    async def release(self, request: Request) -> None:
+        HELD.pop(request.payload).set()
 
     @route("save")
     async def save(self, request: Request) -> None:

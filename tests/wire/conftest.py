@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 from websockets.asyncio.client import ClientConnection
@@ -10,8 +10,12 @@ from tests.servers import (  # noqa: F401  (a hook, which pytest finds by name)
     Server,
     connect,
     pytest_runtest_makereport,
+    receive,
     run_server,
+    send,
 )
+
+Release = Callable[[str], Awaitable[None]]
 
 
 @pytest.fixture(scope="session", params=ASGI_SERVERS)
@@ -33,3 +37,15 @@ async def connection(server: Server) -> AsyncIterator[ClientConnection]:
     """A socket to the async consumer."""
     async with connect(server, "/ws/") as connection:
         yield connection
+
+
+@pytest.fixture
+def release(server: Server) -> Release:
+    """Ends the request ``held`` with this payload."""
+
+    async def release(name: str) -> None:
+        async with connect(server, "/ws/") as other:
+            await send(other, {"route": "release", "uuid": 1, "payload": name})
+            assert (await receive(other))["status"] == 204
+
+    return release

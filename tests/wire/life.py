@@ -42,6 +42,17 @@ class LifeConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
     async def wait_cancellable(self, request: Request) -> str:
         return await self.wait(request)
 
+    @route("held")
+    async def held(self, request: Request) -> str:
+        """Waits for ``release``."""
+        self.released = asyncio.Event()
+        await self.released.wait()
+        return "released"
+
+    @route("release", parallel=True)
+    async def release(self, request: Request) -> None:
+        self.released.set()
+
     @route("beside", parallel=True)
     async def beside(self, request: Request) -> Any:
         await asyncio.sleep(0.001 * (request.payload % 7))

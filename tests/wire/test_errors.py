@@ -11,6 +11,7 @@ from websockets.asyncio.client import ClientConnection
 from tests.servers import Server, receive, send
 
 from .application import FAILURES, RESULTS, SECRET
+from .conftest import Release
 
 pytestmark = pytest.mark.servers
 
@@ -197,22 +198,27 @@ async def test_a_cancelled_request_is_answered_499(connection: ClientConnection)
     assert (reply["status"], reply["payload"]["code"], reply["uuid"]) == (499, "cancelled", 7)
 
 
-async def test_an_id_in_flight_is_a_conflict_and_the_first_request_goes_on(connection: ClientConnection) -> None:
-    await send(connection, {"route": "slow", "uuid": 7, "payload": 0.3})
+async def test_an_id_in_flight_is_a_conflict_and_the_first_request_goes_on(
+    connection: ClientConnection, release: Release
+) -> None:
+    await send(connection, {"route": "held", "uuid": 7, "payload": "conflict"})
     await send(connection, {"route": "echo", "uuid": 7})
     reply = await receive(connection)
     assert (reply["status"], reply["payload"]["code"], reply["uuid"]) == (409, "duplicate_id", 7)
-    assert (await receive(connection))["payload"] == "slept"
+    await release("conflict")
+    assert (await receive(connection))["payload"] == "released"
     await still_answers(connection)
 
 
 async def test_what_finds_no_room_in_time_is_refused_and_what_was_queued_is_answered(
-    connection: ClientConnection,
+    connection: ClientConnection, release: Release
 ) -> None:
-    await send(connection, {"route": "slow", "uuid": "first", "payload": 1.0})
+    await send(connection, {"route": "held", "uuid": "first", "payload": "no room"})
     for number in range(80):
         await send(connection, {"route": "echo", "uuid": number, "payload": number})
-    replies = [await receive(connection) for _ in range(81)]
+    replies = [await receive(connection) for _ in range(16)]
+    await release("no room")
+    replies += [await receive(connection) for _ in range(65)]
     refusals = [reply for reply in replies if reply["status"] == 429]
     assert {reply["payload"]["code"] for reply in refusals} == {"too_many_in_flight"}
     assert [reply["uuid"] for reply in refusals] == list(range(64, 80))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from tests.servers import ASGI_SERVERS, Server, connect, receive, run_server, send
+from tests.servers import ANSWER_WITHIN, ASGI_SERVERS, Server, connect, receive, run_server, send
 
 pytestmark = pytest.mark.servers
 
@@ -41,9 +41,10 @@ async def ping(connection: ClientConnection) -> list[Any]:
 
 
 async def test_a_heartbeat_is_answered_while_a_handler_waits(life: ClientConnection) -> None:
-    await send(life, {"route": "wait", "uuid": 1, "payload": ["one", 0.3]})
+    await send(life, {"route": "held", "uuid": 1})
     assert await ping(life) == []
-    assert (await receive(life))["payload"] == "waited"
+    await send(life, {"route": "release"})
+    assert (await receive(life))["payload"] == "released"
 
 
 async def test_a_heartbeat_is_answered_while_other_sockets_block_the_database_thread(server: Server) -> None:
@@ -131,7 +132,7 @@ async def test_a_client_that_leaves_takes_its_handlers_with_it(
     output = server.output()
     assert output.index(f"{says} {name}") < output.index(f"disconnect of {name}")
     assert output.count(f"disconnect of {name}") == 1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(ANSWER_WITHIN):
         while await tasks() > idle:
             await ping(life)
 
@@ -159,7 +160,7 @@ async def test_a_client_that_never_reads_leaves_uvicorn_bounded(route: str) -> N
             before = server.memory()
             await send(connection, {"route": route, "uuid": 1, "payload": 200})
             await receive(connection)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(ANSWER_WITHIN):
                 while True:
                     grown = server.memory() - before
                     await asyncio.sleep(0.1)

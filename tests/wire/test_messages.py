@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
+import threading
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +23,8 @@ from routesock import Reply, Request, RouteMixin, RoutesockError, route
 from routesock.exceptions import Conflict, Throttled, Unavailable
 from routesock.testing import RouteClient
 from routesock.typing import UNSET
+from tests.clock import advance, shifted, simulated
+from tests.takeover.driver import until
 
 
 def test_a_request_made_by_hand_is_enough_for_a_handler() -> None:
@@ -193,8 +195,17 @@ class Hooked(RouteMixin, AsyncJsonWebsocketConsumer):
         await asyncio.sleep(30)
 
 
-async def test_a_deadline_counts_from_the_handlers_start() -> None:
+def deadlines_keep_the_loops_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test moves the clock of the running loop, and they would measure real time."""
+    clock = SimpleNamespace(monotonic=asyncio.get_running_loop().time)
+    for module in ("routesock._pipeline.steps", "routesock._connection.queue.jobs"):
+        monkeypatch.setattr(f"{module}.time", clock)
+
+
+@simulated
+async def test_a_deadline_counts_from_the_handlers_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """What its hooks waited is not the handler's time; nor may they wait for ever."""
+    deadlines_keep_the_loops_time(monkeypatch)
     async with RouteClient(Hooked, timeout=30) as client:
         assert (await client.call("late")).status == 200
         assert (await client.call("never")).status == 504
@@ -202,15 +213,29 @@ async def test_a_deadline_counts_from_the_handlers_start() -> None:
 
 
 class InThread(RouteMixin, AsyncJsonWebsocketConsumer):
-    @route("work", timeout=0.3)
+    begun = threading.Event()
+    go_on = threading.Event()
+
+    @route("work", timeout=60)
     def work(self, request: Request) -> str:
-        time.sleep(0.1)
+        self.begun.set()
+        assert self.go_on.wait(30)
         return "done"
 
 
-async def test_a_sync_handlers_deadline_does_not_count_its_wait_for_the_thread() -> None:
-    async with RouteClient(InThread, timeout=30) as client:
-        other = asyncio.ensure_future(sync_to_async(time.sleep)(0.25))
+@shifted
+async def test_a_sync_handlers_deadline_does_not_count_its_wait_for_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    deadlines_keep_the_loops_time(monkeypatch)
+    async with RouteClient(InThread, timeout=1000) as client:
+        free = threading.Event()
+        other = asyncio.ensure_future(sync_to_async(free.wait)(30))
         await asyncio.sleep(0)
-        assert (await client.call("work")).status == 200
+        call = asyncio.ensure_future(client.call("work"))
+        await advance(40)
+        assert not InThread.begun.is_set()
+        free.set()
+        await until(InThread.begun.is_set)
+        await advance(40)
+        InThread.go_on.set()
+        assert (await call).status == 200
         await other

@@ -10,6 +10,8 @@ from websockets.asyncio.client import ClientConnection
 
 from tests.servers import Server, connect, receive, send
 
+from .conftest import Release
+
 pytestmark = pytest.mark.servers
 
 
@@ -90,10 +92,13 @@ async def test_a_ping_is_answered_with_its_id_and_payload_and_no_status(either: 
     assert await reply_to(either, route="PING") == {"route": "PONG", "uuid": None, "payload": None}
 
 
-async def test_a_ping_is_answered_before_the_handler_in_front_of_it_ends(connection: ClientConnection) -> None:
-    await send(connection, {"route": "slow", "uuid": 1, "payload": 0.5})
+async def test_a_ping_is_answered_before_the_handler_in_front_of_it_ends(
+    connection: ClientConnection, release: Release
+) -> None:
+    await send(connection, {"route": "held", "uuid": 1, "payload": "ping"})
     assert (await reply_to(connection, route="PING", uuid=2))["route"] == "PONG"
-    assert (await receive(connection))["payload"] == "slept"
+    await release("ping")
+    assert (await receive(connection))["payload"] == "released"
 
 
 async def test_pipelined_requests_are_all_answered_in_order(either: ClientConnection) -> None:
