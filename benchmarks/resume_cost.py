@@ -1,8 +1,8 @@
 """What a history costs: a broadcast with one and without, a SUBSCRIBE that resumes, and groups that have none.
 
-Run ``python -m benchmarks.resume_cost``. It starts a ``redis-server``, a uvicorn, and two processes, one of them with
-the setting ``HISTORY``. All figures are processor time: that of Redis, of the uvicorn without its client, and of the
-two processes in turn. ``--only-plain`` compares those two alone.
+Run ``python -m benchmarks.resume_cost``. It starts a ``redis-server`` and a uvicorn. All figures are processor time: of
+Redis, of the uvicorn without its client, and of this process with and without the setting ``HISTORY``, in turn.
+``--only-plain`` compares only the last two.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,17 +20,19 @@ from statistics import median
 from typing import Any
 
 import redis
+from django.conf import settings
+from django.test import override_settings
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.servers import HOST, ROOT, Server, free_port, run_redis_server
+from tests.servers import HOST, Server, free_port, run_redis_server
 
 BROADCASTS = 2_000
 ROUNDS = 5
 MISSED = 100
 SUBSCRIPTIONS = 40
 SUBSCRIPTION_ROUNDS = 15
-PLAIN_ROUNDS = 20
-PLAIN_BROADCASTS = 100
+PLAIN_ROUNDS = 200
+PLAIN_BROADCASTS = 20
 PLAIN_SOCKETS = 10
 PAYLOAD = "x" * 150
 
@@ -139,8 +140,11 @@ async def subscriptions(server: Server) -> list[list[float]]:
     return [*zip(*rounds[1:], strict=True)]
 
 
-async def plain() -> None:
-    """In a process of its own: for each line on stdin, broadcast to a group without a history, and print the time."""
+async def plain() -> tuple[float, float, float]:
+    """Return the microseconds of a broadcast without the setting and with it, and the median ratio of the rounds.
+
+    It goes to a group without a history. The rounds take turns in this process.
+    """
     from routesock import abroadcast
 
     from .resume_server import PLAIN, Plain
@@ -161,40 +165,24 @@ async def plain() -> None:
         scope = {"type": "websocket", "path": "/", "headers": [], "subprotocols": []}
         sockets.append(asyncio.create_task(Plain.as_asgi()(scope, frames.get, send)))  # type: ignore[arg-type]
     await arrived.wait()
-    while await asyncio.to_thread(sys.stdin.readline):
-        expected += PLAIN_BROADCASTS * PLAIN_SOCKETS
-        arrived.clear()
-        before = time.process_time()
-        for _ in range(PLAIN_BROADCASTS):
-            await abroadcast(PLAIN, "said", PAYLOAD)
-        async with asyncio.timeout(60):
-            await arrived.wait()
-        print((time.process_time() - before) / PLAIN_BROADCASTS * 1e6, flush=True)
-    os._exit(0)  # the sockets do not matter
-
-
-def compare_plain() -> tuple[float, float, float]:
-    """Return the microseconds of a broadcast without the setting and with it, and the median ratio of the rounds."""
-    command = [sys.executable, "-m", "benchmarks.resume_cost", "--plain"]
-    processes = [
-        subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "RESUME_HISTORY": has_history}, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )
-        for has_history in ("no", "yes")
-    ]  # fmt: skip
+    project = settings.ROUTESOCK
+    settings_by_turn = {name: value for name, value in project.items() if name != "HISTORY"}, project
     times: list[list[float]] = [[], []]
-    for turn in range(PLAIN_ROUNDS + 2):
+    for turn in range(PLAIN_ROUNDS + 10):
         for which in (0, 1) if turn % 2 else (1, 0):
-            process = processes[which]
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write("\n")
-            process.stdin.flush()
-            times[which].append(float(process.stdout.readline()))
-    for process in processes:
-        process.communicate()
-    without, with_it = (each[2:] for each in times)
+            expected += PLAIN_BROADCASTS * PLAIN_SOCKETS
+            arrived.clear()
+            with override_settings(ROUTESOCK=settings_by_turn[which]):
+                before = time.process_time()
+                for _ in range(PLAIN_BROADCASTS):
+                    await abroadcast(PLAIN, "said", PAYLOAD)
+                async with asyncio.timeout(60):
+                    await arrived.wait()
+                times[which].append((time.process_time() - before) / PLAIN_BROADCASTS * 1e6)
+    for socket in sockets:
+        socket.cancel()
+    await asyncio.gather(*sockets, return_exceptions=True)
+    without, with_it = (each[10:] for each in times)
     ratio = median(after / before for before, after in zip(without, with_it, strict=True))
     return median(without), median(with_it), ratio
 
@@ -216,9 +204,6 @@ async def measure(port: int, server: Server) -> None:
 
 
 def main() -> None:
-    if "--plain" in sys.argv:
-        asyncio.run(plain())
-        return
     with run_redis_server() as server, tempfile.TemporaryDirectory() as truth:
         os.environ.update(RESUME_TRUTH=truth)
         os.environ.update(RESUME_LAYER=server.url, RESUME_STORE=server.url, RESUME_LOSE="0", RESUME_TIMEOUT="10")
@@ -228,7 +213,7 @@ def main() -> None:
         with uvicorn() as application:
             if "--only-plain" not in sys.argv:
                 asyncio.run(measure(server.port, application))
-        without, with_it, ratio = compare_plain()
+        without, with_it, ratio = asyncio.run(plain())
         print(f"process, plain group without HISTORY:  {without:7.1f} us for {PLAIN_SOCKETS} sockets")
         print(f"process, plain group with HISTORY:     {with_it:7.1f} us, {ratio:.3f} times")
 

@@ -17,7 +17,6 @@ LAYER: Final = os.environ.get("RESUME_LAYER", "")
 SENTINEL: Final = os.environ.get("RESUME_SENTINEL", "")
 LOSE: Final = float(os.environ.get("RESUME_LOSE", "0"))
 PLAIN: Final = f"plain.{os.getpid()}"
-HAS_HISTORY: Final = os.environ.get("RESUME_HISTORY", "yes") == "yes"
 
 
 def _cache() -> dict[str, Any]:
@@ -45,7 +44,7 @@ if not settings.configured:
         CACHES={"default": _cache()},
         CHANNEL_LAYERS={"default": {"BACKEND": f"{__name__}.LossyLayer", "CONFIG": {"hosts": _hosts()}}},
         ROUTESOCK={
-            "HISTORY": {"room.{id}": policy, "private.{id}": policy} if HAS_HISTORY else {},
+            "HISTORY": {"room.{id}": policy, "private.{id}": policy},
             "STORE_TIMEOUT": float(os.environ.get("RESUME_TIMEOUT", "0.25")),
         },
     )

@@ -246,20 +246,20 @@ class Member:
 
     def _kept_data(self, broadcast: Broadcast) -> str | bytes | None:
         topic = None if self._topic_of is None else self._topic_of.get(broadcast.group)
-        return broadcast.data(self._compiled.dialect, topic, positioned=broadcast.position is not None)
+        return broadcast.data(self._compiled.dialect, topic, broadcast.position is not None)
 
     def _write_kept(self, broadcast: Broadcast) -> Coroutine[Any, Any, None]:
-        return self._write(broadcast, KEPT_PUSH, positioned=broadcast.position is not None)
+        return self._write(broadcast, KEPT_PUSH, broadcast.position is not None)
 
-    async def _write(self, broadcast: Broadcast, kind: FrameKind = PUSH, *, positioned: bool = False) -> None:
+    async def _write(self, broadcast: Broadcast, kind: FrameKind = PUSH, positioned: bool = False) -> None:
         topic = None if self._topic_of is None else self._topic_of.get(broadcast.group)
         try:
             if self._writer.is_plain:
-                data = broadcast.data(self._compiled.dialect, topic, positioned=positioned)
+                data = broadcast.data(self._compiled.dialect, topic, positioned)
                 if data is not None:
                     await self._writer.write_data(data, kind)
             else:  # through the consumer's own methods, which may change the frame
-                frame = broadcast.frame(self._compiled.dialect, topic, positioned=positioned)
+                frame = broadcast.frame(self._compiled.dialect, topic, positioned)
                 await self._writer.write(frame, kind)
             if self._writer.completes:
                 await self._writer.after_broadcast(broadcast.headers(topic))
