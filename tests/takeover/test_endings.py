@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,7 +92,7 @@ async def test_handler_is_cancelled_after_the_grace(grace: float, gate: Gate) ->
 
 async def test_grace_of_the_settings(gate: Gate, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a grace of the class the setting holds."""
-    default = conf.SETTINGS["DISCONNECT_GRACE"]._replace(default=2 * LIMIT)
+    default = replace(conf.SETTINGS["DISCONNECT_GRACE"], default=2 * LIMIT)
     monkeypatch.setitem(conf.SETTINGS, "DISCONNECT_GRACE", default)
     settings.ROUTESOCK = {"DISCONNECT_GRACE": 0}
     async with connected(OnLoop, gate) as socket:
