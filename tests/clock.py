@@ -72,12 +72,16 @@ class ShiftedLoop(asyncio.SelectorEventLoop):
 
 
 async def advance(seconds: float) -> None:
-    """Put the running :class:`ShiftedLoop` forward, and let run what is due then."""
+    """Put the running :class:`ShiftedLoop` forward, and let run what is due then.
+
+    What goes on at the moment comes to its rest first: a socket that has answered may not wait for a frame yet.
+    """
     loop = asyncio.get_running_loop()
     assert isinstance(loop, ShiftedLoop)
-    loop.shift += seconds
-    for _ in range(100):
-        await asyncio.sleep(0)
+    for shift in (0, seconds):
+        loop.shift += shift
+        for _ in range(100):
+            await asyncio.sleep(0)
 
 
 class _Skipping(selectors.SelectSelector):

@@ -37,7 +37,7 @@ from rest_framework import permissions as rest_permissions
 from routesock import Request, RouteMixin, route, topic
 from routesock._runtime.asgi_tree import Endpoint, endpoints
 from routesock.auth import RequestMiddleware
-from routesock.checks import TAG, Id
+from routesock.checks import TAG, Id, consumers
 from routesock.conf import DOCS, SETTINGS
 from routesock.permissions import BasePermission, IsAuthenticated
 from routesock.testing import RouteClient
@@ -226,6 +226,19 @@ def found_of_layers(*, deploy: bool = False, **layers: Any) -> list[CheckMessage
 def only(messages: list[CheckMessage]) -> CheckMessage:
     assert len(messages) == 1, messages
     return messages[0]
+
+
+@pytest.fixture(autouse=True)
+def consumers_of_other_tests_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker of pytest-xdist has some thousand of them, and each check would look at all."""
+
+    def direct_subclasses(cls: type) -> list[type]:
+        return [found for found in cls.__subclasses__() if found.__module__ == __name__ or not is_test(found)]
+
+    def is_test(cls: type) -> bool:
+        return cls.__module__.partition(".")[0] in ("tests", "chat", "benchmarks")
+
+    monkeypatch.setattr(consumers, "direct_subclasses", direct_subclasses)
 
 
 @pytest.fixture

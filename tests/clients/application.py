@@ -162,7 +162,7 @@ class NoIdsConsumer(ClientConsumer):
 class WatchedConsumer(ClientConsumer):
     """Closes a client that does not answer its PINGs."""
 
-    route_heartbeat = Heartbeat(interval=0.2, timeout=0.5)
+    route_heartbeat = Heartbeat(interval=0.2, timeout=2)
 
 
 async def authenticate(credentials: Credentials) -> Identity | None:

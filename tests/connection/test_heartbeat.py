@@ -277,8 +277,10 @@ async def test_a_process_that_stood_still_closes_nobody_who_answered() -> None:
 async def test_while_connect_does_not_return_nobody_is_pinged() -> None:
     class Late(Heard):
         gate: asyncio.Event
+        begun = False
 
         async def connect(self) -> None:
+            type(self).begun = True
             await self.gate.wait()
             await self.accept()
 
@@ -286,7 +288,7 @@ async def test_while_connect_does_not_return_nobody_is_pinged() -> None:
     async with asyncio.TaskGroup() as group:
         client = RouteClient(Late, timeout=10_000)
         connecting = group.create_task(client.connect())
-        await asyncio.sleep(0.01)
+        await until(lambda: Late.begun)
         await advance(1000)
         assert not connecting.done()
         Late.gate.set()
@@ -299,15 +301,17 @@ async def test_while_connect_does_not_return_nobody_is_pinged() -> None:
 async def test_a_socket_that_is_accepted_after_connect_is_pinged_from_then_on() -> None:
     class Later(Heard):
         async def connect(self) -> None:
+            type(self).begun = True
             loop = asyncio.get_running_loop()
             loop.call_later(100, lambda: self.accepting.append(loop.create_task(self.accept())))
 
         accepting: list[Any] = []
+        begun = False
 
     async with asyncio.TaskGroup() as group:
         client = RouteClient(Later, timeout=10_000)
         connecting = group.create_task(client.connect())
-        await asyncio.sleep(0.01)
+        await until(lambda: Later.begun)
         await advance(60)
         assert not connecting.done()
         await advance(41)

@@ -511,15 +511,17 @@ async def test_so_does_whoever_signs_in_over_the_socket() -> None:
 
 class Hanging(Nobody):
     async def connect(self) -> None:
+        self.scope["hangs"].set()
         await asyncio.Event().wait()
 
 
 @shifted
 async def test_a_connect_that_does_not_come_to_an_end_is_refused() -> None:
     """And ``disconnect()`` does not run for it, since ``connect()`` has not returned."""
-    client = RouteClient(Hanging, timeout=1000)
+    hangs = asyncio.Event()
+    client = RouteClient(Hanging, scope={"hangs": hangs}, timeout=1000)
     connecting = asyncio.create_task(client.connect())
-    await asyncio.sleep(0.01)
+    await hangs.wait()
     await advance(9)
     assert not connecting.done()
     await advance(2)
@@ -531,9 +533,10 @@ async def test_a_connect_that_does_not_come_to_an_end_is_refused() -> None:
 @shifted
 async def test_a_signed_in_user_may_wait_for_connect() -> None:
     """It is not on the user's account that it takes so long."""
-    client = RouteClient(Hanging, as_user=User(pk=1), timeout=1000)
+    hangs = asyncio.Event()
+    client = RouteClient(Hanging, as_user=User(pk=1), scope={"hangs": hangs}, timeout=1000)
     connecting = asyncio.create_task(client.connect())
-    await asyncio.sleep(0.01)
+    await hangs.wait()
     await advance(500)
     assert not connecting.done()
     connecting.cancel()

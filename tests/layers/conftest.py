@@ -47,7 +47,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     """Two servers with the layer that the test asks for."""
     application = "tests.layers.asgi:application"
     with run_redis_server() as redis:
-        env = {"CHANNEL_LAYER": request.param, "REDIS_URL": redis.url}
+        env = {"CHANNEL_LAYER": request.param, "REDIS_URL": redis.url, "SOCKET_TIMEOUT": "10"}
         with run_server("uvicorn", application, **env) as first, run_server("uvicorn", application, **env) as second:
             yield Pair(first, second, redis)
 

@@ -29,7 +29,7 @@ EITHER = pytest.mark.parametrize("pair", [CORE, PUBSUB], indirect=True, scope="m
 WITHIN = 60.0
 """Seconds for what takes a few on a machine that has nothing else to do."""
 
-BACK_WITHIN = 15.0
+BACK_WITHIN = 60.0
 """Seconds. What is promised is 5, on such a machine."""
 
 uuids = count(1)

@@ -36,6 +36,7 @@ from routesock.auth import Credentials, HandshakeMiddleware, Identity
 from routesock.auth._login import revocation, watcher
 from routesock.testing import ClientTimeout, RouteClient
 from tests.clock import advance, shifted
+from tests.takeover.driver import turns, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -130,12 +131,6 @@ def other(user: User) -> Browser:
     return Browser(user)
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-
-
 async def expect_end(client: RouteClient, payload: Any = CLOSED) -> None:
     notice = await client.receive()
     assert notice == {"route": "CLOSE", "payload": payload}
@@ -146,7 +141,7 @@ async def stays(client: RouteClient) -> None:
     """Nothing that is under way ends it: look-ups are answered first, since they have the same thread."""
     for _ in range(3):
         await sync_to_async(int)()
-        await asyncio.sleep(0.01)
+        await turns()
     assert (await client.call("echo", 1)).payload == 1
 
 
@@ -849,8 +844,9 @@ class TestExpiry:
     @shifted
     async def test_a_socket_ends_with_its_token(self, user: User) -> None:
         async with token_socket(user, expires=time.time() + 60) as client:
+            await advance(40)
             await client.send("wait", id=1)
-            await advance(58)
+            await advance(18)
             with pytest.raises(ClientTimeout):
                 await client.receive(timeout=0.01)
             await advance(3)

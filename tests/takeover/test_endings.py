@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,10 +15,10 @@ from channels.exceptions import AcceptConnection, DenyConnection, InvalidChannel
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from channels.layers import channel_layers
 
-from routesock import RouteMixin, route
+from routesock import RouteMixin, conf, route
 from routesock._connection.tasks import CANCEL_WAIT
 
-from .driver import Layer, Socket, turns, until
+from .driver import LIMIT, Layer, Socket, turns, until
 from .flavours import FLAVOURS, Gate, InThread, OnLoop, connected, raising
 
 in_connect: ContextVar[str] = ContextVar("in_connect", default="unset")
@@ -89,14 +90,16 @@ async def test_handler_is_cancelled_after_the_grace(grace: float, gate: Gate) ->
     assert socket.log == ["tidied", ("disconnect", 1000)]
 
 
-async def test_grace_of_the_settings(gate: Gate, settings: Any) -> None:
+async def test_grace_of_the_settings(gate: Gate, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a grace of the class the setting holds."""
+    default = replace(conf.SETTINGS["DISCONNECT_GRACE"], default=2 * LIMIT)
+    monkeypatch.setitem(conf.SETTINGS, "DISCONNECT_GRACE", default)
     settings.ROUTESOCK = {"DISCONNECT_GRACE": 0}
     async with connected(OnLoop, gate) as socket:
         socket.requests("slow", 1)
         await until(lambda: gate.waiting)
         socket.disconnect()
-        assert await socket.ending(1) is None
+        assert await socket.ending() is None
     assert socket.log == [("slow", 1), ("disconnect", 1000)]
 
 
@@ -691,17 +694,18 @@ async def test_disconnect_behind_a_flood(consumer: type, gate: Gate) -> None:
 
 
 @pytest.mark.parametrize("consumer", FLAVOURS)
-async def test_deadline_passes_within_the_grace(consumer: type, gate: Gate, caplog: Any) -> None:
+async def test_deadline_passes_within_the_grace(consumer: type, gate: Gate, caplog: Any, settings: Any) -> None:
     """A handler whose deadline comes while the client is gone is cancelled then; nothing is sent, nothing is logged."""
+    settings.ROUTESOCK = {"DISCONNECT_GRACE": 2 * LIMIT}
     with caplog.at_level(logging.ERROR):
         async with connected(consumer, gate) as socket:
-            socket.requests("limited", 1)
+            socket.json({"route": "slow", "uuid": 1, "headers": {"Request-Timeout": 1}})  # not over before it has left
             await until(lambda: gate.waiting)
             socket.disconnect()
             if consumer is OnLoop:
-                assert await socket.ending(2) is None
+                assert await socket.ending() is None
             else:
-                await asyncio.sleep(0.1)  # twice the timeout
+                await asyncio.sleep(1.1)  # longer than the timeout
                 gate.open()
                 assert await socket.ending() is None
     assert len(socket.disconnects) == 1

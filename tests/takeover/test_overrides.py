@@ -529,7 +529,7 @@ async def test_own_decode_json_reads_every_frame(decoding: type) -> None:
 @pytest.mark.parametrize("decoding", [AsyncSnake, SyncSnake])
 async def test_deadline_and_cancel_with_an_own_decode_json(decoding: type, settings: Any) -> None:
     """Where the class decodes by itself, deadlines hold, and CANCEL ends what is running."""
-    settings.ROUTESOCK = {"TIMEOUT": 0.5}  # of all requests, so what only answers has to be done by then, too
+    settings.ROUTESOCK = {"TIMEOUT": 2}  # of all requests, so what only answers has to be done by then, too
     gate = asyncio.Event()
     async with of(routed(decoding), gate=gate) as socket:
         socket.requests("wait", 1)
