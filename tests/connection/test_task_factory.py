@@ -25,10 +25,16 @@ def without_context(loop: asyncio.AbstractEventLoop, coroutine: Any, **kwargs: A
     return asyncio.Task(coroutine, loop=loop)
 
 
+class Named(asyncio.Future[Any]):
+    """Python 3.13.0 sets the name of whatever a factory returns."""
+
+    def set_name(self, name: object) -> None: ...
+
+
 def not_a_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **kwargs: Any) -> asyncio.Future[Any]:
     """A factory may return any future."""
     task = asyncio.Task(coroutine, loop=loop, **kwargs)
-    future: asyncio.Future[Any] = loop.create_future()
+    future = Named(loop=loop)
 
     def copy(task: asyncio.Task[Any]) -> None:
         if future.cancelled():

@@ -392,8 +392,12 @@ def _is_silent(value: Any) -> bool:
 
 
 def _check_error(frame: Any) -> None:
-    assert frame["action"] == "error"
     payload = frame["payload"]
+    if frame["action"] == "authentication":
+        assert payload.keys() == {"status_code", "status_text", "data"}
+        assert payload["status_code"] >= 400
+        return
+    assert frame["action"] == "error"
     if isinstance(payload, list):
         assert payload
         assert all(entry.keys() == {"type", "loc", "msg"} for entry in payload)
