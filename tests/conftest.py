@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from channels.testing import WebsocketCommunicator
 from hypothesis import HealthCheck, settings
 
+import routesock
 from routesock.testing import RouteClient
 from routesock.testing.application import keep_test_connections
 
@@ -57,9 +61,43 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
-# Collecting makes 11,000 tests that stay. Without these two the garbage collector looks at all of them again and again:
+# Collecting makes 12,000 tests that stay. Without these two the garbage collector looks at all of them again and again:
 # that takes a third of the time of collecting, and some of that of each test that makes many objects.
 gc.disable()
+
+
+class Measuring:
+    """Coverage's tracer, which doubles the time of what it traces."""
+
+    tracer: Any = None
+
+    def pause(self) -> None:
+        self.tracer = sys.gettrace()
+        sys.settrace(None)
+
+    def resume(self) -> None:
+        if self.tracer is not None:
+            sys.settrace(self.tracer)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect without coverage. The modules of the package are imported before, so that their lines are measured."""
+    measuring = Measuring()
+    if sys.gettrace() is not None:
+        import_all_modules()
+    measuring.pause()
+    try:
+        return (yield)
+    finally:
+        measuring.resume()
+
+
+def import_all_modules() -> None:
+    """Import the package without its tests' help: some modules need a registry of apps that has their models."""
+    for module in pkgutil.walk_packages(routesock.__path__, "routesock."):
+        if module.name not in ("routesock.models", "routesock.admin"):
+            importlib.import_module(module.name)
 
 
 def pytest_collection_finish() -> None:
@@ -86,15 +124,22 @@ def clients_are_patient() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def examples_are_not_measured(request: pytest.FixtureRequest) -> Iterator[None]:
-    """hypothesis makes its examples twice as fast without coverage's tracer; what they reach, other tests reach too."""
-    tracer = sys.gettrace()
-    if tracer is None or not getattr(request.function, "is_hypothesis_test", False):
-        yield
-        return
-    sys.settrace(None)
+def repetitions_are_not_measured(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Without coverage's tracer they take half of the time; what they reach, other tests reach too.
+
+    They are the examples of hypothesis, the tests of other processes, and those that are marked so.
+    """
+    is_measured = not getattr(request.function, "is_hypothesis_test", False) and not any(
+        request.node.get_closest_marker(name) for name in NOT_MEASURED
+    )
+    measuring = Measuring()
+    if not is_measured:
+        measuring.pause()
     yield
-    sys.settrace(tracer)
+    measuring.resume()
+
+
+NOT_MEASURED = ("browser", "node", "postgresql", "repetitions", "servers")
 
 
 @pytest.fixture(autouse=True)

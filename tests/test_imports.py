@@ -89,8 +89,13 @@ def imported_by() -> Iterator[ImportedBy]:
         yield imported
 
 
-def third_party(module: Path) -> Iterator[str]:
+@cache
+def third_party(module: Path) -> frozenset[str]:
     """The top-level packages of others that ``module`` imports anywhere in its code."""
+    return frozenset(_imported_by(module))
+
+
+def _imported_by(module: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -101,8 +101,11 @@ def _check_declared(base: type) -> None:
     Raises:
         RouteSetupError: Something else has the name of one.
     """
+    declared = vars(base).get(_DECLARED)
+    if declared is None:
+        return
     present = {id(mark) for definition in vars(base).values() for mark in _marks_of([definition])}
-    for handler, mark in vars(base).get(_DECLARED, ()):
+    for handler, mark in declared:
         if id(mark) in present or handler.__name__ not in vars(base):
             continue
         other = vars(base)[handler.__name__]
@@ -165,16 +168,21 @@ def collected(cls: type, kind: type[M], prefix: str = "") -> dict[str, M]:
 
 def _marked(cls: type) -> Iterator[tuple[str, tuple[Mark, ...]]]:
     """Each attribute of ``cls`` that has marks, those of its bases first, with the marks that apply."""
-    seen: set[str] = set()
+    for attr in _marked_attrs(cls):
+        if marks := _marks_of(vars(owner)[attr] for owner in cls.__mro__ if attr in vars(owner)):
+            _check_handler(cls, attr, type(marks[0]))
+            yield attr, marks
+
+
+def _marked_attrs(cls: type) -> list[str]:
+    """Return the names of which a definition in ``cls`` or a base has marks, those of its bases first."""
+    attrs: dict[str, bool] = {}
     for base in reversed(cls.__mro__):
         _check_declared(base)
-        for attr in vars(base):
-            if attr in seen:
-                continue
-            seen.add(attr)
-            if marks := _marks_of(vars(owner)[attr] for owner in cls.__mro__ if attr in vars(owner)):
-                _check_handler(cls, attr, type(marks[0]))
-                yield attr, marks
+        for attr, definition in vars(base).items():
+            is_marked = _MARKS in getattr(_unwrapped(definition), "__dict__", ())
+            attrs[attr] = attrs.get(attr, False) or is_marked
+    return [attr for attr, is_marked in attrs.items() if is_marked]
 
 
 def declarations(cls: type) -> list[str]:

@@ -61,6 +61,7 @@ def test_the_inexact_kinds_say_why(name: str) -> None:
     assert {kind: reasons for kind, reasons in found.items() if reasons} == library.inexact
 
 
+@pytest.mark.repetitions
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_no_probe_that_the_document_accepts_is_refused(library: str) -> None:
     assert [
@@ -113,6 +114,7 @@ OLD = {
 COERCIONS = {"pydantic": PYDANTIC, "msgspec": MSGSPEC, "DRF": REST_FRAMEWORK}
 
 
+@pytest.mark.repetitions
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_what_the_document_does_not_mention_is_a_coercion_that_is_documented(library: str) -> None:
     unmentioned = [

@@ -159,6 +159,7 @@ LARGE = json.dumps([{}] * 16_000)
 """64 KB that take a megabyte when they are decoded."""
 
 
+@pytest.mark.repetitions
 @pytest.mark.parametrize("name", ["costly", "parallel"])
 async def test_queued_frames_are_bounded_in_bytes(name: str, clock: Clock) -> None:
     """64 frames may wait, but not even half as many large ones: what is decoded takes some 25 times as much memory."""

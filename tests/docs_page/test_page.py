@@ -81,6 +81,7 @@ async def watched(site: Server, contexts: Any) -> AsyncIterator[Callable[..., Aw
         if off:
             await page.route("**/ws-docs/", without_playground)
         await page.goto(f"/ws-docs/#{at}", wait_until="commit")
+        await page.bring_to_front()  # one that was closed a moment ago may still have the focus
         if options.get("java_script_enabled", True):
             await page.wait_for_selector("[data-ready]", state="attached")  # expect() would look less often
         return found

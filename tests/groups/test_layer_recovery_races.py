@@ -15,6 +15,8 @@ from routesock._groups.layer_recovery import _recoveries
 from tests.clock import simulated
 from tests.takeover.driver import turns, until
 
+pytestmark = pytest.mark.repetitions
+
 GROUPS = ("one", "two", "three")
 
 

@@ -468,6 +468,7 @@ async def test_a_route_by_the_first_element_of_an_array_is_called() -> None:
         assert json.loads(await client.receive()) == ["left", "lobby"]
 
 
+@pytest.mark.repetitions
 @pytest.mark.parametrize("module", [legacy, flavours, threads, test_override_matrix, consumers])
 def test_no_consumer_is_too_much_for_it(module: ModuleType) -> None:
     for value in vars(module).values():

@@ -75,6 +75,7 @@ async def test_foreign_frames_are_never_refused(consumer: type, gate: Gate, sett
     assert socket.statuses() == [(0, 200), (1, 200), (2, 200), (3, 200)]
 
 
+@pytest.mark.repetitions
 @pytest.mark.parametrize("route", ["quick", "yield"])
 async def test_ten_thousand_quick_requests_are_ten_thousand_answers(route: str, gate: Gate) -> None:
     """However many quick requests are pipelined, each is answered 200, in order; whether a handler waits or not."""
@@ -85,6 +86,7 @@ async def test_ten_thousand_quick_requests_are_ten_thousand_answers(route: str, 
         assert socket.statuses() == [(number, 200) for number in range(10_000)]
 
 
+@pytest.mark.repetitions
 @pytest.mark.parametrize("consumer", [InThread, Mixed])
 async def test_many_quick_sync_requests_are_as_many_answers(
     consumer: type, gate: Gate, monkeypatch: pytest.MonkeyPatch
@@ -99,6 +101,7 @@ async def test_many_quick_sync_requests_are_as_many_answers(
         assert socket.statuses() == [(number, 200) for number in range(1000)]
 
 
+@pytest.mark.repetitions
 async def test_pipelined_requests_leave_the_loop_to_others(gate: Gate) -> None:
     """A flood of requests that never wait lets other tasks run every few requests."""
     async with connected(OnLoop, gate) as socket:

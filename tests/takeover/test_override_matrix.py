@@ -19,6 +19,8 @@ from routesock import RouteMixin, route
 
 from .driver import Socket, until
 
+pytestmark = pytest.mark.repetitions
+
 FAMILIES = [AsyncWebsocketConsumer, WebsocketConsumer, AsyncJsonWebsocketConsumer, JsonWebsocketConsumer]
 
 MESSAGES = ("websocket_connect", "websocket_receive", "websocket_disconnect")

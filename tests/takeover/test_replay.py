@@ -23,6 +23,8 @@ from .frames import FATAL, RAISING, content, sessions, spelled
 from .legacy import ACTIONS, CLOSING, AsyncLegacy, SyncLegacy, visitor
 from .replay import record, replay, replay_taken
 
+pytestmark = pytest.mark.repetitions
+
 LEGACY = [AsyncLegacy, SyncLegacy]
 ACTION_DIALECT = Keys(route="action", id="request_id", payload=None)
 
