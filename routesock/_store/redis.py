@@ -34,8 +34,10 @@ from redis.exceptions import ConnectionError, MovedError, NoScriptError, ReadOnl
 from redis.sentinel import SentinelConnectionPool as BlockingSentinelConnectionPool
 
 from .._runtime.fair_timeout import FairTimeout
-from .._runtime.supervision import plain_task
+from .._runtime.supervision import plain_task, safe_logger
 from .opening import NO_CLUSTER, StoreError
+
+logger: Final = safe_logger("routesock.store")
 
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds to connect. A caller may give up earlier; the connection is then ready for the next one."""
@@ -127,10 +129,17 @@ async def _refuse_cluster(connection: AbstractConnection) -> None:
 
 
 class _PipelinedConnection:
-    """A connection, and the commands on it that wait for a reply."""
+    """A connection, and the commands on it that wait for a reply.
+
+    The first command in a turn of the loop is sent at once. Those that follow in the same turn are sent together in the
+    next one: Redis takes half of the time for a command that it does not read alone.
+    """
 
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
+        self._is_first = True
+        self._unsent: list[bytes] = []
+        self._sending: asyncio.Task[None] | None = None
         self._pending: deque[asyncio.Future[Any]] = deque()
         self._slots = asyncio.Semaphore(MAX_UNANSWERED)
         self._reader = _create_detached_task(self._read())
@@ -147,14 +156,38 @@ class _PipelinedConnection:
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._pending.append(reply)
         try:
-            # send_command() writes before it awaits anything, so commands are sent in the order of self._pending.
-            await self._connection.send_command(*command, check_health=False)
+            # In either case commands are sent in the order of self._pending.
+            if self._is_first:
+                self._is_first = False
+                asyncio.get_running_loop().call_soon(self._end_turn)
+                # This writes before it awaits anything.
+                await self._connection.send_command(*command, check_health=False)
+            else:
+                self._unsent += self._connection.pack_command(*command)
             return await reply
         finally:
             reply.cancel()
 
     def close(self) -> None:
         self._reader.cancel()
+
+    def _end_turn(self) -> None:
+        if self._unsent:
+            self._sending = _create_detached_task(self._send_together())
+        else:
+            self._is_first = True
+
+    async def _send_together(self) -> None:
+        try:
+            while self._unsent and self.is_open:  # else redis-py would connect anew, and the commands have failed
+                commands, self._unsent = b"".join(self._unsent), []
+                await self._connection.send_packed_command(commands, check_health=False)
+        except Exception:  # the reader fails the commands
+            logger.debug("Commands cannot be sent to Redis.", exc_info=True)
+            self.close()
+        finally:
+            self._sending = None
+            self._is_first = True
 
     async def _read(self) -> None:
         error: Exception = ConnectionError("The connection was closed.")

@@ -19,7 +19,7 @@ from routesock._store.opening import StoreError
 from routesock._store.redis import PipelinedClient, RedisServers
 from routesock.throttling.redis import RedisStore
 from tests.servers import HOST
-from tests.takeover.driver import until
+from tests.takeover.driver import turns, until
 from tests.throttling.model import window
 
 Behaviour = Callable[["FakeRedis", asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -108,7 +108,75 @@ async def talkative(redis: FakeRedis, reader: asyncio.StreamReader, writer: asyn
     await reader.read()
 
 
+class Recorded:
+    """A connection of redis-py that records what is sent in one go, and reads the replies of the test."""
+
+    def __init__(self) -> None:
+        self.is_connected = True
+        self.fails = False
+        self.sent: list[str] = []
+        self.replies: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def client(self) -> PipelinedClient:
+        """Return a client that is connected."""
+
+        async def open() -> Any:
+            return self
+
+        client = PipelinedClient(open)
+        await self.alone(client)
+        return client
+
+    async def alone(self, client: PipelinedClient) -> None:
+        """Send one command and answer it."""
+        self.sent.clear()
+        call = asyncio.create_task(client.execute("ECHO", "alone"))
+        await until(lambda: self.sent)
+        self.replies.put_nowait(b"alone")
+        assert await call == b"alone"
+        assert self.sent == ["ECHO alone"]
+        self.sent.clear()
+
+    def pack_command(self, *command: Any) -> list[bytes]:
+        return [" ".join(map(str, command)).encode(), b";"]
+
+    async def send_command(self, *command: Any, check_health: bool) -> None:
+        self.sent.append(" ".join(map(str, command)))
+
+    async def send_packed_command(self, commands: bytes, check_health: bool) -> None:
+        if self.fails:
+            raise ConnectionError("reset")
+        self.sent.append(commands.decode())
+
+    async def read_response(self) -> Any:
+        reply = await self.replies.get()
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def disconnect(self, nowait: bool) -> None:
+        self.is_connected = False
+
+
 class TestManyCalls:
+    async def test_commands_of_one_turn_are_sent_together(self) -> None:
+        """The first of them at once, so that one alone does not wait. All are in order."""
+        connection = Recorded()
+        client = await connection.client()
+        for _ in range(2):
+            calls = [asyncio.create_task(client.execute("ECHO", number)) for number in range(4)]
+            await asyncio.sleep(0)
+            assert connection.sent == ["ECHO 0"]
+            calls.append(asyncio.create_task(client.execute("ECHO", 4)))  # in the next turn, behind them
+            await turns(5)
+            assert connection.sent == ["ECHO 0", "ECHO 1;ECHO 2;ECHO 3;ECHO 4;"]
+            for number in range(5):
+                connection.replies.put_nowait(number)
+            assert await asyncio.gather(*calls) == [*range(5)]
+            connection.sent.clear()
+        await connection.alone(client)
+        client.disconnect()
+
     async def test_slow_server_has_a_bounded_queue(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Commands beyond the bound are sent when replies come, also to commands whose callers have given up."""
         monkeypatch.setattr(redis, "MAX_UNANSWERED", 4)
@@ -264,6 +332,26 @@ class TestFailures:
         await asyncio.sleep(0.01)
         gc.collect()
         assert caplog.records == []
+
+    async def test_connection_that_breaks_before_the_rest_of_a_turn_is_sent(self) -> None:
+        """Nothing is sent over a connection that redis-py would make anew, whose replies nothing reads."""
+        connection = Recorded()
+        client = await connection.client()
+        calls = [asyncio.create_task(client.execute("ECHO", number)) for number in range(3)]
+        await asyncio.sleep(0)
+        connection.is_connected = False
+        connection.replies.put_nowait(ConnectionError("reset"))
+        assert {type(each) for each in await asyncio.gather(*calls, return_exceptions=True)} == {ConnectionError}
+        assert connection.sent == ["ECHO 0"]
+
+    async def test_rest_of_a_turn_that_cannot_be_sent(self) -> None:
+        """All commands that wait fail, and the connection is closed."""
+        connection = Recorded()
+        client = await connection.client()
+        connection.fails = True
+        calls = (client.execute("ECHO", number) for number in range(3))
+        assert {type(each) for each in await asyncio.gather(*calls, return_exceptions=True)} == {ConnectionError}
+        assert not connection.is_connected
 
     async def test_connecting_has_its_own_timeout(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It is longer than the timeout of a call."""
