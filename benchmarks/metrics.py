@@ -36,7 +36,10 @@ class Echo(RouteMixin, AsyncJsonWebsocketConsumer):
 
 
 class Figures(NamedTuple):
-    """Medians over the rounds, in microseconds of a request."""
+    """Medians over the fastest quarter of the rounds, in microseconds of a request.
+
+    In the others, programs beside this one slow both down, to half the speed on a busy machine.
+    """
 
     without: float
     registered: float
@@ -57,6 +60,7 @@ async def cost(rounds: int, frames: int, clock: Callable[[], float] = time.proce
             taken[with_metrics] = await peer.serve(Echo.as_asgi()) * 1e6
         pairs.append((taken[False], taken[True]))
     counters.recorder = recorder
+    pairs = sorted(pairs, key=sum)[: max(len(pairs) // 4, 1)]
     return Figures(
         median(without for without, _ in pairs),
         median(registered for _, registered in pairs),
@@ -99,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     django.setup()
     registry = CollectorRegistry()
     metrics.register(registry)
-    figures = asyncio.run(cost(*((4, 50) if quick else (60, 1000))))
+    figures = asyncio.run(cost(*((4, 50) if quick else (300, 500))))
     series = new_series(registry, 100 if quick else UNKNOWN_ROUTES)
     began = time.perf_counter()
     text = generate_latest(registry)

@@ -1,8 +1,8 @@
 """What a history costs: a broadcast with one and without, a SUBSCRIBE that resumes, and groups that have none.
 
-Run ``python -m benchmarks.resume_cost``. It starts a ``redis-server``, a uvicorn, and two processes, one of them with
-the setting ``HISTORY``. All figures are processor time: that of Redis, of the uvicorn without its client, and of the
-two processes in turn. ``--only-plain`` compares those two alone.
+Run ``python -m benchmarks.resume_cost``. It starts a ``redis-server`` and a uvicorn. All figures are processor time: of
+Redis, of the uvicorn without its client, and of this process with and without the setting ``HISTORY``, in turn.
+``--only-plain`` compares only the last two.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,16 +20,19 @@ from statistics import median
 from typing import Any
 
 import redis
-from websockets.asyncio.client import connect
+from django.conf import settings
+from django.test import override_settings
+from websockets.asyncio.client import ClientConnection, connect
 
-from tests.servers import HOST, ROOT, Server, free_port, run_redis_server
+from tests.servers import HOST, Server, free_port, run_redis_server
 
 BROADCASTS = 2_000
 ROUNDS = 5
 MISSED = 100
-SUBSCRIPTIONS = 200
-PLAIN_ROUNDS = 20
-PLAIN_BROADCASTS = 100
+SUBSCRIPTIONS = 40
+SUBSCRIPTION_ROUNDS = 15
+PLAIN_ROUNDS = 200
+PLAIN_BROADCASTS = 20
 PLAIN_SOCKETS = 10
 PAYLOAD = "x" * 150
 
@@ -69,37 +71,80 @@ def uvicorn() -> Iterator[Server]:
         server.close()
 
 
-async def subscriptions(server: Server, missed: int) -> float:
-    """Return the microseconds of ``server`` for a SUBSCRIBE with ``missed`` pushes behind it, and an UNSUBSCRIBE."""
+class Subscriber:
+    """Sends a request to ``server`` over and over, and reads what follows."""
+
+    def __init__(self, server: Server, socket: ClientConnection) -> None:
+        assert server._process is not None
+        self._pid = server._process.pid
+        self._socket = socket
+
+    async def turns(self, number: int, request: str, frames: int, *others: str) -> float:
+        """Return the microseconds of the server for ``request``, answered with ``frames``, and for ``others``."""
+        before = process_seconds(self._pid)
+        for _ in range(number):
+            await self._socket.send(request)
+            for _ in range(frames):
+                await self._socket.recv()
+            for other in others:
+                await self._socket.send(other)
+                await self._socket.recv()
+        return (process_seconds(self._pid) - before) / number * 1e6
+
+
+async def subscriptions(server: Server) -> list[list[float]]:
+    """Return the microseconds of ``server``, each by round.
+
+    For a SUBSCRIBE with nothing missed, for one with :data:`MISSED` pushes, for a single frame that the server sends
+    without routesock, and for :data:`MISSED` more of them.
+    """
     from routesock import abroadcast
     from routesock.history import aposition
 
-    assert server._process is not None
-    group = f"room.missed-{missed}"
-    since = await aposition(group)
-    Path(os.environ["RESUME_TRUTH"], f"missed-{missed}").write_text("0")  # noqa: ASYNC240
-    for number in range(missed):
-        await abroadcast(group, "said", [number, PAYLOAD])
-    subscribe = json.dumps({"route": "SUBSCRIBE", "uuid": 1, "payload": {"topic": group, "since": since}})
-    unsubscribe = json.dumps({"route": "UNSUBSCRIBE", "uuid": 2, "payload": {"topic": group}})
     url = f"ws://{HOST}:{server.port}/"
-    async with connect(url, compression=None) as other, connect(url, compression=None) as socket:
-        await other.send(unsubscribe.replace("UNSUBSCRIBE", "SUBSCRIBE"))  # so that the server does not leave the group
-        assert json.loads(await other.recv())["status"] == 200
-        for turn in range(SUBSCRIPTIONS + 20):
-            if turn == 20:  # it is warm
-                before = process_seconds(server._process.pid)
+    async with (
+        connect(url, compression=None) as other,
+        connect(url, compression=None) as socket,
+        connect(f"{url}bare", compression=None) as bare,
+    ):
+        requests = {}
+        for missed in (0, MISSED):
+            group = f"room.missed-{missed}"
+            since = await aposition(group)
+            Path(os.environ["RESUME_TRUTH"], f"missed-{missed}").write_text("0")  # noqa: ASYNC240
+            for number in range(missed):
+                await abroadcast(group, "said", [number, PAYLOAD])
+            subscribe = json.dumps({"route": "SUBSCRIBE", "uuid": 1, "payload": {"topic": group, "since": since}})
+            unsubscribe = json.dumps({"route": "UNSUBSCRIBE", "uuid": 2, "payload": {"topic": group}})
+            await other.send(subscribe)  # so that the server does not leave the group
+            for _ in range(1 + missed):
+                await other.recv()
             await socket.send(subscribe)
-            assert json.loads(await socket.recv())["headers"]["Recovered"] is True
-            for _ in range(missed):
-                await socket.recv()
+            reply = await socket.recv()
+            assert json.loads(reply)["headers"]["Recovered"] is True
+            frames = [await socket.recv() for _ in range(missed)]
+            assert [json.loads(frame)["payload"][0] for frame in frames] == [*range(missed)]
             await socket.send(unsubscribe)
             assert json.loads(await socket.recv())["status"] == 204
-    return (process_seconds(server._process.pid) - before) / SUBSCRIPTIONS * 1e6
+            requests[missed] = subscribe, 1 + missed, unsubscribe
+        ours, floor = Subscriber(server, socket), Subscriber(server, bare)
+        prepared = [json.dumps([reply, frames[-1], missed]) for missed in (0, MISSED)]
+        rounds = []
+        for _ in range(SUBSCRIPTION_ROUNDS + 1):  # the first is to warm up
+            round = [await ours.turns(SUBSCRIPTIONS, *requests[missed]) for missed in (0, MISSED)]
+            round += [
+                await floor.turns(SUBSCRIPTIONS, request, 1 + missed)
+                for request, missed in zip(prepared, (0, MISSED), strict=True)
+            ]
+            rounds.append(round)
+    return [*zip(*rounds[1:], strict=True)]
 
 
-async def plain() -> None:
-    """In a process of its own: for each line on stdin, broadcast to a group without a history, and print the time."""
+async def plain() -> tuple[float, float, float]:
+    """Return the microseconds of a broadcast without the setting and with it, and the median ratio of the rounds.
+
+    It goes to a group without a history. The rounds take turns in this process.
+    """
     from routesock import abroadcast
 
     from .resume_server import PLAIN, Plain
@@ -120,40 +165,24 @@ async def plain() -> None:
         scope = {"type": "websocket", "path": "/", "headers": [], "subprotocols": []}
         sockets.append(asyncio.create_task(Plain.as_asgi()(scope, frames.get, send)))  # type: ignore[arg-type]
     await arrived.wait()
-    while await asyncio.to_thread(sys.stdin.readline):
-        expected += PLAIN_BROADCASTS * PLAIN_SOCKETS
-        arrived.clear()
-        before = time.process_time()
-        for _ in range(PLAIN_BROADCASTS):
-            await abroadcast(PLAIN, "said", PAYLOAD)
-        async with asyncio.timeout(60):
-            await arrived.wait()
-        print((time.process_time() - before) / PLAIN_BROADCASTS * 1e6, flush=True)
-    os._exit(0)  # the sockets do not matter
-
-
-def compare_plain() -> tuple[float, float, float]:
-    """Return the microseconds of a broadcast without the setting and with it, and the median ratio of the rounds."""
-    command = [sys.executable, "-m", "benchmarks.resume_cost", "--plain"]
-    processes = [
-        subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "RESUME_HISTORY": has_history}, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )
-        for has_history in ("no", "yes")
-    ]  # fmt: skip
+    project = settings.ROUTESOCK
+    settings_by_turn = {name: value for name, value in project.items() if name != "HISTORY"}, project
     times: list[list[float]] = [[], []]
-    for turn in range(PLAIN_ROUNDS + 2):
+    for turn in range(PLAIN_ROUNDS + 10):
         for which in (0, 1) if turn % 2 else (1, 0):
-            process = processes[which]
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write("\n")
-            process.stdin.flush()
-            times[which].append(float(process.stdout.readline()))
-    for process in processes:
-        process.communicate()
-    without, with_it = (each[2:] for each in times)
+            expected += PLAIN_BROADCASTS * PLAIN_SOCKETS
+            arrived.clear()
+            with override_settings(ROUTESOCK=settings_by_turn[which]):
+                before = time.process_time()
+                for _ in range(PLAIN_BROADCASTS):
+                    await abroadcast(PLAIN, "said", PAYLOAD)
+                async with asyncio.timeout(60):
+                    await arrived.wait()
+                times[which].append((time.process_time() - before) / PLAIN_BROADCASTS * 1e6)
+    for socket in sockets:
+        socket.cancel()
+    await asyncio.gather(*sockets, return_exceptions=True)
+    without, with_it = (each[10:] for each in times)
     ratio = median(after / before for before, after in zip(without, with_it, strict=True))
     return median(without), median(with_it), ratio
 
@@ -166,15 +195,15 @@ async def measure(port: int, server: Server) -> None:
         kept.append(await broadcasts("room.1", client))
     print(f"Redis, broadcast to a plain group:     {median(plain):7.1f} us")
     print(f"Redis, broadcast with a history:       {median(kept):7.1f} us, {median(kept) / median(plain):.2f} times")
-    for missed in (0, MISSED):
-        time = await subscriptions(server, missed)
-        print(f"server, SUBSCRIBE with {missed:>3} missed:      {time:7.0f} us, and an UNSUBSCRIBE")
+    nothing, all_missed, *floor = await subscriptions(server)
+    more = median(b - a for a, b in zip(nothing, all_missed, strict=True))
+    alone = median(b - a for a, b in zip(*floor, strict=True))
+    print(f"server, SUBSCRIBE with nothing missed: {median(nothing):7.0f} us, and an UNSUBSCRIBE")
+    print(f"server, {MISSED} missed pushes more:       {more:7.0f} us")
+    print(f"server, the same frames by uvicorn:    {alone:7.0f} us, without routesock")
 
 
 def main() -> None:
-    if "--plain" in sys.argv:
-        asyncio.run(plain())
-        return
     with run_redis_server() as server, tempfile.TemporaryDirectory() as truth:
         os.environ.update(RESUME_TRUTH=truth)
         os.environ.update(RESUME_LAYER=server.url, RESUME_STORE=server.url, RESUME_LOSE="0", RESUME_TIMEOUT="10")
@@ -184,7 +213,7 @@ def main() -> None:
         with uvicorn() as application:
             if "--only-plain" not in sys.argv:
                 asyncio.run(measure(server.port, application))
-        without, with_it, ratio = compare_plain()
+        without, with_it, ratio = asyncio.run(plain())
         print(f"process, plain group without HISTORY:  {without:7.1f} us for {PLAIN_SOCKETS} sockets")
         print(f"process, plain group with HISTORY:     {with_it:7.1f} us, {ratio:.3f} times")
 

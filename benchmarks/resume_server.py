@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from pathlib import Path
@@ -16,7 +17,6 @@ LAYER: Final = os.environ.get("RESUME_LAYER", "")
 SENTINEL: Final = os.environ.get("RESUME_SENTINEL", "")
 LOSE: Final = float(os.environ.get("RESUME_LOSE", "0"))
 PLAIN: Final = f"plain.{os.getpid()}"
-HAS_HISTORY: Final = os.environ.get("RESUME_HISTORY", "yes") == "yes"
 
 
 def _cache() -> dict[str, Any]:
@@ -44,7 +44,7 @@ if not settings.configured:
         CACHES={"default": _cache()},
         CHANNEL_LAYERS={"default": {"BACKEND": f"{__name__}.LossyLayer", "CONFIG": {"hosts": _hosts()}}},
         ROUTESOCK={
-            "HISTORY": {"room.{id}": policy, "private.{id}": policy} if HAS_HISTORY else {},
+            "HISTORY": {"room.{id}": policy, "private.{id}": policy},
             "STORE_TIMEOUT": float(os.environ.get("RESUME_TIMEOUT", "0.25")),
         },
     )
@@ -96,6 +96,18 @@ class Plain(RouteMixin, AsyncJsonWebsocketConsumer):
     async def nothing(self, request: Any) -> None: ...
 
 
+async def bare(scope: Any, receive: Any, send: Any) -> None:
+    """Without routesock: answer a JSON array of two frames by the first, and by as many of the second as it says."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        first, frame, number = json.loads(message["text"])
+        await send({"type": "websocket.send", "text": first})
+        message = {"type": "websocket.send", "text": frame}
+        for _ in range(number):
+            await send(message)
+
+
 class AsUser:
     """Signs in the user whose name is in the URL: ``/?user=ann``."""
 
@@ -103,6 +115,9 @@ class AsUser:
         self.application = application
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/bare":
+            await bare(scope, receive, send)
+            return
         [name] = parse_qs(scope.get("query_string", b"").decode()).get("user", [""])
         user = User(pk=int.from_bytes(name.encode()), username=name) if name else AnonymousUser()
         await self.application({**scope, "user": user}, receive, send)

@@ -12,6 +12,8 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import Promise
 
+from ._compat import django_setting
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -194,7 +196,7 @@ SETTINGS: Final[dict[str, Setting]] = {
 
 def project_settings() -> dict[str, Any]:
     """Return the project's ``ROUTESOCK`` dict; an empty one if it is missing or not a dict (see ``routesock.E001``)."""
-    value = getattr(django_settings, "ROUTESOCK", None)
+    value = django_setting("ROUTESOCK", None)
     return value if isinstance(value, dict) else {}
 
 

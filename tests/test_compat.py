@@ -16,11 +16,12 @@ from channels.generic.websocket import JsonWebsocketConsumer
 from channels.layers import InMemoryChannelLayer
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
+from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
 from django.dispatch import Signal
-from django.test import TestCase
+from django.test import TestCase, override_settings
 from django.utils.functional import SimpleLazyObject
 
 from routesock import _compat
@@ -324,6 +325,21 @@ class TestDjango:
         assert {*vars(user)} > before
         _compat.forget_permissions(user)
         assert {*vars(user)} == before
+
+    def test_settings_are_read_as_they_are_now(self) -> None:
+        """Otherwise a change of ``ROUTESOCK`` has no effect, or each look at it takes ten times as long."""
+        assert _compat.django_setting("NO_SUCH_SETTING", 7) == 7
+        with override_settings(ROUTESOCK={"TIMEOUT": 1}):
+            for _ in range(2):
+                assert _compat.django_setting("ROUTESOCK", None) == {"TIMEOUT": 1}
+            assert _compat._settings_read["ROUTESOCK"] == {"TIMEOUT": 1}
+            with override_settings(ROUTESOCK={"TIMEOUT": 2}):
+                assert _compat.django_setting("ROUTESOCK", None) == {"TIMEOUT": 2}
+                django_settings.ROUTESOCK = {"TIMEOUT": 3}
+                assert _compat.django_setting("ROUTESOCK", None) == {"TIMEOUT": 3}
+                del django_settings.ROUTESOCK
+                assert _compat.django_setting("ROUTESOCK", None) is None
+            assert _compat.django_setting("ROUTESOCK", None) == {"TIMEOUT": 1}
 
 
 class TestJson:

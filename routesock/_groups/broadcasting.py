@@ -220,10 +220,7 @@ def _deliver(
     channel_layer = _layer(layer)  # an alias that does not exist is an error of the caller, not of the commit
 
     def deliver() -> None:
-        if kept_as is None:
-            async_to_sync(send)(channel_layer, message)
-        else:
-            async_to_sync(publish)(channel_layer, kept_as, message)
+        async_to_sync(_send)(channel_layer, message, kept_as)
 
     if on_commit:
         deliver.__qualname__ = f"{name}(on_commit=True)"  # Django logs it if the layer fails
@@ -232,3 +229,7 @@ def _deliver(
         raise ValueError(f"{name}(using={using!r}) names a database, and only on_commit=True waits for one.")
     else:
         deliver()
+
+
+async def _send(layer: Any, message: Message, kept_as: str | None) -> None:
+    await (send(layer, message) if kept_as is None else publish(layer, kept_as, message))

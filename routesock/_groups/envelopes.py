@@ -93,7 +93,7 @@ class Broadcast:
         """Approximate size in bytes."""
         return len(self._data)
 
-    def frame(self, dialect: Dialect, topic: str | None = None, *, positioned: bool = False) -> Any:
+    def frame(self, dialect: Dialect, topic: str | None = None, positioned: bool = False) -> Any:
         """The frame as a new object, which the caller may change; ``None`` if ``dialect`` sends nothing.
 
         ``topic`` is the name of the topic whose group it came to, for a socket that has subscribed to it.
@@ -102,17 +102,17 @@ class Broadcast:
         route, payload, headers = json.loads(self._data)
         return dialect.push(route, payload, headers if topic is None else self._with_topic(headers, topic, positioned))
 
-    def data(self, dialect: Dialect, topic: str | None = None, *, positioned: bool = False) -> str | bytes | None:
+    def data(self, dialect: Dialect, topic: str | None = None, positioned: bool = False) -> str | bytes | None:
         """The frame as ``dialect`` encodes it; ``None`` if that sends nothing. The rest is as for :meth:`frame`."""
         # The group has one name only.
         key = id(dialect), topic is not None, positioned
         known = self._encoded.get(key)  # which keeps the dialect alive, so that no other one gets the same id
         if known is None:
-            frame = dialect.push(self._route, self._payload, self.headers(topic, positioned=positioned))
+            frame = dialect.push(self._route, self._payload, self.headers(topic, positioned))
             known = self._encoded[key] = dialect, None if frame is None else dialect.encode(frame)
         return known[1]
 
-    def headers(self, topic: str | None = None, *, positioned: bool = False) -> Mapping[str, Any]:
+    def headers(self, topic: str | None = None, positioned: bool = False) -> Mapping[str, Any]:
         """The headers of the frame. The rest is as for :meth:`frame`."""
         return self._headers if topic is None else self._with_topic(self._headers, topic, positioned)
 

@@ -14,7 +14,7 @@ from .. import conf
 from .._routing.topic import Pattern
 from .._runtime import counters
 from .._runtime.supervision import safe_logger
-from .._store.histories import Position, Read, open_histories, parse_position
+from .._store.histories import Entry, Position, Read, open_histories, parse_position
 from .._store.opening import Outage, StoreError
 from ..exceptions import RouteSetupError, Unavailable
 from .envelopes import PUSH, Broadcast, Message, layer_group
@@ -32,37 +32,77 @@ class Policy(NamedTuple):
     ttl: float
 
 
-_Policies = Sequence[tuple[Pattern, Policy]]
+MAX_NAMES: Final = 1024
 
-_parsed: tuple[Mapping[str, Any], _Policies] = ({}, ())
+MAX_NAME_CHARS: Final = 200
+"""Groups whose policy is remembered, and the longest of their names. Above the first, all of them are forgotten."""
 
 
-def policies() -> _Policies:
+class _Policies:
+    """What a value of ``HISTORY`` says about groups. Raises what :class:`Pattern` raises.
+
+    Args:
+        setting: The value, which is valid.
+    """
+
+    def __init__(self, setting: Mapping[str, Any]) -> None:
+        self.setting = {**setting}
+        found = [(Pattern(text), Policy(value["size"], value["ttl"])) for text, value in setting.items()]
+        self.patterns: Sequence[tuple[Pattern, Policy]] = sorted(
+            found, key=lambda pair: (len(pair[0].segments), pair[0].rank)
+        )
+        self.by_name: dict[str, Policy | None] = {}
+        """What was found lately."""
+
+    def of(self, name: str) -> Policy | None:
+        """Return what is kept of the group ``name``."""
+        parts = name.split(".")
+        found = next((policy for pattern, policy in self.patterns if pattern.match(parts) is not None), None)
+        if len(name) <= MAX_NAME_CHARS:
+            if len(self.by_name) >= MAX_NAMES:
+                self.by_name.clear()
+            self.by_name[name] = found
+        return found
+
+
+_policies = _Policies({})
+
+
+def _renewed() -> _Policies:
+    """Return what is in force now, since the setting is not what it was. Raises as :func:`policies`."""
+    global _policies
+    setting = conf.get("HISTORY")
+    if setting != _policies.setting:
+        try:
+            _policies = _Policies(setting)
+        except RouteSetupError as exc:
+            raise ImproperlyConfigured(f"ROUTESOCK['HISTORY']: {exc}") from exc
+    return _policies
+
+
+def policies() -> Sequence[tuple[Pattern, Policy]]:
     """Return the patterns of ``HISTORY``, those that take precedence first.
 
     Raises:
         ImproperlyConfigured: If the setting is not valid.
     """
-    global _parsed
-    setting: dict[str, Any] = conf.get("HISTORY")
-    if not setting:
-        return ()
-    if _parsed[0] != setting:
-        try:
-            found = [(Pattern(text), Policy(value["size"], value["ttl"])) for text, value in setting.items()]
-        except RouteSetupError as exc:
-            raise ImproperlyConfigured(f"ROUTESOCK['HISTORY']: {exc}") from exc
-        _parsed = {**setting}, sorted(found, key=lambda pair: (len(pair[0].segments), pair[0].rank))
-    return _parsed[1]
+    return _renewed().patterns
 
 
 def policy_of(name: str) -> Policy | None:
-    """Return what is kept of the group ``name``; ``None`` for a group without a history."""
-    known = policies()
-    if not known:
-        return None
-    parts = name.split(".")
-    return next((policy for pattern, policy in known if pattern.match(parts) is not None), None)
+    """Return what is kept of the group ``name``; ``None`` for a group without a history. Raises as :func:`policies`."""
+    return policy_in(conf.project_settings().get("HISTORY"), name)
+
+
+def policy_in(setting: Any, name: str) -> Policy | None:
+    """As :func:`policy_of`, where the project's value of ``HISTORY`` is known: ``None`` if there is none."""
+    current = _policies
+    if setting != current.setting:
+        current = _renewed()
+    try:
+        return current.by_name[name]
+    except KeyError:
+        return current.of(name)
 
 
 MAX_RECENT: Final = 4096
@@ -75,20 +115,21 @@ class _Recent:
     """Pushes that were read lately: many clients come back at once, and each push is encoded for all of them once."""
 
     def __init__(self) -> None:
-        self._pushes: dict[tuple[str, Position], Broadcast] = {}
+        self._pushes: dict[tuple[str, str, int], Broadcast] = {}  # by group, epoch and offset
         self._bytes = 0
 
-    def get(self, group: str, position: Position, data: str, excluded: str | None) -> Broadcast:
+    def get(self, group: str, epoch: str, entry: Entry) -> Broadcast:
         """Return a push of a history. Raises what :class:`Broadcast` raises."""
-        known = self._pushes.get((group, position))
+        offset, data, excluded = entry
+        known = self._pushes.get((group, epoch, offset))
         if known is not None and known.is_of(data) and known.excluded == excluded:
             return known
         message: Message = {"type": PUSH, "group": group, "data": data, "except": excluded}
-        broadcast = Broadcast(message, position)
+        broadcast = Broadcast(message, Position(epoch, offset))
         if len(self._pushes) >= MAX_RECENT or self._bytes + len(data) > MAX_RECENT_BYTES:
             self._pushes.clear()
             self._bytes = 0
-        self._pushes[group, position] = broadcast
+        self._pushes[group, epoch, offset] = broadcast
         self._bytes += len(data)
         return broadcast
 
@@ -109,7 +150,7 @@ def broadcasts_of(group: str, read: Read) -> list[Broadcast] | None:
         return None
     epoch = read.top.epoch
     try:
-        return [_recent.get(group, Position(epoch, entry.offset), entry.data, entry.excluded) for entry in read.entries]
+        return [_recent.get(group, epoch, entry) for entry in read.entries]
     except (TypeError, ValueError, RecursionError):
         logger.warning("A push in the history of a group cannot be read.", exc_info=True)
         return None

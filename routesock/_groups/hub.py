@@ -6,20 +6,20 @@ import asyncio
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from math import inf
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from django.conf import settings
-
 from .. import conf
-from .._compat import ensure_capacity, hub_channel, reaches_other_processes
+from .._compat import django_setting, ensure_capacity, hub_channel, reaches_other_processes
 from .._runtime.fair_timeout import FairTimeout, wait_fairly
 from .._runtime.instrumentation import printable
 from .._runtime.layer_calls import call, is_known_outage
 from .._runtime.supervision import Guard, Supervisor, plain_task, reset_after_fork, safe_logger
+from .._store.opening import Outage
 from ..auth._login.revocation import TYPE as REVOCATION
 from ..auth._login.revocation import received
 from . import losses
@@ -31,6 +31,7 @@ from .losses import Arrivals, Period
 
 if TYPE_CHECKING:
     from .._store.histories import Position
+    from .history import Policy
     from .stream import Follower, Stream
 
 logger: Final = safe_logger("routesock.socket")
@@ -370,26 +371,40 @@ def _hubs_of(layer: Any) -> Iterator[Hub]:
     yield from hubs
 
 
-async def publish(layer: Any, name: str, message: Message) -> None:
+_late: Final = Outage()
+
+
+_NO_HISTORY: Final = conf.SETTINGS["HISTORY"].default
+
+
+@cache
+def _history() -> ModuleType:
+    """Return the module that keeps pushes, which most projects do not need."""
+    from . import history
+
+    return history
+
+
+def publish(layer: Any, name: str, message: Message) -> Coroutine[Any, Any, None]:
     """Send ``message`` to the group ``name``, behind what its history has if there is one.
 
     Raises what :func:`send` raises; for a group with a history ``Unavailable`` instead, if the store does not answer.
-    What the layer then fails to deliver, hubs read from the history.
+    What the layer then fails to deliver, hubs read from the history. That is logged once, and then once a minute.
     """
-    if not conf.get("HISTORY"):
-        await send(layer, message)
-        return
-    from .history import keep, policy_of  # most projects need neither
+    setting = conf.project_settings().get("HISTORY", _NO_HISTORY)
+    policy = None if setting is _NO_HISTORY else _history().policy_in(setting, name)
+    return send(layer, message) if policy is None else _publish_kept(layer, message, policy)
 
-    policy = policy_of(name)
-    if policy is None:
-        await send(layer, message)
-        return
-    kept = await keep(message, policy)
+
+async def _publish_kept(layer: Any, message: Message, policy: Policy) -> None:
+    kept = await _history().keep(message, policy)
     try:
         await send(layer, kept)
     except Exception:  # it is counted
-        logger.warning("A broadcast is late, since the channel layer has not taken it.", exc_info=True)
+        if _late.failed():
+            logger.warning("Broadcasts are late, since the channel layer does not take them.", exc_info=True)
+    else:
+        _late.answered()
 
 
 async def send(layer: Any, message: Message) -> None:
@@ -398,7 +413,7 @@ async def send(layer: Any, message: Message) -> None:
     Raises what the layer raises, and ``TimeoutError`` when it takes longer than ``SEND_LIMIT``: the message may have
     arrived then, or may arrive later, or not. While the layer is known not to answer, that is raised at once.
     """
-    if settings.DEBUG:
+    if django_setting("DEBUG", False):
         _warn_of_group(layer, message["group"])
     if reaches_other_processes(layer):
         ensure_capacity(layer)

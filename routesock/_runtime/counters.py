@@ -18,7 +18,7 @@ from .supervision import reset_after_fork
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds in seconds of the buckets in which durations of requests are counted."""
 
-MAX_PENDING: Final = 128
+MAX_PENDING: Final = 512
 """Requests of one route and status that have ended and are not counted in the buckets yet."""
 
 UNKNOWN: Final = ""
@@ -44,7 +44,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pending: dict[str, dict[int | None, list[float]]] = {}
+        self.pending: dict[str, dict[int | None, list[float]]] = {}
         """Durations by route and status. They are appended without the lock, and counted many at a time."""
         self._cells: dict[Key, list[float]] = {}  # the counts of the buckets, and the sum
         self._refused: Counter[Key] = Counter({(UNKNOWN, 404): 0})
@@ -56,26 +56,21 @@ class Recorder:
         began = request._began
         if began is not None:
             request._began = None
-            try:  # this is add(), without a call
-                pending = self._pending[request.route][status]
-            except KeyError:
-                pending = self._new(request.route, status)
-            pending.append(perf_counter() - began)
-            if len(pending) >= MAX_PENDING:
-                self._count(request.route, status, pending)
+            self.add(request.route, status, perf_counter() - began)
 
     def add(self, route: str, status: int | None, seconds: float) -> None:
         """Count a request of a declared ``route``."""
-        pending = self._new(route, status)
+        pending = self.pending_of(route, status)
         pending.append(seconds)
         if len(pending) >= MAX_PENDING:
-            self._count(route, status, pending)
+            self.count(route, status, pending)
 
-    def _new(self, route: str, status: int | None) -> list[float]:
+    def pending_of(self, route: str, status: int | None) -> list[float]:
+        """Return the list in :attr:`pending`, perhaps a new one."""
         with self._lock:
-            return self._pending.setdefault(route, {}).setdefault(status, [])
+            return self.pending.setdefault(route, {}).setdefault(status, [])
 
-    def _count(self, route: str, status: int | None, pending: list[float]) -> None:
+    def count(self, route: str, status: int | None, pending: list[float]) -> None:
         """Count the durations that are pending in the buckets. That is several times as fast as one at a time."""
         with self._lock:
             durations = pending[:]
@@ -84,6 +79,9 @@ class Recorder:
                 return
             cell = self._cells.setdefault((route, status), [0] * (len(BUCKETS) + 1) + [0.0])
             cell[-1] += sum(durations)
+            if max(durations) <= BUCKETS[0]:  # as nearly always: without sorting them
+                cell[0] += len(durations)
+                return
             durations.sort()
             counted = 0
             for index, bound in enumerate(BUCKETS):
@@ -112,9 +110,9 @@ class Recorder:
     def durations(self) -> dict[Key, Durations]:
         """The requests so far."""
         with self._lock:
-            known = [(route, *item) for route, pending in self._pending.items() for item in pending.items()]
+            known = [(route, *item) for route, pending in self.pending.items() for item in pending.items()]
         for route, status, pending in known:
-            self._count(route, status, pending)
+            self.count(route, status, pending)
         with self._lock:
             return {
                 key: Durations(tuple(int(count) for count in buckets), seconds)

@@ -37,7 +37,7 @@ LAST_PROBE: Final = 2.0
 PROBE: Final = "routesock.probe"
 """A group that no channel is in."""
 
-_DEFECTS: Final = (TypeError, ValueError, AssertionError, AttributeError, NotImplementedError)
+DEFECTS: Final = (TypeError, ValueError, AssertionError, AttributeError, NotImplementedError)
 """Exceptions of a layer that does not accept a call: it has answered."""
 
 
@@ -128,7 +128,7 @@ async def call(
     except BaseException as exc:
         if task is not None and not task.done():
             loop.call_later(GIVEN_UP, task.cancel)  # no FairTimeout: nothing waits for the result
-        if calls.answers == before and loop.time() - began >= SLOW and not isinstance(exc, _DEFECTS):
+        if calls.answers == before and loop.time() - began >= SLOW and not isinstance(exc, DEFECTS):
             _begin_outage(layer)
         raise
 
@@ -137,7 +137,7 @@ async def answers(layer: Any, limit: float) -> bool:
     """Whether ``layer`` takes a message within ``limit`` seconds. The message is sent to a group without members."""
     try:
         await call(layer, layer.group_send, PROBE, {"type": PROBE}, limit=limit, even_in_outage=True)
-    except _DEFECTS:  # it has answered
+    except DEFECTS:  # it has answered
         return True
     except Exception:
         logger.debug("The channel layer %s does not take a message.", type(layer).__name__, exc_info=True)
@@ -173,7 +173,7 @@ class _Outage:
             try:
                 async with FairTimeout(PROBE_LIMIT):
                     await self.layer.group_send(PROBE, {"type": PROBE})
-            except _DEFECTS:
+            except DEFECTS:
                 return
             except Exception:
                 continue

@@ -14,7 +14,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from .. import conf
 from .opening import get_store
@@ -207,7 +207,8 @@ class RedisHistories:
     """Histories in Redis: a stream and a hash for each group, by the clock of the server.
 
     Another server than the one that has begun an epoch, such as a replica that was promoted, may lack its last pushes.
-    So a read there, or the first append over a connection, begins a new epoch.
+    So a read there, or the first append over a connection, begins a new epoch. While there are two primaries, what is
+    appended to one of them will be lost. So the next append of the same process begins a new epoch on the other one.
 
     Args:
         servers: A :class:`~.redis.RedisServers`.
@@ -215,7 +216,7 @@ class RedisHistories:
 
     def __init__(self, servers: Any) -> None:
         self._servers = servers
-        self._connections: dict[str, int] = {}  # of the last append, by group
+        self._connections: dict[str, int] = {}  # of the last append, by its key
 
     @property
     def reconnect_count(self) -> int:
@@ -223,16 +224,19 @@ class RedisHistories:
         return count
 
     async def append(self, group: str, data: str, excluded: str | None, size: int, ttl: float) -> Position:
-        connection = self._servers.connection_for(self._servers.key("h", group, "m"))
-        is_first = self._connections.get(group) != connection
-        arguments = size, round(ttl * 1000), META_TTL * 1000, data, excluded or "", int(is_first)
+        key = self._servers.key("h", group, "m")
+        connection = self._servers.connection_for(key)
+        is_first = self._connections.get(key) != connection
+        epoch, when = _last_appends.get(key, ("", 0.0)) if is_first else ("", 0.0)
+        since = int((time.monotonic() - when) * 1000) if epoch else 0
+        arguments = size, round(ttl * 1000), META_TTL * 1000, data, excluded or "", int(is_first), epoch, since
         # Without a second try, which could append it twice.
-        epoch, offset = await self._run("append.lua", group, *arguments, retry=False)
+        found, offset = await self._run("append.lua", group, *arguments, retry=False)
+        position = Position(found.decode(), int(offset))
         if is_first:
-            if len(self._connections) >= MAX_GROUPS:
-                self._connections.clear()
-            self._connections[group] = connection
-        return Position(epoch.decode(), int(offset))
+            _remember(self._connections, key, connection)
+        _remember(_last_appends, key, (position.epoch, time.monotonic()))
+        return position
 
     async def read(self, group: str, since: Position, most: int) -> Read:
         read = await self._read(group, since.epoch, f"0-{since.offset + 1}", most, 0)
@@ -249,8 +253,11 @@ class RedisHistories:
         await self._run("renew.lua", group, META_TTL * 1000, seen.epoch, seen.offset, int(certain))
 
     async def _read(self, group: str, epoch: str, start: str, most: int, limit: int) -> Read:
-        found, top, entries = await self._run("read.lua", group, META_TTL * 1000, epoch, start, most, limit)
-        return Read(Position(found.decode(), int(top)), [*map(_entry, reversed(entries) if limit else entries)])
+        found, top, *packed = await self._run("read.lua", group, META_TTL * 1000, epoch, start, most, limit)
+        entries = _unpacked(*packed)
+        if limit:
+            entries.reverse()
+        return Read(Position(found.decode(), int(top)), entries)
 
     async def _run(self, script: str, group: str, *arguments: Any, retry: bool = True) -> Any:
         keys = [self._servers.key("h", group, part) for part in ("s", "m")]
@@ -259,14 +266,33 @@ class RedisHistories:
         )
 
 
+_last_appends: Final[dict[str, tuple[str, float]]] = {}
+"""Of this process: key to the epoch, and when the server said so. Event loops come and go with ``async_to_sync``."""
+
+Value = TypeVar("Value")
+
+
+def _remember(values: dict[str, Value], key: str, value: Value) -> None:
+    if len(values) >= MAX_GROUPS and key not in values:
+        values.clear()
+    values[key] = value
+
+
 def _behind(since: Position, top: Position, number: int) -> range:
     """The offsets behind ``since`` if there are so many up to ``top``; else a range of another length."""
     return range(since.offset + 1, top.offset + 1) if top.offset - since.offset == number else range(number + 1)
 
 
-def _entry(found: Any) -> Entry:
-    id, (_, data, *excluded) = found
-    return Entry(int(id.rpartition(b"-")[2]), data.decode(), excluded[1].decode() if excluded else None)
+def _unpacked(numbers: bytes, texts: bytes) -> list[Entry]:
+    """Return the entries in a reply of ``read.lua``."""
+    entries = []
+    start = 0
+    found = map(int, numbers.split())
+    for offset, size, excluded_size in zip(found, found, found, strict=True):
+        end = start + size
+        data, start = texts[start:end].decode(), end + excluded_size
+        entries.append(Entry(offset, data, texts[end:start].decode() if excluded_size else None))
+    return entries
 
 
 _scripts: Final[dict[str, Any]] = {}

@@ -113,7 +113,12 @@ def test_the_file_for_node_compiles_against_the_example(tmp_path: Path) -> None:
     shutil.copy(STATIC / "client.js", tmp_path)
     assert compiled(tmp_path) == ""
     assert (tmp_path / "talk.js").is_file()
-    # It sees the types of the example.
-    wrong = (tmp_path / "talk.ts").read_text(encoding="utf-8").replace('{ room: "lobby" }', "{ rom: 1 }")
-    (tmp_path / "talk.ts").write_text(wrong, encoding="utf-8")
+    # It sees the types of the example, and prints what the page shows.
+    right = (tmp_path / "talk.ts").read_text(encoding="utf-8")
+    (tmp_path / "talk.ts").write_text(right.replace('{ room: "lobby" }', "{ rom: 1 }"), encoding="utf-8")
     assert "'rom' does not exist" in compiled(tmp_path)
+    (tmp_path / "talk.ts").write_text(right.replace('"message.send"', '"message.sent"'), encoding="utf-8")
+    [shown] = [block.text for block in blocks if "error TS2345" in block.text]
+    expected = " ".join(line.strip() for line in shown.splitlines() if not line.startswith("$"))
+    [first, *_] = compiled(tmp_path).splitlines()
+    assert first[first.index("talk.ts(") :] == expected

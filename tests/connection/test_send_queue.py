@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from django.test import override_settings
 
 from routesock import Request, RouteMixin, RouteSetupError, route
 from routesock._connection.sending.send_queue import FrameKind, SendQueue
-from routesock._connection.state import SocketState
+from routesock._connection.state import Phase, SocketState
 from routesock._connection.tasks import Tasks
 from tests.takeover.driver import Socket, turns, until
+
+BAD = "a frame that the server does not take"
 
 
 class Server:
@@ -27,6 +30,8 @@ class Server:
 
     async def send(self, message: dict[str, Any]) -> None:
         await self.readable.wait()
+        if message["text"] == BAD:
+            raise OSError
         self.sent.append(message["text"])
 
 
@@ -196,6 +201,83 @@ async def test_closing_lets_go_of_all_that_wait() -> None:
     await turns()
     assert writers.done() == ["b", "c"]
     assert await writers.drain() == ["a"]
+
+
+class Row:
+    """A task that writes several frames, each made when the server has taken the one before it."""
+
+    def __init__(self, writers: Writers, *texts: str) -> None:
+        self.made: list[str] = []
+        self.failures: list[Exception] = []
+        writing = writers.outbox.write_all(self._messages(texts), FrameKind.KEPT_PUSH, self.failures.append)
+        self.task = asyncio.create_task(writing)
+
+    def _messages(self, texts: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+        for text in texts:
+            self.made.append(text)
+            yield {"type": "websocket.send", "text": text}
+
+
+class TestRows:
+    async def test_frames_are_made_one_by_one(self) -> None:
+        """So that a slow client costs no memory for those that it does not read yet."""
+        writers = Writers()
+        row = Row(writers, *"abc")
+        await turns()
+        assert (row.made, writers.state.sending) == (["a"], True)
+        assert await writers.drain() == [*"abc"]
+        assert (row.task.done(), writers.state.sending) == (True, False)
+
+    async def test_other_frames_get_between_them(self) -> None:
+        writers = Writers()
+        row = Row(writers, *"abc")
+        await turns()
+        await writers.write("reply", FrameKind.REPLY)
+        await writers.write("push", FrameKind.PUSH)
+        assert await writers.drain() == ["a", "reply", "push", "b", "c"]
+        assert (row.task.done(), writers.state.sending) == (True, False)
+
+    async def test_frame_waits_for_those_in_front(self) -> None:
+        writers = Writers()
+        await writers.write("first")
+        Row(writers, *"ab")
+        await turns()
+        assert await writers.drain() == ["first", "a", "b"]
+
+    async def test_what_the_server_raises_holds_up_no_other(self) -> None:
+        writers = Writers()
+        row = Row(writers, "a", BAD, "c")
+        assert await writers.drain() == ["a", "c"]
+        assert [type(failure) for failure in row.failures] == [OSError]
+        assert (row.task.done(), writers.state.sending) == (True, False)
+
+    @override_settings(ROUTESOCK=SMALL)
+    async def test_bounds_hold(self) -> None:
+        """A frame that finds too many in front of it overflows, also where pushes are dropped."""
+        writers = Writers(drops=True)
+        for number in range(4):
+            await writers.write(f"own {number}")
+        Row(writers, *"ab")
+        await turns()
+        assert writers.overflows == 1
+
+    async def test_nothing_is_sent_once_a_close_has_begun(self) -> None:
+        writers = Writers()
+        row = Row(writers, *"abc")
+        await turns()
+        for phase in (Phase.OPEN, Phase.CLOSING):
+            writers.state.advance(phase)
+        assert await writers.drain() == ["a"]
+        assert row.task.done()
+
+    async def test_cancelled_row_leaves_no_hole(self) -> None:
+        writers = Writers()
+        row = Row(writers, *"ab")
+        await turns()
+        await writers.write("reply", FrameKind.REPLY)
+        row.task.cancel()
+        assert await writers.drain() == ["reply"]
+        assert (row.task.cancelled(), writers.state.sending) == (True, False)
 
 
 class Pushing(RouteMixin, AsyncJsonWebsocketConsumer):

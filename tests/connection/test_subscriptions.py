@@ -13,6 +13,8 @@ from asgiref.sync import sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 
 from routesock import Request, RouteMixin, RoutesockError, abroadcast, broadcast, route, run_on_loop, topic
+from routesock._connection.membership import member
+from routesock._store.opening import Outage
 from tests.layers.flaky import FlakyLayer
 from tests.layers.in_memory import as_default
 from tests.takeover.driver import Socket, turns, until
@@ -296,16 +298,37 @@ def layer() -> Iterator[FlakyLayer]:
         yield layer
 
 
-async def test_a_layer_that_fails_is_a_500_and_nobody_is_subscribed(layer: FlakyLayer) -> None:
+async def test_a_layer_that_fails_is_a_503_and_nobody_is_subscribed(
+    layer: FlakyLayer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client may try again. An outage is logged once, however many clients try."""
+    monkeypatch.setattr(member, "_outage", Outage())
     async with socket() as client:
         layer.broken.add("routesock.group.room.5")
-        assert (await client.call("SUBSCRIBE", 1, {"topic": "room.5"}))["status"] == 500
-        assert (await client.call("UNSUBSCRIBE", 2, {"topic": "room.5"}))["status"] == 404
+        for uuid in (1, 2):
+            reply = await client.call("SUBSCRIBE", uuid, {"topic": "room.5"})
+            assert (reply["status"], reply["payload"]["code"]) == (503, "unavailable")
+            assert reply["headers"]["Retry-After"] == 1
+        assert (await client.call("UNSUBSCRIBE", 3, {"topic": "room.5"}))["status"] == 404
         layer.broken.clear()
         await subscribe(client, "room.5")
         assert layer.members("routesock.group.room.5") == 1
     assert [entry[0] for entry in client.log] == ["left", "disconnect"]
     assert layer.members("routesock.group.room.5") == 0
+    texts = [record.getMessage() for record in caplog.records if record.name == "routesock.socket"]
+    assert texts.count("Topics cannot be subscribed to, since the channel layer fails.") == 1
+    assert not [text for text in texts if "failed (error" in text]
+
+
+async def test_a_layer_that_refuses_a_group_is_a_500(layer: FlakyLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has answered, and will not answer otherwise."""
+
+    async def refuse(group: str, channel: str) -> None:
+        raise TypeError("Not such a group.")
+
+    async with socket() as client:
+        monkeypatch.setattr(layer, "group_add", refuse)
+        assert (await client.call("SUBSCRIBE", 1, {"topic": "room.5"}))["status"] == 500
 
 
 async def test_a_subscription_stands_where_a_join_of_the_same_group_fails_meanwhile(layer: FlakyLayer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -126,9 +126,10 @@ class Socket:
         self.sent.append(broadcast._payload)
         self.offsets.append(broadcast.offset)
 
-    async def write_in_turn(self, broadcast: Broadcast) -> None:
-        self.write_kept(broadcast)
-        await self.readable.wait()
+    async def write_in_turn(self, broadcasts: Iterator[Broadcast]) -> None:
+        for broadcast in broadcasts:
+            self.write_kept(broadcast)
+            await self.readable.wait()
 
 
 def broadcast(hint: dict[str, Any], **changed: Any) -> Broadcast:

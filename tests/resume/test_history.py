@@ -9,9 +9,11 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
+from routesock import abroadcast
 from routesock._groups import history
 from routesock._groups.envelopes import Broadcast
 from routesock._groups.history import Policy, broadcasts_of, policy_of
+from routesock._routing.topic import Pattern
 from routesock._store.histories import Entry, MemoryHistories, Position, Read
 from routesock._store.opening import StoreError
 from routesock.dialects import Keys
@@ -35,6 +37,44 @@ class TestPolicies:
 
     def test_without_the_setting(self) -> None:
         assert policy_of("room.5") is None
+
+    def test_setting_that_changes(self) -> None:
+        """What was found for a name holds as long as the setting is the same."""
+        setting = {"room.{id}": {"size": 10, "ttl": 60}}
+        with override_settings(ROUTESOCK={"HISTORY": setting}):
+            assert [policy_of("room.5") for _ in range(2)] == [Policy(10, 60)] * 2
+            with override_settings(ROUTESOCK={"HISTORY": {"room.{id}": {"size": 20, "ttl": 60}}}):
+                assert policy_of("room.5") == Policy(20, 60)
+            with override_settings(ROUTESOCK={}):
+                assert policy_of("room.5") is None
+            assert policy_of("room.5") == Policy(10, 60)
+            setting["room.vip"] = {"size": 30, "ttl": 60}
+            assert policy_of("room.vip") == Policy(30, 60)
+
+    @pytest.mark.parametrize("value", [None, [], {"room.{id}": {"size": 0, "ttl": 60}}])
+    async def test_value_that_is_not_valid(self, value: Any) -> None:
+        """No broadcast goes out until it is mended, whatever its group."""
+        with override_settings(ROUTESOCK={"HISTORY": value}):
+            for _ in range(2):
+                with pytest.raises(ImproperlyConfigured, match="HISTORY"):
+                    await abroadcast("plain", "said", 1)
+
+    def test_names_that_are_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A name is compared with the patterns once. Few and short ones are kept."""
+        compared: list[str] = []
+
+        def match(pattern: Any, parts: list[str]) -> None:
+            compared.append(".".join(parts))
+
+        monkeypatch.setattr(Pattern, "match", match)
+        monkeypatch.setattr(history, "MAX_NAMES", 2)
+        with override_settings(ROUTESOCK={"HISTORY": {"room.{id}": {"size": 11, "ttl": 60}}}):
+            for name in ("a", "b", "a", "b", "c", "c", "a"):
+                assert policy_of(name) is None
+            assert compared == ["a", "b", "c", "a"]
+            for _ in range(2):
+                policy_of("x" * (history.MAX_NAME_CHARS + 1))
+            assert len(compared) == 6
 
     def test_no_pattern(self) -> None:
         with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -182,9 +183,10 @@ class Client:
         assert at == Position(before.epoch, before.offset + 1)
         self.position = str(at)
 
-    async def write_in_turn(self, broadcast: Broadcast) -> None:
-        self.write_kept(broadcast)
-        await asyncio.sleep(0)
+    async def write_in_turn(self, broadcasts: Iterator[Broadcast]) -> None:
+        for broadcast in broadcasts:
+            self.write_kept(broadcast)
+            await asyncio.sleep(0)
 
 
 HUB = st.integers(0, HUBS - 1)

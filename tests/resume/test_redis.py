@@ -11,6 +11,7 @@ from django.test import override_settings
 
 from routesock import abroadcast, delivery_counts
 from routesock._groups import hub as hubs
+from routesock._store.opening import Outage
 from routesock.exceptions import Unavailable
 from routesock.history import ahistory, aposition
 from routesock.testing import RouteClient
@@ -77,8 +78,10 @@ class TestLayer:
         counts = delivery_counts()
         assert (counts.healed - before.healed >= 3, counts.lost - before.lost) == (True, 0)
 
-    async def test_layer_that_fails_delays_a_push(self, redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The sender gets no error, since the push is kept."""
+    async def test_layer_that_fails_delays_a_push(
+        self, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The sender gets no error, since the push is kept. An outage is logged once."""
 
         async def fail(group: str, message: Any) -> None:
             raise ConnectionError("gone")
@@ -87,9 +90,11 @@ class TestLayer:
             await subscribe(client)
             with monkeypatch.context() as patch:
                 patch.setattr(get_channel_layer(), "group_send", fail)
-                await say("late")
+                monkeypatch.setattr(hubs, "_late", Outage())
+                await say("late", "later")
             await check()
-            assert await pushes(client, 1) == [("1", "late")]
+            assert await pushes(client, 2) == [("1", "late"), ("2", "later")]
+        assert caplog.text.count("Broadcasts are late") == 1
 
     async def test_keys_that_are_wiped(self, redis: RedisServer) -> None:
         """The client is notified, and gets a snapshot."""

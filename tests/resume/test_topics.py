@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,8 @@ from routesock import RouteMixin, abroadcast, conf, route, topic
 from routesock._groups import hub as hubs
 from routesock._store.histories import MemoryHistories, Position, open_histories
 from routesock._store.opening import StoreError, forget_stores
+from routesock._wire.messages import NO_HEADERS
+from routesock.dialects import Keys
 from routesock.exceptions import NotFound, Unavailable
 from routesock.permissions import BasePermission
 from routesock.testing import RouteClient
@@ -455,6 +457,69 @@ async def test_consumer_with_its_own_encoder() -> None:
         await subscribe(client)
         await say(*range(100))
         assert await pushes(client, 100) == [(str(number + 1), number) for number in range(100)]
+
+
+class Choosy(Keys):
+    """Sends nothing for the push 1, and cannot encode the pushes 2 and 4."""
+
+    def push(self, route: str, payload: Any, headers: Mapping[str, Any] = NO_HEADERS) -> Any:
+        if payload == 4:
+            raise asyncio.CancelledError
+        return None if payload == 1 else super().push(route, {2} if payload == 2 else payload, headers)
+
+
+class Chosen(Rooms):
+    route_dialect = Choosy()
+
+
+async def test_push_that_cannot_be_sent_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """Of those that were missed and of those that come. Each is logged."""
+    async with RouteClient(Chosen, timeout=20, raise_exceptions=False) as client:
+        since = (await subscribe(client)).headers["Position"]
+        await say(*range(6))
+        expected = [("1", 0), ("4", 3), ("6", 5)]
+        assert await pushes(client, 3) == expected
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == ["A push failed"] * 2
+    caplog.clear()
+    async with RouteClient(Chosen, timeout=20, raise_exceptions=False) as client:
+        assert (await subscribe(client, since=since)).headers["Recovered"] is True
+        assert await pushes(client, 3) == expected
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == ["A push failed"] * 2
+
+
+@pytest.mark.parametrize("consumer", [Rooms, Encoded], ids=["plain", "own encoder"])
+async def test_subscription_that_ends_during_a_replay(consumer: Any) -> None:
+    """What the server had not taken yet is not sent."""
+    async with RouteClient(consumer, timeout=20) as client:
+        since = (await subscribe(client)).headers["Position"]
+    await say(*range(5))
+    sent: list[str] = []
+    is_read = asyncio.Semaphore(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("text", ""))
+        if "said" in sent[-1]:
+            await is_read.acquire()
+
+    frames: asyncio.Queue[Any] = asyncio.Queue()
+
+    def request(name: str, **payload: str) -> None:
+        text = json.dumps({"route": name, "uuid": name, "payload": {"topic": "room.5", **payload}})
+        frames.put_nowait({"type": "websocket.receive", "text": text})
+
+    frames.put_nowait({"type": "websocket.connect"})
+    request("SUBSCRIBE", since=since)
+    scope = {"type": "websocket", "path": "/", "headers": [], "subprotocols": []}
+    task = asyncio.create_task(consumer.as_asgi()(scope, frames.get, send))
+    await until(lambda: any("said" in text for text in sent))
+    request("UNSUBSCRIBE")
+    await until(lambda: not any(hub._streams for hub in hubs._hubs.values()))
+    for _ in range(5):
+        is_read.release()
+    await until(lambda: any('"UNSUBSCRIBE"' in text for text in sent))
+    assert [json.loads(text)["payload"] for text in sent if "said" in text] == [0]
+    frames.put_nowait({"type": "websocket.disconnect", "code": 1000})
+    await task
 
 
 class TestSlowReaders:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -257,6 +258,43 @@ class TestRedis:
                 again = await promoted.read(GROUP, read.top, MOST)
                 assert again == (read.top, [])
 
+    @pytest.mark.parametrize("overlap", [False, True])
+    async def test_two_primaries(self, redis: Histories, redis_server: RedisServer, overlap: bool) -> None:  # noqa: F811
+        """What was appended to one of them is lost, and clients of the other are to be notified."""
+        redis_server.execute("CONFIG", "SET", "repl-diskless-sync-delay", "0")
+        with run_redis_server("--replicaof", f"{HOST} {redis_server.port}") as replica:
+            await append(redis, "a")
+            redis_server.execute("WAIT", 1, 20_000)
+            replica.execute("REPLICAOF", "NO", "ONE")
+            with override_settings(CACHES=cache_at(replica.url), ROUTESOCK={"STORE_TIMEOUT": 20}):
+                promoted = await open_histories()
+                await asyncio.sleep(0.01)  # the clocks count milliseconds
+                client = (await promoted.latest(GROUP, 0)).top
+                if overlap:
+                    await append(redis, "b")
+                later = await append(promoted, "c")
+                assert (later.epoch != client.epoch, later.offset) == (overlap, 1)
+                assert await append(promoted, "d") == Position(later.epoch, 2)
+
+    async def test_primary_that_was_a_replica_meanwhile(
+        self,
+        redis: Histories,
+        redis_server: RedisServer,  # noqa: F811
+    ) -> None:
+        """It may have lost what it had written before, although it was not restarted."""
+        redis_server.execute("CONFIG", "SET", "repl-diskless-sync-delay", "0")
+        with run_redis_server("--replicaof", f"{HOST} {redis_server.port}", "--repl-diskless-sync-delay", "0") as other:
+            await append(redis, "a")
+            redis_server.execute("WAIT", 1, 20_000)
+            other.execute("REPLICAOF", "NO", "ONE")
+            top = await append(redis, "b", "c")
+            redis_server.execute("REPLICAOF", HOST, other.port)
+            other.execute("SET", "any", "write")
+            other.execute("WAIT", 1, 20_000)
+            redis_server.execute("REPLICAOF", "NO", "ONE")
+            read = await redis.read(GROUP, Position(top.epoch, 1), MOST)
+            assert (read.top.epoch != top.epoch, read.entries) == (True, None)
+
     async def test_first_append_over_each_connection_asks_for_the_server(
         self,
         redis: Any,
@@ -268,7 +306,7 @@ class TestRedis:
         run = redis._servers.run
 
         async def note(script: Any, keys: Any, *arguments: Any, **options: Any) -> Any:
-            asked.append(arguments[-1])
+            asked.append(arguments[-3])
             return await run(script, keys, *arguments, **options)
 
         monkeypatch.setattr(redis._servers, "run", note)
@@ -281,7 +319,7 @@ class TestRedis:
         assert asked[4:] == [1, 0]
         monkeypatch.setattr("routesock._store.histories.MAX_GROUPS", 2)
         await append(redis, "a", group="third")
-        assert redis._connections == {"third": client.next_connection}
+        assert redis._connections == {redis._servers.key("h", "third", "m"): client.next_connection}
 
     @pytest.mark.parametrize("begins", ["append", "read", "renew"])
     async def test_server_is_known_from_the_beginning(
@@ -297,8 +335,8 @@ class TestRedis:
         if begins == "renew":
             await redis.renew(GROUP, top, certain=True)
         [meta] = [key for key in redis_server.key_names() if key.endswith(":m")]
-        [server] = [line for line in redis_server.execute("INFO", "server").items() if line[0] == "run_id"]
-        assert redis_server.execute("HGET", meta, "r") == server[1]
+        found = {**redis_server.execute("INFO", "server"), **redis_server.execute("INFO", "replication")}
+        assert redis_server.execute("HGET", meta, "r") == found["run_id"] + found["master_replid"]
 
     async def test_user_who_may_not_ask_which_server_it_is(
         self,

@@ -348,7 +348,7 @@ class WithoutDatabase(SimpleTestCase):
         with pytest.raises(ConnectionRefused), RouteClient(Straying, "/no/"):
             raise AssertionError("not reached")
         assert [task.cancelled() for task in stray] == [True] * 3
-        assert set(threading.enumerate()) == threads
+        assert set(threading.enumerate()) <= threads  # those of other tests may have ended meanwhile
 
     def test_a_client_that_is_not_connected_says_so(self) -> None:
         """After the block the methods raise, and a second disconnect does nothing."""

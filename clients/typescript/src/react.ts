@@ -3,7 +3,6 @@ import type {
   Api,
   Arguments,
   CallOptions,
-  Names,
   Problem,
   Push,
   PushOf,
@@ -69,7 +68,7 @@ export function useSocketState<T extends Api>(socket: Routesock<T>): State {
 }
 
 /** Calls `listener`, that of the last render, with each push of a name. */
-export function usePush<T extends Api, N extends Names<T["pushes"]>>(
+export function usePush<T extends Api, N extends keyof T["pushes"] & string>(
   socket: Routesock<T>,
   route: N,
   listener: (payload: NonNullable<T["pushes"]>[N], push: Push<NonNullable<T["pushes"]>[N], N>) => void,
@@ -151,7 +150,7 @@ export interface RouteState<Entry> {
 }
 
 /** A route to call. What is in flight when the component goes is aborted. */
-export function useRoute<T extends Api, N extends Names<T["routes"]>>(
+export function useRoute<T extends Api, N extends keyof T["routes"] & string>(
   socket: Routesock<T>,
   route: N,
 ): RouteState<NonNullable<T["routes"]>[N]> {

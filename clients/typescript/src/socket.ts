@@ -10,7 +10,6 @@ import type {
   CallOptions,
   ItemOf,
   Items,
-  Names,
   Push,
   PushOf,
   Reply,
@@ -91,7 +90,7 @@ export class Routesock<T extends Api = AnyApi> {
    * @throws DOMException named `TimeoutError` after `timeout` milliseconds. Its message says whether the call was sent. If
    *   there is no connection, its `cause` is why the last one has ended. If the signal aborts, its reason.
    */
-  async call<N extends Names<T["routes"]>>(
+  async call<N extends keyof T["routes"] & string>(
     route: N,
     ...[payload, options]: Arguments<NonNullable<T["routes"]>[N], CallOptions>
   ): Promise<ReplyOf<NonNullable<T["routes"]>[N]>> {
@@ -99,7 +98,7 @@ export class Routesock<T extends Api = AnyApi> {
   }
 
   /** Like `call()`, and returns status and headers too. */
-  request<N extends Names<T["routes"]>>(
+  request<N extends keyof T["routes"] & string>(
     route: N,
     ...[payload, options]: Arguments<NonNullable<T["routes"]>[N], CallOptions>
   ): Promise<Reply<ReplyOf<NonNullable<T["routes"]>[N]>>> {
@@ -111,7 +110,7 @@ export class Routesock<T extends Api = AnyApi> {
    *
    * @returns Whether it was sent. It never waits for a connection.
    */
-  notify<N extends Names<T["routes"]>>(
+  notify<N extends keyof T["routes"] & string>(
     route: N,
     ...[payload]: Arguments<NonNullable<T["routes"]>[N], never>
   ): boolean {
@@ -123,7 +122,7 @@ export class Routesock<T extends Api = AnyApi> {
    *
    * Iterating throws what `call()` does, and `StreamOverflow` after 1,000 items that were not read.
    */
-  stream<N extends Names<T["streams"]>>(
+  stream<N extends keyof T["streams"] & string>(
     route: N,
     ...[payload, options]: Arguments<NonNullable<T["streams"]>[N], StreamOptions>
   ): Items<ItemOf<NonNullable<T["streams"]>[N]>> {
@@ -140,7 +139,7 @@ export class Routesock<T extends Api = AnyApi> {
    *
    * @returns A function that ends it.
    */
-  on<N extends Names<T["pushes"]>>(
+  on<N extends keyof T["pushes"] & string>(
     route: N,
     listener: (payload: NonNullable<T["pushes"]>[N], push: Push<NonNullable<T["pushes"]>[N], N>) => void,
   ): Off;
@@ -165,7 +164,7 @@ export class Routesock<T extends Api = AnyApi> {
    *
    * @returns A function that ends it.
    */
-  answer<N extends Names<T["asks"]>>(
+  answer<N extends keyof T["asks"] & string>(
     route: N,
     handler: (
       payload: AskedOf<NonNullable<T["asks"]>[N]>,
@@ -180,7 +179,7 @@ export class Routesock<T extends Api = AnyApi> {
    *
    * Iterating throws `StreamOverflow` after 1,000 pushes that were not read, and the signal's reason if that aborts.
    */
-  pushes<N extends Names<T["pushes"]>>(
+  pushes<N extends keyof T["pushes"] & string>(
     route: N,
     { signal }: { readonly signal?: AbortSignal } = {},
   ): Items<NonNullable<T["pushes"]>[N]> {

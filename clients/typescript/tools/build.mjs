@@ -21,6 +21,7 @@ async function script(entry) {
     format: "esm",
     target: "es2022",
     minify: true,
+    lineLimit: 1200, // Node.js prints the line of an uncaught error
     mangleProps: /^_/,
     legalComments: "none",
   });

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -229,20 +229,23 @@ class Follower:
                 self._end_subscription()
 
     async def _write(self, batch: list[Broadcast]) -> None:
-        batch = [broadcast for broadcast in batch if broadcast.offset > self._offset]
-        if not batch:
+        if not any(broadcast.offset > self._offset for broadcast in batch):
             return
         recheck = self._subscription.recheck
         if recheck is not None and not await recheck.allows():
             self._lose()  # unless the client was denied it, when the subscription has ended already
             return
+        await self._member.write_in_turn(self._in_order(batch))
+
+    def _in_order(self, batch: Iterable[Broadcast]) -> Iterator[Broadcast]:
+        """Yield the pushes of ``batch`` that are to be written, as long as the subscription goes on."""
         for broadcast in batch:
             if self._stage is not Stage.FOLLOWING:
                 return
             if broadcast.offset == self._offset + 1:
                 self._offset = broadcast.offset
                 if broadcast.excluded is None or broadcast.excluded != self._member.id:
-                    await self._member.write_in_turn(broadcast)
+                    yield broadcast
             # Else one in front of it was not kept in memory, and is read from the history.
 
     async def _missing(self) -> list[Broadcast]:

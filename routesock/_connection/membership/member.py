@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Coroutine, Iterator, Mapping
+from typing import Any, Final, Protocol, TypeGuard
 from uuid import uuid4
 
 from ... import conf
@@ -15,8 +15,11 @@ from ..._groups.hub import Hub, hub_of, publish
 from ..._pipeline.compiler import ConsumerPlan
 from ..._runtime import instrumentation
 from ..._runtime.callables import is_from_outside
+from ..._runtime.layer_calls import DEFECTS
 from ..._runtime.supervision import safe_logger
+from ..._store.opening import Outage
 from ...auth._login import revocation
+from ...exceptions import Unavailable
 from ..queue.job_queue import JobQueue
 from ..queue.jobs import MAX_QUEUED_EVENTS
 from ..readers import EventReader
@@ -33,10 +36,17 @@ _DROPPED: Final = {
     "busy": "%s dropped because the consumer's own sending code was busy.",
 }
 
+_outage: Final = Outage()
+"""Whether topics can be subscribed to, for the log."""
+
 _FIRST_RETRY: Final = 0.1
 
 _LAST_RETRY: Final = 5.0
 """Seconds between two tries to join the group of a user. Each wait is twice the last."""
+
+
+def _is_frame(data: str | bytes | None) -> TypeGuard[str | bytes]:
+    return data is not None
 
 
 class PushBacklog:
@@ -212,21 +222,44 @@ class Member:
 
     def write_kept(self, broadcast: Broadcast) -> None:
         """Send ``broadcast``, which the client may resume behind. Only where the consumer sends plainly."""
-        self._tasks.start_now(self.write_in_turn(broadcast))
+        self._tasks.start_now(self._write_kept(broadcast))
 
-    def write_in_turn(self, broadcast: Broadcast) -> Coroutine[Any, Any, None]:
-        """As :meth:`write_kept`, but return when the server has taken it."""
-        return self._write(broadcast, KEPT_PUSH, positioned=broadcast.position is not None)
+    async def write_in_turn(self, broadcasts: Iterator[Broadcast]) -> None:
+        """As :meth:`write_kept` for each of ``broadcasts``. Takes the next one when the server has taken the last."""
+        if not self._writer.is_plain or self._writer.completes:
+            for broadcast in broadcasts:
+                await self._write_kept(broadcast)
+            return
+        # A generator would end with the first push that cannot be encoded.
+        frames = filter(_is_frame, map(self._kept_data, broadcasts))
+        is_done = False
+        while not is_done:
+            try:
+                await self._writer.write_each(frames, KEPT_PUSH)
+                is_done = True
+            except Exception as exc:  # the next ones follow
+                instrumentation.internal_error(exc, "A push", self._consumer)
+            except asyncio.CancelledError as exc:
+                if is_from_outside(exc, asyncio.current_task()):
+                    raise
+                instrumentation.internal_error(exc, "A push", self._consumer)
 
-    async def _write(self, broadcast: Broadcast, kind: FrameKind = PUSH, *, positioned: bool = False) -> None:
+    def _kept_data(self, broadcast: Broadcast) -> str | bytes | None:
+        topic = None if self._topic_of is None else self._topic_of.get(broadcast.group)
+        return broadcast.data(self._compiled.dialect, topic, broadcast.position is not None)
+
+    def _write_kept(self, broadcast: Broadcast) -> Coroutine[Any, Any, None]:
+        return self._write(broadcast, KEPT_PUSH, broadcast.position is not None)
+
+    async def _write(self, broadcast: Broadcast, kind: FrameKind = PUSH, positioned: bool = False) -> None:
         topic = None if self._topic_of is None else self._topic_of.get(broadcast.group)
         try:
             if self._writer.is_plain:
-                data = broadcast.data(self._compiled.dialect, topic, positioned=positioned)
+                data = broadcast.data(self._compiled.dialect, topic, positioned)
                 if data is not None:
                     await self._writer.write_data(data, kind)
             else:  # through the consumer's own methods, which may change the frame
-                frame = broadcast.frame(self._compiled.dialect, topic, positioned=positioned)
+                frame = broadcast.frame(self._compiled.dialect, topic, positioned)
                 await self._writer.write(frame, kind)
             if self._writer.completes:
                 await self._writer.after_broadcast(broadcast.headers(topic))
@@ -298,8 +331,10 @@ class Member:
         """Join the group ``name`` for a subscription, whether the socket has joined it otherwise or not.
 
         ``taker`` gets its broadcasts in place of :meth:`write`. From the first step on :meth:`leave` does not
-        take the socket out of the group; :meth:`unsubscribe` does, and has to be called also if this raises what the
-        layer raises.
+        take the socket out of the group; :meth:`unsubscribe` does, and has to be called also if this raises something.
+
+        Raises:
+            Unavailable: The channel layer does not answer. That is logged once, and then once a minute.
         """
         if not self._state.may_join:
             return
@@ -312,7 +347,15 @@ class Member:
             if self._takers is None:
                 self._takers = {}
             self._takers[group] = taker
-        await hub_of(self._layer).join(group, self)
+        try:
+            await hub_of(self._layer).join(group, self)
+        except DEFECTS:
+            raise
+        except Exception as exc:
+            if _outage.failed():
+                logger.warning("Topics cannot be subscribed to, since the channel layer fails.", exc_info=True)
+            raise Unavailable("The topic cannot be subscribed to at the moment.", wait=1) from exc
+        _outage.answered()
         if not self._state.may_join or not (name in self._topics or name in self._groups):  # or it was left meanwhile
             await hub_of(self._layer).leave(group, self)
 

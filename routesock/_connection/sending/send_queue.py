@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from enum import Enum
 from typing import Any, Final
 
@@ -161,6 +161,27 @@ class SendQueue:
         finally:
             if holds:
                 state.in_send = False
+
+    async def write_all(
+        self, messages: Iterator[dict[str, Any]], kind: FrameKind, failed: Callable[[Exception], None]
+    ) -> None:
+        """As :meth:`write` for each of ``messages``. The next one is made when the server has taken the last."""
+        state, send, task = self._state, self._send, asyncio.current_task()
+        for message in messages:
+            if state.sending or state.is_closing or state.current_task is task:
+                await self.write(message, kind, failed)
+                continue
+            # This is the rest of write(), without a coroutine for each frame.
+            state.sending = True
+            try:
+                await send(message)
+            except Exception as exc:
+                failed(exc)
+            finally:
+                if self._waiting or self._dropped:
+                    self._let_next()
+                else:
+                    state.sending = False
 
     def post(self, message: dict[str, Any], kind: FrameKind, failed: Callable[[Exception], None] | None = None) -> None:
         """As :meth:`write`, but never wait: for sync code, whose thread does the database work of other sockets, too.

@@ -353,27 +353,27 @@ export declare class Routesock<T extends Api = AnyApi> {
      * @throws DOMException named `TimeoutError` after `timeout` milliseconds. Its message says whether the call was sent. If
      *   there is no connection, its `cause` is why the last one has ended. If the signal aborts, its reason.
      */
-    call<N extends Names<T["routes"]>>(route: N, ...[payload, options]: Arguments<NonNullable<T["routes"]>[N], CallOptions>): Promise<ReplyOf<NonNullable<T["routes"]>[N]>>;
+    call<N extends keyof T["routes"] & string>(route: N, ...[payload, options]: Arguments<NonNullable<T["routes"]>[N], CallOptions>): Promise<ReplyOf<NonNullable<T["routes"]>[N]>>;
     /** Like `call()`, and returns status and headers too. */
-    request<N extends Names<T["routes"]>>(route: N, ...[payload, options]: Arguments<NonNullable<T["routes"]>[N], CallOptions>): Promise<Reply<ReplyOf<NonNullable<T["routes"]>[N]>>>;
+    request<N extends keyof T["routes"] & string>(route: N, ...[payload, options]: Arguments<NonNullable<T["routes"]>[N], CallOptions>): Promise<Reply<ReplyOf<NonNullable<T["routes"]>[N]>>>;
     /**
      * Calls a route without waiting for a reply. Errors go to the option `onError`.
      *
      * @returns Whether it was sent. It never waits for a connection.
      */
-    notify<N extends Names<T["routes"]>>(route: N, ...[payload]: Arguments<NonNullable<T["routes"]>[N], never>): boolean;
+    notify<N extends keyof T["routes"] & string>(route: N, ...[payload]: Arguments<NonNullable<T["routes"]>[N], never>): boolean;
     /**
      * Calls a route that streams. Leaving the loop cancels the stream on the server.
      *
      * Iterating throws what `call()` does, and `StreamOverflow` after 1,000 items that were not read.
      */
-    stream<N extends Names<T["streams"]>>(route: N, ...[payload, options]: Arguments<NonNullable<T["streams"]>[N], StreamOptions>): Items<ItemOf<NonNullable<T["streams"]>[N]>>;
+    stream<N extends keyof T["streams"] & string>(route: N, ...[payload, options]: Arguments<NonNullable<T["streams"]>[N], StreamOptions>): Items<ItemOf<NonNullable<T["streams"]>[N]>>;
     /**
      * Calls `listener` with each push of that name. `"*"` gets the pushes that no other listener takes.
      *
      * @returns A function that ends it.
      */
-    on<N extends Names<T["pushes"]>>(route: N, listener: (payload: NonNullable<T["pushes"]>[N], push: Push<NonNullable<T["pushes"]>[N], N>) => void): Off;
+    on<N extends keyof T["pushes"] & string>(route: N, listener: (payload: NonNullable<T["pushes"]>[N], push: Push<NonNullable<T["pushes"]>[N], N>) => void): Off;
     on(route: "*", listener: (payload: unknown, push: Push) => void): Off;
     /**
      * Answers what the server asks under that name with what `handler` returns, or with what its promise resolves to. The
@@ -384,13 +384,13 @@ export declare class Routesock<T extends Api = AnyApi> {
      *
      * @returns A function that ends it.
      */
-    answer<N extends Names<T["asks"]>>(route: N, handler: (payload: AskedOf<NonNullable<T["asks"]>[N]>, push: Push<AskedOf<NonNullable<T["asks"]>[N]>, N>) => AnswerOf<NonNullable<T["asks"]>[N]> | PromiseLike<AnswerOf<NonNullable<T["asks"]>[N]>>): Off;
+    answer<N extends keyof T["asks"] & string>(route: N, handler: (payload: AskedOf<NonNullable<T["asks"]>[N]>, push: Push<AskedOf<NonNullable<T["asks"]>[N]>, N>) => AnswerOf<NonNullable<T["asks"]>[N]> | PromiseLike<AnswerOf<NonNullable<T["asks"]>[N]>>): Off;
     /**
      * The pushes of a name, from now on. Leaving the loop ends it.
      *
      * Iterating throws `StreamOverflow` after 1,000 pushes that were not read, and the signal's reason if that aborts.
      */
-    pushes<N extends Names<T["pushes"]>>(route: N, { signal }?: {
+    pushes<N extends keyof T["pushes"] & string>(route: N, { signal }?: {
         readonly signal?: AbortSignal;
     }): Items<NonNullable<T["pushes"]>[N]>;
     /**

@@ -1,8 +1,8 @@
-import type { Api, Arguments, CallOptions, Names, Problem, Push, PushOf, ReplyOf, Routesock, SnapshotOf, State, TopicName, TopicNames, TopicOf } from "./client.js";
+import type { Api, Arguments, CallOptions, Problem, Push, PushOf, ReplyOf, Routesock, SnapshotOf, State, TopicName, TopicNames, TopicOf } from "./client.js";
 /** The state of a socket. */
 export declare function useSocketState<T extends Api>(socket: Routesock<T>): State;
 /** Calls `listener`, that of the last render, with each push of a name. */
-export declare function usePush<T extends Api, N extends Names<T["pushes"]>>(socket: Routesock<T>, route: N, listener: (payload: NonNullable<T["pushes"]>[N], push: Push<NonNullable<T["pushes"]>[N], N>) => void): void;
+export declare function usePush<T extends Api, N extends keyof T["pushes"] & string>(socket: Routesock<T>, route: N, listener: (payload: NonNullable<T["pushes"]>[N], push: Push<NonNullable<T["pushes"]>[N], N>) => void): void;
 /** What {@link useTopic} knows of a topic. */
 export interface TopicState<Data> {
     /** The last snapshot and the pushes since; `undefined` before the first snapshot. */
@@ -29,4 +29,4 @@ export interface RouteState<Entry> {
     readonly error: Error | undefined;
 }
 /** A route to call. What is in flight when the component goes is aborted. */
-export declare function useRoute<T extends Api, N extends Names<T["routes"]>>(socket: Routesock<T>, route: N): RouteState<NonNullable<T["routes"]>[N]>;
+export declare function useRoute<T extends Api, N extends keyof T["routes"] & string>(socket: Routesock<T>, route: N): RouteState<NonNullable<T["routes"]>[N]>;
