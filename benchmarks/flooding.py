@@ -86,7 +86,8 @@ def memory(*, megabytes: float) -> Table:
 
 def _pinged(port: int, seconds: float, *, authenticated: bool) -> list[float]:
     ended = threading.Event()
-    flooders = [threading.Thread(target=_flood, args=(port, authenticated, ended)) for _ in range(FLOODERS)]
+    clients: list[socket.socket] = []
+    flooders = [threading.Thread(target=_flood, args=(port, authenticated, ended, clients)) for _ in range(FLOODERS)]
     with _connected(port) as pinging:
         _authenticate(pinging)
         for flooder in flooders:
@@ -101,15 +102,19 @@ def _pinged(port: int, seconds: float, *, authenticated: bool) -> list[float]:
                 time.sleep(INTERVAL)
         finally:
             ended.set()
+            for client in clients:  # which may wait for an answer
+                with suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
             for flooder in flooders:
                 flooder.join()
     return waits
 
 
-def _flood(port: int, authenticated: bool, ended: threading.Event) -> None:
+def _flood(port: int, authenticated: bool, ended: threading.Event, clients: list[socket.socket]) -> None:
     """Send small frames and read the answers until ``ended``. Connect again where the server has closed the socket."""
     while not ended.is_set():
         with suppress(OSError, WrongReplyError), _connected(port) as client:
+            clients.append(client)
             if authenticated:
                 _authenticate(client)
             while not ended.is_set():

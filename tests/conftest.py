@@ -26,23 +26,32 @@ settings.load_profile("quick")
 
 LONGEST = (
     "tests/browser/",
+    "tests/asyncapi/test_libraries.py",
+    "tests/docs_page/",
     "tests/tutorials/",
+    "tests/test_benchmarks.py",
+    "tests/test_ci.py",
     "tests/layers/test_crowds.py",
     "tests/clients/",
-    "tests/layers/test_delivery.py",
-    "tests/docs_page/",
-    "tests/test_benchmarks.py",
-    "tests/layers/",
+    "tests/takeover/",
+    "tests/management/",
+    "tests/dialects/",
     "tests/auth/test_servers.py",
-    "tests/shutdown/",
+    "tests/test_checks.py",
+    "tests/testing/",
+    "tests/test_imports.py",
+    "tests/layers/",
+    "tests/idempotency/",
     "tests/database/",
     "tests/sessions/",
-    "tests/takeover/",
-    "tests/wire/",
     "tests/asyncapi/",
-    "tests/management/",
+    "tests/connection/",
+    "tests/wire/",
+    "tests/shutdown/",
+    "tests/channels_suite/",
+    "tests/login/",
 )
-"""The folders and files that wait for other processes, longest first."""
+"""The folders and files that take longest, by their longest file."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
+from routesock import Request, RouteMixin, route
 from routesock._asyncapi.document import as_json, build
 from tests.asyncapi import zoo
 
@@ -23,6 +25,13 @@ WARNING = 1
 """Severities of Spectral: 0 is an error, 1 a warning, 2 information, such as that there is a later AsyncAPI."""
 
 
+class Small(RouteMixin, AsyncJsonWebsocketConsumer):
+    route_permissions = ()
+
+    @route("echo")
+    async def echo(self, request: Request) -> None: ...
+
+
 @pytest.fixture(scope="module")
 def diagnostics(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     node = shutil.which("node")
@@ -32,7 +41,7 @@ def diagnostics(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     documents = {
         "zoo": as_json(build(zoo.application)),
         "example": EXAMPLE.read_text(encoding="utf-8"),
-        "wrong": EXAMPLE.read_text(encoding="utf-8").replace('"action": "send"', '"action": "sent"'),
+        "wrong": as_json(build(Small)).replace('"action": "send"', '"action": "sent"'),
     }
     for name, text in documents.items():
         (folder / f"{name}.json").write_text(text, encoding="utf-8")

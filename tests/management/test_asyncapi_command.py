@@ -37,6 +37,11 @@ def run(*words: str, application: str = "small", **settings: Any) -> Result:
     return Result(0, out.getvalue(), "")
 
 
+def yaml_of(text: str) -> Any:
+    """What ``text`` holds. The loader in C takes a tenth of the time."""
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 def test_it_writes_the_document_to_standard_output() -> None:
     result = run()
     assert result.status == 0
@@ -49,7 +54,7 @@ def test_a_file_that_was_written_passes_the_check(tmp_path: Path) -> None:
         file = str(tmp_path / name)
         assert run("-o", file) == (0, "", "")
         assert run("--check", file) == (0, "", "")
-    assert yaml.safe_load((tmp_path / "zoo.yaml").read_text()) == json.loads((tmp_path / "zoo.json").read_text())
+    assert yaml_of((tmp_path / "zoo.yaml").read_text()) == json.loads((tmp_path / "zoo.json").read_text())
     assert "&id" not in (tmp_path / "zoo.yaml").read_text()
 
 
