@@ -759,7 +759,7 @@ async def test_handler_that_will_not_leave_the_thread_keeps_no_disconnect_from_r
         gate.open()
         await until(lambda: socket.done)
         assert socket.log == [("call", 1), ("disconnect", 1000)]
-        # Channels before 4.3 does nothing in the thread before disconnect(), so the handler may still be there.
+        # Channels 4.1 does nothing in the thread before disconnect(), so the handler may still be there.
         await until(lambda: returned)
         await turns()
         assert await socket.ending() is None
