@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -19,7 +19,7 @@ from json import encoder as json_encoder
 from typing import Any, Final, cast
 from urllib.parse import parse_qs, urlsplit
 
-from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext
+from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, async_to_sync
 from channels.auth import get_user
 from channels.consumer import SyncConsumer
 from channels.layers import InMemoryChannelLayer
@@ -140,6 +140,19 @@ def remove_waiting_thread(loop: asyncio.AbstractEventLoop) -> None:
 def thread_notes() -> dict[str, Any]:
     """The values that asgiref keeps for the current thread, such as the loop whose sync work the thread runs."""
     return vars(SyncToAsync.threadlocal)
+
+
+def sync_function(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """As ``async_to_sync(function)``, but may be made on an event loop and called in any thread.
+
+    Before asgiref 3.12, an ``AsyncToSync`` that is made on a loop runs all calls there. It is made anew for each call,
+    so that calls of a thread that asgiref does not know get a separate loop: see :func:`is_sync_call`.
+    """
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return async_to_sync(function)(*args, **kwargs)
+
+    return call
 
 
 _SYNC_CALL: Final = AsyncToSync.main_wrap.__code__

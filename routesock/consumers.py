@@ -10,12 +10,12 @@ from functools import partial
 from logging import INFO
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from asgiref.sync import async_to_sync
 from channels.consumer import AsyncConsumer
 from channels.layers import get_channel_layer
 from django.utils.module_loading import import_string
 
 from . import conf
+from ._compat import sync_function
 from ._connection.connection import Connection
 from ._groups.channel_reader import new_channel
 from ._groups.layer_membership import Membership, RememberingLayer
@@ -290,7 +290,7 @@ async def _serve(
     consumer._routesock_connection = connection
     if membership is not None:
         _set_channel(consumer, membership, connection)
-    consumer.base_send = async_to_sync(connection.send) if compiled.sync else connection.send
+    consumer.base_send = sync_function(connection.send) if compiled.sync else connection.send
     if ending is None and sockets.draining:
         ending = restart_ending(sockets.retry_after())
     if ending is not None:

@@ -66,6 +66,17 @@ class TestAsgiref:
         assert await sync_to_async(async_to_sync(is_sync_call))()
         assert not await is_sync_call()
 
+    async def test_a_call_of_another_thread_is_no_call_of_sync_code(self) -> None:
+        """Otherwise a consumer's own thread sends to a client which does not read as fast as it can."""
+
+        async def is_sync_call() -> bool:
+            return _compat.is_sync_call()
+
+        call = _compat.sync_function(is_sync_call)
+        for _ in range(2):  # asgiref must not remember the loop of the calls before
+            assert await sync_to_async(call)()
+            assert not await asyncio.to_thread(call)
+
     async def test_two_tasks_of_one_context_may_wait_for_the_thread(self) -> None:
         """Otherwise a socket's requests deadlock, or fail, while another of its requests waits for the database."""
         release = threading.Event()

@@ -52,5 +52,6 @@ async def test_the_mixin_costs_no_turn(layer: Layer, monkeypatch: pytest.MonkeyP
     async def nothing_to_close() -> None:
         """Do nothing: how long a thread takes is no matter of turns."""
 
-    monkeypatch.setattr("channels.consumer.aclose_old_connections", nothing_to_close)
+    # Channels 4.1 has no such function, and calls nothing of the kind.
+    monkeypatch.setattr("channels.consumer.aclose_old_connections", nothing_to_close, raising=False)
     assert await turns_until_heard(RoutedListener, layer) <= await turns_until_heard(Listener, layer) < MOST_TURNS

@@ -8,6 +8,8 @@ from django.test import TestCase
 from chat import consumers, legacy, takeover
 from chat.models import Message
 
+PUSH = "the push that the room gets"
+
 
 class TakeoverTests(TestCase):
     @classmethod
@@ -25,10 +27,16 @@ class TakeoverTests(TestCase):
         return communicator
 
     async def conversation(self, consumer_class, sent):
-        """All that the client reads up to the reply to the last of the frames that it sends."""
+        """All that the client reads up to the reply to the last of the frames that it sends.
+
+        ``PUSH`` waits for one more frame: a push comes behind the reply, but perhaps not before the client goes on.
+        """
         communicator = await self.connect(consumer_class)
         read = []
         for request_id, frame in enumerate(sent):
+            if frame is PUSH:
+                read.append(await communicator.receive_json_from())
+                continue
             await communicator.send_json_to({"request_id": request_id, **frame})
             while not read or read[-1].get("request_id") != request_id:
                 read.append(await communicator.receive_json_from())
@@ -43,12 +51,12 @@ class TakeoverTests(TestCase):
             "join nowhere": [{"action": "room.join", "room": "no room"}],
             "list": [join, {"action": "message.list"}],
             "list before joining": [{"action": "message.list"}],
-            "send": [join, {"action": "message.send", "text": " Hello "}, {"action": "whoami"}],
+            "send": [join, {"action": "message.send", "text": " Hello "}, PUSH, {"action": "whoami"}],
             "send a field too many": [join, {"action": "message.send", "text": "Hello", "colour": "red"}],
             "send before joining": [{"action": "message.send", "text": "Hello"}],
             "send nothing": [join, {"action": "message.send", "text": "  "}],
             "send too much": [join, {"action": "message.send", "text": "x" * 501}],
-            "edit": [join, {"action": "message.edit", "id": self.own.pk, "text": "Edited"}, {"action": "whoami"}],
+            "edit": [join, {"action": "message.edit", "id": self.own.pk, "text": "Edited"}, PUSH, {"action": "whoami"}],
             "edit another's": [{"action": "message.edit", "id": self.other.pk, "text": "Edited"}],
             "edit what is not there": [{"action": "message.edit", "id": 404, "text": "Edited"}],
             "not taken over": [{"action": "whoami"}],
