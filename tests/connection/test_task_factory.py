@@ -25,10 +25,17 @@ def without_context(loop: asyncio.AbstractEventLoop, coroutine: Any, **kwargs: A
     return asyncio.Task(coroutine, loop=loop)
 
 
+class NamedFuture(asyncio.Future[Any]):
+    """The loop of Python 3.13.0 names what its factory returns."""
+
+    def set_name(self, name: str | None) -> None:
+        pass
+
+
 def not_a_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **kwargs: Any) -> asyncio.Future[Any]:
     """A factory may return any future."""
     task = asyncio.Task(coroutine, loop=loop, **kwargs)
-    future: asyncio.Future[Any] = loop.create_future()
+    future = NamedFuture(loop=loop)
 
     def copy(task: asyncio.Task[Any]) -> None:
         if future.cancelled():
