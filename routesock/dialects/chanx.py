@@ -115,7 +115,7 @@ class Chanx(Dialect):
 
     def error(self, problem: Problem, request: Request) -> Any:
         name, code = request.route, problem.code
-        if name == "AUTH" and code != "unknown_route":
+        if name == "AUTH" and code != "unknown_route" and not _is_ref_refused(request):
             return _answer(request, "authentication", _authentication(problem.status, _without(problem.members)))
         if (name, code) in (("SUBSCRIBE", "already_subscribed"), ("UNSUBSCRIBE", _NOT_SUBSCRIBED)):
             return _answer(request, _ACTIONS[name], None)
@@ -269,6 +269,12 @@ def _envelope_error(frame: Any, detail: str) -> dict[str, Any]:
     if frame.get("topic") is not None and not _is_topic(frame["topic"]):
         return _entry("string_type", ["topic"], detail)
     return _entry("union_tag_not_found", [], detail)
+
+
+def _is_ref_refused(request: Request) -> bool:
+    """Whether the frame has a ref that cannot be one, which chanx finds before it looks at the action."""
+    frame = request.frame
+    return request.id is None and isinstance(frame, dict) and frame.get("ref") is not None
 
 
 def _has_envelope(request: Request) -> bool:

@@ -20,6 +20,7 @@ from tests.hostile import (  # noqa: F401  (a fixture, which pytest finds by nam
     strict_value,
 )
 
+from .chanx import SUITE as CHANX
 from .test_transcripts import SUITES
 from .transcripts import LAST, Suite, receive
 
@@ -112,6 +113,8 @@ def test_any_json_value(suite: Suite, value: Any) -> None:
 
 
 @given(frame=frames())
+@example(frame=(CHANX, {"action": "authentication", "ref": 7}))
+@example(frame=(CHANX, {"action": "authentication", "ref": "i" * 129}))
 @settings(max_examples=5 * settings().max_examples)
 def test_any_json_value_in_the_place_of_any_key(frame: tuple[Suite, dict[str, Any]]) -> None:
     suite, value = frame
