@@ -136,7 +136,7 @@ def clients_are_patient() -> Iterator[None]:
 def repetitions_are_not_measured(request: pytest.FixtureRequest) -> Iterator[None]:
     """Without coverage's tracer they take half of the time; what they reach, other tests reach too.
 
-    They are the examples of hypothesis, the tests of other processes, and those that are marked so.
+    They are the examples of hypothesis, the tests of browsers and Node.js, and those that are marked so.
     """
     is_measured = not getattr(request.function, "is_hypothesis_test", False) and not any(
         request.node.get_closest_marker(name) for name in NOT_MEASURED
@@ -148,7 +148,7 @@ def repetitions_are_not_measured(request: pytest.FixtureRequest) -> Iterator[Non
     measuring.resume()
 
 
-NOT_MEASURED = ("browser", "node", "postgresql", "repetitions", "servers")
+NOT_MEASURED = ("browser", "node", "repetitions")
 
 
 @pytest.fixture(autouse=True)
