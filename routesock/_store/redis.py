@@ -46,6 +46,9 @@ MAX_UNANSWERED: Final = 1024
 """Commands on one connection without a reply. Further ones wait: a server that answers more slowly than calls arrive
 would have an ever longer queue of commands whose callers have given up."""
 
+_READ_ONLY: Final = " -READONLY "
+"""In the error of a script that writes to a replica, with Redis before 7."""
+
 Connect = Callable[[], Awaitable[AbstractConnection]]
 
 
@@ -75,8 +78,9 @@ class PipelinedClient:
             connection = await self._connected()
         try:
             reply = await connection.execute(*command)
-        except ReadOnlyError:  # the server has become a replica; a new connection may reach the primary
-            connection.close()
+        except ResponseError as exc:
+            if isinstance(exc, ReadOnlyError) or _READ_ONLY in str(exc):
+                connection.close()  # the server has become a replica; a new connection may reach the primary
             raise
         self.reply_count += 1
         return reply

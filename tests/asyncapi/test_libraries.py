@@ -44,13 +44,13 @@ PYDANTIC_VERSION = tuple(map(int, pydantic.VERSION.split(".")[:2]))
 
 
 def is_refused_by_earlier_releases(library: str, kind: str, value: object) -> bool:
-    """Before 2.12, pydantic refuses integers of more than 64 bits where JSON has to be a float."""
+    """Before 2.12, pydantic refuses integers of 19 digits or more where JSON has to be a float."""
     return (
         library == "pydantic"
         and PYDANTIC_VERSION < (2, 12)
         and kind.startswith("float")
         and type(value) is int
-        and not -(2**63) < value < 2**63
+        and not -(10**18) < value < 10**18
     )
 
 

@@ -253,6 +253,29 @@ class TestFailures:
             assert await client.execute("ECHO", "again") == b"again"
         assert redis.connections == 2
 
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            "READONLY You can't write against a read only replica.",
+            "ERR Error running script (call to f_0): @user_script:1: -READONLY You can't write. ",
+        ],
+        ids=["command", "script before Redis 7"],
+    )
+    async def test_server_that_has_become_a_replica(self, reply: str) -> None:
+        """The next command opens a new connection, which may reach the primary."""
+
+        async def demoted(redis: FakeRedis, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await redis.command(reader, writer)
+            writer.write(f"-{reply}\r\n".encode())
+            await reader.read()
+
+        async with fake(demoted) as (redis, client):
+            with pytest.raises(ResponseError, match="READONLY|read only"):
+                await client.execute("SET", "a", "b")
+            redis.behaves = echo
+            assert await client.execute("ECHO", "again") == b"again"
+        assert redis.connections == 2
+
     async def test_unexpected_reply_closes_the_connection(self) -> None:
         """It would otherwise be taken as the reply to the next command."""
         async with fake(talkative) as (redis, client):
