@@ -141,6 +141,7 @@ class _PipelinedConnection:
 
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
+        self._is_closing = False
         self._is_first = True
         self._unsent: list[bytes] = []
         self._sending: asyncio.Task[None] | None = None
@@ -150,7 +151,7 @@ class _PipelinedConnection:
 
     @property
     def is_open(self) -> bool:
-        return self._connection.is_connected and not self._reader.done()
+        return not self._is_closing and self._connection.is_connected and not self._reader.done()
 
     async def execute(self, *command: Any) -> Any:
         await self._slots.acquire()
@@ -173,6 +174,7 @@ class _PipelinedConnection:
             reply.cancel()
 
     def close(self) -> None:
+        self._is_closing = True
         self._reader.cancel()
 
     def _end_turn(self) -> None:

@@ -270,7 +270,7 @@ class TestFailures:
             await reader.read()
 
         async with fake(demoted) as (redis, client):
-            with pytest.raises(ResponseError, match="READONLY|read only"):
+            with pytest.raises(ResponseError, match=r"READONLY|read only"):
                 await client.execute("SET", "a", "b")
             redis.behaves = echo
             assert await client.execute("ECHO", "again") == b"again"
