@@ -103,6 +103,11 @@ def rows(page: str) -> list[list[str]]:
     return found
 
 
+def test_no_page_has_its_own_table_of_contents() -> None:
+    """The theme shows one beside each page, and prints an error in place of a second one."""
+    assert [page.name for page in PAGES if ".. contents::" in page.read_text(encoding="utf-8")] == []
+
+
 def test_the_settings_page_has_every_key_with_its_default() -> None:
     documented = {row[0]: row[1] for row in rows("reference/settings.rst") if row[0].isupper()}
     assert documented == {name: repr(setting.default) for name, setting in conf.SETTINGS.items()}
