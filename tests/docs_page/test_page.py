@@ -244,8 +244,7 @@ async def test_errors_are_shown_at_their_fields_while_typing_and_after_sending(w
 
 async def test_a_text_that_is_no_json_is_not_sent(watched: Any) -> None:
     found = await watched("ws.chat.message.send")
-    await editor(found.page).fill("{")
-    await send_button(found.page).click()
+    await send(found.page, "{")
     await expect(editor(found.page)).to_be_focused()
     assert found.sockets == []
 
