@@ -45,7 +45,7 @@ from tests.servers import HOST, Server, free_port, python_environment
 
 PASSWORD: Final = "to-be-chosen-by-the-reader"
 ORIGIN: Final = "http://127.0.0.1:8000"
-INSTALLS: Final = re.compile(r"(python3? -m )?(venv|pip)\b|source |docker ")
+INSTALLS: Final = re.compile(r"(python3? -m )?(venv|pip)\b|source |docker |git clone ")
 CAPTION: Final = re.compile(r"([\w./-]+\.\w+)( \(excerpt\))?")
 FRAME: Final = re.compile(r"^[<>] .*(?:\n[^<>\n].*)*|^.+$", re.MULTILINE)
 
@@ -189,6 +189,10 @@ class Project:
                     error.add_note(self._server.output()[-5000:])
                 raise
 
+    def misfits(self) -> list[str]:
+        """The lines of the server's log about frames that do not fit their documents, which ``DEBUG`` turns on."""
+        return [] if self._server is None else misfits_in(self._server.output())
+
     def close(self) -> None:
         """Stop the server."""
         if self._server is not None:
@@ -316,6 +320,11 @@ class Project:
 def blocks_in(page: Path) -> Iterator[Block]:
     """The blocks of a page."""
     return blocks_of(page.read_text(encoding="utf-8"))
+
+
+def misfits_in(log: str) -> list[str]:
+    """The lines of a log that :mod:`routesock._asyncapi.conformance` has written."""
+    return [line for line in log.splitlines() if "does not fit its document" in line or "are not checked" in line]
 
 
 def commands_of(text: str) -> Iterator[tuple[str, str]]:
