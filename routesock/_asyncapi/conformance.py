@@ -12,6 +12,7 @@ from django.core.signals import setting_changed
 
 from .._runtime.asgi_tree import Endpoint, leads_to, load_application, websocket_endpoints
 from ..consumers import RouteMixin
+from ..exceptions import DuplicateRequest
 from .document import build_endpoint
 from .validation import Fault, fault_in, fits, resolve
 
@@ -71,6 +72,8 @@ class Conformance:
             self._route: str = "action" if is_dcrf else dialect["route"]
             self._status: str | None = "response_status" if is_dcrf else dialect["status"]
             self._id: str | None = "request_id" if is_dcrf else dialect["id"]
+            self._payload: str | None = None if is_dcrf else dialect["payload"]
+            self._sends_codes = not is_dcrf
         for operation in self._document["operations"].values():
             is_push = operation["action"] == "send"
             sent = operation["messages"] if is_push else operation.get("reply", {}).get("messages", ())
@@ -129,9 +132,16 @@ class Conformance:
         } | _OF_ROUTESOCK
         if "subscribe" in kinds or "unsubscribe" in kinds:
             declared |= _OF_TOPICS
-        if status >= 500 or status in declared or set(kinds) == {"control"}:
+        if status >= 500 or status in declared or set(kinds) == {"control"} or self._refuses_id(frame):
             return None
         return Misfit(route, f"/{self._status}", f"the status {status} is not declared; add it to errors=")
+
+    def _refuses_id(self, frame: dict[str, Any]) -> bool:
+        """Whether ``frame`` is, or may be, the reply to a request whose id is in use. Any route answers it."""
+        if frame[self._status or ""] != DuplicateRequest.status:
+            return False
+        problem = frame if self._payload is None else frame.get(self._payload)
+        return not self._sends_codes or (isinstance(problem, dict) and problem.get("code") == DuplicateRequest.code)
 
     def _closest(self, frame: dict[str, Any], route: str, messages: list[dict[str, Any]]) -> Misfit:
         """Return the fault of the message that was most likely meant."""
