@@ -196,6 +196,22 @@ async def test_another_conflict_needs_one(name: str) -> None:
             await client.receive()
 
 
+async def test_an_undeclared_push_in_the_frames_of_dcrf_may_be_either() -> None:
+    """A push has a status and an id there, as a reply has."""
+
+    class Silent(RouteMixin, AsyncJsonWebsocketConsumer):
+        route_dialect = Dcrf()
+
+        @route("save", reply=None, permissions=())
+        async def save(self, request: Any) -> None:
+            await self.socket.push("update", GOOD)
+
+    async with RouteClient(Silent, documented=True) as client:
+        await client.send_json({"action": "save", "request_id": 1})
+        with pytest.raises(UndocumentedFrame, match="no route or push of this name is declared"):
+            await client.receive()
+
+
 @override_settings(ROUTESOCK={"CHECK_REPLIES": True}, ASGI_APPLICATION="tests.no.such.module")
 async def test_a_document_that_cannot_be_built_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
