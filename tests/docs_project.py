@@ -41,7 +41,7 @@ from playwright.async_api import BrowserContext, ConsoleMessage, Page, expect
 
 from tests.docs_excerpts import merged, patched
 from tests.docs_pages import Block, blocks_of, fits
-from tests.servers import HOST, Server, free_port, python_environment
+from tests.servers import HOST, Server, free_port, misfits_in, python_environment
 
 PASSWORD: Final = "to-be-chosen-by-the-reader"
 ORIGIN: Final = "http://127.0.0.1:8000"
@@ -320,11 +320,6 @@ class Project:
 def blocks_in(page: Path) -> Iterator[Block]:
     """The blocks of a page."""
     return blocks_of(page.read_text(encoding="utf-8"))
-
-
-def misfits_in(log: str) -> list[str]:
-    """The lines of a log that :mod:`routesock._asyncapi.conformance` has written."""
-    return [line for line in log.splitlines() if "does not fit its document" in line or "are not checked" in line]
 
 
 def commands_of(text: str) -> Iterator[tuple[str, str]]:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs_project import misfits_in
-from tests.servers import EXAMPLE, manage_example
+from tests.servers import EXAMPLE, manage_example, misfits_in
 
 pytestmark = pytest.mark.servers
 

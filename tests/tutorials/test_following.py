@@ -10,7 +10,8 @@ from playwright.async_api import Browser
 
 from routesock._asyncapi.conformance import Misfit
 from tests.docs_excerpts import merged, patched
-from tests.docs_project import Project, assert_shown, commands_of, misfits_in, same_line
+from tests.docs_project import Project, assert_shown, commands_of, same_line
+from tests.servers import misfits_in
 
 pytestmark = pytest.mark.browser
 
