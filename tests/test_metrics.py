@@ -350,7 +350,7 @@ class TestRefusedSockets:
         async with RouteClient(application) as client:
             await client.call("hello")
             if drains:
-                shutdown.begin_drain()
+                shutdown.sockets().begin_drain()
             else:
                 await client.send_json({"route": "AUTH", "uuid": 1, "payload": {"token": "wrong"}})
             await client.expect_close()
