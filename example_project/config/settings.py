@@ -84,6 +84,17 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 
+# Django's default shows neither requests, nor the begin of a drain, nor messages that a full channel layer drops.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {
+        "routesock": {"handlers": ["console"], "level": "INFO", "propagate": False},
+        "channels_redis": {"handlers": ["console"], "level": "INFO", "propagate": False},
+    },
+}
+
 # "chat.legacy.ChatConsumer" runs the same page on the consumer as it was before routesock, "chat.takeover.ChatConsumer"
 # on the one whose actions are routes and whose groups are as they were.
 CHAT_CONSUMER = os.environ.get("CHAT_CONSUMER", "chat.consumers.ChatConsumer")
