@@ -187,7 +187,7 @@ async def test_the_page_shows_a_room_behind_vite(
     page = await context.new_page()
     page.on("pageerror", lambda error: failures.append(str(error)))
     await page.goto("/")
-    await page.get_by_role("link", name="Log in").click()
+    await page.get_by_role("link", name="log in").click()
     await page.get_by_label("Name").fill("alice")
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("button", name="Log in").click()
