@@ -139,7 +139,10 @@ def vite(project: Project, example: Server) -> Iterator[Server]:
 def test_the_project_has_one_react(project: Project) -> None:
     """The hooks fail if the client brings its own, as it does when npm makes a link to the clone."""
     (project.web / "render.mjs").write_text(RENDER, encoding="utf-8")
-    assert project.run("node render.mjs").splitlines() == ["TypeError: Invalid URL", "<p>idle undefined true false</p>"]
+    assert project.run("node render.mjs").splitlines() == [
+        "TypeError: Pass a whole URL: there is no page.",
+        "<p>idle undefined true false</p>",
+    ]
 
 
 def test_the_project_is_built(project: Project) -> None:
