@@ -26,9 +26,6 @@ PAGES = [
 ]
 
 
-ABOUT_MISFITS = {"from-python.rst"}
-"""The pages with frames that do not fit their documents."""
-
 UNDECLARED = """\
 .. code-block:: python
 
@@ -82,7 +79,7 @@ def test_every_code_block_runs(path: Path, request: pytest.FixtureRequest) -> No
     """And nobody who follows it finds frames in the log that do not fit their document, unless that is its subject."""
     page = Page(path, request)
     page.run()
-    assert bool(page.misfits) is (path.name in ABOUT_MISFITS), page.misfits
+    assert not page.misfits, page.misfits
 
 
 @pytest.mark.parametrize(("options", "logs"), [("", True), (", status=201", False)])
