@@ -117,9 +117,21 @@ def with_function(work: Callable[..., Any], change: Callable[[Any], Callable[[],
     return change(work)
 
 
-def forget_waiting_caller() -> None:
-    """Let the current context use its own thread again, and not the one whose ``async_to_sync`` it was called from."""
-    AsyncToSync.executors.current = None
+def waiting_caller() -> Executor | None:
+    """The executor of the thread that waits in ``async_to_sync`` for the current context; ``None`` if none waits.
+
+    That thread runs the sync work of the context meanwhile.
+    """
+    return cast("Executor | None", getattr(AsyncToSync.executors, "current", None))
+
+
+def set_waiting_caller(executor: Executor | None) -> None:
+    """Make ``executor`` what :func:`waiting_caller` returns; with ``None``, the context uses its own thread again.
+
+    When asgiref cancels a wait for a thread that is entering or leaving ``async_to_sync``, it leaves the executor of
+    that call behind. It breaks once the thread goes on, and so would all later sync work of the context.
+    """
+    AsyncToSync.executors.current = cast(Any, executor)
 
 
 def has_waiting_thread(loop: asyncio.AbstractEventLoop) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 
@@ -75,7 +76,12 @@ class Looks:
         began = clock()
         try:
             works = await try_it()
-        except Exception:  # StoreError, or of a layer or cache that cannot be created
+        except (ImproperlyConfigured, ImportError):
+            works = False
+            began -= TOLERATED  # no outage, which would be over some time
+            if (kind, alias) not in self._failing_since:
+                logger.exception("The %s %r cannot be created, so the health view answers 503.", kind, alias)
+        except Exception:  # StoreError
             logger.debug("A look at the %s %r failed.", kind, alias, exc_info=True)
             works = False
         if works:
@@ -98,7 +104,10 @@ def _targets() -> Iterator[tuple[str, str, Callable[[], Awaitable[bool]]]]:
 
 
 async def _layer_works(alias: str) -> bool:
-    layer: Any = get_channel_layer(alias)
+    try:
+        layer: Any = get_channel_layer(alias)
+    except Exception as exc:  # of any type: each layer has its own options
+        raise ImproperlyConfigured(f"{type(exc).__name__}: {exc}") from exc
     return not reaches_other_processes(layer) or await answers(layer, LOOK_LIMIT)
 
 
@@ -171,9 +180,9 @@ async def health_view(request: HttpRequest) -> HttpResponse:
 
     Add it to the URLs of the process that serves the sockets: ``path("health/", health_view)``. It answers 503 while
     the process drains, if its event loop was more than a second late within the last ten, or if a channel layer or the
-    store has failed for more than 30 seconds. The channel layers and the store are tried every ten seconds, from the
-    first call until there was none for five minutes. With ``?live=1`` the status is 200 in any case: an outage of Redis
-    is no reason to restart the process.
+    store has failed for more than 30 seconds. One that cannot be created fails at once. The channel layers and the
+    store are tried every ten seconds, from the first call until there was none for five minutes. With ``?live=1`` the
+    status is 200 in any case: an outage of Redis is no reason to restart the process.
 
     Args:
         request: A GET or HEAD request.

@@ -23,6 +23,15 @@ _SENT_CODES: Final = frozenset([*range(1000, 1016), *(4000 + status for status i
 OTHER: Final = "other"
 """The label of all other close codes."""
 
+_REASONS: Final = {
+    1012: "draining",
+    4401: "unauthenticated",
+    4403: "forbidden",
+    4404: "not_found",
+    4429: "too_many",
+}
+"""Why sockets are refused, by the close code; :data:`OTHER` for the rest."""
+
 NO_REPLY: Final = "none"
 """The label of the status of requests that got no reply, since the socket was closed before it."""
 
@@ -103,6 +112,14 @@ def _sockets(recorder: counters.Recorder) -> Iterator[Metric]:
     for code, number in recorder.closings().items():
         codes[str(code) if code in _SENT_CODES else OTHER] += number
     yield _labelled(CounterMetricFamily("routesock_sockets_closed", "Sockets that have ended.", labels=["code"]), codes)
+    reasons: Counter[str] = Counter(dict.fromkeys([*_REASONS.values(), OTHER], 0))
+    for code, number in recorder.sockets_turned_away().items():
+        reasons[_REASONS.get(code, OTHER)] += number
+    refused = CounterMetricFamily(
+        "routesock_sockets_refused", "Sockets that the server closed before they had opened.", labels=["reason"]
+    )
+    yield _labelled(refused, reasons)
+    yield GaugeMetricFamily("routesock_draining", "1 while the process drains, else 0.", int(shutdown.is_draining()))
     yield GaugeMetricFamily(
         "routesock_sockets_outgoing_bytes", "Bytes of unsolicited frames that wait for clients.", outgoing
     )

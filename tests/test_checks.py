@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 from channels.auth import AuthMiddlewareStack
-from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
+from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer, WebsocketConsumer
 from channels.layers import BaseChannelLayer, InMemoryChannelLayer, channel_layers, get_channel_layer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator, OriginValidator
@@ -220,7 +220,7 @@ def found_of_layers(*, deploy: bool = False, **layers: Any) -> list[CheckMessage
     """What the checks say of these channel layers, and of the one that ``Postbox`` has."""
     with override_settings(**installed(), CHANNEL_LAYERS=layers):
         messages = run_checks(tags=[TAG], include_deployment_checks=deploy)
-    return [message for message in messages if Postbox.__name__ in message.msg]
+    return [message for message in messages if Postbox.__name__ in message.msg and message.id != Id.NO_APPLICATION]
 
 
 def only(messages: list[CheckMessage]) -> CheckMessage:
@@ -310,6 +310,7 @@ WRONG: Final[dict[Id, dict[str, Any]]] = {
     },
     Id.NO_HISTORY: {"ROUTESOCK": {"HISTORY": {"a..b": {"size": 1, "ttl": 1}}}},
     Id.ENDLESS_CLAIM: {"ROUTESOCK": {"TIMEOUT": None}},
+    Id.NO_APPLICATION: {"ASGI_APPLICATION": None},
 }
 
 
@@ -381,8 +382,8 @@ class TestMessages:
         assert found(**serve(Chat.as_asgi()), ROUTESOCK={"TIMEOUT": None, "MIDDLEWARE": (here("timing"),)}) == []
 
 
-def run(code: str, **names: Any) -> None:
-    """Run ``code`` in a Python of its own, with settings of these names."""
+def run(code: str, **names: Any) -> str:
+    """Run ``code`` in a Python of its own, with settings of these names. Returns what it prints."""
     lines = [f"{name} = {value!r}" for name, value in names.items()]
     setup = f"from django.conf import settings; settings.configure({', '.join(lines)}); {code}"
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
@@ -390,6 +391,7 @@ def run(code: str, **names: Any) -> None:
         [sys.executable, "-W", "error", "-c", setup], capture_output=True, text=True, cwd=ROOT, env=environment
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 class TestSettings:
@@ -649,6 +651,25 @@ class TestAsyncOnSync:
         assert message.id == Id.ASYNC_ON_SYNC
         assert message.msg.startswith("Legacy.send_message is async on a sync consumer")
         assert message.hint == "Use `def send_message`, or derive the class from AsyncJsonWebsocketConsumer."
+
+    @pytest.mark.parametrize(
+        ("base", "suggested"),
+        [
+            (WebsocketConsumer, "AsyncWebsocketConsumer"),
+            (JsonWebsocketConsumer, "AsyncJsonWebsocketConsumer"),
+            (type("OurWebsocketConsumer", (WebsocketConsumer,), {}), "AsyncWebsocketConsumer"),
+            (type("OurJsonConsumer", (JsonWebsocketConsumer,), {}), "AsyncJsonWebsocketConsumer"),
+        ],
+        ids=["plain", "json", "plain of a project", "json of a project"],
+    )
+    def test_hint_names_the_async_class_of_the_same_frames(self, base: Any, suggested: str) -> None:
+        """With another one, the consumer's own ``receive`` would no longer be called, or no longer get JSON."""
+
+        class Sync(RouteMixin, base):  # type: ignore[misc]
+            @route("send")
+            async def send_message(self, request: Request) -> None: ...
+
+        assert only(found_of(Sync)).hint == f"Use `def send_message`, or derive the class from {suggested}."
 
     async def test_what_the_warning_says_is_so(self) -> None:
         """The consumer's ``send_json`` raises there, and the client gets a 500."""
@@ -1182,7 +1203,8 @@ class TestLayers:
 
         assert get_channel_layer(Alone.channel_layer_alias) is None
         with override_settings(**installed(), CHANNEL_LAYERS={"events": IN_MEMORY}):
-            assert not [message for message in everything() if "Alone" in message.msg]
+            messages = [message for message in everything() if message.id != Id.NO_APPLICATION]
+        assert not [message for message in messages if "Alone" in message.msg]
 
     def test_consumer_that_others_derive_from_is_not_reported(self) -> None:
         """Each of those has an alias, its own or this one."""
@@ -1341,6 +1363,78 @@ class TestDeployment:
         assert not [message for message in found() if message.id == Id.ONE_PROCESS]
         with override_settings(**installed()), pytest.raises(SystemCheckError, match=Id.ONE_PROCESS):
             call_command("check", tags=[TAG], deploy=True, fail_level="WARNING")
+
+
+class TestUnknownConsumers:
+    """Without ``ASGI_APPLICATION`` the checks cannot import the consumers, so they would find nothing."""
+
+    @pytest.fixture
+    def project(self, tmp_path: Path) -> Callable[..., list[str]]:
+        """Checks a project whose consumer is in ``shop.consumers``, and returns the ids."""
+        for name, code in {
+            "__init__.py": "",
+            "consumers.py": (
+                "from channels.generic.websocket import AsyncJsonWebsocketConsumer\n"
+                "from routesock import RouteMixin, route\n"
+                "class Stock(RouteMixin, AsyncJsonWebsocketConsumer):\n"
+                "    @route('stock')\n"
+                "    async def stock(self, request): ...\n"
+            ),
+            "asgi.py": "from shop.consumers import Stock\napplication = Stock.as_asgi()\n",
+            "urls.py": "urlpatterns = []\n",
+        }.items():
+            (tmp_path / "shop").mkdir(exist_ok=True)
+            (tmp_path / "shop" / name).write_text(code)
+
+        def check(*, deploy: bool = True, first: str = "pass", **names: Any) -> list[str]:
+            code = (
+                f"import sys; sys.path.append({str(tmp_path)!r}); import django; django.setup(); {first};"
+                "from django.core.checks import run_checks;"
+                f"found = run_checks(tags=['routesock'], include_deployment_checks={deploy});"
+                "[print(m.id, m.msg, m.hint) for m in found]"
+            )
+            settings = {"INSTALLED_APPS": ["routesock"], "CHANNEL_LAYERS": {"default": IN_MEMORY}, **names}
+            return run(code, **settings).split("\n")[:-1]
+
+        return check
+
+    def test_a_deployment_without_it_is_a_warning(self, project: Callable[..., list[str]]) -> None:
+        """The warning of the in-memory layer is missing, since nothing has imported the consumer."""
+        [message] = project()
+        assert message.startswith(f"{Id.NO_APPLICATION} ASGI_APPLICATION is not set, so the checks find no consumers.")
+
+    def test_with_it_the_consumers_are_checked(self, project: Callable[..., list[str]]) -> None:
+        [message] = project(ASGI_APPLICATION="shop.asgi.application")
+        assert message.startswith(Id.ONE_PROCESS)
+
+    def test_consumers_that_something_else_imports_are_checked_and_named(
+        self, project: Callable[..., list[str]]
+    ) -> None:
+        """A project that has all of its consumers in this list can silence the warning."""
+        [layer, application] = sorted(project(first="import shop.consumers"))
+        assert layer.startswith(Id.ONE_PROCESS)
+        assert application.startswith(Id.NO_APPLICATION)
+        assert "only those that other code has imported: Stock." in application
+
+    @pytest.mark.parametrize(
+        ("named", "suggested"),
+        [
+            ({"WSGI_APPLICATION": "shop.wsgi.application"}, "shop.asgi.application"),
+            ({"ROOT_URLCONF": "shop.urls"}, "shop.asgi.application"),
+            ({"ROOT_URLCONF": "urls"}, "asgi.application"),
+            ({}, "config.asgi.application"),
+        ],
+        ids=["wsgi", "urls", "top", "neither"],
+    )
+    def test_the_hint_is_what_to_write(
+        self, named: dict[str, str], suggested: str, project: Callable[..., list[str]]
+    ) -> None:
+        """``startproject`` makes ``asgi.py`` beside ``wsgi.py`` and ``urls.py``."""
+        [message] = project(**named)
+        assert f'Set ASGI_APPLICATION = "{suggested}"' in message
+
+    def test_it_is_reported_for_deployments_only(self, project: Callable[..., list[str]]) -> None:
+        assert project(deploy=False) == []
 
 
 class TestDaphne:

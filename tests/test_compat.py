@@ -7,10 +7,11 @@ import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext, async_to_sync, sync_to_async
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, async_to_sync, markcoroutinefunction, sync_to_async
 from channels.db import database_sync_to_async
 from channels.generic.websocket import JsonWebsocketConsumer
 from channels.layers import InMemoryChannelLayer
@@ -44,6 +45,18 @@ def thread() -> threading.Thread:
     return threading.current_thread()
 
 
+def entering_async_to_sync(entered: threading.Event, go_on: threading.Event) -> None:
+    """Enter ``async_to_sync`` and stay there, in front of what it runs on the loop, until ``go_on``."""
+
+    @markcoroutinefunction
+    def late() -> Any:
+        entered.set()
+        assert go_on.wait(30)
+        return asyncio.sleep(0)
+
+    async_to_sync(late)()
+
+
 class TestAsgiref:
     async def test_shared_thread_is_the_one_of_sync_to_async(self) -> None:
         """Otherwise stale database connections are closed in a thread that does not have them."""
@@ -56,6 +69,26 @@ class TestAsgiref:
         assert await sync_to_async(_compat.is_shared_thread)()
         assert not _compat.is_shared_thread()
         assert not await asyncio.to_thread(_compat.is_shared_thread)
+
+    async def test_a_cancelled_wait_leaves_the_executor_of_a_thread_behind(self) -> None:
+        """Otherwise ``set_waiting_caller`` is not needed, or no longer enough: sync work fails after a CANCEL."""
+        entered, go_on = threading.Event(), threading.Event()
+
+        async def call() -> None:
+            with suppress(asyncio.CancelledError):
+                await sync_to_async(entering_async_to_sync)(entered, go_on)
+            left_behind = _compat.waiting_caller()
+            assert left_behind is not None
+            _compat.set_waiting_caller(None)
+            assert _compat.waiting_caller() is None
+            assert await sync_to_async(thread)() is not None
+
+        assert _compat.waiting_caller() is None
+        task = asyncio.ensure_future(call())
+        assert await asyncio.to_thread(entered.wait, 30)
+        task.cancel()
+        go_on.set()
+        await task
 
     async def test_a_call_of_sync_code_is_known_from_others(self) -> None:
         """Otherwise sync code that sends to a client which does not read holds the thread for all sockets."""

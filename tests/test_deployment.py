@@ -197,6 +197,33 @@ def test_a_server_takes_the_frames_that_are_answered() -> None:
     assert all(int(limit) > conf.SETTINGS["MAX_FRAME"].default for limit in shown)
 
 
+def test_the_first_step_installs_what_the_page_uses() -> None:
+    """Without ``websockets`` uvicorn refuses every handshake, and without django-redis there is no such cache."""
+    lines = [line.split() for line in text_of("console").splitlines() if line.startswith("$ pip install ")]
+    packages = {shlex.split(name)[0] for name in lines[0][3:]}
+    assert packages == {"routesock[redis]", "channels_redis", "uvicorn", "websockets"}
+
+
+def test_the_unit_and_the_commands_read_one_environment() -> None:
+    """A command with another ``SECRET_KEY`` reaches no process."""
+    path = unit()["Service"]["EnvironmentFile"]
+    assert f"$ set -a; . {path}; set +a" in text_of("console").splitlines()
+
+
+def test_the_commands_of_a_walk_use_its_ports_and_its_redis() -> None:
+    """They must not act on another Redis, or on another server, which may be at the port that is the default."""
+    walk = (ROOT / "docs" / "howto" / "monitoring.rst").read_text(encoding="utf-8")
+    shown = [line for block in blocks_of(walk) if block.language == "console" for line in block.text.splitlines()]
+    commands = [line for line in shown if line.startswith("$ ")]
+    variables, *rest = commands
+    ports = re.findall(r"\w+=(\d+)", variables)
+    assert len(ports) == 3
+    assert not [line for line in rest if re.search(rf"(?<!PORT):({'|'.join(ports)})\b", line)]
+    calls = [line for line in re.findall(r"redis-\w+[^`\n]*", walk) if line.startswith(("redis-cli", "redis-server"))]
+    assert calls
+    assert all("$REDIS_" in line for line in calls)
+
+
 def directives(name: str) -> dict[str, str]:
     return dict(re.findall(r"^ *(\w+(?: (?:Upgrade|Connection|Host|X-\S+))?) +(\S.*);$", file(name), re.MULTILINE))
 

@@ -231,13 +231,31 @@ class TestLayer:
         assert health._looks.failing("layer") == {"default"}
         goes_on.set()
 
-    async def test_a_layer_that_cannot_be_made_fails(self, clock: Clock) -> None:
-        with override_settings(CHANNEL_LAYERS={"default": {"BACKEND": "nowhere.Layer"}}):
+    @pytest.mark.parametrize(
+        "config",
+        [
+            {"BACKEND": "nowhere.Layer"},
+            {"BACKEND": "tests.layers.flaky.NoLayer"},
+            {"BACKEND": "tests.layers.flaky.FlakyLayer", "CONFIG": {"capacities": 5}},
+            {},
+        ],
+        ids=["package", "name", "option", "nothing"],
+    )
+    async def test_a_layer_that_cannot_be_made_fails_at_once(
+        self, config: dict[str, Any], clock: Clock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is no outage, so nothing is gained by waiting: a rollout has to stop at the first process."""
+        with override_settings(CHANNEL_LAYERS={"default": config}):
             channel_layers.backends = {}
-            assert (await ask())[1]["layer"] == "failing"
-            clock.now += 30
+            status, body = await ask()
+            assert (status, body["status"], body["layer"]) == (503, "failing", "failing")
+            assert (await ask("?live=1"))[0] == 200
+            clock.now += 10
             assert (await ask())[0] == 503
         channel_layers.backends = {}
+        assert [record.levelname for record in caplog.records if "cannot be created" in record.getMessage()] == [
+            "ERROR"
+        ]
 
     async def test_a_layer_that_refuses_the_message_has_answered(self, flaky: FlakyLayer) -> None:
         async def refuse(group: str, message: dict[str, Any]) -> None:
@@ -259,6 +277,25 @@ class TestStore:
         clock.now += 30
         status, body = await ask()
         assert (status, body["status"], body["layer"]) == (503, "failing", "ok")
+
+    @pytest.mark.parametrize(
+        ("cache", "named"),
+        [
+            ({"BACKEND": "nowhere.Cache"}, {"THROTTLE_CACHE": "default"}),
+            ({"BACKEND": "nowhere.Cache"}, {"STORE": "default"}),
+            ({"BACKEND": "tests.test_health.NoCache"}, {"THROTTLE_CACHE": "default"}),
+            ({"BACKEND": "tests.test_health.BrokenCache"}, {"THROTTLE_CACHE": "throttles"}),
+        ],
+        ids=["package", "package-of-the-store", "name", "alias"],
+    )
+    async def test_a_store_that_cannot_be_made_fails_at_once(
+        self, cache: dict[str, str], named: dict[str, str], clock: Clock
+    ) -> None:
+        """Such as that of django-redis where the package is missing."""
+        with override_settings(CACHES={"default": cache}, ROUTESOCK=named):
+            status, body = await ask()
+            assert (status, body["status"], body["store"]) == (503, "failing", "failing")
+            assert (await ask("?live=1"))[0] == 200
 
     @override_settings(
         CACHES={**BROKEN_CACHE, "throttles": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}

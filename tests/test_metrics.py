@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from asgiref.testing import ApplicationCommunicator
+from channels.exceptions import DenyConnection, StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.http import Http404
 from django.test import override_settings
@@ -26,7 +28,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from routesock import NO_REPLY, Reply, Request, RouteMixin, abroadcast, metrics, route, signals, topic
 from routesock._groups import losses
-from routesock._runtime import counters, loop_lag
+from routesock._runtime import counters, loop_lag, shutdown
+from routesock.auth import HandshakeMiddleware, deny, reject
 from routesock.dialects import JsonRpc
 from routesock.exceptions import Conflict
 from routesock.health import health_view
@@ -226,6 +229,181 @@ async def test_close_codes_of_clients_make_no_series(registry: CollectorRegistry
         labels: value for (name, labels), value in grown(registry, before).items() if name.endswith("closed_total")
     }
     assert closed == {(metrics.OTHER,): 3, ("4401",): 1}
+
+
+class TestRefusedSockets:
+    """Sockets that the server closes before they have opened, which are not among those that have opened."""
+
+    @staticmethod
+    def refused_in(found: Samples) -> dict[str, float]:
+        """The refused sockets by their reason. No socket may count as opened and closed as well."""
+        assert not found.get(("routesock_sockets_opened_total", ()))
+        assert not [name for name, _ in found if name == "routesock_sockets_closed_total"]
+        return {
+            labels[0]: value for (name, labels), value in found.items() if name == "routesock_sockets_refused_total"
+        }
+
+    def test_every_reason_is_a_series_from_the_start_on(self, registry: CollectorRegistry) -> None:
+        """So that the first refusal is an increase."""
+        reasons = {"draining", "unauthenticated", "forbidden", "not_found", "too_many", metrics.OTHER}
+        assert self.refused_in(samples(registry)) == dict.fromkeys(reasons, 0)
+
+    async def test_a_process_that_drains_refuses_sockets(
+        self, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = samples(registry)
+        assert before["routesock_draining", ()] == 0
+        monkeypatch.setattr(shutdown.sockets(), "draining", True)
+        for _ in range(3):
+            await refused_with(1012, Shop.as_asgi())
+        found = grown(registry, before)
+        assert found["routesock_draining", ()] == 1
+        assert self.refused_in(found) == {"draining": 3}
+
+    async def test_a_limit_refuses_sockets(self, registry: CollectorRegistry) -> None:
+        class Throttled(Shop):
+            route_connection_throttle = "1/min"
+
+        scope = {"client": ["203.0.113.9", 40000]}
+        before = samples(registry)
+        async with RouteClient(Throttled, scope=scope):
+            await refused_with(4429, Throttled.as_asgi(), scope)
+        with override_settings(ROUTESOCK={"MAX_SOCKETS_PER_ADDRESS": 1}):
+            async with RouteClient(Shop, scope=scope):
+                await refused_with(4429, Shop.as_asgi(), scope)
+        found = grown(registry, before)
+        assert found["routesock_sockets_refused_total", ("too_many",)] == 2
+        forget_throttles()
+
+    @pytest.mark.parametrize(
+        ("method", "code", "reason"),
+        [
+            ("close", 1000, metrics.OTHER),
+            ("accept_and_close", 4009, metrics.OTHER),
+            ("deny", 1000, metrics.OTHER),
+            ("forbid", 4403, "forbidden"),
+            ("sign_in_first", 4401, "unauthenticated"),
+        ],
+    )
+    async def test_a_consumer_refuses_a_socket(
+        self, method: str, code: int, reason: str, registry: CollectorRegistry
+    ) -> None:
+        """It is closed in ``connect()``, in one of the ways of Channels or of routesock."""
+
+        class Choosy(Shop):
+            async def connect(self) -> None:
+                if method == "accept_and_close":
+                    await self.accept()
+                if method in ("close", "accept_and_close"):
+                    await self.close(None if method == "close" else code)
+                elif method == "deny":
+                    raise DenyConnection
+                else:
+                    await self.socket.reject(code - 4000)
+                raise StopConsumer
+
+        before = samples(registry)
+        await refused_with(code, Choosy.as_asgi())
+        assert self.refused_in(grown(registry, before)) == {reason: 1}
+
+    @pytest.mark.parametrize(
+        ("application", "code", "reason"),
+        [
+            (reject(401), 4401, "unauthenticated"),
+            (reject(503), 4503, metrics.OTHER),
+            (deny(404), 4404, "not_found"),
+            (deny(403), 4403, "forbidden"),
+        ],
+        ids=["reject-401", "reject-503", "deny-404", "deny-403"],
+    )
+    async def test_middleware_refuses_a_handshake(
+        self, application: Any, code: int, reason: str, registry: CollectorRegistry
+    ) -> None:
+        before = samples(registry)
+        await refused_with(code, application)
+        assert self.refused_in(grown(registry, before)) == {reason: 1}
+
+    async def test_a_client_that_does_not_authenticate_is_refused(self, registry: CollectorRegistry) -> None:
+        async def never(credentials: Any) -> None: ...
+
+        before = samples(registry)
+        application = HandshakeMiddleware(Shop.as_asgi(), authenticators=[never], attempts=1)
+        await refused_with(4401, application, first={"route": "AUTH", "uuid": 1, "payload": {"token": "wrong"}})
+        assert self.refused_in(grown(registry, before)) == {"unauthenticated": 1}
+
+    @pytest.mark.parametrize(("drains", "reason"), [(False, "unauthenticated"), (True, "draining")])
+    async def test_a_socket_that_has_used_a_public_route_is_refused_once(
+        self, drains: bool, reason: str, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its consumer exists already, and ends with it. ``connect()`` has not run, so it has not opened."""
+
+        class Public(Shop):
+            @route("hello", public=True)
+            async def hello(self, request: Request) -> str:
+                return "hello"
+
+        async def never(credentials: Any) -> None: ...
+
+        monkeypatch.setattr(shutdown.sockets(), "draining", False)
+        before = samples(registry)
+        application = HandshakeMiddleware(Public.as_asgi(), authenticators=[never], attempts=1)
+        async with RouteClient(application) as client:
+            await client.call("hello")
+            if drains:
+                shutdown.sockets().begin_drain()
+            else:
+                await client.send_json({"route": "AUTH", "uuid": 1, "payload": {"token": "wrong"}})
+            await client.expect_close()
+        monkeypatch.setattr(shutdown.sockets(), "draining", False)
+        assert self.refused_in(grown(registry, before)) == {reason: 1}
+
+    async def test_a_client_that_leaves_is_not_refused(self, registry: CollectorRegistry) -> None:
+        left = asyncio.Event()
+
+        class Slow(Shop):
+            async def connect(self) -> None:
+                await left.wait()
+
+        before = samples(registry)
+        communicator = ApplicationCommunicator(Slow.as_asgi(), handshake())
+        await communicator.send_input({"type": "websocket.connect"})
+        await communicator.send_input({"type": "websocket.disconnect", "code": 4429})
+        left.set()
+        await communicator.wait(10)
+        assert self.refused_in(grown(registry, before)) == {}
+
+    async def test_a_socket_that_was_open_is_not_refused(self, registry: CollectorRegistry) -> None:
+        class Ended(Shop):
+            @route("end")
+            async def end(self, request: Request) -> None:
+                await self.socket.close(403)
+
+        before = samples(registry)
+        async with RouteClient(Ended) as client:
+            await client.send("end")
+            assert (await client.expect_close()).code == 4403
+        found = grown(registry, before)
+        assert found["routesock_sockets_closed_total", ("4403",)] == 1
+        assert not [labels for name, labels in found if name == "routesock_sockets_refused_total"]
+
+
+def handshake(scope: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"type": "websocket", "path": "/", "headers": [], "subprotocols": []} | (scope or {})
+
+
+async def refused_with(
+    code: int, application: Any, scope: dict[str, Any] | None = None, first: dict[str, Any] | None = None
+) -> None:
+    """Open a socket at ``application``, send the ``first`` frame, and read until it is closed with ``code``."""
+    communicator = ApplicationCommunicator(application, handshake(scope))
+    await communicator.send_input({"type": "websocket.connect"})
+    if first is not None:
+        await communicator.send_input({"type": "websocket.receive", "text": json.dumps(first)})
+    while (message := await communicator.receive_output(10))["type"] != "websocket.close":
+        pass
+    assert message.get("code") in (code, None)
+    await communicator.send_input({"type": "websocket.disconnect", "code": 1006})
+    await communicator.wait(10)
 
 
 async def test_waiting_requests_and_bytes_are_shown(registry: CollectorRegistry) -> None:

@@ -84,12 +84,25 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 
+# Django's default shows neither requests, nor the begin of a drain, nor messages that a full channel layer drops.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {
+        "routesock": {"handlers": ["console"], "level": "INFO", "propagate": False},
+        "channels_redis": {"handlers": ["console"], "level": "INFO", "propagate": False},
+    },
+}
+
 # "chat.legacy.ChatConsumer" runs the same page on the consumer as it was before routesock, "chat.takeover.ChatConsumer"
 # on the one whose actions are routes and whose groups are as they were.
 CHAT_CONSUMER = os.environ.get("CHAT_CONSUMER", "chat.consumers.ChatConsumer")
 
 ROUTESOCK = {
     "TIMEOUT": 10.0,
+    # As by default under DEBUG, which is off in tests: there it finds frames that do not fit their document.
+    "CHECK_REPLIES": True,
     # The pushes to a room that a page gets that was away. They are in the cache: with Redis they outlive the processes.
     "HISTORY": {"room:{room}": {"size": 100, "ttl": 600}},
 }

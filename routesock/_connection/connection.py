@@ -59,9 +59,9 @@ class Connection:
     """Serves one socket of ``consumer``: reads from the client and the channel layer until either ends it."""
 
     __slots__ = (
-        "__weakref__", "_cause", "_compiled", "_consumer", "_dispatcher", "_end_task", "_layer_reader", "_liveness",
-        "_loop", "_member", "_message", "_queue", "_reader", "_receive", "_says_hello", "_send", "_send_queue",
-        "_state", "_subscriptions", "_tasks", "_watcher", "_writer", "grace", "membership", "socket_of",
+        "__weakref__", "_cause", "_closed_with", "_compiled", "_consumer", "_dispatcher", "_end_task", "_layer_reader",
+        "_liveness", "_loop", "_member", "_message", "_queue", "_reader", "_receive", "_says_hello", "_send",
+        "_send_queue", "_state", "_subscriptions", "_tasks", "_watcher", "_writer", "grace", "membership", "socket_of",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +89,7 @@ class Connection:
         self._layer_reader: LayerReader | None = None
         self._watcher: LoginWatcher | None = None
         self._message: dict[str, Any] = {"type": "websocket.disconnect", "code": 1006}
+        self._closed_with: int | None = None  # set where the server closes the socket before the client has left
         self._loop = asyncio.get_running_loop()
         self._cause: asyncio.Future[None] = self._loop.create_future()
         self._end_task: asyncio.Task[None] | None = None
@@ -245,6 +246,8 @@ class Connection:
                 await self.membership.leave_all()
             if state.opened_at is not None:
                 instrumentation.socket_has_ended(self._consumer, self._message.get("code", 1005), state.opened_at)
+            elif self._closed_with is not None:
+                instrumentation.socket_is_refused(self._closed_with)
             self._forget_login()
             self._release()
 
@@ -355,7 +358,8 @@ class Connection:
             kind = FrameKind.CONTROL
             state.answer_handshake()
             if message["type"] == "websocket.close":
-                self._begin_close()
+                if self._begin_close():
+                    self._closed_with = message.get("code") or 1000
             elif self._liveness is not None:
                 self._liveness.accepted(asyncio.get_running_loop().time())
         try:
@@ -529,6 +533,7 @@ class Connection:
         handshake_done = self._state.handshake_done
         if not self._begin_close():
             return
+        self._closed_with = ending.code
         if is_sync_call():
             self._tasks.start_now(self._close(ending, handshake_done))
         else:

@@ -15,7 +15,7 @@ from channels.exceptions import StopConsumer
 from django.utils.module_loading import import_string
 
 from .. import conf
-from .._compat import dispatch_in_thread, forget_waiting_caller
+from .._compat import dispatch_in_thread, set_waiting_caller, waiting_caller
 from .._groups.envelopes import EventMessage
 from .._pipeline.compiler import ConsumerPlan
 from .._pipeline.plan import Plan, RequestPlan
@@ -52,7 +52,7 @@ class Dispatcher:
 
     __slots__ = (
         "_admit", "_compiled", "_connected", "_consumer", "_hook", "_middleware", "_own_dispatch", "_plans", "_refresh",
-        "_state", "_stop", "_tasks", "_timeout", "in_flight", "parser", "writer",
+        "_state", "_stop", "_tasks", "_timeout", "_waiting_caller", "in_flight", "parser", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +74,7 @@ class Dispatcher:
         self._plans = compiled.current_plans()
         self._middleware = tuple(import_string(path) for path in conf.get("MIDDLEWARE"))
         self._timeout: float | None = conf.get("TIMEOUT")
+        self._waiting_caller = tasks.context.run(waiting_caller)
         self._state = state
         self._tasks = tasks
         self._refresh = refresh
@@ -130,12 +131,14 @@ class Dispatcher:
                 await self.answer(job)
         except asyncio.CancelledError:
             # Its request was cancelled, or the handler had its own task cancelled a little later.
+            set_waiting_caller(self._waiting_caller)
             self.forget(job)
             if self._state.ends_jobs:
                 raise
             uncancel(job.task)
         else:
             if cancelled:  # and the handler ignored that
+                set_waiting_caller(self._waiting_caller)
                 uncancel(job.task)
 
     async def _run_other(self, job: Job) -> None:
@@ -260,7 +263,7 @@ class Dispatcher:
         """Return a copy of ``context``, in which a request ran, to answer the request in."""
         copied = context.copy()
         if self._compiled.sync and self._own_dispatch:  # the thread that has passed the frame on waits no longer
-            copied.run(forget_waiting_caller)
+            copied.run(set_waiting_caller, None)
         return copied
 
     def drop_at_disconnect(self, job: Job) -> bool:
@@ -349,7 +352,11 @@ class Dispatcher:
         """Whether ``exc`` does not come from the handler: a cancellation by routesock, or the end of the whole task."""
         if isinstance(exc, GeneratorExit):
             return not runs(job.task)
-        return isinstance(exc, asyncio.CancelledError) and (job.is_cancelled or self._state.ends_jobs)
+        return isinstance(exc, asyncio.CancelledError) and self.has_given_up(job)
+
+    def has_given_up(self, job: Job) -> bool:
+        """Whether the code of ``job`` has been cancelled, alone or with its socket, and may still run."""
+        return job.is_cancelled or self._state.ends_jobs
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Call the consumer's handler of an ASGI or channel-layer message, in the thread that it belongs to."""

@@ -131,6 +131,8 @@ class ReceiveHook:
 
     async def _handle(self, job: Job, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> bool:
         """Act on the frame that was passed on; ``False`` if it is foreign."""
+        if self._dispatcher.has_given_up(job):  # a thread passes it on, which could not be cancelled
+            raise asyncio.CancelledError
         if job.handled or text_data != job.message.get("text"):
             return await self._handle_new(job, {"type": job.message["type"], "text": text_data, "bytes": bytes_data})
         job.handled = True

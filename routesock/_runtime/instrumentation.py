@@ -278,6 +278,12 @@ def socket_is_open(consumer: Any) -> None:
         socket_opened.notify(type(consumer), consumer=consumer, scope=consumer.scope)
 
 
+def socket_is_refused(code: int) -> None:
+    """Count a socket that the server closes before it has opened; ``code`` is 4000 + status for an HTTP response."""
+    if counters.recorder is not None:
+        counters.recorder.turned_away(code)
+
+
 def socket_has_ended(consumer: Any, code: int, opened_at: float) -> None:
     """Send ``socket_closed`` with the close ``code``; ``opened_at`` is in terms of ``time.perf_counter()``."""
     if counters.recorder is not None:

@@ -12,7 +12,7 @@ from django.urls.exceptions import Resolver404
 
 from .._runtime.closing import Send as Send
 from .._runtime.closing import accept_message, cut_reason, send_close, send_notice_and_close
-from .._runtime.instrumentation import log_socket
+from .._runtime.instrumentation import log_socket, socket_is_refused
 from .._wire.messages import Scope
 from ..dialects import Dialect, Keys
 from ..status import Ending, ending_for, title_of
@@ -56,6 +56,7 @@ def reject(
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         log_socket(INFO, Handshake(scope), "A socket is refused with %d: %s", ending.code, ending.reason)
+        socket_is_refused(ending.code)
         await receive()
         await send(accept_message(scope))
         await send_notice_and_close(send, ending, dialect or Keys())
@@ -82,6 +83,7 @@ def deny(status: int, reason: str = "", *, headers: Headers = (), body: bytes | 
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         log_socket(INFO, Handshake(scope), "A handshake is answered %d: %s", status, reason)
+        socket_is_refused(4000 + status)
         await receive()
         if not can_respond(scope):
             await send({"type": "websocket.close", "code": 4000 + status, "reason": cut_reason(reason)})

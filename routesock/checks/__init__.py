@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 from .consumers import check_consumers
-from .deployment import check_daphne, check_layers, check_local_store, check_processes, check_store, check_throttles
+from .deployment import (
+    check_application,
+    check_daphne,
+    check_layers,
+    check_local_store,
+    check_processes,
+    check_store,
+    check_throttles,
+)
 from .history import check_history
 from .settings import TAG, Id, check_documents, check_middleware, check_settings
 
@@ -23,4 +31,4 @@ CHECKS: Final = (
     check_daphne,
 )
 
-DEPLOYMENT_CHECKS: Final = (check_processes, check_local_store)
+DEPLOYMENT_CHECKS: Final = (check_application, check_processes, check_local_store)

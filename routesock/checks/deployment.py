@@ -1,4 +1,4 @@
-"""System checks of the deployment: channel layers, the throttle cache, and the limits of daphne."""
+"""System checks of the deployment: the ASGI application, channel layers, the throttle cache, the limits of daphne."""
 
 from __future__ import annotations
 
@@ -17,6 +17,31 @@ from .._store.opening import is_local, is_of_django_redis, store_alias
 from ..throttling.cache import is_atomic
 from .consumers import consumers, idempotent_plans
 from .settings import Id, setting_if_valid, text_of
+
+
+def check_application(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that ``ASGI_APPLICATION`` is set, through which the checks find the consumers; with ``--deploy`` only.
+
+    A server is given the application itself, so nothing else notices that the setting is missing.
+    """
+    if getattr(settings, "ASGI_APPLICATION", None) is not None:
+        return []
+    names = ", ".join(cls.__name__ for cls in consumers())
+    found = f"only those that other code has imported: {names}" if names else "no consumers"
+    return [
+        Warning(
+            f"ASGI_APPLICATION is not set, so the checks find {found}.",
+            hint=f'Set ASGI_APPLICATION = "{_likely_application()}", the dotted path of what your server runs.',
+            id=Id.NO_APPLICATION,
+        )
+    ]
+
+
+def _likely_application() -> str:
+    """Return the dotted path of the application that ``startproject`` makes beside ``wsgi.py`` and ``urls.py``."""
+    beside = getattr(settings, "WSGI_APPLICATION", None) or getattr(settings, "ROOT_URLCONF", None) or "config.urls"
+    package = str(beside).removesuffix(".application").rpartition(".")[0]
+    return f"{package}.asgi.application".lstrip(".")
 
 
 def check_layers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:

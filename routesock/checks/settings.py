@@ -52,6 +52,7 @@ class Id(StrEnum):
     LOCAL_STORE = "routesock.W027"
     NO_HISTORY = "routesock.E028"
     ENDLESS_CLAIM = "routesock.E029"
+    NO_APPLICATION = "routesock.W030"
 
 
 def text_of(exc: Exception) -> str:

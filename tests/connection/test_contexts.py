@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync, markcoroutinefunction, sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from routesock import Event, Heartbeat, Request, RouteMixin, abroadcast, asend_event, event, route
@@ -177,3 +179,53 @@ async def test_a_ping_of_the_server_knows_nothing_of_a_running_handler(release: 
             pass
         release.set()
     assert {name for kind, name, _ in sent if kind == "websocket.send"} == {"en"}
+
+
+def entering_async_to_sync(entered: threading.Event, go_on: threading.Event) -> None:
+    """Enter ``async_to_sync`` and stay there, in front of what it runs on the loop, until ``go_on``."""
+
+    @markcoroutinefunction
+    def late() -> Any:
+        entered.set()
+        assert go_on.wait(30)
+        return asyncio.sleep(0)
+
+    async_to_sync(late)()
+
+
+class Threads(RouteMixin, AsyncJsonWebsocketConsumer):
+    entered: threading.Event
+    go_on: threading.Event
+
+    @route("enter")
+    async def enter(self, request: Request) -> None:
+        await sync_to_async(entering_async_to_sync)(self.entered, self.go_on)
+
+    @route("enter.stubbornly")
+    async def enter_stubbornly(self, request: Request) -> None:
+        with suppress(asyncio.CancelledError):
+            await sync_to_async(entering_async_to_sync)(self.entered, self.go_on)
+
+    @route("thread")
+    async def thread(self, request: Request) -> str:
+        return await sync_to_async(lambda: threading.current_thread().name)()
+
+
+@pytest.mark.parametrize("entering", ["enter", "enter.stubbornly"])
+async def test_a_cancelled_request_leaves_the_next_one_its_thread(entering: str) -> None:
+    """Its thread was entering ``async_to_sync``, where asgiref makes its executor the one of the whole context."""
+
+    class Consumer(Threads):
+        entered = threading.Event()
+        go_on = threading.Event()
+
+    async with RouteClient(Consumer) as client:
+        before = (await client.call("thread")).payload
+        await client.send_json({"route": entering, "uuid": "entering"})
+        assert await asyncio.to_thread(Consumer.entered.wait, 30)
+        await client.send_json({"route": "CANCEL", "uuid": "entering"})
+        frame: Any = await client.receive()
+        assert (frame["uuid"], frame["status"]) == ("entering", 499)
+        Consumer.go_on.set()
+        reply = await client.call("thread")
+        assert (reply.status, reply.payload) == (200, before)

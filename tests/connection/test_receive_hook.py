@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from django.test import override_settings
 
 from routesock import Request, RouteMixin, route
 from routesock.testing import RouteClient
-from tests.takeover.driver import Socket, problems
+from tests.takeover.driver import Socket, problems, turns
 
 
 class Echo(RouteMixin):
@@ -103,6 +104,73 @@ async def test_a_rewritten_request_can_be_cancelled_and_has_its_deadline(consume
             pass
         while (await ask(client, route="echo", uuid=3, payload=3)).get("payload") != 3:
             pass
+
+
+@pytest.mark.parametrize("rewrites", [False, True])
+async def test_a_request_that_is_cancelled_before_a_thread_passes_it_on_does_not_begin(rewrites: bool) -> None:
+    """A thread cannot be cancelled, so the request is stopped where it comes back."""
+    begun, go_on = threading.Event(), threading.Event()
+    ran: list[Any] = []
+    raised: list[BaseException] = []
+
+    class Waiting(RouteMixin, JsonWebsocketConsumer):
+        def websocket_receive(self, message: Any) -> None:
+            begun.set()
+            assert go_on.wait(30)
+            text = json.dumps({**json.loads(message["text"]), "payload": 2}) if rewrites else message["text"]
+            try:
+                super().websocket_receive({**message, "text": text})
+            except BaseException as exc:
+                raised.append(exc)
+                raise
+
+        @route("echo")
+        async def echo(self, request: Request) -> Any:
+            ran.append(request.id)
+            return request.payload
+
+    async with RouteClient(Waiting) as client:
+        await client.send_json({"route": "echo", "uuid": 1, "payload": 1})
+        assert await asyncio.to_thread(begun.wait, 30)
+        await client.send_json({"route": "CANCEL", "uuid": 1})
+        frame: Any = await client.receive()
+        assert (frame["uuid"], frame["status"]) == (1, 499)
+        go_on.set()
+        assert (await ask(client, route="echo", uuid=2, payload=2))["payload"] == 2
+    assert ran == [2]
+    assert [type(exc).__name__ for exc in raised] == ["CancelledError"]
+
+
+async def test_a_request_that_a_thread_passes_on_after_the_end_of_its_socket_does_not_begin() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    calls: list[str] = []
+
+    class Waiting(RouteMixin, JsonWebsocketConsumer):
+        route_disconnect_grace = 0
+
+        def websocket_receive(self, message: Any) -> None:
+            begun.set()
+            assert go_on.wait(30)
+            try:
+                super().websocket_receive(message)
+            finally:
+                calls.append("passed on")
+
+        @route("echo")
+        async def echo(self, request: Request) -> Any:
+            calls.append("echo")
+            return request.payload
+
+        def disconnect(self, code: int) -> None:
+            calls.append("disconnect")
+
+    async with Socket(Waiting.as_asgi()) as client:
+        client.request("echo", 1)
+        assert await asyncio.to_thread(begun.wait, 30)
+        client.disconnect()
+        await turns()
+        go_on.set()
+    assert calls == ["passed on", "disconnect"]
 
 
 async def test_ids_that_a_guard_makes_up_are_forgotten_with_their_requests() -> None:

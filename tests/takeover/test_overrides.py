@@ -344,8 +344,7 @@ async def test_cancel_and_deadline_of_a_running_request_behind_a_check(checked: 
     """CANCEL and the deadline end a running request of a checked consumer too, and the next one runs."""
     gate = asyncio.Event()
     async with of(routed(checked), gate=gate) as socket:
-        # Its own deadline: that of all requests would be the next one's, too, which a busy machine may miss. It has to
-        # come when the handler waits: what a thread begins after that is cancelled by nobody.
+        # Its own deadline: that of all requests would be the next one's, too, which a busy machine may miss.
         socket.json({"route": "wait", "uuid": 1, "headers": {"Request-Timeout": 0.5}})
         assert (await socket.reply(1))["status"] == 504
         socket.requests("answer", 2)

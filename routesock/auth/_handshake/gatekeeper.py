@@ -11,7 +11,7 @@ from ..._runtime import shutdown
 from ..._runtime.asgi_tree import consumer_at
 from ..._runtime.clients import TOO_MANY, ConnectionSlot, customer_of, take_slot
 from ..._runtime.closing import Send, first_subprotocol, send_message, send_notice_and_close
-from ..._runtime.instrumentation import internal_error, log_authentication, log_socket
+from ..._runtime.instrumentation import internal_error, log_authentication, log_socket, socket_is_refused
 from ..._runtime.supervision import safe_logger
 from ..._runtime.timers import FAIR_SECONDS, FAIR_SHARE, clock, running_timer
 from ..._wire.messages import NO_HEADERS, Request, Scope
@@ -306,6 +306,7 @@ class Gatekeeper:
 
     async def _close(self, ending: Ending) -> None:
         log_socket(INFO, self, "A socket is closed with %d: %s", ending.code, ending.reason)
+        socket_is_refused(ending.code)
         self._inner.closing = True
         await send_notice_and_close(self._send, ending, self._dialect)
         self._inner.disconnect({"type": "websocket.disconnect", "code": ending.code, "reason": ending.reason})
