@@ -40,7 +40,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"collections\.abc\..*|contextlib\..*|_pytest\..*|(channels\.consumer\.)?(As|S)yncConsumer"),
     (r"py:class", r"django\..*|opentelemetry\..*|prometheus_client\..*"),
     # Names in signatures that are no part of the reference.
-    (r"py:class", r"routesock\.(typing\.Unset|_routing\.marks\.Handler|schemas\.base\.Function)|RequestId"),
+    (r"py:class", r"routesock\.(typing\.Unset|_routing\.marks\.Handler|schemas\.running\.Function)|RequestId"),
     (r"py:class", r"routesock\.socket\.(SocketAttribute|_Untyped)"),
     (r"py:class", r"routesock\.client\._(client|types)\.(\w+_|Asked)"),  # type variables
 ]
