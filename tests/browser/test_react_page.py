@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.node]
 
 PAGE: Final = ROOT / "docs" / "howto" / "react.rst"
 PACKAGES: Final = ROOT / "tests" / "clients" / "node" / "node_modules"
-"""Where the packages are that the reader installs from npm."""
+"""Where the packages are that the reader installs from npm. Its Vite is version 6, which still runs on Node.js 18."""
 
 RENDER: Final = """
 import { createElement } from "react";
