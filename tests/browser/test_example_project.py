@@ -17,6 +17,13 @@ def test_its_own_tests_pass() -> None:
     assert misfits_in(manage_example("test", "--no-input")) == []
 
 
+def test_its_own_tests_need_no_pytest() -> None:
+    """``make demo`` does not install it, and the README says to run them in the same environment."""
+    sources = [path.read_text() for path in (EXAMPLE / "chat" / "tests").glob("*.py")]
+    assert len(sources) > 5
+    assert not any("pytest" in source for source in sources)
+
+
 def test_checks_find_nothing() -> None:
     manage_example("check", "--fail-level", "DEBUG")
 
@@ -34,8 +41,8 @@ def test_seeding_twice_works(tmp_path: Path) -> None:
 
 def test_readme_shows_the_code_as_it_is() -> None:
     readme = (EXAMPLE / "README.rst").read_text()
-    blocks = re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", readme, re.MULTILINE)
-    sources = [path.read_text() for path in (EXAMPLE / "chat").glob("*.py")]
-    assert blocks
+    blocks = re.findall(r"^\.\. code-block:: (?:python|typescript)\n\n((?:    .*\n|\n)+)", readme, re.MULTILINE)
+    sources = [path.read_text() for pattern in ("chat/*.py", "frontend/*.ts") for path in EXAMPLE.glob(pattern)]
+    assert len(blocks) > 3
     for block in blocks:
         assert any(block.strip() in source for source in sources)

@@ -1,7 +1,6 @@
 import asyncio
 from unittest import mock
 
-import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.test import TestCase
 
@@ -157,6 +156,6 @@ class ChatConsumerTests(TestCase):
             await alice.refute_push("typing")
 
     async def test_anonymous_visitors_are_turned_away(self):
-        with pytest.raises(ConnectionRefused):
+        with self.assertRaises(ConnectionRefused):
             async with self.client_of(AnonymousUser()):
                 pass

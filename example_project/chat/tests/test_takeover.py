@@ -1,6 +1,5 @@
 """The page reads what it read from the consumer as it was before the routes."""
 
-import pytest
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 from django.test import TestCase
@@ -98,7 +97,7 @@ class TakeoverTests(TestCase):
     async def test_a_frame_that_the_old_code_cannot_stand_ended_the_socket(self):
         communicator = await self.connect(legacy.ChatConsumer)
         await communicator.send_json_to(["not", "an", "object"])
-        with pytest.raises(AttributeError):
+        with self.assertRaises(AttributeError):
             await communicator.receive_json_from()
 
     async def test_a_frame_that_the_old_code_cannot_stand_is_a_logged_500_now(self):
