@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .consumers import RouteMixin
     from .dialects import Dialect, Keys
     from .exceptions import RouteSetupError, RoutesockError
-    from .schemas.base import run_in_thread, run_on_loop
+    from .schemas.running import run_in_thread, run_on_loop
     from .throttling import Throttle
 
 __version__ = "0.2.0"
@@ -86,8 +86,8 @@ _MODULES: Final = {
     "event": "._routing.event",
     "push_to_user": "._groups.broadcasting",
     "route": "._routing.route",
-    "run_in_thread": ".schemas.base",
-    "run_on_loop": ".schemas.base",
+    "run_in_thread": ".schemas.running",
+    "run_on_loop": ".schemas.running",
     "send_event": "._groups.broadcasting",
     "topic": "._routing.topic",
 }

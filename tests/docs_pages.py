@@ -17,6 +17,7 @@ import ast
 import asyncio
 import inspect
 import json
+import logging
 import re
 import sys
 import textwrap
@@ -24,6 +25,7 @@ import unittest
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +37,7 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db.models.signals import post_delete, post_init, post_save
 
+from routesock import conf
 from routesock.client import Events
 from routesock.testing import ClientTimeout, ConnectionClosed, RouteClient
 
@@ -124,10 +127,16 @@ class InProcess:
 
 
 class Page:
-    """Runs the blocks of one page."""
+    """Runs the blocks of one page.
+
+    Attributes:
+        misfits: What a server under ``DEBUG`` would log about frames that do not fit their documents, each with the
+            line of its block.
+    """
 
     def __init__(self, path: Path, request: pytest.FixtureRequest) -> None:
         self.path = path
+        self.misfits: list[str] = []
         self.namespace: dict[str, Any] = {"__name__": f"docs.{path.stem}"}
         self._request = request
         self._monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
@@ -148,13 +157,16 @@ class Page:
 
     def run(self) -> None:
         self._monkeypatch.setattr("routesock.client._client.opener", lambda *options: self._open)
-        with receivers_restored():
+        self._monkeypatch.setattr(conf, "checks_replies", lambda: True)
+        with receivers_restored(), logged("routesock.documents") as records:
             for block in blocks_of(self.path.read_text(encoding="utf-8")):
                 try:
                     self._run(block)
                 except Exception as error:
                     error.add_note(f"In the block at {self.path.name}:{block.line}.")
                     raise
+                self.misfits += [f"{self.path.name}:{block.line}: {record.getMessage()}" for record in records]
+                records.clear()
 
     def _run(self, block: Block) -> None:
         if block.language != "python":
@@ -186,6 +198,7 @@ class Page:
         else:
             module = ModuleType(name)
             module.__package__ = name if is_package else package
+            module.__spec__ = ModuleSpec(name, None, is_package=is_package)
             if is_package:
                 module.__path__ = []
             self._monkeypatch.setitem(sys.modules, name, module)
@@ -268,6 +281,27 @@ class Page:
             for hunk in hunks:
                 side = "".join(line[1:] or "\n" for line in hunk.splitlines(keepends=True) if line[0] in f" {mark}\n")
                 assert side in content, f"{file} does not have:\n{side}"
+
+
+class _Recorder(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@contextmanager
+def logged(name: str) -> Iterator[list[logging.LogRecord]]:
+    """Collect the records of a logger, whatever a page does with ``caplog``."""
+    recorder = _Recorder()
+    logger = logging.getLogger(name)
+    logger.addHandler(recorder)
+    try:
+        yield recorder.records
+    finally:
+        logger.removeHandler(recorder)
 
 
 @contextmanager

@@ -41,11 +41,11 @@ from playwright.async_api import BrowserContext, ConsoleMessage, Page, expect
 
 from tests.docs_excerpts import merged, patched
 from tests.docs_pages import Block, blocks_of, fits
-from tests.servers import HOST, Server, free_port, python_environment
+from tests.servers import HOST, Server, free_port, misfits_in, python_environment
 
 PASSWORD: Final = "to-be-chosen-by-the-reader"
 ORIGIN: Final = "http://127.0.0.1:8000"
-INSTALLS: Final = re.compile(r"(python3? -m )?(venv|pip)\b|source |docker ")
+INSTALLS: Final = re.compile(r"(python3? -m )?(venv|pip)\b|source |docker |git clone ")
 CAPTION: Final = re.compile(r"([\w./-]+\.\w+)( \(excerpt\))?")
 FRAME: Final = re.compile(r"^[<>] .*(?:\n[^<>\n].*)*|^.+$", re.MULTILINE)
 
@@ -188,6 +188,10 @@ class Project:
                 if self._server is not None:
                     error.add_note(self._server.output()[-5000:])
                 raise
+
+    def misfits(self) -> list[str]:
+        """The lines of the server's log about frames that do not fit their documents, which ``DEBUG`` turns on."""
+        return [] if self._server is None else misfits_in(self._server.output())
 
     def close(self) -> None:
         """Stop the server."""

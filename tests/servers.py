@@ -405,6 +405,12 @@ def example(request: pytest.FixtureRequest, demo_database: Callable[[], Path]) -
     """The example as it comes, under each server; shared by all tests, so each uses a room of its own."""
     with run_example(request.param, demo_database()) as server:
         yield server
+        assert misfits_in(server.output()) == []
+
+
+def misfits_in(log: str) -> list[str]:
+    """The lines of a server's log about frames that do not fit their documents, see ``CHECK_REPLIES``."""
+    return [line for line in log.splitlines() if "does not fit its document" in line or "are not checked" in line]
 
 
 @pytest.hookimpl(wrapper=True)

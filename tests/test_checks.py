@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 from channels.auth import AuthMiddlewareStack
-from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
+from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer, WebsocketConsumer
 from channels.layers import BaseChannelLayer, InMemoryChannelLayer, channel_layers, get_channel_layer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator, OriginValidator
@@ -651,6 +651,25 @@ class TestAsyncOnSync:
         assert message.id == Id.ASYNC_ON_SYNC
         assert message.msg.startswith("Legacy.send_message is async on a sync consumer")
         assert message.hint == "Use `def send_message`, or derive the class from AsyncJsonWebsocketConsumer."
+
+    @pytest.mark.parametrize(
+        ("base", "suggested"),
+        [
+            (WebsocketConsumer, "AsyncWebsocketConsumer"),
+            (JsonWebsocketConsumer, "AsyncJsonWebsocketConsumer"),
+            (type("OurWebsocketConsumer", (WebsocketConsumer,), {}), "AsyncWebsocketConsumer"),
+            (type("OurJsonConsumer", (JsonWebsocketConsumer,), {}), "AsyncJsonWebsocketConsumer"),
+        ],
+        ids=["plain", "json", "plain of a project", "json of a project"],
+    )
+    def test_hint_names_the_async_class_of_the_same_frames(self, base: Any, suggested: str) -> None:
+        """With another one, the consumer's own ``receive`` would no longer be called, or no longer get JSON."""
+
+        class Sync(RouteMixin, base):  # type: ignore[misc]
+            @route("send")
+            async def send_message(self, request: Request) -> None: ...
+
+        assert only(found_of(Sync)).hint == f"Use `def send_message`, or derive the class from {suggested}."
 
     async def test_what_the_warning_says_is_so(self) -> None:
         """The consumer's ``send_json`` raises there, and the client gets a 500."""

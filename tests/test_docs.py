@@ -26,6 +26,29 @@ PAGES = [
 ]
 
 
+ABOUT_MISFITS = {"from-python.rst"}
+"""The pages with frames that do not fit their documents."""
+
+UNDECLARED = """\
+.. code-block:: python
+
+   from channels.generic.websocket import AsyncJsonWebsocketConsumer
+
+   from routesock import Reply, RouteMixin, route
+
+
+   class Chat(RouteMixin, AsyncJsonWebsocketConsumer):
+       @route("send"OPTIONS)
+       async def send_message(self, request):
+           return Reply({}, status=201)
+
+.. code-block:: text
+
+   > {"route": "send", "uuid": 1}
+   < {"uuid": 1, "route": "send", "status": 201, "payload": {}}
+"""
+
+
 def text_of(page: str) -> str:
     return (ROOT / "docs" / page).read_text(encoding="utf-8")
 
@@ -56,7 +79,22 @@ def recording_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("chat", "recording_ends")
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_code_block_runs(path: Path, request: pytest.FixtureRequest) -> None:
-    Page(path, request).run()
+    """And nobody who follows it finds frames in the log that do not fit their document, unless that is its subject."""
+    page = Page(path, request)
+    page.run()
+    assert bool(page.misfits) is (path.name in ABOUT_MISFITS), page.misfits
+
+
+@pytest.mark.parametrize(("options", "logs"), [("", True), (", status=201", False)])
+def test_a_page_whose_frames_do_not_fit_their_document_is_noticed(
+    options: str, logs: bool, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    page = tmp_path / "page.rst"
+    page.write_text(UNDECLARED.replace("OPTIONS", options), encoding="utf-8")
+    run = Page(page, request)
+    run.run()
+    message = "A frame of 'send' does not fit its document at /status: the status 201 is not declared."
+    assert run.misfits == ([f"page.rst:15: {message}"] if logs else [])
 
 
 def test_blocks_are_found_with_their_lines() -> None:

@@ -25,6 +25,7 @@ MODULES: Final = sorted(
 ADAPTERS: Final = {
     **{f"routesock.schemas.{library}": library for library in ("marshmallow", "msgspec", "pydantic", "rest_framework")},
     "routesock.schemas._json_schema.marshmallow": "marshmallow",
+    "routesock.schemas._json_schema.marshmallow_fields": "marshmallow",
     "routesock.schemas._json_schema.marshmallow_validators": "marshmallow",
     "routesock.schemas._json_schema.msgspec": "msgspec",
     "routesock.schemas._json_schema.pydantic": "pydantic",

@@ -41,13 +41,20 @@ class ChatConsumer(RouteMixin, AsyncJsonWebsocketConsumer):
         await self.join_room(request.payload["room"])
         return {"room": self.room}
 
-    @route("message.list", dehydrate=MessageListSchema())
+    @route("message.list", dehydrate=MessageListSchema(), errors={409: "Join a room first."})
     async def list_messages(self, request):
         self.check_joined()
         messages = [message async for message in self.recent_messages()]
         return {"messages": messages[::-1]}
 
-    @route("message.send", schema=SendSchema, dehydrate=MessageSchema(), status=201, throttle="120/min")
+    @route(
+        "message.send",
+        schema=SendSchema,
+        dehydrate=MessageSchema(),
+        status=201,
+        throttle="120/min",
+        errors={409: "Join a room first."},
+    )
     async def send_message(self, request):
         self.check_joined()
         message = await Message.objects.acreate(author=self.user, room=self.room, text=request.payload["text"])

@@ -101,6 +101,8 @@ CHAT_CONSUMER = os.environ.get("CHAT_CONSUMER", "chat.consumers.ChatConsumer")
 
 ROUTESOCK = {
     "TIMEOUT": 10.0,
+    # As by default under DEBUG, which is off in tests: there it finds frames that do not fit their document.
+    "CHECK_REPLIES": True,
     # The pushes to a room that a page gets that was away. They are in the cache: with Redis they outlive the processes.
     "HISTORY": {"room:{room}": {"size": 100, "ttl": 600}},
 }

@@ -12,6 +12,7 @@ from django.core.signals import setting_changed
 
 from .._runtime.asgi_tree import Endpoint, leads_to, load_application, websocket_endpoints
 from ..consumers import RouteMixin
+from ..exceptions import DuplicateRequest
 from .document import build_endpoint
 from .validation import Fault, fault_in, fits, resolve
 
@@ -67,10 +68,11 @@ class Conformance:
         dialect = channel["x-routesock-dialect"]
         self._is_known = dialect != "custom"
         if self._is_known:
-            is_dcrf = "dcrf" in dialect
+            self._is_dcrf = is_dcrf = "dcrf" in dialect
             self._route: str = "action" if is_dcrf else dialect["route"]
             self._status: str | None = "response_status" if is_dcrf else dialect["status"]
             self._id: str | None = "request_id" if is_dcrf else dialect["id"]
+            self._payload: str | None = None if is_dcrf else dialect["payload"]
         for operation in self._document["operations"].values():
             is_push = operation["action"] == "send"
             sent = operation["messages"] if is_push else operation.get("reply", {}).get("messages", ())
@@ -109,7 +111,8 @@ class Conformance:
         if fault is None:
             return None
         if self._answers(frame):
-            return Misfit(route, fault.pointer, f"{fault.reason}, and no route of this name is declared")
+            name = "route or push" if self._is_dcrf else "route"  # its pushes have a status and an id, too
+            return Misfit(route, fault.pointer, f"{fault.reason}, and no {name} of this name is declared")
         return Misfit(route, f"/{self._route}", "no push of this name is declared")
 
     def _answers(self, frame: dict[str, Any]) -> bool:
@@ -129,9 +132,18 @@ class Conformance:
         } | _OF_ROUTESOCK
         if "subscribe" in kinds or "unsubscribe" in kinds:
             declared |= _OF_TOPICS
-        if status >= 500 or status in declared or set(kinds) == {"control"}:
+        if status >= 500 or status in declared or set(kinds) == {"control"} or self._refuses_id(frame):
             return None
         return Misfit(route, f"/{self._status}", f"the status {status} is not declared; add it to errors=")
+
+    def _refuses_id(self, frame: dict[str, Any]) -> bool:
+        """Whether ``frame`` is, or may be, the reply to a request whose id is in use. Any route answers it."""
+        if frame[self._status or ""] != DuplicateRequest.status:
+            return False
+        problem = frame if self._payload is None else frame.get(self._payload)
+        if self._is_dcrf:  # it does not send the code of an error
+            return True
+        return isinstance(problem, dict) and problem.get("code") == DuplicateRequest.code
 
     def _closest(self, frame: dict[str, Any], route: str, messages: list[dict[str, Any]]) -> Misfit:
         """Return the fault of the message that was most likely meant."""

@@ -18,7 +18,8 @@ from .._runtime.callables import is_async, is_bound, takes, yields
 from .._runtime.supervision import safe_logger
 from .._wire.messages import NO_HEADERS, NO_REPLY, Reply, Request, new_reply, reply_with
 from ..exceptions import RouteSetupError
-from ..schemas.base import SchemaAdapter, dumper_of, run_on_loop, runs_in_thread, stays_on_loop, takes_request
+from ..schemas.base import SchemaAdapter, dumper_of, runs_in_thread, takes_request
+from ..schemas.running import run_on_loop, stays_on_loop
 from ..typing import UNSET
 
 logger: Final = safe_logger("routesock.request")

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from channels.consumer import AsyncConsumer
+from channels.generic.websocket import JsonWebsocketConsumer
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
@@ -68,10 +69,15 @@ def check_handlers() -> Iterator[CheckMessage]:
                 yield Warning(
                     f"{cls.__name__}.{attr} is async on a sync consumer. It runs on the event loop, where self.send(), "
                     "self.close() and the ORM cannot be used.",
-                    hint=f"Use `def {attr}`, or derive the class from AsyncJsonWebsocketConsumer.",
+                    hint=f"Use `def {attr}`, or derive the class from {_async_base(cls)}.",
                     obj=cls,
                     id=Id.ASYNC_ON_SYNC,
                 )
+
+
+def _async_base(cls: type[RouteMixin]) -> str:
+    """Return the name of Channels' async class that calls the same methods as the sync base class of ``cls``."""
+    return "AsyncJsonWebsocketConsumer" if issubclass(cls, JsonWebsocketConsumer) else "AsyncWebsocketConsumer"
 
 
 def _is_on_loop(function: Any) -> bool:

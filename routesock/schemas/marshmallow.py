@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import cache, cached_property
 from sys import modules
+from threading import RLock
 from typing import Any, Final
 
 from django.db.models.manager import BaseManager
@@ -67,6 +68,39 @@ def _in_context(request: Request, call: Callable[[Any], Any], value: Any) -> Any
         return call(value)
     with context({**outer, "request": request}):
         return call(value)
+
+
+_warnings_lock: Final = RLock()  # of threads that catch warnings, the last to end would leave its filters behind
+
+
+def _make_quiet(schema: Any) -> None:
+    """Let the schemas that ``schema`` nests be made without a warning, at whatever depth.
+
+    Since 3.24, marshmallow 3 warns of the context that it itself hands to a nested schema, at the first message that
+    reaches it. A schema that nests itself has a new instance at each level.
+    """
+    for field in schema.fields.values():
+        for part in with_inner(field):
+            if isinstance(part, fields.Nested):
+                cls: Any = type(part)
+                part.__class__ = _quiet_nested(cls)
+
+
+@cache
+def _quiet_nested(cls: Any) -> Any:
+    """A subclass of ``cls``, a Nested, that makes its schema without warnings; ``cls`` if it is one, or cannot be."""
+    if hasattr(cls, "_routesock_quiet") or not isinstance(cls.schema, property):
+        return cls
+
+    def schema(self: Any) -> Any:
+        if self._schema is None:
+            with _warnings_lock, warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                _make_quiet(cls.schema.fget(self))
+        return cls.schema.fget(self)
+
+    namespace = {"schema": property(schema), "_routesock_quiet": True, "__module__": cls.__module__}
+    return type(cls.__name__, (cls,), namespace)
 
 
 def bare_copy(schema: Any, *, rules: bool = True) -> Any:
@@ -181,6 +215,7 @@ class MarshmallowAdapter(SchemaAdapter):
     def __init__(self, schema: Any) -> None:
         if _HAS_CONTEXT:
             schema.context.setdefault("request", _CurrentRequest())
+            _make_quiet(schema)
         _refuse_async_hooks(schema, set())
         self._schema = schema
 
@@ -304,10 +339,6 @@ def _nested_schema(field: Any) -> Schema | None:
     if not isinstance(field, fields.Nested):
         return None
     try:
-        # Since 3.24 marshmallow 3 warns of the context that it hands to a nested schema itself. It keeps the schema, so
-        # that a message causes no warning.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return field.schema
+        return field.schema
     except Exception:  # a lambda or a name that refers to something that is not defined yet
         return None

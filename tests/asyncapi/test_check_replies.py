@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from marshmallow import Schema, fields
 from routesock import Keys, Push, Reply, Request, RouteMixin, route
 from routesock._asyncapi.conformance import Conformance, conformance_at
 from routesock._runtime.asgi_tree import Endpoint
+from routesock.dialects import Dcrf, Dialect
 from routesock.exceptions import Conflict
 from routesock.testing import RouteClient, UndocumentedFrame
 
@@ -71,6 +73,25 @@ class Liar(RouteMixin, AsyncJsonWebsocketConsumer):
         await self.socket.push("news", GOOD)
         if request.payload.get("lie"):
             await self.socket.push("rumour", GOOD)
+
+
+def waiting(dialect: Dialect) -> tuple[type[AsyncJsonWebsocketConsumer], asyncio.Event]:
+    """A consumer whose route waits for the event."""
+    go_on = asyncio.Event()
+
+    class Waiting(RouteMixin, AsyncJsonWebsocketConsumer):
+        route_permissions = ()
+        route_dialect = dialect
+
+        @route("wait")
+        async def wait(self, request: Any) -> None:
+            await go_on.wait()
+
+        @route("refuse")
+        async def refuse(self, request: Any) -> None:
+            raise Conflict("No.")
+
+    return Waiting, go_on
 
 
 class Undeclared(Conflict):
@@ -140,6 +161,55 @@ async def test_frames_that_fit_are_neither_logged_nor_raised(caplog: pytest.LogC
         await client.send_text("no json")
         assert (await client.receive())["status"] == 400
     assert [each for each in caplog.records if each.name == "routesock.documents"] == []
+
+
+FORMATS: dict[str, tuple[Dialect, str]] = {
+    "default": (Keys(), '{"route": "NAME", "uuid": 1}'),
+    "spread": (Keys(payload=None), '{"route": "NAME", "uuid": 1}'),
+    "dcrf": (Dcrf(), '{"action": "NAME", "request_id": 1}'),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@override_settings(ROUTESOCK={"CHECK_REPLIES": True}, ASGI_APPLICATION=None)
+async def test_the_refusal_of_an_id_in_use_needs_no_declaration(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """routesock answers it to any route."""
+    dialect, frame = FORMATS[name]
+    consumer, go_on = waiting(dialect)
+    async with RouteClient(consumer, documented=True) as client:
+        for _ in range(2):
+            await client.send_text(frame.replace("NAME", "wait"))
+        assert 409 in (await client.receive()).values()
+        go_on.set()
+        assert 204 in (await client.receive()).values()
+    assert [each for each in caplog.records if each.name == "routesock.documents"] == []
+
+
+@pytest.mark.parametrize("name", ["default", "spread"])
+async def test_another_conflict_needs_one(name: str) -> None:
+    """With Dcrf they look alike, since the code of an error is not sent."""
+    dialect, frame = FORMATS[name]
+    consumer, _ = waiting(dialect)
+    async with RouteClient(consumer, documented=True) as client:
+        await client.send_text(frame.replace("NAME", "refuse"))
+        with pytest.raises(UndocumentedFrame, match="the status 409 is not declared"):
+            await client.receive()
+
+
+async def test_an_undeclared_push_in_the_frames_of_dcrf_may_be_either() -> None:
+    """A push has a status and an id there, as a reply has."""
+
+    class Silent(RouteMixin, AsyncJsonWebsocketConsumer):
+        route_dialect = Dcrf()
+
+        @route("save", reply=None, permissions=())
+        async def save(self, request: Any) -> None:
+            await self.socket.push("update", GOOD)
+
+    async with RouteClient(Silent, documented=True) as client:
+        await client.send_json({"action": "save", "request_id": 1})
+        with pytest.raises(UndocumentedFrame, match="no route or push of this name is declared"):
+            await client.receive()
 
 
 @override_settings(ROUTESOCK={"CHECK_REPLIES": True}, ASGI_APPLICATION="tests.no.such.module")

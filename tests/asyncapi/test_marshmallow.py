@@ -30,9 +30,9 @@ from routesock._wire.codec import decode, encode
 from routesock.exceptions import Invalid
 from routesock.schemas import Described, PlainAdapter
 from routesock.schemas._json_schema.draft7 import INEXACT, NOTHING
-from routesock.schemas._json_schema.marshmallow import NOT_NULL
-from routesock.schemas.base import run_in_thread
+from routesock.schemas._json_schema.marshmallow_fields import NOT_NULL
 from routesock.schemas.marshmallow import MarshmallowAdapter
+from routesock.schemas.running import run_in_thread
 
 from .marshmallow_fields import adapter, described, server_accepts
 from .probes import MARSHMALLOW, PROBES, Child, Colour, Parent

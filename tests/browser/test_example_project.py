@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import EXAMPLE, manage_example
+from tests.servers import EXAMPLE, manage_example, misfits_in
 
 pytestmark = pytest.mark.servers
 
 
 def test_its_own_tests_pass() -> None:
-    manage_example("test", "--no-input")
+    """And each frame in them fits its document, those of the consumers that the example was before included."""
+    assert misfits_in(manage_example("test", "--no-input")) == []
 
 
 def test_checks_find_nothing() -> None:

@@ -117,8 +117,7 @@ async def send(page: Page, payload: str | None = None) -> Locator:
     """Sends a request, and returns the status of its reply."""
     if payload is not None:
         await editor(page).fill(payload)
-    # A click misses it if the list of mistakes appears above it at that moment.
-    await send_button(page).press("Enter")
+    await send_button(page).click()
     return page.locator(".outcome .status")
 
 
@@ -224,9 +223,20 @@ async def test_a_reply_shows_its_time_and_payload(watched: Any) -> None:
     await expect(page.get_by_label("Frame", exact=True)).to_contain_text('"action": "room.join"')
 
 
+async def test_mistakes_appear_below_the_button_and_do_not_move_it(watched: Any) -> None:
+    """A click misses a button that moves between the press and the release."""
+    page = (await watched("ws.chat.message.send")).page
+    await editor(page).fill('{"text": "Hello"}')
+    await expect(page.locator(".faults li")).to_have_count(0)
+    before = await send_button(page).bounding_box()
+    await editor(page).fill('{"text": 5}')
+    await expect(page.locator(".faults li").first).to_be_visible()
+    assert await send_button(page).bounding_box() == before
+
+
 async def test_errors_are_shown_at_their_fields_while_typing_and_after_sending(watched: Any) -> None:
     page = (await watched("ws.chat.message.send")).page
-    faults = page.locator(".editor .faults li")
+    faults = page.locator(".faults li")
     await editor(page).fill('{\n  "text": 5\n}')
     await expect(faults).to_have_text(["textExpected string."])
     await expect(page.locator(".gutter .bad")).to_have_text("2")

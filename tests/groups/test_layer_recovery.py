@@ -519,7 +519,10 @@ async def test_a_joining_that_was_given_up_and_comes_late_is_undone(sockets: Soc
     await until(lambda: layer.members("own") == 0)
 
 
-async def test_a_joining_that_comes_when_its_socket_has_ended_is_undone(sockets: Sockets, layer: FlakyLayer) -> None:
+async def test_a_joining_that_comes_when_its_socket_has_ended_is_undone(
+    sockets: Sockets, layer: FlakyLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("routesock._groups.layer_recovery.QUIET", 1)  # not over before the call is released
     socket, _ = await sockets.add("own"), await sockets.add()
     layer.held.add(("group_add", "own"))
     layer.stop()

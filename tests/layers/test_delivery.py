@@ -258,8 +258,10 @@ async def test_a_socket_that_has_ended_leaves_no_subscription_in_redis(pair: Pai
         async with connect(pair.first, "/news/"):
             before = subscribed()
             async with connect(pair.first, "/news/"), connect(pair.first, "/news/"):
-                assert len(subscribed()) > len(before)
-            await until(lambda: subscribed() == before)
+                added = subscribed() - before
+                assert added
+            # Only those: what other sockets have left behind on the way may still vanish.
+            await until(lambda: not added & subscribed())
 
 
 JUNK = [

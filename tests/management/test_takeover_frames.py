@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer
 
-from routesock.management._takeover.frames import Facts, read_frames
+from routesock.management._takeover.facts import Facts
+from routesock.management._takeover.frames import read_frames
 from routesock.management._takeover.source import Source
 
 JOIN = "join"

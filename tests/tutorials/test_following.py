@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser
 
+from routesock._asyncapi.conformance import Misfit
 from tests.docs_excerpts import merged, patched
 from tests.docs_project import Project, assert_shown, commands_of, same_line
+from tests.servers import misfits_in
 
 pytestmark = pytest.mark.browser
 
@@ -114,6 +116,11 @@ def test_frames_are_compared_by_their_members() -> None:
     assert not same_line('< {"a":1}', '< {"a": 2}')
     assert not same_line('> {"a":1}', '< {"a": 1}')
     assert same_line("< Hello", "< Hello")
+
+
+def test_frames_that_do_not_fit_their_document_are_found_in_a_log() -> None:
+    misfit = str(Misfit("send", "/status", "the status 201 is not declared"))
+    assert misfits_in(f"Route 'send': 422\n{misfit}\n") == [misfit]
 
 
 @pytest.mark.asyncio(loop_scope="package")

@@ -21,6 +21,7 @@ async def test_first_route(tmp_path: Path, chromium: Browser) -> None:
     context = await chromium.new_context()
     with closing(Project(tmp_path, context)) as project:
         await project.follow(TUTORIALS / "first-route.rst")
+        assert project.misfits() == []
     await context.close()
 
 
@@ -31,6 +32,7 @@ async def test_channels_chat(tmp_path: Path, chromium: Browser, redis_url: str) 
     with closing(Project(tmp_path, context, {"redis://127.0.0.1:6379": redis_url})) as project:
         await project.follow(Path(__file__).parent / "channels_part_3.rst")
         await project.follow(TUTORIALS / "channels-chat.rst")
+        assert project.misfits() == []
     await context.close()
 
 

@@ -5,6 +5,8 @@ import { format, parse, type Parsed } from "./json.js";
 
 export interface Editor {
   readonly element: HTMLElement;
+  /** The mistakes. Whatever is below the list moves when it changes, so a button to press belongs above it. */
+  readonly list: HTMLElement;
   readonly area: HTMLTextAreaElement;
   /** The value; `undefined` where the text is empty or no JSON. */
   readonly value: unknown;
@@ -105,7 +107,8 @@ export function createEditor(label: string, check: (value: unknown) => Fault[], 
   }
 
   return {
-    element: h("div", { class: "editor" }, h("div", { class: "pad" }, gutter, area), list),
+    element: h("div", { class: "editor" }, h("div", { class: "pad" }, gutter, area)),
+    list,
     area,
     get value() {
       return parsed.value;

@@ -368,6 +368,7 @@ function requestPanel(operation: Operation, place: Place, model: Model): HTMLEle
       h("div", { class: "bar" }, h("h2", { id: "request-title" }, "Request"), chooser),
       editor.element,
       h("div", { class: "bar" }, button, cancel),
+      editor.list,
       result,
     ),
     code.element,

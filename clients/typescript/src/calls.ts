@@ -71,7 +71,7 @@ export function createCalls(host: Host): Calls {
       const { signal, timeout, headers } = options;
       signal?.throwIfAborted();
       if (host._over()) throw new ConnectionLost(false, host._why());
-      const limit = timeout === undefined ? (items ? null : TIMEOUT) : timeout;
+      const limit = timeout !== undefined ? timeout : items ? null : TIMEOUT;
       let timer: unknown;
       const abort = () => cancel(call, signal!.reason);
       const expire = () => {
@@ -89,7 +89,7 @@ export function createCalls(host: Host): Calls {
           route,
           id: lastId,
           payload,
-          headers: timeout == null && !key ? headers : { ...headers, ...key, ...seconds },
+          headers: key || seconds ? { ...headers, ...key, ...seconds } : headers,
         }),
         _lane: lane,
         _options: options,
@@ -156,7 +156,7 @@ export function createCalls(host: Host): Calls {
   function receive({ id, status = 200, payload, headers = {}, route }: IncomingFrame): boolean {
     // Without ids one call is in flight at a time.
     const [only] = sent.values();
-    const call = ids ? sent.get(id as number) : only?._route === route ? only : undefined;
+    const call = ids ? sent.get(id as number) : only?._route == route ? only : undefined;
     if (!call) return false;
     if (status == 206 && call._items) {
       call._restart();

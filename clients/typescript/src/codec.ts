@@ -32,11 +32,11 @@ export function keysDialect({
       let content = frame.payload;
       if (payload === null && content !== undefined) {
         content = JSON.parse(JSON.stringify(content)); // what a Date becomes, for instance, is no object
-        if (content && typeof content == "object" && !Array.isArray(content)) {
+        if (Object(content) === content && !Array.isArray(content)) {
           // A server reads the status of an answer only, and else a payload with such members.
           const reserved: unknown[] = [route, id, headers, ...(frame.status == null ? [] : [status, PAYLOAD])];
-          if (!Object.keys(content).some((key) => reserved.includes(key))) {
-            return JSON.stringify({ ...members, ...content });
+          if (!Object.keys(content as Members).some((key) => reserved.includes(key))) {
+            return JSON.stringify({ ...members, ...(content as Members) });
           }
         }
       }

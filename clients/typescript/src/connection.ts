@@ -243,12 +243,8 @@ export function createConnection(url: string, options: SocketOptions): Connectio
 
   function receive(data: Data): void {
     life._frame();
-    let frame: IncomingFrame | undefined;
-    try {
-      frame = dialect.decode(data);
-    } catch (error) {
-      report(error);
-    }
+    let frame = undefined as IncomingFrame | undefined;
+    safely(() => (frame = dialect.decode(data)));
     if (!frame) return;
     const { route, id, status, payload, headers = {}, topic } = frame;
     const problem = members(payload);
@@ -292,8 +288,8 @@ export function createConnection(url: string, options: SocketOptions): Connectio
         auth._refused = false;
         watching = new AbortController();
         watchPage(wake, freeze, watching.signal);
-      } else if (state != "waiting" || patient) return;
-      connect();
+        connect();
+      } else if (state == "waiting" && !patient) connect();
     },
     _close() {
       if (state != "closed") end("closed", { code: 1000, reason: "close() was called." });

@@ -5,8 +5,7 @@ export const isHidden = (): boolean => globalThis.document?.visibilityState == "
 
 /** Calls `wake` when the page can be used again, and `freeze` when it enters the back/forward cache, until `signal`. */
 export function watchPage(wake: () => void, freeze: () => void, signal: AbortSignal): void {
-  const { document } = globalThis;
-  if (!document) return;
+  if (!globalThis.document) return;
   const visible = () => isHidden() || wake();
   for (const name of ["online", "pageshow"]) addEventListener(name, wake, { signal });
   for (const name of ["visibilitychange", "resume"]) document.addEventListener(name, visible, { signal });

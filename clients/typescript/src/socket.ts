@@ -31,9 +31,9 @@ export type Off = () => void;
 
 /** `"/ws/chat/"` as the URL of a WebSocket; in a page, relative to it. */
 function absolute(url: string): string {
-  const found = new URL(url, globalThis.location?.href);
-  found.protocol = found.protocol.replace(/^http/, "ws");
-  return found.href;
+  const page = globalThis.location?.href;
+  if (!page && url[0] == "/") throw new TypeError("Pass a whole URL: there is no page.");
+  return new URL(url, page).href.replace(/^http/, "ws");
 }
 
 /**
@@ -46,7 +46,7 @@ export class Routesock<T extends Api = AnyApi> {
 
   /**
    * @param url A path such as `"/ws/chat/"`, which belongs to the page's host, or a whole URL.
-   * @throws SyntaxError or TypeError for a URL that cannot be parsed.
+   * @throws TypeError for a URL that cannot be parsed, and for a path outside of a page.
    */
   constructor(url: string, options: SocketOptions = {}) {
     this._connection = createConnection(absolute(url), options);
@@ -184,17 +184,16 @@ export class Routesock<T extends Api = AnyApi> {
     { signal }: { readonly signal?: AbortSignal } = {},
   ): Items<NonNullable<T["pushes"]>[N]> {
     signal?.throwIfAborted();
+    const items = new ItemBuffer<NonNullable<T["pushes"]>[N]>();
+    const off = this.on(route, (payload) => items._put(payload));
     const abort = () => {
       items._finish([signal!.reason]);
-      stop();
+      items._stop();
     };
-    const stop = () => {
+    items._stop = () => {
       off();
       signal?.removeEventListener("abort", abort);
     };
-    const items = new ItemBuffer<NonNullable<T["pushes"]>[N]>();
-    items._stop = stop;
-    const off = this.on(route, (payload) => items._put(payload));
     signal?.addEventListener("abort", abort);
     return items;
   }

@@ -2,7 +2,7 @@ import type { Problem } from "./types.js";
 
 /** `payload` with its members, whatever it is. */
 export function members(payload: unknown): Problem {
-  return (payload && typeof payload == "object" ? payload : {}) as Problem;
+  return (Object(payload) === payload ? payload : {}) as Problem;
 }
 
 /** The seconds in the payload of an error or a CLOSE notice. A dialect may write names in camelCase. */

@@ -74,7 +74,11 @@ describe("connecting", () => {
   });
 
   test("a URL that cannot be parsed is an error of the constructor", () => {
-    assert.throws(() => new World({}, "/ws/"), TypeError); // relative to what?
+    assert.throws(() => new World({}, "ws:// /"), TypeError);
+  });
+
+  test("the constructor says that a path needs a page", () => {
+    assert.throws(() => new World({}, "/ws/"), new TypeError("Pass a whole URL: there is no page."));
   });
 });
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, get_args, get_type_hints
 
 from ...dialects import Keys
-from .frames import Facts, Key, KeyPath, Place
+from .facts import Facts, Key, KeyPath, Place
 from .source import Method, Source
 
 

@@ -8,93 +8,14 @@ from __future__ import annotations
 
 import ast
 import builtins
-import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from enum import Enum, auto
-from pathlib import Path
+from dataclasses import replace
 from textwrap import shorten
-from types import ModuleType
 from typing import Any, Final
 
+from .facts import Facts, Key, Kind, Place, Value
 from .source import Method, Source
-
-Key = str | int
-KeyPath = tuple[Key, ...]
-"""The place of a value in a frame: ``("data", "text")`` is ``frame["data"]["text"]``."""
-
-
-class Kind(Enum):
-    """The kind of a followed value."""
-
-    MESSAGE = auto()
-    """The ASGI event."""
-    TEXT = auto()
-    BYTES = auto()
-    FRAME = auto()
-    """The decoded frame, or a part of it."""
-    NAME = auto()
-    """A method name that is built from a part of the frame."""
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A followed value."""
-
-    kind: Kind
-    path: KeyPath = ()
-    prefix: str = ""
-    """The prefix of a :attr:`Kind.NAME`."""
-    changed: bool = False
-    """The code has changed the value, as ``lower()`` does."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """A line of a file."""
-
-    file: Path
-    line: int
-
-
-@dataclass(slots=True)
-class Facts:
-    """The ways in which a consumer's code reads frames. Places are in the order in which they were found."""
-
-    names: dict[KeyPath, dict[Key, Place]] = field(default_factory=dict)
-    """The constants to which a part of the frame is compared, and keys of tables in which it is looked up."""
-    unknown: dict[KeyPath, list[Place]] = field(default_factory=dict)
-    """Places where a part of the frame is compared with a value that is not constant."""
-    built: dict[KeyPath, dict[str, Place]] = field(default_factory=dict)
-    """Places where a part of the frame becomes a method's name, by the prefix of that name."""
-    prefixes: dict[KeyPath, dict[str, Place]] = field(default_factory=dict)
-    """The arguments of ``startswith()``."""
-    defaults: dict[KeyPath, Place] = field(default_factory=dict)
-    """Places where a default replaces a missing part."""
-    changed: dict[KeyPath, Place] = field(default_factory=dict)
-    presence: dict[str, Place] = field(default_factory=dict)
-    """The keys whose presence is tested, as in ``"message" in frame``."""
-    reads: dict[KeyPath, Place] = field(default_factory=dict)
-    echoes: dict[tuple[str, KeyPath], Place] = field(default_factory=dict)
-    """The parts of a frame that become a member of another object, by the key they have there."""
-    spreads: list[Place] = field(default_factory=list)
-    """Places where a whole frame becomes a part of another object."""
-    statuses: dict[str, Place] = field(default_factory=dict)
-    """The keys under which replies have a number that may be a status."""
-    json_rpc: list[Place] = field(default_factory=list)
-    text: list[Place] = field(default_factory=list)
-    """Places where text is compared, cut or split before it is decoded."""
-    binary: list[Place] = field(default_factory=list)
-    arrays: list[Place] = field(default_factory=list)
-    """Places where a frame is read by position."""
-    batches: list[Place] = field(default_factory=list)
-    handed_on: dict[str, Place] = field(default_factory=dict)
-    """The calls that take a frame and that are not followed."""
-    followed: list[Place] = field(default_factory=list)
-    """The calls that take a frame and that are followed."""
-    methods: list[Method] = field(default_factory=list)
-    """The methods that were read, in the order of the calls."""
-
+from .variables import Variables
 
 ENTRIES: Final[dict[str, dict[str, Value]]] = {
     "dispatch": {"message": Value(Kind.MESSAGE)},
@@ -152,7 +73,7 @@ class _Reading:
             for value in env.values():
                 if value.kind is Kind.FRAME and value.path:
                     self.facts.reads.setdefault(value.path, Place(method.file, method.line))
-            reader = _MethodReader(self, method, env, numbers)
+            reader = _MethodReader(self, method, Variables(self.source, method, env, numbers))
             reader.read()
             self._results[key] = reader.returned
         return self._results[key]
@@ -161,15 +82,12 @@ class _Reading:
 class _MethodReader(ast.NodeVisitor):
     """Reads the statements of one method in their order."""
 
-    def __init__(self, reading: _Reading, method: Method, env: dict[str, Value], numbers: dict[str, int]) -> None:
+    def __init__(self, reading: _Reading, method: Method, variables: Variables) -> None:
         self._reading = reading
         self._source = reading.source
         self._facts = reading.facts
         self._method = method
-        self._env = env
-        self._numbers = numbers
-        """The parameters to which this call passes a number, for statuses."""
-        self._tables: dict[str, ast.Dict] = {}
+        self._variables = variables
         self._handlers: dict[str, list[Method]] = {}
         """The methods that a variable may be, since it comes from a table or from ``getattr()``."""
         self.returned: Value | None = None
@@ -213,7 +131,7 @@ class _MethodReader(ast.NodeVisitor):
         value = self._value(node.iter)
         if value == Value(Kind.FRAME) and isinstance(node.target, ast.Name):
             self._facts.batches.append(self._place(node.iter))
-            self._env[node.target.id] = Value(Kind.FRAME)
+            self._variables.values[node.target.id] = Value(Kind.FRAME)
         for statement in (*node.body, *node.orelse):
             self.visit(statement)
 
@@ -237,7 +155,7 @@ class _MethodReader(ast.NodeVisitor):
                 if inner is not None:
                     self._match(value, inner)
                 if name is not None:
-                    self._env[name] = value
+                    self._variables.values[name] = value
             case ast.MatchMapping(keys=keys, patterns=patterns):
                 for key, inner in zip(keys, patterns, strict=True):
                     part = self._part(value, key)
@@ -271,18 +189,18 @@ class _MethodReader(ast.NodeVisitor):
                     if isinstance(inner, ast.Name):
                         part = replace(value, path=(*value.path, index))
                         self._read(part, node)
-                        self._env[inner.id] = part
+                        self._variables.values[inner.id] = part
             return
         name = target.id if isinstance(target, ast.Name) else None
         if name is None:
             return
         value = self._value(node)
         if value is not None:
-            self._env[name] = value
+            self._variables.values[name] = value
         else:
-            self._env.pop(name, None)
+            self._variables.values.pop(name, None)
         if isinstance(node, ast.Dict):
-            self._tables[name] = node
+            self._variables.tables[name] = node
         self._handlers[name] = self._looked_up_methods(node)
 
     # Expressions
@@ -306,7 +224,7 @@ class _MethodReader(ast.NodeVisitor):
             return
         if value.kind is not Kind.FRAME or not value.path or (isinstance(node, ast.Constant) and node.value is None):
             return
-        constant = self._constant(node)
+        constant = self._variables.constant(node)
         if isinstance(constant, str | int) and not isinstance(constant, bool):
             self._name(value, constant, where)
         elif constant is None and isinstance(node, ast.Name | ast.Attribute) and self._value(node) is None:
@@ -315,14 +233,14 @@ class _MethodReader(ast.NodeVisitor):
     def _contained(self, left: ast.expr, right: ast.expr, where: ast.AST) -> None:
         container = self._value(right)
         if container is not None and container.kind is Kind.FRAME:
-            key = self._constant(left)
+            key = self._variables.constant(left)
             if isinstance(key, str) and not container.path:
                 self._facts.presence.setdefault(key, self._place(where))
             return
         value = self._value(left)
         if value is None or value.kind is not Kind.FRAME or not value.path:
             return
-        names = self._names_in(right)
+        names = self._variables.names_in(right)
         if names is None:
             self._facts.unknown.setdefault(value.path, []).append(self._place(where))
         for name in names or ():
@@ -344,7 +262,7 @@ class _MethodReader(ast.NodeVisitor):
                 self._facts.text.append(self._place(node))
             elif base.kind is Kind.BYTES:
                 self._facts.binary.append(self._place(node))
-            elif base == Value(Kind.FRAME) and isinstance(self._constant(node.slice), int):
+            elif base == Value(Kind.FRAME) and isinstance(self._variables.constant(node.slice), int):
                 self._facts.arrays.append(self._place(node))
         self._looked_up(node.value, node.slice, node)
 
@@ -353,7 +271,7 @@ class _MethodReader(ast.NodeVisitor):
         value = self._value(key)
         if value is None or value.kind is not Kind.FRAME or not value.path or self._value(table) is not None:
             return
-        names = self._names_in(table)
+        names = self._variables.names_in(table)
         if names is None:
             self._facts.unknown.setdefault(value.path, []).append(self._place(where))
         for name in names or ():
@@ -385,7 +303,7 @@ class _MethodReader(ast.NodeVisitor):
         if base.kind is Kind.TEXT and function.attr in _TEXT_READS:
             self._facts.text.append(self._place(node))
         if base.kind is Kind.FRAME and base.path and function.attr == "startswith" and node.args:
-            prefix = self._constant(node.args[0])
+            prefix = self._variables.constant(node.args[0])
             if isinstance(prefix, str):
                 self._facts.prefixes.setdefault(base.path, {}).setdefault(prefix, self._place(node))
 
@@ -398,7 +316,7 @@ class _MethodReader(ast.NodeVisitor):
                 if value == Value(Kind.FRAME):
                     self._facts.spreads.append(self._place(node))
                 continue
-            name = self._constant(key)
+            name = self._variables.constant(key)
             if not isinstance(name, str):
                 continue
             if value is not None and value.kind is Kind.FRAME and value.path:
@@ -407,12 +325,12 @@ class _MethodReader(ast.NodeVisitor):
             if name == "jsonrpc":
                 self._facts.json_rpc.append(self._place(node))
         for key, member in zip(node.keys, node.values, strict=True):
-            name = None if key is None else self._constant(key)
+            name = None if key is None else self._variables.constant(key)
             if echoes and name in _STATUS_KEYS and self._is_status(member):
                 self._facts.statuses.setdefault(str(name), self._place(node))
 
     def _is_status(self, node: ast.expr) -> bool:
-        number = self._numbers.get(node.id) if isinstance(node, ast.Name) else self._constant(node)
+        number = self._variables.numbers.get(node.id) if isinstance(node, ast.Name) else self._variables.constant(node)
         return isinstance(number, int) and 100 <= number <= 599
 
     # What an expression is
@@ -420,7 +338,7 @@ class _MethodReader(ast.NodeVisitor):
     def _value(self, node: ast.expr | None) -> Value | None:
         match node:
             case ast.Name(id=name):
-                return self._env.get(name)
+                return self._variables.values.get(name)
             case ast.Await(value=inner) | ast.NamedExpr(value=inner) | ast.Starred(value=inner):
                 return self._value(inner)
             case ast.Subscript(value=base, slice=key):
@@ -437,7 +355,7 @@ class _MethodReader(ast.NodeVisitor):
                 return None
 
     def _part(self, base: Value | None, key: ast.expr) -> Value | None:
-        name = self._constant(key)
+        name = self._variables.constant(key)
         if base is None or isinstance(name, bool) or not isinstance(name, str | int):
             return None
         if base.kind is Kind.MESSAGE:
@@ -464,7 +382,7 @@ class _MethodReader(ast.NodeVisitor):
             base = self._value(function.value)
             if base is not None:
                 return self._of_method(base, function.attr, node)
-        elif first is not None and len(node.args) == 1 and self._is_enum(function):
+        elif first is not None and len(node.args) == 1 and self._variables.is_enum(function):
             return first
         return self._followed(node)
 
@@ -472,7 +390,7 @@ class _MethodReader(ast.NodeVisitor):
         if attr in ("get", "pop", "setdefault") and node.args:
             part = self._part(base, node.args[0])
             if part is not None and part.kind is Kind.FRAME and len(node.args) > 1:
-                default = self._constant(node.args[1])
+                default = self._variables.constant(node.args[1])
                 if isinstance(default, str | int) and default:
                     self._facts.defaults.setdefault(part.path, self._place(node))
             return part
@@ -491,7 +409,7 @@ class _MethodReader(ast.NodeVisitor):
         if len(parts) != 1 or parts[0].kind is not Kind.FRAME or not parts[0].path:
             return None
         first = node.values[0] if isinstance(node, ast.JoinedStr) else getattr(node, "left", None)
-        text = self._constant(first) if isinstance(first, ast.expr) else None
+        text = self._variables.constant(first) if isinstance(first, ast.expr) else None
         prefix = text.partition("%")[0].partition("{")[0] if isinstance(text, str) else ""
         return Value(Kind.NAME, parts[0].path, prefix)
 
@@ -550,11 +468,11 @@ class _MethodReader(ast.NodeVisitor):
                 return []
 
     def _methods_in(self, table: ast.expr) -> Iterator[Method]:
-        node = table if isinstance(table, ast.Dict) else self._table(table)
+        node = table if isinstance(table, ast.Dict) else self._variables.table(table)
         if isinstance(node, ast.Dict):
             found = [self._target(value) for value in node.values]
         else:
-            container = self._constant(table)
+            container = self._variables.constant(table)
             values = container.values() if isinstance(container, dict) else ()
             found = [self._source.method(getattr(value, "__name__", "")) for value in values]
         yield from (method for method in found if method is not None)
@@ -563,7 +481,7 @@ class _MethodReader(ast.NodeVisitor):
         numbers = {}
         arguments = [*zip(method.parameters(), node.args, strict=False), *((w.arg, w.value) for w in node.keywords)]
         for name, argument in arguments:
-            number = self._constant(argument)
+            number = self._variables.constant(argument)
             if name is not None and isinstance(number, int) and not isinstance(number, bool):
                 numbers[name] = number
         return numbers
@@ -574,7 +492,7 @@ class _MethodReader(ast.NodeVisitor):
                 return self._source.method(name)
             case ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr=name) if self._method.owner is not None:
                 return self._source.method(name, after=self._method.owner)
-            case ast.Name(id=name) if name not in self._env:
+            case ast.Name(id=name) if name not in self._variables.values:
                 return self._source.function(self._method.function.__globals__.get(name))
             case _:
                 return None
@@ -594,82 +512,6 @@ class _MethodReader(ast.NodeVisitor):
                 return is_wrapped or name not in _BUILTINS
             case _:
                 return True
-
-    # What an expression is known to be before the code runs
-
-    def _constant(self, node: ast.expr | None) -> Any:
-        """Return the string, number or container that ``node`` is; ``None`` if it has no fixed value."""
-        match node:
-            case ast.Constant(value=value):
-                return value
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(value))):
-                return -value
-            case ast.Name() | ast.Attribute():
-                found = self._static(node)
-                return found.value if isinstance(found, Enum) else found
-            case _:
-                return None
-
-    def _static(self, node: ast.expr) -> Any:
-        match node:
-            case ast.Name(id="self" | "cls"):
-                return self._source.cls
-            case ast.Name(id=name):
-                if name in self._env or name in self._numbers or name in self._method.parameters():
-                    return None
-                return self._method.function.__globals__.get(name)
-            case ast.Attribute(value=inner, attr=name):
-                owner = self._static(inner)
-                if isinstance(owner, Enum):
-                    return owner.value if name == "value" else None
-                if isinstance(owner, type) and issubclass(owner, Enum):
-                    return owner.__members__.get(name)
-                if isinstance(owner, ModuleType):
-                    return vars(owner).get(name)
-                return inspect.getattr_static(owner, name, None) if isinstance(owner, type) else None
-            case _:
-                return None
-
-    def _is_enum(self, node: ast.expr) -> bool:
-        found = self._static(node)
-        return isinstance(found, type) and issubclass(found, Enum)
-
-    def _names_in(self, node: ast.expr) -> list[Key] | None:
-        """Return the names in a container; ``None`` if it has no fixed value."""
-        if isinstance(node, ast.Tuple | ast.List | ast.Set):
-            names = [self._constant(item) for item in node.elts]
-        else:
-            table = node if isinstance(node, ast.Dict) else self._table(node)
-            if isinstance(table, ast.Dict):
-                names = [self._constant(key) for key in table.keys]
-            else:
-                container = self._constant(node)
-                if not isinstance(container, list | tuple | set | frozenset | dict):
-                    return None
-                names = [item.value if isinstance(item, Enum) else item for item in container]
-                if isinstance(container, set | frozenset):
-                    names.sort(key=str)
-        if not all(isinstance(name, str | int) for name in names):
-            return None
-        return names
-
-    def _table(self, node: ast.expr) -> ast.Dict | None:
-        """Return the ``{...}`` that was assigned to a variable of the method, or to an attribute in any method."""
-        match node:
-            case ast.Name(id=name):
-                return self._tables.get(name)
-            case ast.Attribute(value=ast.Name(id="self"), attr=name):
-                assigned = (
-                    statement.value
-                    for method in self._source.methods()
-                    for statement in ast.walk(method.node)
-                    if isinstance(statement, ast.Assign)
-                    for target in statement.targets
-                    if isinstance(target, ast.Attribute) and target.attr == name
-                )
-                return next((value for value in assigned if isinstance(value, ast.Dict)), None)
-            case _:
-                return None
 
     def _read(self, value: Value, where: ast.AST) -> None:
         if value.kind is Kind.FRAME and value.path:

@@ -12,7 +12,8 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocket
 from ...checks.guards import active_guards
 from ...consumers import RouteMixin
 from .dialect import Protocol, where
-from .frames import DECODERS, Facts, Place, calls
+from .facts import Facts, Place
+from .frames import DECODERS, calls
 from .source import Method, Source
 
 

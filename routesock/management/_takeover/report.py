@@ -13,7 +13,8 @@ from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from ...consumers import RouteMixin
 from .dialect import Protocol, protocol_of, where
 from .diff import Diff, NoDiff, diff_of
-from .frames import Facts, Key, Place, read_frames
+from .facts import Facts, Key, Place
+from .frames import read_frames
 from .overrides import changed, clashing_options, no_longer_called, overrides_of, unchanged
 from .source import CHANNELS, NOT_READ, Source
 

@@ -328,7 +328,7 @@ export declare class Routesock<T extends Api = AnyApi> {
     private readonly _connection;
     /**
      * @param url A path such as `"/ws/chat/"`, which belongs to the page's host, or a whole URL.
-     * @throws SyntaxError or TypeError for a URL that cannot be parsed.
+     * @throws TypeError for a URL that cannot be parsed, and for a path outside of a page.
      */
     constructor(url: string, options?: SocketOptions);
     /** What the connection is doing. */
