@@ -2,7 +2,8 @@
 
 ``python``   is executed; ``await`` may stand at its top level. Tests that it defines are run, with their fixtures. A
              caption such as ``shop/tasks.py`` makes it a module, which later blocks import; blocks with one caption are
-             one module. The names in capitals of a file whose name ends with ``settings.py`` become settings.
+             one module. The names in capitals of a file whose name ends with ``settings.py`` become settings. The
+             folder of a ``models.py`` is an installed app, and its models have tables.
 ``text``     is a conversation: ``>`` what the client sends, ``<`` what it reads. The consumer is the last one that the
              page has defined, the reading is complete, and ``"..."`` stands for any value.
 ``diff``     is part of what separates the two files that it names.
@@ -34,7 +35,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.apps import AppConfig, apps
 from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.db import connection
 from django.db.models.signals import post_delete, post_init, post_save
 
 from routesock import conf
@@ -182,11 +185,30 @@ class Page:
         for depth in range(1, len(folders) + 1):
             self._module(".".join(folders[:depth]), is_package=True)
         module = self._module(".".join([*folders, file]))
+        if file == "models":
+            self._install(".".join(folders))
         self._python(block, vars(module))
+        if file == "models":
+            editor = connection.schema_editor()  # not entered: SQLite allows that outside of a transaction only
+            for model in apps.all_models[folders[-1]].values():
+                with connection.cursor() as cursor:
+                    cursor.execute(*editor.table_sql(model))
         if file.endswith("settings"):
             settings = self._request.getfixturevalue("settings")
             for name in filter(str.isupper, vars(module)):
                 setattr(settings, name, getattr(module, name))
+
+    def _install(self, name: str) -> None:
+        """Make the package ``name`` an installed app until the end of the test."""
+        config = type("PageConfig", (AppConfig,), {"path": str(ROOT)})(name, self._modules[name])
+        config.apps, config.models = apps, apps.all_models[config.label]
+        self._monkeypatch.setitem(apps.app_configs, config.label, config)
+
+        def forget() -> None:
+            apps.all_models.pop(config.label)
+            apps.clear_cache()
+
+        self._request.addfinalizer(forget)
 
     def _module(self, name: str, *, is_package: bool = False) -> ModuleType:
         """A module of the page. A package that exists, such as an app of the example project, is that one."""

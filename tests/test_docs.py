@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from channels.routing import URLRouter
 from django.conf import settings
 from django.db import connection
 from django.test import override_settings
+from django.urls import path as at
 
 import routesock
 from routesock import checks, conf, exceptions
+from routesock._asyncapi.document import build
+from routesock._codegen.python import python
 from routesock._routing.arguments import RESERVED
 from routesock._runtime import counters, instrumentation
 from routesock.pytest_plugin import route_client  # noqa: F401  (a page uses it; a mere checkout registers no plugin)
@@ -72,12 +78,24 @@ def recording_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counters, "recorder", None)
 
 
+def import_chat_client(page: Page, request: pytest.FixtureRequest) -> None:
+    """Let ``page`` import the client that the command on it generates, for the consumer of another page."""
+    other = Page(ROOT / "docs/howto/browser.rst", request)
+    other.run()
+    page.consumer = other.consumer
+    client = ModuleType("chat_client")
+    exec(python(build(URLRouter([at("ws/chat/", page.consumer.as_asgi())]))), vars(client))
+    request.getfixturevalue("monkeypatch").setitem(sys.modules, "chat_client", client)
+
+
 @pytest.mark.django_db
 @pytest.mark.usefixtures("chat", "recording_ends")
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_code_block_runs(path: Path, request: pytest.FixtureRequest) -> None:
-    """And nobody who follows it finds frames in the log that do not fit their document, unless that is its subject."""
+    """And nobody who follows it finds frames in the log that do not fit their document."""
     page = Page(path, request)
+    if path.name == "typed-clients.rst":
+        import_chat_client(page, request)
     page.run()
     assert not page.misfits, page.misfits
 
@@ -92,6 +110,18 @@ def test_a_page_whose_frames_do_not_fit_their_document_is_noticed(
     run.run()
     message = "A frame of 'send' does not fit its document at /status: the status 201 is not declared."
     assert run.misfits == ([f"page.rst:15: {message}"] if logs else [])
+
+
+LITERAL = re.compile(r"^( *)(?!\.\. )\S.*::\n\n((?:\1 +.*\n|\n)+)|^( *)::\n\n((?:\3 +.*\n|\n)+)", re.MULTILINE)
+
+CODE = re.compile(r"^ *(class|def|async|await|import|from|return|const|let) .*|^.*(=>|\w+\(.*\);?)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", [*PAGES, *(ROOT / "docs/tutorials").glob("*.rst")], ids=lambda path: path.name)
+def test_code_is_in_blocks_that_run(path: Path) -> None:
+    """What follows ``::`` is left alone: lines of a log, frames, and other texts."""
+    literals = [found[2] or found[4] for found in LITERAL.finditer(path.read_text(encoding="utf-8"))]
+    assert [found[0] for text in literals for found in CODE.finditer(text)] == []
 
 
 def test_blocks_are_found_with_their_lines() -> None:

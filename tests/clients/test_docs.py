@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,13 @@ def test_the_typescript_of_the_pages_compiles(tmp_path: Path, request: pytest.Fi
         r"^```ts\n(.*?)^```", (CLIENT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
     )
     (tmp_path / "readme.ts").write_text(readme, encoding="utf-8")
+    asking = Page(ROOT / "docs/explanation/asking.rst", request)
+    asking.run()
+    folder = tmp_path / "asking"
+    folder.mkdir()
+    answers = typescript(build(URLRouter([path("ws/files/", asking.namespace["FileConsumer"].as_asgi())])))
+    (folder / "ws.ts").write_text(answers, encoding="utf-8")
+    assert len(write_files("../explanation/asking.rst", folder)) == 1
     assert compiled(tmp_path) == ""
     # It sees the types of the page's consumer.
     room = tmp_path / "browser" / "room.ts"
@@ -191,9 +199,12 @@ def test_the_program_for_node_says_why_it_cannot_connect(node_project: Path, exa
     talk.write_text(source.replace("{ Cookie: cookies }", "{}"), encoding="utf-8")
     assert compiled(node_project) == ""
     program = subprocess.Popen(["node", "talk.js"], cwd=node_project, stdout=subprocess.PIPE, text=True)
+    patience = threading.Timer(60, program.kill)
+    patience.start()
     with program:
         assert program.stdout is not None
         lines = program.stdout.readline() + program.stdout.readline()
+        patience.cancel()
         program.kill()
     assert lines == 2 * shown_for("server response: 403")
     # Without a server it does not come so far.
