@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from routesock import Keys, Request, RouteMixin, route
 from routesock._connection.frame_parser import FrameParser
-from routesock._wire.frames import Refusal
+from routesock._wire.frames import Auth, Ping, Refusal
 
 
 class AlwaysCalled(Keys):
@@ -76,10 +76,12 @@ def decision(cls: Any, text: str, max_frame: int = 65_536) -> Any:
     parser = FrameParser(consumer, cls._routesock, {IN_FLIGHT})
     parser._max_frame = max_frame
     decided = parser.frame({"type": "websocket.receive", "text": text})
-    if isinstance(decided, Request):
-        assert decided.consumer is consumer
-        headers = dict(decided.headers)
-        return decided.route, decided.id, type(decided.id), decided.payload, decided.data, headers, decided.timeout
+    if isinstance(decided, Request | Ping | Auth):
+        request = decided if isinstance(decided, Request) else decided.request
+        assert request.consumer is consumer
+        headers = dict(request.headers)
+        parts = (request.route, request.id, type(request.id), request.payload, request.data, headers, request.timeout)
+        return parts if isinstance(decided, Request) else (type(decided), *parts)
     if isinstance(decided, Refusal):
         return type(decided.error), decided.error.problem(), decided.route, decided.id
     return decided
@@ -95,6 +97,8 @@ def decision(cls: Any, text: str, max_frame: int = 65_536) -> Any:
 @example(frame={"route": "echo", "uuid": "x" * 129})
 @example(frame={"route": "echo", "uuid": "1", "headers": {"Request-Timeout": 3}})
 @example(frame={"route": "items", "payload": 1})
+@example(frame={"route": "PING", "uuid": 1, "payload": [2]})
+@example(frame={"action": "PING", "route": "items"})
 def test_a_frame_is_decided_as_by_the_methods_of_its_dialect(plain: Any, through_methods: Any, frame: Any) -> None:
     text = json.dumps(frame)
     assert decision(plain, text) == decision(through_methods, text)
