@@ -201,7 +201,7 @@ def test_the_first_step_installs_what_the_page_uses() -> None:
     """Without ``websockets`` uvicorn refuses every handshake, and without django-redis there is no such cache."""
     lines = [line.split() for line in text_of("console").splitlines() if line.startswith("$ pip install ")]
     packages = {shlex.split(name)[0] for name in lines[0][3:]}
-    assert packages == {"routesock[redis]", "channels_redis", "uvicorn", "websockets"}
+    assert packages == {"/path/to/routesock[redis]", "channels_redis", "uvicorn", "websockets"}
 
 
 def test_the_unit_and_the_commands_read_one_environment() -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from .._runtime.callables import is_from_outside
 from .._runtime.fair_timeout import FairTimeout
+from .._runtime.layer_calls import answers
 from .._runtime.supervision import Supervisor, backoff, safe_logger
 from .layer_pulse import Pulse
 
@@ -30,6 +31,9 @@ LONE_FAILURE: Final = 60.0
 
 CALL_LIMIT: Final = 1.0
 """Seconds for one of routesock's own calls to the layer. A call that takes longer has failed."""
+
+AFTERMATH: Final = 15.0
+"""Seconds after an outage in which a group that is lost was lost by it: a watch notices that later than the others."""
 
 MAX_DEPARTED: Final = 10_000
 """Ended sockets that are remembered because their groups could not be left; beyond that the oldest is forgotten."""
@@ -77,7 +81,7 @@ class Recovery:
         self._answers = asyncio.Event()
         self._work = Supervisor("The recovery of a channel layer", self._run, loop)
         self._timer: asyncio.TimerHandle | None = None
-        self._last_failure = -inf
+        self._last_failure = self._over_at = -inf
         self._suspicion: BaseException | None = None
         """The failure that is no outage yet."""
         self._pulse = Pulse(layer, loop, self._groups_lost)
@@ -92,6 +96,8 @@ class Recovery:
         """Keep ``member`` in its groups until it leaves."""
         self._members[member] = None
         self._pulse.start()
+        if self._logged and not self.is_running:  # an outage that was not over when the last socket ended: is it now?
+            self._start()
 
     async def leave(self, member: Member) -> None:
         """Forget ``member``, except for groups that it could not leave. With the last member the recovery ends."""
@@ -112,6 +118,8 @@ class Recovery:
                     await self._idle.wait()
         await self._work.end()
         await self._pulse.end()
+        if self._logged:
+            _unfinished[id(self._layer), id(self.loop)] = self
         self.failing = self._logged = False
 
     def report(self, exc: BaseException) -> None:
@@ -126,12 +134,15 @@ class Recovery:
         await self._answers.wait()
 
     def _groups_lost(self) -> None:
-        self.failing = self._logged = True
-        logger.error(
-            "The channel layer %s has lost its groups, though it answers: by FLUSHALL, or since its memory was full. "
-            "They are joined again.",
-            type(self._layer).__name__,
-        )
+        if self.failing or self.loop.time() - self._over_at < AFTERMATH:
+            logger.debug("The channel layer %s has lost its groups in an outage.", type(self._layer).__name__)
+        else:
+            self.failing = self._logged = True
+            logger.error(
+                "The channel layer %s has lost its groups, though it answers: by FLUSHALL, or since its memory was "
+                "full. They are joined again.",
+                type(self._layer).__name__,
+            )
         self._start()
 
     def _begin(self, exc: BaseException) -> None:
@@ -162,6 +173,8 @@ class Recovery:
         """One try to join every group; ``False`` if it failed, or if the layer failed once more soon after."""
         self._failed.clear()
         keys = [(member, group) for member in self._all() for group in member.unsettled()]
+        if not keys and self._logged and not await answers(self._layer, CALL_LIMIT):
+            return False
         settled, exc = await self._settle_each(keys)
         if settled or not keys:
             self._answers.set()
@@ -179,6 +192,7 @@ class Recovery:
         """Leave once more the groups that were left in the outage: a call that was given up may have arrived since."""
         if self._logged:
             logger.error("The channel layer %s works again; its groups were joined again.", type(self._layer).__name__)
+            self._over_at = self.loop.time()
         self.failing = self._logged = False
         _, exc = await self._settle_each([(member, group) for member in self._all() for group in member.left()])
         self._departed = deque((member for member in self._departed if member.unsettled()), MAX_DEPARTED)
@@ -230,15 +244,21 @@ class Recovery:
 
 _recoveries: Final[dict[tuple[int, int], Recovery]] = {}
 
+_unfinished: Final[dict[tuple[int, int], Recovery]] = {}
+"""Those whose last socket has ended in an outage, until the next socket shows whether it is over. So it is logged once,
+also if each socket fails at once and its client comes back."""
+
 
 def recovery_of(layer: Any, loop: asyncio.AbstractEventLoop) -> Recovery:
     """The recovery of ``layer`` for the sockets of ``loop``."""
     key = (id(layer), id(loop))
     if key not in _recoveries:
-        for other, recovery in [*_recoveries.items()]:
-            if recovery.loop.is_closed():  # and its sockets were thrown away with it
-                del _recoveries[other]
+        for known in (_recoveries, _unfinished):
+            for other, recovery in [*known.items()]:
+                if recovery.loop.is_closed():  # and its sockets were thrown away with it
+                    del known[other]
         _recoveries[key] = Recovery(layer, loop)
+        _recoveries[key]._logged = _unfinished.pop(key, None) is not None
     return _recoveries[key]
 
 

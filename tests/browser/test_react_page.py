@@ -206,8 +206,12 @@ async def test_the_page_shows_a_room_behind_vite(
     await page.get_by_label("Message").fill("Hello from React")
     await page.get_by_role("button", name="Send").click()
     await expect(page.get_by_role("log")).to_contain_text("alice: Hello from React")
+    await expect(page.get_by_label("Message")).to_have_value("")
+    too_long = "x" * 501
+    await page.get_by_label("Message").fill(too_long)
     await page.get_by_role("button", name="Send").click()
-    await expect(page.get_by_role("alert")).to_have_text("message.send: 422 The payload is not valid.")
+    await expect(page.get_by_role("alert")).to_have_text("Write between 1 and 500 characters.")
+    await expect(page.get_by_label("Message")).to_have_value(too_long)
 
     bob = await open_page(backend, "bob", "lobby")
     await announce(bob, "We restart at noon.")

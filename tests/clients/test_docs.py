@@ -110,7 +110,7 @@ def test_the_typescript_of_the_pages_compiles(tmp_path: Path, request: pytest.Fi
     types = typescript(build(URLRouter([path("ws/chat/", page.consumer.as_asgi())])))
     (tmp_path / "others.d.ts").write_text(OTHERS, encoding="utf-8")
     (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": OPTIONS}), encoding="utf-8")
-    for name, number in [("browser.rst", 10), ("typed-clients.rst", 2)]:
+    for name, number in [("browser.rst", 10), ("typed-clients.rst", 3)]:
         folder = tmp_path / name.removesuffix(".rst")
         folder.mkdir()
         (folder / "ws.ts").write_text(types, encoding="utf-8")

@@ -215,6 +215,55 @@ async def test_a_second_outage_is_logged_as_the_first(
         await until(lambda: levels(caplog) == ["ERROR", "ERROR"] * count)  # noqa: B023
 
 
+async def test_groups_that_a_restart_has_lost_are_no_loss_of_their_own(
+    sockets: Sockets, layer: FlakyLayer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch over the groups notices a restart some seconds after the sockets: only another loss is logged."""
+    caplog.set_level(logging.INFO, "routesock")
+    socket = await sockets.add("own")
+    layer.stop()
+    await until(lambda: levels(caplog) == ["ERROR"])
+    layer.start()
+    await until(lambda: levels(caplog) == ["ERROR", "ERROR"])
+    (recovery,) = _recoveries.values()
+    layer.groups.clear()
+    recovery._groups_lost()
+    await until(lambda: layer.members("own") == 1)
+    await hears(layer, "own", socket)
+    assert levels(caplog) == ["ERROR", "ERROR"]
+    monkeypatch.setattr("routesock._groups.layer_recovery.AFTERMATH", 0)
+    recovery._groups_lost()
+    await until(lambda: levels(caplog) == ["ERROR"] * 4)
+    assert "has lost its groups" in caplog.text
+
+
+async def test_an_outage_is_logged_once_though_each_socket_fails_and_comes_back(
+    sockets: Sockets, layer: FlakyLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No socket is open between them, so nothing tries the layer until the next one."""
+    caplog.set_level(logging.INFO, "routesock.socket")
+
+    def told() -> list[str]:
+        records = [record for record in caplog.records if "The channel layer" in record.getMessage()]
+        return [" ".join(record.getMessage().split()[4:6]) for record in records]
+
+    layer.stop()
+    for _ in range(4):
+        failing = Socket(Member.as_asgi(), joining=["own"])
+        failing.start()
+        failing.feed({"type": "websocket.connect"})
+        assert isinstance(await failing.ending(), ConnectionError)
+    assert not _recoveries
+    assert told() == ["fails. Sockets"]
+    layer.start()
+    socket = await sockets.add("own")
+    await until(lambda: told() == ["fails. Sockets", "works again;"])
+    await hears(layer, "own", socket)
+    layer.stop()
+    await until(lambda: len(told()) == 3)
+    assert told()[2] == "fails. Sockets"
+
+
 async def test_a_layer_that_joins_groups_but_does_not_give_messages_is_one_outage(
     sockets: Sockets, layer: FlakyLayer, caplog: pytest.LogCaptureFixture
 ) -> None:
