@@ -88,6 +88,10 @@ class Recovery:
         loop.call_soon_threadsafe(self._refresh_later)
 
     @property
+    def _key(self) -> tuple[int, int]:
+        return id(self._layer), id(self.loop)
+
+    @property
     def is_running(self) -> bool:
         """Whether members are being brought back."""
         return self._work.is_running
@@ -108,7 +112,9 @@ class Recovery:
             return
         if self._suspicion is not None:
             self._log(self._suspicion)
-        _recoveries.pop((id(self._layer), id(self.loop)), None)
+        _recoveries.pop(self._key, None)
+        if self._logged:
+            _unfinished[self._key] = self._layer, self.loop
         if self._timer is not None:
             self._timer.cancel()
         if self.is_running:
@@ -118,8 +124,6 @@ class Recovery:
                     await self._idle.wait()
         await self._work.end()
         await self._pulse.end()
-        if self._logged:
-            _unfinished[id(self._layer), id(self.loop)] = self
         self.failing = self._logged = False
 
     def report(self, exc: BaseException) -> None:
@@ -193,6 +197,7 @@ class Recovery:
         if self._logged:
             logger.error("The channel layer %s works again; its groups were joined again.", type(self._layer).__name__)
             self._over_at = self.loop.time()
+            _unfinished.pop(self._key, None)
         self.failing = self._logged = False
         _, exc = await self._settle_each([(member, group) for member in self._all() for group in member.left()])
         self._departed = deque((member for member in self._departed if member.unsettled()), MAX_DEPARTED)
@@ -244,19 +249,21 @@ class Recovery:
 
 _recoveries: Final[dict[tuple[int, int], Recovery]] = {}
 
-_unfinished: Final[dict[tuple[int, int], Recovery]] = {}
-"""Those whose last socket has ended in an outage, until the next socket shows whether it is over. So it is logged once,
-also if each socket fails at once and its client comes back."""
+_unfinished: Final[dict[tuple[int, int], tuple[Any, asyncio.AbstractEventLoop]]] = {}
+"""The layers, each with its loop, whose last socket has ended in an outage, until the next socket shows whether it is
+over. So an outage is logged once, also if each socket fails at once and its client comes back."""
 
 
 def recovery_of(layer: Any, loop: asyncio.AbstractEventLoop) -> Recovery:
     """The recovery of ``layer`` for the sockets of ``loop``."""
     key = (id(layer), id(loop))
     if key not in _recoveries:
-        for known in (_recoveries, _unfinished):
-            for other, recovery in [*known.items()]:
-                if recovery.loop.is_closed():  # and its sockets were thrown away with it
-                    del known[other]
+        for other, recovery in [*_recoveries.items()]:
+            if recovery.loop.is_closed():  # and its sockets were thrown away with it
+                del _recoveries[other]
+        for other, (_, its_loop) in [*_unfinished.items()]:
+            if its_loop.is_closed():
+                del _unfinished[other]
         _recoveries[key] = Recovery(layer, loop)
         _recoveries[key]._logged = _unfinished.pop(key, None) is not None
     return _recoveries[key]
