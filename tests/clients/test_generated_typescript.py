@@ -63,15 +63,6 @@ EXAMPLE = ROOT / "example_project/frontend/ws.ts"
 
 PAGE = ROOT / "docs/howto/typed-clients.rst"
 
-PRELUDE = """\
-import type { Routesock } from "routesock";
-import type { Chat } from "./ws";
-declare const socket: Routesock<Chat>;
-declare const text: string;
-declare function showErrors(errors: unknown): void;
-"""
-"""What a block of the page takes from the one before it."""
-
 
 def kinds() -> Iterator[tuple[str, Described]]:
     """Each kind of field of each library, for requests and for replies."""
@@ -164,7 +155,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files["ws.ts"] = EXAMPLE.read_text(encoding="utf-8")
     for number, block in enumerate(blocks_of(PAGE.read_text(encoding="utf-8"))):
         if block.language == "typescript":
-            files[f"docs{number}.ts"] = block.text if "new Routesock" in block.text else PRELUDE + block.text
+            files[Path(block.caption).name or f"docs{number}.ts"] = block.text
     for compiler, include in COMPILERS.items():
         files[f"{compiler}.json"] = json.dumps({"compilerOptions": OPTIONS, "include": include})
     for name, text in files.items():
