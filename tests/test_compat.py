@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext, async_to_sync, markcoroutinefunction, sync_to_async
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, async_to_sync, sync_to_async
 from channels.db import database_sync_to_async
 from channels.generic.websocket import JsonWebsocketConsumer
 from channels.layers import InMemoryChannelLayer
@@ -26,6 +26,7 @@ from django.test import TestCase, override_settings
 from django.utils.functional import SimpleLazyObject
 
 from routesock import _compat
+from tests.takeover.threads import entering_async_to_sync
 
 
 class TestAsyncio:
@@ -43,18 +44,6 @@ class TestAsyncio:
 
 def thread() -> threading.Thread:
     return threading.current_thread()
-
-
-def entering_async_to_sync(entered: threading.Event, go_on: threading.Event) -> None:
-    """Enter ``async_to_sync`` and stay there, in front of what it runs on the loop, until ``go_on``."""
-
-    @markcoroutinefunction
-    def late() -> Any:
-        entered.set()
-        assert go_on.wait(30)
-        return asyncio.sleep(0)
-
-    async_to_sync(late)()
 
 
 class TestAsgiref:

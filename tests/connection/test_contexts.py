@@ -10,11 +10,12 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync, markcoroutinefunction, sync_to_async
+from asgiref.sync import sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from routesock import Event, Heartbeat, Request, RouteMixin, abroadcast, asend_event, event, route
 from routesock.testing import RouteClient
+from tests.takeover.threads import entering_async_to_sync
 
 span: ContextVar[str | None] = ContextVar("span", default=None)
 
@@ -179,18 +180,6 @@ async def test_a_ping_of_the_server_knows_nothing_of_a_running_handler(release: 
             pass
         release.set()
     assert {name for kind, name, _ in sent if kind == "websocket.send"} == {"en"}
-
-
-def entering_async_to_sync(entered: threading.Event, go_on: threading.Event) -> None:
-    """Enter ``async_to_sync`` and stay there, in front of what it runs on the loop, until ``go_on``."""
-
-    @markcoroutinefunction
-    def late() -> Any:
-        entered.set()
-        assert go_on.wait(30)
-        return asyncio.sleep(0)
-
-    async_to_sync(late)()
 
 
 class Threads(RouteMixin, AsyncJsonWebsocketConsumer):

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, markcoroutinefunction
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import path
@@ -81,3 +81,15 @@ SENDERS = {"async": AsyncSender, "loop": LoopSender, "sync": SyncSender}
 application = ProtocolTypeRouter(
     {"websocket": URLRouter([path(f"{name}/", consumer.as_asgi()) for name, consumer in SENDERS.items()])}
 )
+
+
+def entering_async_to_sync(entered: threading.Event, go_on: threading.Event) -> None:
+    """Enter ``async_to_sync`` and stay there, in front of what it runs on the loop, until ``go_on``."""
+
+    @markcoroutinefunction
+    def late() -> Any:
+        entered.set()
+        assert go_on.wait(30)
+        return asyncio.sleep(0)
+
+    async_to_sync(late)()
