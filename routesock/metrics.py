@@ -113,7 +113,7 @@ def _sockets(recorder: counters.Recorder) -> Iterator[Metric]:
         codes[str(code) if code in _SENT_CODES else OTHER] += number
     yield _labelled(CounterMetricFamily("routesock_sockets_closed", "Sockets that have ended.", labels=["code"]), codes)
     reasons: Counter[str] = Counter(dict.fromkeys([*_REASONS.values(), OTHER], 0))
-    for code, number in recorder.sockets_turned_away().items():
+    for code, number in recorder.refused_sockets().items():
         reasons[_REASONS.get(code, OTHER)] += number
     refused = CounterMetricFamily(
         "routesock_sockets_refused", "Sockets that the server closed before they had opened.", labels=["reason"]

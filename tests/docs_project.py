@@ -76,6 +76,23 @@ SHOWN: Final = """
 """
 
 
+def output_of(command: str, folder: Path, environment: dict[str, str]) -> str:
+    """Run a command of a page in a shell, and return all that it prints."""
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}"
+    return done.stdout
+
+
 class Tab:
     """A page in the browser, and what its scripts have printed to the console and nobody has read yet."""
 
@@ -285,19 +302,7 @@ class Project:
                 command += " --noinput"
                 output = re.sub(r"^Password.*\n", "", output, flags=re.MULTILINE)
                 environment["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
-            done = subprocess.run(
-                ["bash", "-c", command],
-                cwd=self.folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=300,
-                check=False,
-            )
-            assert done.returncode == 0, f"{command}\n{done.stdout}"
-            assert_shown(done.stdout, output)
+            assert_shown(output_of(command, self.folder, environment), output)
 
     def _environment(self) -> dict[str, str]:
         environment = python_environment(self.folder)

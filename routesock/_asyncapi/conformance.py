@@ -132,17 +132,17 @@ class Conformance:
         } | _OF_ROUTESOCK
         if "subscribe" in kinds or "unsubscribe" in kinds:
             declared |= _OF_TOPICS
-        if status >= 500 or status in declared or set(kinds) == {"control"} or self._refuses_id(frame):
+        if status >= 500 or status in declared or set(kinds) == {"control"}:
+            return None
+        if status == DuplicateRequest.status and self._may_refuse_id(frame):
             return None
         return Misfit(route, f"/{self._status}", f"the status {status} is not declared; add it to errors=")
 
-    def _refuses_id(self, frame: dict[str, Any]) -> bool:
-        """Whether ``frame`` is, or may be, the reply to a request whose id is in use. Any route answers it."""
-        if frame[self._status or ""] != DuplicateRequest.status:
-            return False
-        problem = frame if self._payload is None else frame.get(self._payload)
+    def _may_refuse_id(self, frame: dict[str, Any]) -> bool:
+        """Whether ``frame``, a 409, may be the reply to a request whose id is in use. Any route answers it."""
         if self._is_dcrf:  # it does not send the code of an error
             return True
+        problem = frame if self._payload is None else frame.get(self._payload)
         return isinstance(problem, dict) and problem.get("code") == DuplicateRequest.code
 
     def _closest(self, frame: dict[str, Any], route: str, messages: list[dict[str, Any]]) -> Misfit:

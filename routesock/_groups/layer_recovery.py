@@ -67,11 +67,11 @@ class Recovery:
     last socket.
     """
 
-    def __init__(self, layer: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, layer: Any, loop: asyncio.AbstractEventLoop, *, is_logged: bool = False) -> None:
         self.loop = loop
         self.failing = False
         """A call has failed, and no try since has shown that the layer works."""
-        self._logged = False
+        self._logged = is_logged
         """An outage was logged, and its end was not."""
         self._layer = layer
         self._members: dict[Member, None] = {}
@@ -264,8 +264,7 @@ def recovery_of(layer: Any, loop: asyncio.AbstractEventLoop) -> Recovery:
         for other, (_, its_loop) in [*_unfinished.items()]:
             if its_loop.is_closed():
                 del _unfinished[other]
-        _recoveries[key] = Recovery(layer, loop)
-        _recoveries[key]._logged = _unfinished.pop(key, None) is not None
+        _recoveries[key] = Recovery(layer, loop, is_logged=_unfinished.pop(key, None) is not None)
     return _recoveries[key]
 
 

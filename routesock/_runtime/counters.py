@@ -50,7 +50,7 @@ class Recorder:
         self._refused: Counter[Key] = Counter({(UNKNOWN, 404): 0})
         self._opened: Counter[str] = Counter()
         self._closed: Counter[int] = Counter()
-        self._turned_away: Counter[int] = Counter()
+        self._refused_sockets: Counter[int] = Counter()
 
     def finished(self, request: Request, status: int | None) -> None:
         """Count ``request``, which has begun and whose end was not counted yet."""
@@ -108,10 +108,10 @@ class Recorder:
         with self._lock:
             self._closed[code] += 1
 
-    def turned_away(self, code: int) -> None:
+    def socket_refused(self, code: int) -> None:
         """Count a socket that the server closed with ``code`` before it had opened."""
         with self._lock:
-            self._turned_away[code] += 1
+            self._refused_sockets[code] += 1
 
     def durations(self) -> dict[Key, Durations]:
         """The requests so far."""
@@ -140,10 +140,10 @@ class Recorder:
         with self._lock:
             return self._closed.copy()
 
-    def sockets_turned_away(self) -> Mapping[int, int]:
+    def refused_sockets(self) -> Mapping[int, int]:
         """Return the number of sockets closed before they had opened, by close code."""
         with self._lock:
-            return self._turned_away.copy()
+            return self._refused_sockets.copy()
 
 
 recorder: Recorder | None = None

@@ -281,7 +281,7 @@ def socket_is_open(consumer: Any) -> None:
 def socket_is_refused(code: int) -> None:
     """Count a socket that the server closes before it has opened; ``code`` is 4000 + status for an HTTP response."""
     if counters.recorder is not None:
-        counters.recorder.turned_away(code)
+        counters.recorder.socket_refused(code)
 
 
 def socket_has_ended(consumer: Any, code: int, opened_at: float) -> None:

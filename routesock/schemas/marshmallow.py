@@ -88,7 +88,10 @@ def _make_quiet(schema: Any) -> None:
 
 @cache
 def _quiet_nested(cls: Any) -> Any:
-    """A subclass of ``cls``, a Nested, that makes its schema without warnings; ``cls`` if it is one, or cannot be."""
+    """A subclass of ``cls``, a Nested, that makes its schema without warnings; ``cls`` if it is one, or cannot be.
+
+    A field with its schema gets its own class back, so that messages pay nothing for it.
+    """
     if hasattr(cls, "_routesock_quiet") or not isinstance(cls.schema, property):
         return cls
 
@@ -97,10 +100,13 @@ def _quiet_nested(cls: Any) -> Any:
             with _warnings_lock, warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
                 _make_quiet(cls.schema.fget(self))
+        if type(self) is quiet:
+            self.__class__ = cls
         return cls.schema.fget(self)
 
     namespace = {"schema": property(schema), "_routesock_quiet": True, "__module__": cls.__module__}
-    return type(cls.__name__, (cls,), namespace)
+    quiet = type(cls.__name__, (cls,), namespace)
+    return quiet
 
 
 def bare_copy(schema: Any, *, rules: bool = True) -> Any:

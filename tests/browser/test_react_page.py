@@ -15,7 +15,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.docs_pages import ROOT, blocks_of
-from tests.docs_project import commands_of
+from tests.docs_project import commands_of, output_of
 from tests.servers import HOST, Server, free_port, python_environment, run_example
 
 from .conftest import PASSWORD, OpenPage, announce
@@ -106,19 +106,7 @@ class Project:
         return output
 
     def _shell(self, command: str) -> str:
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=self.folder,
-            env=python_environment(ROOT),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}"
-        return done.stdout
+        return output_of(command, self.folder, python_environment(ROOT))
 
 
 @pytest.fixture(scope="module")

@@ -320,8 +320,10 @@ def test_a_schema_that_nests_itself_causes_no_warning_at_any_depth() -> None:
     value: dict[str, Any] = {"text": "first"}
     for _ in range(4):
         value = {"text": "next", "parent": value, "replies": [value]}
-    adapter = as_schema(Comment)
+    schema = Comment()
+    adapter = as_schema(schema)
     assert adapter.load(value) == value
+    assert type(schema.fields["parent"]) is fields.Nested  # no later message pays for that
     assert adapter.dump(value) == value
     assert as_schema(Comment).dump_checked(value) == value
     assert as_schema(Comment(many=True)).dump_checked([value]) == [value]
